@@ -1,0 +1,72 @@
+//! Reading control groups: by unit, by file, and beside the floor of kept descriptors.
+//!
+//! Needs root, for it makes control groups to read. One iteration reads every unit once: divide.
+
+#![allow(clippy::unwrap_used, reason = "what fails here measures nothing")]
+
+mod support;
+
+use std::fs::File;
+use std::hint::black_box;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use divan::Bencher;
+use support::{Units, mounts};
+use unit_exporter::source::cgroup::Cgroups;
+
+fn main() {
+    divan::main();
+}
+
+/// v2 alone: processor time and pressure, and what else v2 has on this machine.
+#[divan::bench(args = [(150, 0), (150, 4096), (1000, 0), (1000, 4096)], sample_count = 20)]
+fn v2(bencher: Bencher, (count, descriptors): (usize, usize)) {
+    let mounts = mounts("cgroup2");
+    let units = Units::new(count, &mounts);
+    read(bencher, &units, Path::new(&mounts[0]), descriptors);
+}
+
+/// Every hierarchy that this machine has, v1 as well.
+#[divan::bench(args = [(150, 0), (150, 4096), (1000, 0), (1000, 4096)], sample_count = 20)]
+fn every_hierarchy(bencher: Bencher, (count, descriptors): (usize, usize)) {
+    let units = Units::new(count, &[mounts("cgroup2"), controllers()].concat());
+    read(bencher, &units, Path::new("/sys/fs/cgroup"), descriptors);
+}
+
+/// The floor for v2: the same four files of each unit, never closed.
+#[divan::bench(args = [150, 1000], sample_count = 20)]
+fn v2_kept_descriptors(bencher: Bencher, count: usize) {
+    let units = Units::new(count, &mounts("cgroup2"));
+    let names = ["cpu.stat", "cpu.pressure", "memory.pressure", "io.pressure"];
+    let open = |directory: &Path| names.map(|name| File::open(directory.join(name)).unwrap());
+    let files: Vec<_> = units.directories().flat_map(open).collect();
+    let mut buffer = [0; 4096];
+    bencher.bench_local(|| {
+        for file in &files {
+            black_box(file.read_at(&mut buffer, 0).unwrap());
+        }
+    });
+}
+
+/// One file, opened, read and closed as the standard library does it.
+#[divan::bench(args = ["cpu.stat", "cpu.pressure", "memory.pressure", "io.pressure"])]
+fn one_file_through_std(bencher: Bencher, name: &str) {
+    let path = Path::new(&mounts("cgroup2")[0]).join(name);
+    bencher.bench_local(|| std::fs::read(&path).unwrap());
+}
+
+fn read(bencher: Bencher, units: &Units, root: &Path, descriptors: usize) {
+    let mut cgroups = Cgroups::open(root, descriptors).unwrap();
+    bencher.bench_local(|| {
+        let readings = cgroups.read(&units.groups, Instant::now() + Duration::from_secs(60));
+        assert_eq!((readings.units.len(), readings.failed), (units.groups.len(), 0));
+        readings
+    });
+}
+
+fn controllers() -> Vec<String> {
+    let read = ["cpu", "cpuacct", "memory", "pids", "blkio"];
+    mounts("cgroup").into_iter().filter(|path| read.iter().any(|end| path.ends_with(end))).collect()
+}

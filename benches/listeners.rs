@@ -1,0 +1,81 @@
+//! What reading all listeners costs, few or many, also beside many sockets that do not listen.
+//!
+//! The sockets are made in the network namespace of the caller: `unshare --net` keeps those of
+//! the machine out of the figures (then bring `lo` up in it).
+
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+use unit_exporter::source::listener::{Input, Listeners, Options};
+
+fn main() {
+    divan::main();
+}
+
+#[divan::bench(args = [40, 1000], sample_count = 300)]
+fn read(bencher: divan::Bencher<'_, '_>, count: u16) {
+    let _sockets = listening(count);
+    let mut listeners = Listeners::new(Options::default());
+    let input = Input::default();
+    assert_eq!(read_once(&mut listeners, &input), usize::from(count));
+    bencher.bench_local(|| read_once(&mut listeners, &input));
+}
+
+#[divan::bench(args = [40, 1000], sample_count = 300)]
+fn read_beside_20_000_connections(bencher: divan::Bencher<'_, '_>, count: u16) {
+    let sockets = listening(count);
+    // Each connection is two sockets: the client's and the one that waits for accept().
+    let clients: Vec<TcpStream> = (0..10_000)
+        .map(|at| {
+            TcpStream::connect(SocketAddrV4::new(LOCAL, PORT + at % count.min(10)))
+                .expect("connecting to a listener of this bench")
+        })
+        .collect();
+    let mut listeners = Listeners::new(Options::default());
+    let input = Input::default();
+    assert_eq!(read_once(&mut listeners, &input), usize::from(count));
+    bencher.bench_local(|| read_once(&mut listeners, &input));
+    // Unaccepted connections end with a reset, and so leave no TIME_WAIT sockets behind.
+    drop(sockets);
+    drop(clients);
+}
+
+/// The first reading after the exporter has started, or after a service has: every unit's
+/// cgroup is looked at. Directories in memory stand for cgroups, which are no cheaper.
+#[divan::bench(args = [40, 1000], sample_count = 100)]
+fn read_and_look_at_units(bencher: divan::Bencher<'_, '_>, count: u16) {
+    let _sockets = listening(count);
+    let root = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
+    let mut input = Input::default();
+    for unit in 0..count {
+        let unit = format!("{unit}.service");
+        std::fs::create_dir(root.path().join(&unit)).expect("a directory");
+        input.units.push((unit.as_str().into(), format!("/{unit}").into()));
+    }
+    let options = Options { cgroup_root: root.path().to_owned(), ..Options::default() };
+    bencher
+        .with_inputs(|| Listeners::new(options.clone()))
+        .bench_local_values(|mut listeners| read_once(&mut listeners, &input));
+}
+
+fn read_once(listeners: &mut Listeners, input: &Input) -> usize {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let reading = listeners.read(input, deadline).expect("sock_diag answers");
+    reading.listeners.iter().filter(|listener| listener.address == "127.0.0.2").count()
+}
+
+fn listening(count: u16) -> Vec<OwnedFd> {
+    (0..count)
+        .map(|at| {
+            let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+            bind(&socket, &SocketAddrV4::new(LOCAL, PORT + at)).expect("a free port");
+            listen(&socket, 4096).expect("a bound socket listens");
+            socket
+        })
+        .collect()
+}
+
+const LOCAL: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const PORT: u16 = 20_000;

@@ -1,0 +1,67 @@
+//! Units on this machine to read: real control groups, one process in each.
+
+#![allow(clippy::disallowed_types, reason = "the processes are real")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use unit_exporter::source::cgroup::UnitGroup;
+
+/// Control groups below the hierarchies' roots, gone when this is dropped.
+pub(crate) struct Units {
+    pub(crate) groups: Vec<UnitGroup>,
+    children: Vec<Child>,
+    directories: Vec<PathBuf>,
+}
+
+impl Units {
+    /// So many units with a process each, in every one of the hierarchies. Needs root.
+    pub(crate) fn new(count: usize, hierarchies: &[String]) -> Self {
+        let slice = format!("bench-{}-{count}.slice", std::process::id());
+        let mut units = Self { groups: Vec::new(), children: Vec::new(), directories: Vec::new() };
+        for index in 0..count {
+            let path = format!("/{slice}/unit-{index}.service");
+            let child = Command::new("sleep").arg("1000").spawn().unwrap();
+            for hierarchy in hierarchies {
+                let directory = Path::new(hierarchy).join(&path[1..]);
+                fs::create_dir_all(&directory).expect("making control groups needs root");
+                fs::write(directory.join("cgroup.procs"), child.id().to_string()).unwrap();
+                units.directories.push(directory);
+            }
+            units.groups.push(UnitGroup {
+                unit: format!("unit-{index}.service").into(),
+                control_group: path.into(),
+                main_pid: Some(child.id()),
+            });
+            units.children.push(child);
+        }
+        units.directories.extend(hierarchies.iter().map(|path| Path::new(path).join(&slice)));
+        units
+    }
+
+    /// Every directory of every unit.
+    #[allow(dead_code, reason = "only one of the benches asks")]
+    pub(crate) fn directories(&self) -> impl Iterator<Item = &Path> {
+        let named = |path: &&PathBuf| path.extension().is_some_and(|kind| kind == "service");
+        self.directories.iter().filter(named).map(PathBuf::as_path)
+    }
+}
+
+impl Drop for Units {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            child.kill().and_then(|()| child.wait()).unwrap();
+        }
+        for directory in &self.directories {
+            fs::remove_dir(directory).unwrap();
+        }
+    }
+}
+
+/// Where this machine has mounted control groups of a version, `cgroup` or `cgroup2`.
+pub(crate) fn mounts(version: &str) -> Vec<String> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    fields.filter(|fields| fields[2] == version).map(|fields| fields[1].to_owned()).collect()
+}

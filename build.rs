@@ -1,0 +1,24 @@
+//! Tells the program which compiler and which revision of the source it was built from.
+#![allow(clippy::disallowed_types, reason = "a build script may ask the compiler and git")]
+
+use std::process::Command;
+
+fn main() {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    let version = output(Command::new(rustc).arg("--version"));
+    let revision = output(Command::new("git").args(["rev-parse", "--short=12", "HEAD"]));
+    // `rustc 1.91.0 (hash date)`: the number alone
+    let version = version.split(' ').nth(1).unwrap_or_default().to_owned();
+    println!("cargo::rustc-env=BUILT_BY={version}");
+    println!("cargo::rustc-env=BUILT_FROM={revision}");
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=.git/HEAD");
+}
+
+/// What a command prints; empty where it cannot be run, as git outside of a checkout.
+fn output(command: &mut Command) -> String {
+    let output = command.output().ok().filter(|output| output.status.success());
+    output
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        .unwrap_or_default()
+}

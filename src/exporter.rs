@@ -1,0 +1,148 @@
+//! The exporter as the web side sees it: a page for each scrape, made once for all who ask.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use crate::flight::Flights;
+use crate::metrics::{Dropped, Format, Selected, render};
+use crate::scrape::{COLLECTORS, Scraper};
+use crate::systemd::ledger::Event;
+use crate::systemd::value::InvocationId;
+use crate::web::{Refusal, Site, Wanted, WantedEvents};
+
+/// Scrapes the host and writes pages.
+#[derive(Debug)]
+pub struct Exporter {
+    scraper: Arc<Scraper>,
+    disabled: Vec<&'static str>,
+    series_per_family: usize,
+    dropped: Arc<Dropped>,
+    flights: Flights<(Format, Selected), Option<Bytes>>,
+}
+
+/// Why there is no page.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPage {
+    /// The question makes no sense.
+    #[error("{0}")]
+    BadQuestion(String),
+    /// Making the page failed.
+    #[error("the page could not be made; the log says why")]
+    Failed,
+}
+
+impl Site for Exporter {
+    async fn metrics(&self, wanted: Wanted) -> Result<Bytes, Refusal> {
+        let Wanted { format, collect, exclude, names, timeout } = wanted;
+        let page = self.page(format, &collect, &exclude, &names);
+        let page = match timeout {
+            Some(timeout) => tokio::time::timeout(timeout, page).await,
+            None => Ok(page.await),
+        };
+        match page {
+            Ok(Ok(page)) => Ok(page),
+            Ok(Err(NoPage::BadQuestion(text))) => Err(Refusal::BadRequest(text)),
+            Ok(Err(error)) => Err(Refusal::Unavailable(error.to_string())),
+            Err(_) => {
+                let text = "the page took longer than the scraper is willing to wait";
+                Err(Refusal::Unavailable(text.to_owned()))
+            }
+        }
+    }
+
+    fn events(&self, wanted: &WantedEvents) -> Bytes {
+        let wants = |event: &&Event| wanted.unit.as_deref().is_none_or(|unit| *event.unit == *unit);
+        let events = self.scraper.events();
+        let limit = wanted.limit.unwrap_or(usize::MAX);
+        let events: Vec<_> =
+            events.iter().map(|event| &**event).filter(wants).take(limit).map(as_json).collect();
+        json!({ "events": events }).to_string().into()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.scraper.ready()
+    }
+}
+
+impl Exporter {
+    /// An exporter without the `disabled` collectors, with a budget of series for each family.
+    #[must_use]
+    pub fn new(scraper: Scraper, disabled: Vec<&'static str>, series_per_family: usize) -> Self {
+        Self {
+            scraper: Arc::new(scraper),
+            disabled,
+            series_per_family,
+            dropped: Arc::default(),
+            flights: Flights::default(),
+        }
+    }
+
+    /// What reads the host.
+    #[must_use]
+    pub fn scraper(&self) -> &Arc<Scraper> {
+        &self.scraper
+    }
+
+    /// The page with all families, or with those asked for.
+    ///
+    /// # Errors
+    /// Unknown collectors, `collect` and `exclude` at once; a panic.
+    pub async fn page(
+        &self,
+        format: Format,
+        collect: &[String],
+        exclude: &[String],
+        names: &[String],
+    ) -> Result<Bytes, NoPage> {
+        let without = self.without(collect, exclude)?;
+        let series_per_family = self.series_per_family;
+        let selected = Selected { without, names: names.to_vec(), series_per_family };
+        let (scraper, dropped) = (self.scraper.clone(), self.dropped.clone());
+        let key = (format, selected.clone());
+        let work = move || async move {
+            let snapshot = scraper.scrape(&selected.without).await?;
+            // a big page takes milliseconds: not on a thread that serves others
+            let page = move || render(&snapshot, format, &selected, &dropped);
+            let page = tokio::task::spawn_blocking(page).await.ok()?.ok()?;
+            Some(Bytes::from(page))
+        };
+        self.flights.share(key, work).await.flatten().ok_or(NoPage::Failed)
+    }
+
+    fn without(&self, collect: &[String], exclude: &[String]) -> Result<Vec<&'static str>, NoPage> {
+        if !collect.is_empty() && !exclude.is_empty() {
+            let text =
+                "collect[] and exclude[] do not go together: ask for some, or for all but some";
+            return Err(NoPage::BadQuestion(text.to_owned()));
+        }
+        if let Some(name) =
+            collect.iter().chain(exclude).find(|name| !COLLECTORS.contains(&name.as_str()))
+        {
+            let known = COLLECTORS.join(", ");
+            let text = format!("there is no collector {name:?}; there are: {known}");
+            return Err(NoPage::BadQuestion(text));
+        }
+        let is_out = |collector: &&str| {
+            self.disabled.contains(collector)
+                || exclude.iter().any(|name| name == collector)
+                || !(collect.is_empty() || collect.iter().any(|name| name == collector))
+        };
+        Ok(COLLECTORS.into_iter().filter(is_out).collect())
+    }
+}
+
+fn as_json(event: &Event) -> serde_json::Value {
+    let Event { at, unit, what, cause, status, invocation_id } = event;
+    let time = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    json!({
+        "time": time.as_secs_f64(),
+        "unit": **unit,
+        "what": what.as_str(),
+        "cause": cause,
+        "status": status,
+        "invocation_id": invocation_id.map(InvocationId::hex),
+    })
+}

@@ -1,0 +1,28 @@
+//! A Prometheus exporter for the host as systemd sees it.
+//!
+//! What happens between scrapes is followed as it happens; a scrape reads the rest and flows one
+//! way, and the tree is laid out the same way:
+//!
+//! ```text
+//! systemd/     what PID 1 says       units mirrored from its signals, and counts of what happened
+//! source/      the kernel's files    one file per interface of the host; no metric is named there
+//! scrape       one scrape            every source under its deadline
+//! snapshot     what it knows         plain data, one field per source
+//! metrics/     what is exported      one literal per metric; no I/O
+//! web/         serving it            limits, TLS, passwords
+//! ```
+//!
+//! To add a metric, declare it in `metrics/`. If its value is not read yet, parse it in `source/`
+//! first, or add the property's line to `systemd/properties.rs`.
+
+pub mod args;
+pub mod exporter;
+pub mod flight;
+pub mod kept;
+pub mod metrics;
+pub mod scrape;
+pub mod selection;
+pub mod snapshot;
+pub mod source;
+pub mod systemd;
+pub mod web;

@@ -1,0 +1,203 @@
+//! The `unit-exporter` program: flags → parts → serve until told to stop.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::level_filters::LevelFilter;
+use tracing::{info, warn};
+use unit_exporter::args::{Action, Args, Level, LogFormat};
+use unit_exporter::exporter::Exporter;
+use unit_exporter::metrics::Format;
+use unit_exporter::scrape::{Host, Scraper};
+use unit_exporter::selection::Selection;
+use unit_exporter::systemd::follow::{self, follow};
+use unit_exporter::systemd::ledger::{Keep, Ledger};
+use unit_exporter::systemd::mirror::Mirror;
+use unit_exporter::systemd::state::Shared;
+use unit_exporter::web::{self, Listener, Protection, Requests};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    log(&args);
+    if let Some(action) = &args.action {
+        return ended(act(action));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        // every source has one, and a page; one that hangs must not make hundreds
+        .max_blocking_threads(BLOCKING)
+        .enable_all()
+        .build();
+    let outcome = runtime.context("starting threads").and_then(|runtime| {
+        let outcome = runtime.block_on(run(&args));
+        // a source that hangs in the kernel does not keep the program
+        runtime.shutdown_background();
+        outcome
+    });
+    ended(outcome)
+}
+
+fn ended(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let requests: Arc<Requests> = Arc::default();
+    let selection = Selection::new(&args.unit_include, &args.unit_exclude)?;
+    let keep = Keep {
+        retired_for: args.keep_unloaded,
+        retired: args.keep_unloaded_max,
+        events: args.events,
+    };
+    let shared = Shared::new(Mirror::new(selection), Ledger::new(keep));
+    let options = follow::Options { address: args.dbus_address.clone(), resync: args.resync };
+    tokio::spawn(follow(shared.clone(), options));
+
+    let host = Host {
+        proc: args.procfs.clone(),
+        cgroup: "/sys/fs/cgroup".into(),
+        expected: args.expect_unit.iter().map(|name| name.as_str().into()).collect(),
+        not_found: args.not_found,
+        listeners: args.listeners.options(&args.procfs),
+    };
+    let scraper = Scraper::new(shared, host, requests.clone());
+    let mut disabled = args.collectors.disabled.clone();
+    disabled.extend(args.disable_exporter_metrics.then_some("exporter"));
+    let exporter = Exporter::new(scraper, disabled, args.max_series);
+    if args.once {
+        return once(&exporter).await;
+    }
+
+    let protection = match &args.web_config {
+        Some(path) => Protection::open(path)?,
+        None => Protection::default(),
+    };
+    for warning in protection.warnings() {
+        warn!("{warning}");
+    }
+    let options = web::Options {
+        telemetry_path: args.telemetry_path.clone(),
+        limits: web::Limits { requests: args.max_requests.into(), ..web::Limits::default() },
+        protection: Arc::new(protection),
+        requests,
+    };
+    let listeners = listen(args)?;
+    web::serve(listeners, exporter, options, told_to_stop()?).await;
+    info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn listen(args: &Args) -> anyhow::Result<Vec<Listener>> {
+    if args.systemd_socket {
+        let passed = Listener::passed().context("--web.systemd-socket")?;
+        anyhow::ensure!(
+            !passed.is_empty(),
+            "--web.systemd-socket: systemd passed no socket; start the .socket unit, not the service"
+        );
+        return Ok(passed);
+    }
+    let mut listeners = Vec::new();
+    for address in &args.listen {
+        listeners.extend(address.bind().context("cannot listen; is another exporter running?")?);
+        info!(%address, path = %args.telemetry_path, "listening");
+    }
+    Ok(listeners)
+}
+
+/// Does what is asked instead of serving.
+fn act(action: &Action) -> anyhow::Result<ExitCode> {
+    let mut stdout = std::io::stdout().lock();
+    match action {
+        Action::CheckConfig { file } => {
+            let protection = Protection::open(file)?;
+            for warning in protection.warnings() {
+                writeln!(stdout, "{}: {warning}", file.display())?;
+            }
+            writeln!(stdout, "{}: good", file.display())?;
+        }
+        Action::HashPassword { cost } => {
+            let password = web::read_password().context("reading the password")?;
+            writeln!(stdout, "{}", web::hash_password(&password, *cost)?)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the page; success only if every collector answered.
+async fn once(exporter: &Exporter) -> anyhow::Result<ExitCode> {
+    let filled = async {
+        while exporter.scraper().ready().is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // after that the page says itself what is missing
+    let _ = tokio::time::timeout(FILL, filled).await;
+    let page = exporter.page(Format::Text, &[], &[], &[]).await?;
+    std::io::stdout().write_all(&page).context("writing the page")?;
+    let failed = exporter.scraper().failed();
+    if failed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut stderr = std::io::stderr().lock();
+    for (collector, error) in failed {
+        // nowhere is left to complain
+        let _ = writeln!(stderr, "{collector}: {error}");
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("catching SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
+    // reloading must never be what ends it
+    let mut hangup = signal(SignalKind::hangup()).context("catching SIGHUP")?;
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = hangup.recv() => info!("SIGHUP: there is nothing to reload"),
+            }
+        }
+    })
+}
+
+fn log(args: &Args) {
+    let level = match args.log_level {
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Info => LevelFilter::INFO,
+        Level::Warn => LevelFilter::WARN,
+        Level::Error => LevelFilter::ERROR,
+    };
+    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Json => lines.json().with_target(false).init(),
+        LogFormat::Logfmt => {
+            // journald has the time already
+            let timestamps =
+                std::env::var_os("JOURNAL_STREAM").is_none() || std::io::stderr().is_terminal();
+            let format =
+                tracing_logfmt::builder().with_target(false).with_timestamp(timestamps).layer();
+            use tracing_subscriber::Layer;
+            use tracing_subscriber::layer::SubscriberExt;
+            use tracing_subscriber::util::SubscriberInitExt;
+            tracing_subscriber::registry().with(format.with_filter(level)).init();
+        }
+    }
+}
+
+/// One for the follower, one for the web: neither has much to do.
+const WORKERS: usize = 2;
+
+const BLOCKING: usize = 16;
+
+/// How long `--once` waits for the first filling of the mirror.
+const FILL: Duration = Duration::from_secs(30);

@@ -1,0 +1,126 @@
+//! Memory of each unit, its limits, and what they led to.
+
+use std::fmt;
+
+use super::{cgroups, limits, per_unit};
+use crate::metrics::Kind::{Counter, Gauge};
+use crate::metrics::Resets::WithUnit;
+use crate::metrics::{Family, Sink, Unit};
+use crate::snapshot::Snapshot;
+
+pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
+    out.family(
+        Family {
+            name: "systemd_unit_memory_current_bytes",
+            kind: Gauge,
+            unit: Unit::Bytes,
+            help: "Memory charged to the unit, page cache included.",
+            source: "cgroup memory.current; v1 memory.usage_in_bytes",
+            labels: ["name", "type"],
+        },
+        per_unit(snapshot, |cgroup| cgroup.memory.current),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_memory_peak_bytes",
+            kind: Gauge,
+            unit: Unit::Bytes,
+            help: "The most memory that was ever charged to the unit in this run.",
+            source: "cgroup memory.peak (kernel 5.19); v1 memory.max_usage_in_bytes",
+            labels: ["name", "type"],
+        },
+        per_unit(snapshot, |cgroup| cgroup.memory.peak),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_swap_current_bytes",
+            kind: Gauge,
+            unit: Unit::Bytes,
+            help: "Memory of the unit that is swapped out.",
+            source: "cgroup memory.swap.current; v1 memory.stat total_swap",
+            labels: ["name", "type"],
+        },
+        per_unit(snapshot, |cgroup| cgroup.memory.swap_current),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_memory_max_bytes",
+            kind: Gauge,
+            unit: Unit::Bytes,
+            help: "MemoryMax= of the unit, past which its processes are killed. Absent without a limit.",
+            source: "cgroup memory.max; v1 memory.limit_in_bytes",
+            labels: ["name", "type"],
+        },
+        limits(snapshot, |cgroup| cgroup.memory.max),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_memory_high_bytes",
+            kind: Gauge,
+            unit: Unit::Bytes,
+            help: "MemoryHigh= of the unit, past which its processes are slowed down. Absent without a limit, and on v1.",
+            source: "cgroup memory.high",
+            labels: ["name", "type"],
+        },
+        limits(snapshot, |cgroup| cgroup.memory.high),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_swap_max_bytes",
+            kind: Gauge,
+            unit: Unit::Bytes,
+            help: "MemorySwapMax= of the unit. Absent without a limit, and on v1.",
+            source: "cgroup memory.swap.max",
+            labels: ["name", "type"],
+        },
+        limits(snapshot, |cgroup| cgroup.memory.swap_max),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_memory_stat_bytes",
+            kind: Gauge,
+            unit: Unit::Bytes,
+            help: "Memory of the unit by kind: anon, file (page cache, tmpfs, shared memory), kernel.",
+            source: "cgroup memory.stat anon, file, kernel (kernel 5.18); v1 total_rss, total_cache",
+            labels: ["name", "type", "kind"],
+        },
+        cgroups(snapshot).flat_map(|(name, kind, cgroup)| {
+            let memory = &cgroup.memory;
+            [
+                ("anon", memory.stat_anon),
+                ("file", memory.stat_file),
+                ("kernel", memory.stat_kernel),
+            ]
+            .into_iter()
+            .filter_map(move |(of, bytes)| Some(([name, kind, of], bytes?)))
+        }),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_memory_events_total",
+            kind: Counter(WithUnit),
+            unit: Unit::None,
+            help: "What memory limits did to the unit: high, went past MemoryHigh= and was slowed down; max, reached MemoryMax=; oom, found no more memory; oom_kill, had a process killed. v1 has oom_kill alone, and a slice there does not count its units'.",
+            source: "cgroup memory.events; v1 memory.oom_control oom_kill (kernel 4.13)",
+            labels: ["name", "type", "event"],
+        },
+        cgroups(snapshot).flat_map(|(name, kind, cgroup)| {
+            let memory = &cgroup.memory;
+            [
+                ("high", memory.events_high),
+                ("max", memory.events_max),
+                ("oom", memory.events_oom),
+                ("oom_kill", memory.events_oom_kill),
+            ]
+            .into_iter()
+            .filter_map(move |(event, count)| Some(([name, kind, event], count?)))
+        }),
+    )
+}

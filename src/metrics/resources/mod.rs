@@ -1,0 +1,65 @@
+//! What each unit uses and may use, from its control group.
+
+mod cpu;
+mod io;
+mod memory;
+mod pressure;
+mod tasks;
+
+use std::fmt;
+
+use super::Kind::Gauge;
+use super::{Family, Sink, Subject, Unit};
+use crate::snapshot::Snapshot;
+use crate::source::cgroup::{Cgroup, Limit};
+use crate::systemd::name::Kind;
+
+pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
+    let title = "Resources, from control groups";
+    if !out.subject(Subject { collector: "cgroup", title }) {
+        return Ok(());
+    }
+    cpu::families(snapshot, out)?;
+    memory::families(snapshot, out)?;
+    io::families(snapshot, out)?;
+    pressure::families(snapshot, out)?;
+    tasks::families(snapshot, out)?;
+    layout(snapshot, out)
+}
+
+fn layout(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
+    out.family(
+        Family {
+            name: "systemd_cgroup_layout_info",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Always 1. How the host arranges its control groups: unified (v2), hybrid, legacy (v1). Pressure needs v2, and on hybrid hosts memory and tasks are v1's.",
+            source: "/sys/fs/cgroup, kinds of file systems",
+            labels: ["layout"],
+        },
+        {
+            let layout = snapshot.cgroups.as_ref().and_then(|readings| readings.layout);
+            layout.map(|layout| ([layout.name()], true))
+        },
+    )
+}
+
+/// Each control group with its unit's name and type.
+fn cgroups(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &'static str, &Cgroup)> {
+    let units = snapshot.cgroups.iter().flat_map(|readings| &readings.units);
+    units.filter_map(|(name, cgroup)| Some((&**name, Kind::of(name)?.as_str(), cgroup)))
+}
+
+fn per_unit<T>(
+    snapshot: &Snapshot,
+    value: impl Fn(&Cgroup) -> Option<T>,
+) -> impl Iterator<Item = ([&str; 2], T)> {
+    cgroups(snapshot).filter_map(move |(name, kind, cgroup)| Some(([name, kind], value(cgroup)?)))
+}
+
+fn limits(
+    snapshot: &Snapshot,
+    limit: impl Fn(&Cgroup) -> Option<Limit>,
+) -> impl Iterator<Item = ([&str; 2], u64)> {
+    per_unit(snapshot, move |cgroup| limit(cgroup)?.number())
+}

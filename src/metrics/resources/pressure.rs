@@ -1,0 +1,50 @@
+//! How long each unit waited for CPU, memory and IO.
+
+use std::fmt;
+
+use super::cgroups;
+use crate::metrics::Kind::Counter;
+use crate::metrics::Resets::WithUnit;
+use crate::metrics::{Family, Sink, Unit};
+use crate::snapshot::Snapshot;
+use crate::source::cgroup::Pressure;
+
+pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
+    out.family(
+        Family {
+            name: "systemd_unit_pressure_waiting_seconds_total",
+            kind: Counter(WithUnit),
+            unit: Unit::Seconds,
+            help: "Time in which at least one task of the unit waited for the resource: cpu, memory, io. Absent where the kernel keeps no pressure.",
+            source: "cgroup cpu.pressure, memory.pressure, io.pressure: some total",
+            labels: ["name", "type", "resource"],
+        },
+        pressures(snapshot, |pressure| Some(pressure.some)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_pressure_stalled_seconds_total",
+            kind: Counter(WithUnit),
+            unit: Unit::Seconds,
+            help: "Time in which every task of the unit that had something to do waited for the resource, so that nothing was done: cpu, memory, io. Absent where the kernel keeps no pressure.",
+            source: "cgroup cpu.pressure (kernel 5.13), memory.pressure, io.pressure: full total",
+            labels: ["name", "type", "resource"],
+        },
+        pressures(snapshot, |pressure| pressure.full),
+    )
+}
+
+fn pressures<T>(
+    snapshot: &Snapshot,
+    value: impl Fn(&Pressure) -> Option<T> + Copy,
+) -> impl Iterator<Item = ([&str; 3], T)> {
+    cgroups(snapshot).flat_map(move |(name, kind, cgroup)| {
+        let pressure = &cgroup.pressure;
+        [("cpu", pressure.cpu), ("memory", pressure.memory), ("io", pressure.io)]
+            .into_iter()
+            .filter_map(move |(resource, pressure)| {
+                Some(([name, kind, resource], value(&pressure?)?))
+            })
+    })
+}

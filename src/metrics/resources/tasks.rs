@@ -1,0 +1,58 @@
+//! Tasks of each unit, and their limit.
+
+use std::fmt;
+
+use super::{cgroups, limits, per_unit};
+use crate::metrics::Kind::{Counter, Gauge};
+use crate::metrics::Resets::WithUnit;
+use crate::metrics::{Family, Sink, Unit};
+use crate::snapshot::Snapshot;
+use crate::systemd::name::Kind;
+
+pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
+    out.family(
+        Family {
+            name: "systemd_unit_tasks_current",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Tasks of the unit, processes and threads. Slices are left out: they have their units'.",
+            source: "cgroup pids.current",
+            labels: ["name"],
+        },
+        cgroups(snapshot)
+            .filter(|(_, kind, _)| *kind != Kind::Slice.as_str())
+            .filter_map(|(name, _, cgroup)| Some(([name], cgroup.pids.current?))),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_tasks_max",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "TasksMax= of the unit; of a service also while it does not run. Absent without a limit.",
+            source: "D-Bus Service.TasksMax; other units: cgroup pids.max",
+            labels: ["name", "type"],
+        },
+        services_tasks_max(snapshot).chain(
+            limits(snapshot, |cgroup| cgroup.pids.max)
+                .filter(|([_, kind], _)| *kind != Kind::Service.as_str()),
+        ),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_tasks_limit_hits_total",
+            kind: Counter(WithUnit),
+            unit: Unit::None,
+            help: "Times that TasksMax= refused the unit a new task.",
+            source: "cgroup pids.events max",
+            labels: ["name", "type"],
+        },
+        per_unit(snapshot, |cgroup| cgroup.pids.events_max),
+    )
+}
+
+fn services_tasks_max(snapshot: &Snapshot) -> impl Iterator<Item = ([&str; 2], u64)> {
+    let units = snapshot.systemd.iter().flat_map(|systemd| &systemd.units);
+    units.filter_map(|unit| Some(([&*unit.name, unit.kind.as_str()], unit.service()?.tasks_max?)))
+}

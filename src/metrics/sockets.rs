@@ -1,0 +1,70 @@
+//! Socket units: the connections that systemd accepted and refused for them.
+
+use std::fmt;
+
+use super::Kind::{Counter, Gauge};
+use super::Resets::WithUnit;
+use super::{Family, Sink, Subject, Unit};
+use crate::snapshot::Snapshot;
+use crate::systemd::unit::Socket;
+
+pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
+    if !out.subject(Subject { collector: "sockets", title: "Socket units" }) {
+        return Ok(());
+    }
+
+    out.family(
+        Family {
+            name: "systemd_socket_accepted_connections_total",
+            kind: Counter(WithUnit),
+            unit: Unit::None,
+            help: "Connections accepted by systemd itself: Accept=yes.",
+            source: "D-Bus Socket.NAccepted, asked when the socket unit signals, and every minute",
+            labels: ["name"],
+        },
+        sockets(snapshot).filter_map(|(name, socket)| Some(([name], socket.accepted?))),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_socket_current_connections",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Connections open now that systemd itself accepted: Accept=yes.",
+            source: "D-Bus Socket.NConnections, asked when the socket unit signals, and every minute",
+            labels: ["name"],
+        },
+        sockets(snapshot).filter_map(|(name, socket)| Some(([name], socket.connections?))),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_socket_refused_connections_total",
+            kind: Counter(WithUnit),
+            unit: Unit::None,
+            help: "Connections refused for MaxConnections= or MaxConnectionsPerSource=.",
+            source: "D-Bus Socket.NRefused, asked when the socket unit signals, and every minute",
+            labels: ["name"],
+        },
+        sockets(snapshot).filter_map(|(name, socket)| Some(([name], socket.refused?))),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_socket_result",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Always 1. What went wrong with the socket unit. Absent on success.",
+            source: "D-Bus Socket.Result",
+            labels: ["name", "result"],
+        },
+        sockets(snapshot).filter_map(|(name, socket)| {
+            Some(([name, socket.result.as_deref().filter(|result| *result != "success")?], true))
+        }),
+    )
+}
+
+fn sockets(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &Socket)> {
+    let units = snapshot.systemd.iter().flat_map(|systemd| &systemd.units);
+    units.filter_map(|unit| Some((&*unit.name, unit.socket()?)))
+}

@@ -1,0 +1,124 @@
+//! Timers: when they last elapsed, when they will next, and what for.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Kind::{Counter, Gauge};
+use super::Resets::WithExporter;
+use super::{Family, Sink, Subject, Unit};
+use crate::snapshot::Snapshot;
+use crate::systemd::name::Kind;
+use crate::systemd::unit::Timer;
+use crate::systemd::value::Timestamp;
+
+pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
+    if !out.subject(Subject { collector: "timers", title: "Timers" }) {
+        return Ok(());
+    }
+    let offset = snapshot.systemd.as_ref().map_or(Duration::ZERO, |systemd| systemd.boot_offset);
+
+    out.family(
+        Family {
+            name: "systemd_timer_last_trigger_seconds",
+            kind: Gauge,
+            unit: Unit::Seconds,
+            help: "When the timer last elapsed, since the Unix epoch; 0 for never.",
+            source: "D-Bus Timer.LastTriggerUSec",
+            labels: ["name"],
+        },
+        timers(snapshot).filter_map(|(name, timer)| Some(([name], timer.last_trigger?.seconds()))),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_timer_next_trigger_seconds",
+            kind: Gauge,
+            unit: Unit::Seconds,
+            help: "When the timer will elapse next, since the Unix epoch; the sooner one where it has a calendar and a monotonic time. Absent while it will not.",
+            source: "D-Bus Timer.NextElapseUSecRealtime, NextElapseUSecMonotonic",
+            labels: ["name"],
+        },
+        timers(snapshot).filter_map(move |(name, timer)| Some(([name], next(timer, offset)?))),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_timer_accuracy_seconds",
+            kind: Gauge,
+            unit: Unit::Seconds,
+            help: "How much later than its time the timer may elapse: AccuracySec=.",
+            source: "D-Bus Timer.AccuracyUSec",
+            labels: ["name"],
+        },
+        timers(snapshot).filter_map(|(name, timer)| Some(([name], timer.accuracy?))),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_timer_randomized_delay_seconds",
+            kind: Gauge,
+            unit: Unit::Seconds,
+            help: "The longest delay that is drawn by lot: RandomizedDelaySec=. Absent without any.",
+            source: "D-Bus Timer.RandomizedDelayUSec",
+            labels: ["name"],
+        },
+        timers(snapshot).filter_map(|(name, timer)| Some(([name], timer.randomized_delay?))),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_timer_info",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Always 1. The unit that the timer starts.",
+            source: "D-Bus Timer.Unit",
+            labels: ["name", "unit"],
+        },
+        timers(snapshot).filter_map(|(name, timer)| Some(([name, timer.unit.as_deref()?], true))),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_timer_triggers_total",
+            kind: Counter(WithExporter),
+            unit: Unit::None,
+            help: "Times that the timer elapsed.",
+            source: "D-Bus PropertiesChanged: Timer.LastTriggerUSec",
+            labels: ["name"],
+        },
+        snapshot
+            .systemd
+            .iter()
+            .flat_map(|systemd| &systemd.accounts)
+            .filter(|(_, account)| account.kind == Kind::Timer)
+            .map(|(name, account)| ([&**name], account.triggers)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_timer_result",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Always 1. What went wrong with the timer. Absent on success.",
+            source: "D-Bus Timer.Result",
+            labels: ["name", "result"],
+        },
+        timers(snapshot).filter_map(|(name, timer)| {
+            Some(([name, timer.result.as_deref().filter(|result| *result != "success")?], true))
+        }),
+    )
+}
+
+fn timers(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &Timer)> {
+    let units = snapshot.systemd.iter().flat_map(|systemd| &systemd.units);
+    units.filter_map(|unit| Some((&*unit.name, unit.timer()?)))
+}
+
+fn next(timer: &Timer, boot_offset: Duration) -> Option<f64> {
+    let calendar = timer.next_realtime.and_then(Timestamp::set).map(Timestamp::seconds);
+    let monotonic = timer
+        .next_monotonic
+        .and_then(Timestamp::set)
+        .map(|since_boot| since_boot.seconds() + boot_offset.as_secs_f64());
+    calendar.into_iter().chain(monotonic).reduce(f64::min)
+}

@@ -1,0 +1,218 @@
+//! Every unit: what state it is in, since when, and how often that changed.
+
+use std::fmt;
+
+use super::Kind::{Counter, Gauge};
+use super::Resets::WithExporter;
+use super::{Family, Sink, Subject, Unit};
+use crate::snapshot::Snapshot;
+use crate::systemd::unit::{Detail, Unit as SystemdUnit};
+use crate::systemd::value::Timestamp;
+
+pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
+    if !out.subject(Subject { collector: "units", title: "Units" }) {
+        return Ok(());
+    }
+    let units = || snapshot.systemd.iter().flat_map(|systemd| &systemd.units);
+    let accounts = || snapshot.systemd.iter().flat_map(|systemd| &systemd.accounts);
+
+    out.family(
+        Family {
+            name: "systemd_unit_state",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "1 for the state that the unit is in, 0 for the others of the classic five; any other state only while it is true.",
+            source: "D-Bus Unit.ActiveState",
+            labels: ["name", "type", "state"],
+        },
+        units().flat_map(|unit| states(unit)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_info",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Always 1. Services with their Type=, mounts with their file system.",
+            source: "D-Bus Service.Type, Mount.Type",
+            labels: ["name", "type", "mount_type", "service_type"],
+        },
+        units().filter_map(|unit| {
+            let (mount, service) = match &unit.detail {
+                Detail::Mount(fs) => (fs.as_deref()?, ""),
+                Detail::Service(service) => ("", service.service_type.as_deref()?),
+                _ => return None,
+            };
+            Some(([&unit.name, unit.kind.as_str(), mount, service], true))
+        }),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_start_time_seconds",
+            kind: Gauge,
+            unit: Unit::Seconds,
+            help: "When the service became active, since the Unix epoch; 0 while it is not. Services only.",
+            source: "D-Bus Unit.ActiveEnterTimestamp",
+            labels: ["name", "type"],
+        },
+        units().filter(|unit| unit.service().is_some()).filter_map(|unit| {
+            let since = if unit.is("active") { unit.active_enter? } else { Timestamp(0) };
+            Some((labels(unit), since.seconds()))
+        }),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_active_enter_time_seconds",
+            kind: Gauge,
+            unit: Unit::Seconds,
+            help: "When the unit last became active, since the Unix epoch; 0 for never.",
+            source: "D-Bus Unit.ActiveEnterTimestamp",
+            labels: ["name", "type"],
+        },
+        times(snapshot, |unit| unit.active_enter),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_active_exit_time_seconds",
+            kind: Gauge,
+            unit: Unit::Seconds,
+            help: "When the unit last left the active state, since the Unix epoch; 0 for never.",
+            source: "D-Bus Unit.ActiveExitTimestamp",
+            labels: ["name", "type"],
+        },
+        times(snapshot, |unit| unit.active_exit),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_inactive_enter_time_seconds",
+            kind: Gauge,
+            unit: Unit::Seconds,
+            help: "When the unit last became inactive, since the Unix epoch; 0 for never.",
+            source: "D-Bus Unit.InactiveEnterTimestamp",
+            labels: ["name", "type"],
+        },
+        times(snapshot, |unit| unit.inactive_enter),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_inactive_exit_time_seconds",
+            kind: Gauge,
+            unit: Unit::Seconds,
+            help: "When the unit last left the inactive state, since the Unix epoch; 0 for never.",
+            source: "D-Bus Unit.InactiveExitTimestamp",
+            labels: ["name", "type"],
+        },
+        times(snapshot, |unit| unit.inactive_exit),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_sub_state",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Always 1. The unit's state in the words of its kind, the present one only.",
+            source: "D-Bus Unit.SubState",
+            labels: ["name", "type", "sub_state"],
+        },
+        units().filter_map(|unit| {
+            Some(([&unit.name, unit.kind.as_str(), unit.sub_state.as_deref()?], true))
+        }),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_load_state",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Always 1. How loading the unit's file went, where it is not simply loaded: bad-setting, error, masked; not-found where such units are exported or still active.",
+            source: "D-Bus Manager.ListUnits",
+            labels: ["name", "type", "load_state"],
+        },
+        units().filter_map(|unit| {
+            let load = unit.load_state.as_deref().filter(|load| *load != "loaded")?;
+            Some(([&unit.name, unit.kind.as_str(), load], true))
+        }),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_missing",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Whether a unit that must be there (--expect-unit) is not loaded, or has no file. Not whether it runs.",
+            source: "D-Bus Manager.ListUnits",
+            labels: ["name"],
+        },
+        snapshot.expected.iter().map(|(name, missing)| ([&**name], *missing)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_state_changes_total",
+            kind: Counter(WithExporter),
+            unit: Unit::None,
+            help: "Changes of the unit's state, those between two scrapes included.",
+            source: "D-Bus PropertiesChanged: Unit.ActiveState",
+            labels: ["name", "type"],
+        },
+        accounts().map(|(name, account)| ([&**name, account.kind.as_str()], account.state_changes)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_starts_total",
+            kind: Counter(WithExporter),
+            unit: Unit::None,
+            help: "Runs of the unit begun, by hand or by systemd, those between two scrapes included.",
+            source: "D-Bus PropertiesChanged: Unit.InvocationID",
+            labels: ["name", "type"],
+        },
+        accounts().map(|(name, account)| ([&**name, account.kind.as_str()], account.starts)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_job_failures_total",
+            kind: Counter(WithExporter),
+            unit: Unit::None,
+            help: "Jobs for the unit that did not succeed, by result: failed, timeout, dependency and others. A unit whose dependency failed stays inactive, and only this tells. Absent while there were none.",
+            source: "D-Bus Manager.JobRemoved",
+            labels: ["name", "result"],
+        },
+        accounts().flat_map(|(name, account)| {
+            account.job_failures.iter().map(move |(result, count)| ([&**name, &**result], *count))
+        }),
+    )
+}
+
+/// The classic five, which dashboards and alerts expect to be all there.
+const STATES: [&str; 5] = ["active", "activating", "deactivating", "inactive", "failed"];
+
+fn states(unit: &SystemdUnit) -> impl Iterator<Item = ([&str; 3], bool)> {
+    let state = unit.active_state.as_deref().unwrap_or_default();
+    let other = (!STATES.contains(&state) && !state.is_empty()).then_some(state);
+    STATES
+        .into_iter()
+        .chain(other)
+        .map(move |each| ([&*unit.name, unit.kind.as_str(), each], each == state))
+}
+
+fn labels(unit: &SystemdUnit) -> [&str; 2] {
+    [&unit.name, unit.kind.as_str()]
+}
+
+fn times(
+    snapshot: &Snapshot,
+    time: impl Fn(&SystemdUnit) -> Option<Timestamp>,
+) -> impl Iterator<Item = ([&str; 2], f64)> {
+    snapshot
+        .systemd
+        .iter()
+        .flat_map(|systemd| &systemd.units)
+        .filter_map(move |unit| Some((labels(unit), time(unit)?.seconds())))
+}

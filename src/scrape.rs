@@ -1,0 +1,299 @@
+//! One scrape: every source read at once, each under the same deadline.
+
+mod listeners;
+mod resources;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::task::{JoinError, spawn_blocking};
+use tracing::{info, warn};
+
+use crate::flight::Flights;
+use crate::kept::Kept;
+use crate::metrics::Histogram;
+use crate::snapshot::{Attempt, Snapshot, Systemd};
+use crate::source::cgroup::Cgroups;
+use crate::source::listener::{self, Listeners};
+use crate::source::process::Processes;
+use crate::source::{Error, own, pid1};
+use crate::systemd::ledger::Event;
+use crate::systemd::state::{Shared, State};
+use crate::web::Requests;
+
+/// Every collector, by its name in `?collect[]=`, `?exclude[]=` and `--[no-]collector.NAME`.
+pub const COLLECTORS: [&str; 10] = [
+    "boot",
+    "cgroup",
+    "exporter",
+    "listeners",
+    "manager",
+    "process",
+    "services",
+    "sockets",
+    "timers",
+    "units",
+];
+
+/// Where on this machine to look, and for what.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// `/proc`, or a fixture of it.
+    pub proc: PathBuf,
+    /// `/sys/fs/cgroup`, or a fixture of it.
+    pub cgroup: PathBuf,
+    /// Units that must be there.
+    pub expected: Vec<Arc<str>>,
+    /// Whether units without a file that do nothing are exported.
+    pub not_found: bool,
+    /// Which listeners to read.
+    pub listeners: listener::Options,
+}
+
+/// Reads the host for each scrape, and remembers how that went.
+#[derive(Debug)]
+pub struct Scraper {
+    shared: Shared,
+    host: Host,
+    listeners: Kept<Listeners>,
+    outcomes: Mutex<BTreeMap<&'static str, Outcome>>,
+    cgroups: Kept<Cgroups>,
+    processes: Kept<Processes>,
+    flights: Flights<Vec<&'static str>, Arc<Snapshot>>,
+    durations: Mutex<Histogram>,
+    requests: Arc<Requests>,
+    started: SystemTime,
+}
+
+/// What reading a source came to; a panic is a join error.
+type Read<T> = Result<Result<T, Error>, JoinError>;
+
+#[derive(Clone, Debug, Default)]
+struct Outcome {
+    error: Option<String>,
+    /// Whether it answered but in part.
+    partial: bool,
+    last_success: Option<SystemTime>,
+}
+
+impl Scraper {
+    /// A scraper of the host whose systemd is mirrored in `shared`, and whose answers are counted
+    /// in `requests`.
+    #[must_use]
+    pub fn new(shared: Shared, host: Host, requests: Arc<Requests>) -> Self {
+        let buckets = BUCKETS.into_iter().map(|bound| (bound, 0)).collect();
+        Self {
+            shared,
+            host,
+            listeners: Kept::default(),
+            outcomes: Mutex::default(),
+            cgroups: Kept::default(),
+            processes: Kept::default(),
+            flights: Flights::default(),
+            durations: Mutex::new(Histogram { buckets, sum: 0.0 }),
+            requests,
+            started: SystemTime::now(),
+        }
+    }
+
+    /// Reads the host, but for the collectors named; scrapes at the same time share one reading.
+    /// `None` if it panicked.
+    pub async fn scrape(self: &Arc<Self>, without: &[&'static str]) -> Option<Arc<Snapshot>> {
+        let scraper = self.clone();
+        let key = without.to_vec();
+        let without = key.clone();
+        self.flights.share(key, move || async move { Arc::new(scraper.read(&without).await) }).await
+    }
+
+    /// Whether the mirror has been filled, or why not.
+    ///
+    /// # Errors
+    /// One line that says what is the matter.
+    pub fn ready(&self) -> Result<(), String> {
+        let state = self.shared.lock();
+        match &state.status.trouble {
+            Some(trouble) if !state.status.filled => Err(trouble.clone()),
+            _ if !state.status.filled => Err("the units are being read for the first time".into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What happened last, the newest first.
+    #[must_use]
+    pub fn events(&self) -> Vec<Arc<Event>> {
+        self.shared.lock().ledger.events().cloned().collect()
+    }
+
+    /// The collectors that failed last time, and why.
+    pub fn failed(&self) -> Vec<(&'static str, String)> {
+        let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = |(collector, outcome): (&&'static str, &Outcome)| {
+            Some((*collector, outcome.error.clone()?))
+        };
+        outcomes.iter().filter_map(failed).collect()
+    }
+
+    async fn read(&self, without: &[&'static str]) -> Snapshot {
+        let began = Instant::now();
+        let wants = |collector| !without.contains(&collector);
+        let proc = self.host.proc.clone();
+        let started = self.started;
+        let (units, input) = {
+            let state = &self.shared.lock();
+            // thousands of names: only for those who will read them
+            let units = wants("cgroup") || wants("process");
+            let units = if units { resources::groups(state) } else { Vec::new() };
+            let input = wants("listeners").then(|| listeners::input(state));
+            (units, input.unwrap_or_default())
+        };
+        let deadline = began + READING;
+        let (host, cgroup_units) = (&self.host, units.clone());
+        let cgroups = resources::cgroups(&self.cgroups, host, cgroup_units, deadline);
+        let processes = resources::processes(&self.processes, host, units, deadline);
+        let listeners = listeners::listeners(&self.listeners, &host.listeners, input, deadline);
+        let pid1 = async { spawn_blocking(move || pid1::read(&proc)).await };
+        let own = async { spawn_blocking(move || own::read(started)).await };
+        let (cgroups, processes, listeners, pid1, own) = tokio::join!(
+            self.attempt("cgroup", wants("cgroup"), cgroups),
+            self.attempt("process", wants("process"), processes),
+            self.attempt_in_part("listeners", wants("listeners"), listeners),
+            self.attempt("manager", wants("manager"), pid1),
+            self.attempt("exporter", wants("exporter"), own),
+        );
+        // last, so that the states are as new as can be
+        let mut snapshot = self.systemd();
+        snapshot.cgroups = take(cgroups, &mut snapshot.attempts);
+        snapshot.processes = take(processes, &mut snapshot.attempts);
+        if let Some(cgroups) = &snapshot.cgroups {
+            self.partial("cgroup", cgroups.failed, cgroups.failure.as_ref());
+        }
+        if let Some(processes) = &snapshot.processes {
+            self.partial("process", processes.failed, processes.failure.as_ref());
+        }
+        snapshot.pid1 = take(pid1, &mut snapshot.attempts);
+        snapshot.own = take(own, &mut snapshot.attempts);
+        snapshot.listeners = take(listeners, &mut snapshot.attempts);
+        snapshot.exporter = crate::snapshot::Exporter {
+            requests: self.requests.by_code().map(|(code, n)| (code.to_string(), n)).collect(),
+            scrapes: self.took(began.elapsed()),
+        };
+        snapshot
+    }
+
+    /// The mirror is no source that is read: it is there, and true or not.
+    fn systemd(&self) -> Snapshot {
+        let began = Instant::now();
+        let state: &State = &self.shared.lock();
+        let status = state.status.clone();
+        let silence = status.silence();
+        let outcome = |trouble| vec![self.outcome("units", trouble, began.elapsed())];
+        if !status.filled {
+            let attempts = outcome(status.trouble.clone());
+            return Snapshot { status, silence, attempts, ..Snapshot::default() };
+        }
+        let missing = |name: &Arc<str>| {
+            let unit = state.mirror.unit(name);
+            unit.is_none_or(|unit| unit.load_state.as_deref() == Some("not-found"))
+        };
+        let expected = self.host.expected.iter().map(|name| (name.clone(), missing(name)));
+        let systemd = Systemd::copy(state, self.host.not_found);
+        Snapshot {
+            expected: expected.collect(),
+            systemd: Some(systemd),
+            attempts: outcome(status.trouble.clone()),
+            status,
+            silence,
+            ..Snapshot::default()
+        }
+    }
+
+    async fn attempt<T>(
+        &self,
+        collector: &'static str,
+        wanted: bool,
+        reading: impl Future<Output = Read<T>>,
+    ) -> Option<(Option<T>, Attempt)> {
+        let whole = async { reading.await.map(|read| read.map(|value| (value, None))) };
+        self.attempt_in_part(collector, wanted, whole).await
+    }
+
+    /// What `reading` gives may fall short of all there is: then it says why, and the collector
+    /// counts as failed though what it gave is exported.
+    async fn attempt_in_part<T>(
+        &self,
+        collector: &'static str,
+        wanted: bool,
+        reading: impl Future<Output = Read<(T, Option<String>)>>,
+    ) -> Option<(Option<T>, Attempt)> {
+        if !wanted {
+            return None;
+        }
+        let began = Instant::now();
+        let outcome = match tokio::time::timeout(DEADLINE, reading).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(Error::Panicked),
+            Err(_) => Err(Error::Late),
+        };
+        let (value, error) = match outcome {
+            Ok((value, shortfall)) => (Some(value), shortfall),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let attempt = self.outcome(collector, error, began.elapsed());
+        Some((value, attempt))
+    }
+
+    /// Remembers how a collector went, and logs it when that changed.
+    fn outcome(&self, collector: &'static str, error: Option<String>, took: Duration) -> Attempt {
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = outcomes.entry(collector).or_default();
+        match &error {
+            Some(error) if outcome.error.is_none() => {
+                warn!(collector, %error, "collector failed; everything else is served");
+            }
+            None if outcome.error.is_some() => info!(collector, "collector works again"),
+            _ => {}
+        }
+        outcome.error.clone_from(&error);
+        if error.is_none() {
+            outcome.last_success = Some(SystemTime::now());
+        }
+        Attempt { collector, error, took, last_success: outcome.last_success }
+    }
+
+    /// Logs the first failure of a collector that answered all the same, until one had none.
+    fn partial(&self, collector: &'static str, failed: u64, failure: Option<&Error>) {
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = outcomes.entry(collector).or_default();
+        if let Some(error) = failure.filter(|_| !outcome.partial) {
+            warn!(collector, failed, first = %error, "some files could not be read");
+        }
+        outcome.partial = failure.is_some();
+    }
+
+    fn took(&self, took: Duration) -> Histogram {
+        let mut durations = self.durations.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = took.as_secs_f64();
+        durations.sum += seconds;
+        if let Some((_, count)) = durations.buckets.iter_mut().find(|(bound, _)| seconds <= *bound)
+        {
+            *count += 1;
+        }
+        durations.clone()
+    }
+}
+
+fn take<T>(read: Option<(Option<T>, Attempt)>, attempts: &mut Vec<Attempt>) -> Option<T> {
+    let (value, attempt) = read?;
+    attempts.push(attempt);
+    value
+}
+
+/// When a source stops by itself and hands over what it has.
+const READING: Duration = Duration::from_secs(4);
+
+/// Under Prometheus's default scrape timeout of 10 s, so that the rest is still served.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+const BUCKETS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 5.0, f64::INFINITY];

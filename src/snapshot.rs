@@ -1,0 +1,132 @@
+//! What one scrape knows of the host.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::metrics::Histogram;
+use crate::source::listener;
+use crate::source::own::Own;
+use crate::source::pid1::Pid1;
+use crate::source::{cgroup, process};
+use crate::systemd::ledger::{Account, Host};
+use crate::systemd::manager::Manager;
+use crate::systemd::name::Kind;
+use crate::systemd::state::{State, Status};
+use crate::systemd::unit::Unit;
+use crate::systemd::value::Word;
+
+/// Plain data, one field per source. A source that failed leaves its field empty, so its
+/// metrics are absent rather than zero.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Units, jobs and the manager, once the mirror has been filled.
+    pub systemd: Option<Systemd>,
+    /// How following systemd goes.
+    pub status: Status,
+    /// How long ago systemd was last heard; `None` if it never was.
+    pub silence: Option<Duration>,
+    /// The units that must be there, and whether each is missing.
+    pub expected: Vec<(Arc<str>, bool)>,
+    /// What each unit uses.
+    pub cgroups: Option<cgroup::Readings>,
+    /// Each unit's processes.
+    pub processes: Option<process::Readings>,
+    /// PID 1 as a process.
+    pub pid1: Option<Pid1>,
+    /// The exporter as a process.
+    pub own: Option<Own>,
+    /// What the exporter counts of its own work.
+    pub exporter: Exporter,
+    /// Who listens; `None` if it was not asked or did not answer.
+    pub listeners: Option<listener::Reading>,
+    /// How reading each collector's source went.
+    pub attempts: Vec<Attempt>,
+}
+
+/// A copy of mirror and ledger, as far as it is exported.
+#[derive(Debug, Default)]
+pub struct Systemd {
+    /// The selected units, by name.
+    pub units: Vec<Arc<Unit>>,
+    /// How many units there are, selected or not, by kind and ActiveState.
+    pub counts: BTreeMap<(Kind, Word), u64>,
+    /// How many units there are, selected or not, by LoadState.
+    pub load_states: BTreeMap<Word, u64>,
+    /// The accounts of the selected units and of those unloaded lately, by name.
+    pub accounts: Vec<(Arc<str>, Arc<Account>)>,
+    /// What is counted for the host as a whole.
+    pub host: Host,
+    /// PID 1 itself.
+    pub manager: Manager,
+    /// Queued and running jobs.
+    pub jobs: usize,
+    /// How long the oldest job has been there; `None` without any.
+    pub oldest_job: Option<Duration>,
+    /// How far the wall clock is ahead of the monotonic one.
+    pub boot_offset: Duration,
+}
+
+/// What the exporter counts of its own work.
+#[derive(Clone, Debug, Default)]
+pub struct Exporter {
+    /// HTTP answers by status code.
+    pub requests: BTreeMap<String, u64>,
+    /// How long scrapes took.
+    pub scrapes: Histogram,
+}
+
+/// How one collector went in one scrape.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Its name, as in `--collector.NAME`.
+    pub collector: &'static str,
+    /// Why it gave nothing; `None` if it answered.
+    pub error: Option<String>,
+    /// How long it took.
+    pub took: Duration,
+    /// When it last answered; `None` if it never did.
+    pub last_success: Option<SystemTime>,
+}
+
+impl Systemd {
+    /// Copies what is exported. `not_found` takes in units that have no file and do nothing.
+    #[must_use]
+    pub fn copy(state: &State, not_found: bool) -> Self {
+        let mut counts: BTreeMap<(Kind, Word), u64> = BTreeMap::new();
+        let mut load_states: BTreeMap<Word, u64> = BTreeMap::new();
+        let mut units = Vec::with_capacity(state.mirror.units().len());
+        for unit in state.mirror.units() {
+            let Some(active) = &unit.active_state else { continue };
+            *counts.entry((unit.kind, active.clone())).or_default() += 1;
+            if let Some(load) = &unit.load_state {
+                *load_states.entry(load.clone()).or_default() += 1;
+            }
+            if unit.selected && (not_found || !unit.is_absent()) {
+                units.push(unit.clone());
+            }
+        }
+        let accounts = state.ledger.accounts();
+        Self {
+            units,
+            counts,
+            load_states,
+            accounts: accounts.map(|(name, account)| (name.clone(), account.clone())).collect(),
+            host: state.ledger.host().clone(),
+            manager: state.manager.clone(),
+            jobs: state.mirror.jobs().len(),
+            oldest_job: state.mirror.jobs().map(|job| job.since.elapsed()).max(),
+            boot_offset: boot_offset(),
+        }
+    }
+}
+
+fn boot_offset() -> Duration {
+    let monotonic = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let since_boot = Duration::new(
+        u64::try_from(monotonic.tv_sec).unwrap_or_default(),
+        u32::try_from(monotonic.tv_nsec).unwrap_or_default(),
+    );
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(since_boot)
+}

@@ -1,0 +1,94 @@
+//! Where a socket listens: protocol and address.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// A transport and an address family, as the kernel lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP over IPv4.
+    Tcp,
+    /// TCP over IPv6, and IPv4 too where [`Address::Any`] is listened on.
+    Tcp6,
+    /// UDP over IPv4.
+    Udp,
+    /// UDP over IPv6, and IPv4 too where [`Address::Any`] is listened on.
+    Udp6,
+}
+
+impl Protocol {
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::Tcp, Self::Tcp6, Self::Udp, Self::Udp6];
+
+    /// Its name, which is that of its file in /proc/net too.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Tcp6 => "tcp6",
+            Self::Udp => "udp",
+            Self::Udp6 => "udp6",
+        }
+    }
+
+    /// The protocol of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.name() == name)
+    }
+
+    /// Whether it is UDP, which has neither listen() nor accept().
+    #[must_use]
+    pub fn is_udp(self) -> bool {
+        matches!(self, Self::Udp | Self::Udp6)
+    }
+
+    /// Whether it is over IPv6.
+    #[must_use]
+    pub fn is_v6(self) -> bool {
+        matches!(self, Self::Tcp6 | Self::Udp6)
+    }
+}
+
+/// The address a socket is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Address {
+    /// Every address, of IPv6 and IPv4 alike: `::` without `IPV6_V6ONLY`.
+    Any,
+    /// One address, or every one of a family.
+    Ip(IpAddr),
+    /// A link-local address and the index of its interface.
+    Link(Ipv6Addr, u32),
+}
+
+impl Address {
+    /// The address, less what a label adds to it.
+    pub(super) fn ip(self) -> IpAddr {
+        match self {
+            Self::Any => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            Self::Ip(ip) => ip,
+            Self::Link(ip, _) => IpAddr::V6(ip),
+        }
+    }
+
+    /// Whether IPv4 reaches a socket bound to it.
+    pub(super) fn is_v4(self) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Ip(IpAddr::V4(_)) => true,
+            Self::Ip(IpAddr::V6(ip)) => ip.to_ipv4_mapped().is_some(),
+            Self::Link(..) => false,
+        }
+    }
+}
+
+/// As `ss` writes it, but for the interface, which is a number here.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Link(ip, interface) => write!(f, "{ip}%{interface}"),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! How many descriptors a process has open.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, statat};
+
+/// How this kernel tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counting {
+    /// The size of the directory, which anyone may ask (Linux 6.2).
+    Size,
+    /// Its entries, which only the same user may list.
+    Entries,
+}
+
+impl Counting {
+    /// Asks for this process, which has some open: older kernels give the directory no size.
+    pub(super) fn detect(proc: &OwnedFd) -> Self {
+        match Self::Size.count(proc, "self/fd") {
+            Some(1..) => Self::Size,
+            Some(0) | None => Self::Entries,
+        }
+    }
+
+    /// The entries of a directory of descriptors; `None` if it cannot be said.
+    pub(super) fn count(self, proc: &OwnedFd, directory: &str) -> Option<u64> {
+        match self {
+            Self::Size => {
+                let size = statat(proc, directory, AtFlags::empty()).ok()?.st_size;
+                u64::try_from(size).ok()
+            }
+            Self::Entries => entries(proc, directory),
+        }
+    }
+}
+
+fn entries(proc: impl AsFd, directory: &str) -> Option<u64> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = openat(proc, directory, flags, Mode::empty()).ok()?;
+    let mut count = 0;
+    for entry in Dir::new(directory).ok()? {
+        if !matches!(entry.ok()?.file_name().to_bytes(), b"." | b"..") {
+            count += 1;
+        }
+    }
+    Some(count)
+}

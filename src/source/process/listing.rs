@@ -1,0 +1,170 @@
+//! Which processes each unit has: its control group's, and those of the tree it delegates.
+
+use std::ffi::OsStr;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Instant;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
+
+use super::Readings;
+use super::clock::Clock;
+use super::parse::pids;
+use crate::source::Error;
+use crate::source::cgroup::{Hierarchies, Mount, UnitGroup, relative};
+use crate::source::file::Buffer;
+
+/// Lists processes, kept between scrapes.
+#[derive(Debug)]
+pub(super) struct Lister {
+    hierarchies: Hierarchies,
+    clock: Clock,
+    /// Every process listed in this pass, one unit's after another's.
+    pids: Vec<u32>,
+}
+
+/// One unit's processes.
+#[derive(Debug)]
+pub(super) struct Listing {
+    first: usize,
+    past_last: usize,
+    /// The tick in which the listing ended: whoever started later was not listed.
+    pub(super) at: u64,
+    /// Processes and control groups that were not listed.
+    pub(super) truncated: u64,
+}
+
+impl Lister {
+    pub(super) fn open(sys_fs_cgroup: &Path) -> Result<Self, Error> {
+        let hierarchies = Hierarchies::open(sys_fs_cgroup)?;
+        if hierarchies.processes().is_none() {
+            return Err(Error::Unavailable(format!(
+                "{} has neither a v2 hierarchy nor systemd's own, so nothing says which process \
+                 is whose",
+                sys_fs_cgroup.display()
+            )));
+        }
+        Ok(Self { hierarchies, clock: Clock::new(), pids: Vec::new() })
+    }
+
+    /// Forgets the pass before.
+    pub(super) fn start(&mut self) {
+        self.pids.clear();
+    }
+
+    pub(super) fn pid(&self, index: usize) -> u32 {
+        self.pids[index]
+    }
+
+    /// Lists the unit's processes, its main one first.
+    pub(super) fn list(
+        &mut self,
+        unit: &UnitGroup,
+        deadline: Instant,
+        buffer: &mut Buffer,
+        readings: &mut Readings,
+    ) -> Listing {
+        let first = self.pids.len();
+        let mut truncated = 0;
+        let mut groups: Vec<(Vec<u8>, usize)> = Vec::new();
+        groups.extend(relative(&unit.control_group).map(|path| (path.as_bytes().to_vec(), 0)));
+        let mut seen = groups.len();
+        while let Some((mut path, depth)) = groups.pop() {
+            if Instant::now() >= deadline {
+                truncated += 1 + groups.len() as u64;
+                break;
+            }
+            truncated += self.list_group(first, &path, buffer, readings);
+            let Some(mount) = self.hierarchies.processes() else { break };
+            if is_leaf(mount, &path) {
+                continue;
+            }
+            path.push(b'/');
+            for child in children(mount, &path).take(2 * MAX_GROUPS) {
+                if depth < MAX_DEPTH && seen < MAX_GROUPS {
+                    seen += 1;
+                    groups.push(([path.as_slice(), &child].concat(), depth + 1));
+                } else {
+                    truncated += 1;
+                }
+            }
+        }
+        if let Some(main) = unit.main_pid
+            && let Some(at) = self.pids[first..].iter().position(|&pid| pid == main)
+        {
+            self.pids.swap(first, first + at);
+        }
+        Listing { first, past_last: self.pids.len(), at: self.clock.ticks(), truncated }
+    }
+
+    /// Lists one control group's own processes; returns how many were left out.
+    fn list_group(
+        &mut self,
+        first: usize,
+        path: &[u8],
+        buffer: &mut Buffer,
+        readings: &mut Readings,
+    ) -> u64 {
+        let Some(mount) = self.hierarchies.processes() else { return 0 };
+        let file = [path, b"/cgroup.procs"].concat();
+        let content = match buffer.read(&mount.fd, file.as_slice()) {
+            Ok(content) => content.unwrap_or_default(),
+            Err(error) => {
+                readings.fail(Error::io(&mount.path.join(OsStr::from_bytes(&file)))(error.into()));
+                return 0;
+            }
+        };
+        let mut truncated = 0;
+        for pid in pids(content) {
+            match pid {
+                Some(pid) if pid > 0 && self.pids.len() - first < MAX_PROCESSES => {
+                    self.pids.push(pid);
+                }
+                Some(_) => truncated += 1,
+                None => {
+                    readings.fail(Error::malformed(
+                        &mount.path.join(OsStr::from_bytes(&file)),
+                        content,
+                    ));
+                    break;
+                }
+            }
+        }
+        truncated
+    }
+}
+
+impl Listing {
+    pub(super) fn range(&self) -> Range<usize> {
+        self.first..self.past_last
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.past_last - self.first
+    }
+}
+
+/// Whether a control group has none below it: a directory has one link by its name, one by its
+/// own `.`, and one by the `..` of each directory in it. Some file systems do not count (1).
+fn is_leaf(mount: &Mount, path: &[u8]) -> bool {
+    statat(&mount.fd, path, AtFlags::empty()).is_ok_and(|stat| stat.st_nlink == 2)
+}
+
+/// The names of the control groups right below `path`, which may be any bytes.
+fn children(mount: &Mount, path: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = openat(&mount.fd, path, flags, Mode::empty());
+    let entries = directory.and_then(Dir::new).into_iter().flatten();
+    entries
+        .map_while(Result::ok)
+        .filter(|entry| entry.file_type() == FileType::Directory)
+        .map(|entry| entry.file_name().to_bytes().to_vec())
+        .filter(|name| !matches!(name.as_slice(), b"." | b".."))
+}
+
+const MAX_DEPTH: usize = 32;
+/// Control groups of one unit.
+const MAX_GROUPS: usize = 1000;
+/// Processes of one unit.
+const MAX_PROCESSES: usize = 20_000;

@@ -1,0 +1,287 @@
+//! Processes: the fixture host, and real processes that mean to be misread.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+#[expect(clippy::disallowed_types, reason = "hostile processes are real ones")]
+use std::process::Command;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::source::cgroup::Limit;
+
+#[test]
+fn the_fixture_host_has_its_processes() {
+    let readings = fixture(&[
+        ("/system.slice/nginx.service", Some(101)),
+        ("/system.slice/docker.service", Some(201)),
+        (r"/system.slice/dev-disk-by\x2duuid-1.swap", None),
+        ("/system.slice/backup.service", None),
+    ]);
+    assert_eq!((readings.failed, readings.truncated), (0, 0), "{:?}", readings.failure);
+    let [nginx, docker, backup] = &readings.units[..] else {
+        panic!("a unit without processes has no entry: {:?}", readings.units)
+    };
+    assert_eq!(nginx.1.states, States { running: 1, sleeping: 1, ..States::default() });
+    assert_eq!((nginx.1.threads, nginx.1.open_fds), (Some(10), Some(13)));
+    assert_eq!(nginx.1.resident_bytes, Some(4000 * rustix::param::page_size() as u64));
+    assert_eq!(nginx.1.max_fds_ratio, Some(0.5));
+    assert_eq!(nginx.1.oldest_start_time, Some(Duration::from_secs(1_700_000_003)));
+    assert_eq!(
+        nginx.1.main,
+        Some(MainProcess {
+            cpu: Duration::from_secs(20),
+            resident_bytes: 1500 * rustix::param::page_size() as u64,
+            virtual_bytes: 60_000_000,
+            virtual_max_bytes: Some(Limit::At(1_073_741_824)),
+            open_fds: Some(5),
+            max_fds: Some(Limit::At(1024)),
+            threads: 1,
+            start_time: Some(Duration::from_secs(1_700_000_003)),
+        })
+    );
+    assert_eq!(docker.1.truncated, 1, "one process is in a namespace that is not ours");
+    assert_eq!(docker.1.threads, Some(18), "the delegated tree belongs to its unit");
+    assert_eq!(docker.1.states, States { sleeping: 1, disk_sleep: 1, ..States::default() });
+    assert_eq!(docker.1.max_fds_ratio, Some(4.0 / 1024.0), "one of the two has no limit");
+    assert_eq!(backup.1.states, States { sleeping: 1, zombie: 1, ..States::default() });
+    assert_eq!(backup.1.open_fds, None, "one of the two could not be counted");
+    assert_eq!(backup.1.main, None);
+}
+
+#[test]
+fn a_process_may_call_itself_what_it_likes() {
+    // printf escapes, as the shell below understands them.
+    for name in [
+        "a) R 1 (b",
+        r"two\nlines",
+        r"\377\376\200",
+        ") Z 0 0 0 0 0 0",
+        "(((((((((",
+        ")))))))))",
+        r"a\tb \r\n) D 1",
+    ] {
+        let mut child = named(name);
+        let tree = Tree::new();
+        tree.unit("plain.service", &[std::process::id()]);
+        tree.unit("hostile.service", &[child.id()]);
+        let readings =
+            tree.read(&[("/plain.service", None), ("/hostile.service", Some(child.id()))]);
+        let readings = readings.unwrap();
+        assert_eq!(readings.failed, 0, "{name}: {:?}", readings.failure);
+        assert_eq!(readings.units.len(), 2, "{name}");
+        let hostile = &readings.units[1].1;
+        assert_eq!(hostile.threads, Some(1), "{name}");
+        let running = hostile.states.running + hostile.states.sleeping;
+        assert_eq!(running, 1, "{name}: {:?}", hostile.states);
+        let main = hostile.main.as_ref().unwrap();
+        let age = since_epoch().abs_diff(main.start_time.unwrap());
+        assert!(age < Duration::from_secs(60), "{name}: {age:?}");
+        assert!(main.resident_bytes > 0 && main.virtual_bytes >= main.resident_bytes, "{name}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn our_own_process_is_told_as_it_is() {
+    let open: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+    let tree = Tree::new();
+    tree.unit("own.service", &[std::process::id()]);
+    let readings = tree.read(&[("/own.service", Some(std::process::id()))]).unwrap();
+    let main = readings.units[0].1.main.clone().unwrap();
+    assert!(main.open_fds.unwrap() >= 53, "{:?}", main.open_fds);
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    assert_eq!(main.max_fds, Some(limit.map_or(Limit::Unlimited, Limit::At)));
+    let space = rustix::process::getrlimit(rustix::process::Resource::As).current;
+    assert_eq!(main.virtual_max_bytes, Some(space.map_or(Limit::Unlimited, Limit::At)));
+    assert!(main.threads >= 1);
+    drop(open);
+}
+
+#[test]
+fn the_two_ways_of_counting_descriptors_agree() {
+    let mut child = named("counted");
+    let proc = open_root(Path::new("/proc")).unwrap();
+    let directory = format!("{}/fd", child.id());
+    let (size, entries) =
+        (Counting::Size.count(&proc, &directory), Counting::Entries.count(&proc, &directory));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(entries.is_some_and(|count| count >= 3), "{entries:?}");
+    if Counting::detect(&proc) == Counting::Size {
+        assert_eq!(size, entries);
+    } else {
+        assert_eq!(size, Some(0), "before Linux 6.2 the directory has no size");
+    }
+}
+
+#[test]
+fn a_later_process_with_the_same_pid_is_not_taken_for_the_listed_one() {
+    let mut child = named("reused");
+    let tree = Tree::new();
+    let mut processes = tree.open();
+    let mut readings = Readings::default();
+    let mut read = |listed_at: u64| {
+        processes.process(child.id(), listed_at, &HashMap::new(), &mut readings).unwrap()
+    };
+    assert!(read(0).is_none(), "it started after the listing");
+    assert!(read(u64::MAX).is_some());
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_listed_process_that_proc_does_not_know_is_hidden_not_absent() {
+    let mut child = named("ended");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let tree = Tree::new();
+    // This listing goes on naming it, as the kernel's would if /proc hid it.
+    tree.unit("hidden.service", &[child.id()]);
+    let error = tree.read(&[("/hidden.service", None)]).unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_)), "{error}");
+    assert!(error.to_string().contains("CAP_SYS_PTRACE"), "{error}");
+}
+
+#[test]
+fn processes_of_another_pid_namespace_are_counted_as_left_out() {
+    let tree = Tree::new();
+    tree.unit("container.service", &[0, std::process::id(), 0]);
+    let readings = tree.read(&[("/container.service", None)]).unwrap();
+    assert_eq!(readings.units[0].1.truncated, 2);
+    assert_eq!(readings.units[0].1.states.running + readings.units[0].1.states.sleeping, 1);
+}
+
+#[test]
+fn a_tree_that_is_too_deep_or_too_wide_is_cut_off() {
+    let tree = Tree::new();
+    let deep = format!("deep.service{}", "/d".repeat(100));
+    tree.unit(&deep, &[1]);
+    for width in 0..1100 {
+        tree.unit(&format!("wide.service/{width}"), &[]);
+    }
+    tree.unit("own.service", &[std::process::id()]);
+    let units = [("/deep.service", None), ("/wide.service", None), ("/own.service", None)];
+    let readings = tree.read(&units).unwrap();
+    let [deep, wide, own] = &readings.units[..] else { panic!("{:?}", readings.units) };
+    assert_eq!(deep.1.truncated, 1);
+    assert_eq!(wide.1.truncated, 101);
+    assert_eq!(own.1.truncated, 0);
+    assert!(own.1.threads.is_some());
+    assert_eq!((wide.1.threads, wide.1.open_fds), (None, None), "nothing was read of it");
+}
+
+#[test]
+fn a_past_deadline_truncates_and_counts() {
+    let tree = Tree::new();
+    tree.unit("own.service", &[std::process::id()]);
+    let units = [group("/own.service", None)];
+    let readings = tree.open().read(&units, Instant::now()).unwrap();
+    assert_eq!((readings.units.len(), readings.truncated), (0, 1));
+}
+
+#[test]
+fn start_times_do_not_jitter() {
+    let tree = Tree::new();
+    tree.unit("own.service", &[std::process::id()]);
+    let units = [group("/own.service", Some(std::process::id()))];
+    let mut processes = tree.open();
+    let mut start = |_| {
+        let readings = processes.read(&units, Instant::now() + MINUTE).unwrap();
+        readings.units[0].1.main.clone().unwrap().start_time
+    };
+    let first = start(0);
+    assert!(first.is_some());
+    assert!((1..200).all(|round| start(round) == first));
+}
+
+proptest! {
+    #[test]
+    fn no_name_changes_what_follows_it(name in proptest::collection::vec(any::<u8>(), 0..64)) {
+        let rest = ") S 1 7 7 0 -1 4194560 9 0 0 0 21 34 0 0 20 0 3 0 4242 8192 5 18446744073709551615 1\n";
+        let content = [b"7 (".as_slice(), &name, rest.as_bytes()].concat();
+        let expected = Stat {
+            state: b'S',
+            cpu_ticks: 55,
+            threads: 3,
+            start_ticks: 4242,
+            virtual_bytes: 8192,
+            resident_pages: 5,
+        };
+        prop_assert_eq!(parse::stat(&content), Some(expected));
+    }
+
+    #[test]
+    fn no_content_makes_a_parser_panic(content in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = parse::stat(&content);
+        let _ = parse::limits(&content);
+        let _ = parse::boot_time(&content);
+        let _ = parse::pids(&content).count();
+    }
+}
+
+/// A tree of control groups made of plain files, whose processes are real.
+struct Tree(tempfile::TempDir);
+
+impl Tree {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("cgroup.controllers"), "").unwrap();
+        Self(directory)
+    }
+
+    fn unit(&self, path: &str, pids: &[u32]) {
+        let directory = self.0.path().join(path);
+        fs::create_dir_all(&directory).unwrap();
+        let lines: String = pids.iter().map(|pid| format!("{pid}\n")).collect();
+        fs::write(directory.join("cgroup.procs"), lines).unwrap();
+    }
+
+    fn open(&self) -> Processes {
+        Processes::open(Path::new("/proc"), self.0.path()).unwrap()
+    }
+
+    fn read(&self, units: &[(&str, Option<u32>)]) -> Result<Readings, Error> {
+        self.open().read(&groups(units), Instant::now() + MINUTE)
+    }
+}
+
+fn fixture(units: &[(&str, Option<u32>)]) -> Readings {
+    let host = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/host"));
+    let mut processes = Processes::open(&host.join("proc"), &host.join("cgroup")).unwrap();
+    processes.read(&groups(units), Instant::now() + MINUTE).unwrap()
+}
+
+fn groups(units: &[(&str, Option<u32>)]) -> Vec<UnitGroup> {
+    units.iter().map(|&(path, main)| group(path, main)).collect()
+}
+
+fn group(path: &str, main_pid: Option<u32>) -> UnitGroup {
+    UnitGroup { unit: path.into(), control_group: path.into(), main_pid }
+}
+
+/// A process that has given itself a name and now waits to be killed.
+#[expect(clippy::disallowed_types, reason = "hostile processes are real ones")]
+fn named(escaped: &str) -> Child {
+    let script = r#"printf "$1" > /proc/self/comm; echo ready; read -r _"#;
+    let mut child = Command::new("sh")
+        .args(["-c", script, "sh", escaped])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    child
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
+const MINUTE: Duration = Duration::from_secs(60);

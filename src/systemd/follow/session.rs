@@ -1,0 +1,404 @@
+//! One connection to the bus, from subscribing to its end.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use tracing::{debug, info, warn};
+use zbus::message::{Message, Type};
+use zbus::names::OwnedUniqueName;
+use zbus::{Connection, MessageStream, OwnedVariant};
+
+use super::drafts::Drafts;
+use super::listing::{Listing, Reason};
+use super::window::Window;
+use crate::systemd::bus::{self, Bus, Call, Error, Get};
+use crate::systemd::ledger::Gap;
+use crate::systemd::mirror::Listed;
+use crate::systemd::properties::{Interface, wanted};
+use crate::systemd::state::{Shared, State};
+use crate::systemd::unit::Unit;
+use crate::systemd::{manager, properties};
+
+/// What is under way on one connection.
+pub(super) struct Session<'s> {
+    pub(super) shared: &'s Shared,
+    connection: Connection,
+    pub(super) owner: OwnedUniqueName,
+    pub(super) window: Window,
+    resync: Duration,
+    pub(super) drafts: Drafts,
+    fetches: VecDeque<Arc<str>>,
+    pub(super) listing: Option<Listing>,
+    /// Units that PID 1 has just loaded, and when to ask for their properties.
+    pub(super) arrivals: BTreeMap<Arc<str>, Instant>,
+    /// Units that were unloaded lately: asking about one may have loaded it.
+    pub(super) departed: HashMap<Arc<str>, Instant>,
+    /// Properties to ask again, and when.
+    hints: BTreeMap<(Arc<str>, &'static str), Instant>,
+    /// Differences found by the resync, and when they count unless a signal explains them.
+    pub(super) suspects: HashMap<Arc<str>, Instant>,
+    pub(super) reloading: bool,
+    /// When that began.
+    pub(super) reload_began: Instant,
+    /// Why signals before the first listing may be missing.
+    pub(super) gap: Option<Gap>,
+    /// When the configuration was last reloaded.
+    pub(super) reloaded: Option<Instant>,
+    /// A listing to make as soon as none is under way.
+    pub(super) relist: Option<Reason>,
+    next_resync: Instant,
+    next_poll: Instant,
+    pub(super) next_heartbeat: Instant,
+}
+
+impl<'s> Session<'s> {
+    pub(super) fn new(shared: &'s Shared, bus: Bus, resync: Duration) -> Self {
+        let Bus { connection, owner } = bus;
+        let now = Instant::now();
+        let status = &mut shared.lock().status;
+        let gap = match std::mem::take(&mut status.reloading) {
+            _ if !status.filled => None,
+            true => Some(Gap::Reload),
+            false => Some(Gap::Reconnect),
+        };
+        Self {
+            shared,
+            window: Window::open(connection.clone(), owner.clone()),
+            connection,
+            owner,
+            resync,
+            drafts: Drafts::default(),
+            fetches: VecDeque::new(),
+            listing: None,
+            arrivals: BTreeMap::new(),
+            departed: HashMap::new(),
+            hints: BTreeMap::new(),
+            suspects: HashMap::new(),
+            reloading: false,
+            reload_began: now,
+            gap,
+            reloaded: None,
+            relist: Some(Reason::Connect),
+            next_resync: now + resync,
+            next_poll: now + POLL,
+            next_heartbeat: now + HEARTBEAT,
+        }
+    }
+
+    /// Follows until the connection or PID 1 is gone; says why.
+    pub(super) async fn run(mut self) -> Error {
+        let mut messages = MessageStream::from(&self.connection);
+        self.window.call(Call::Subscribe);
+        self.window.call(Call::ListJobs);
+        self.ask_manager();
+        loop {
+            if let Err(error) = self.due(Instant::now()) {
+                return error;
+            }
+            let wake = tokio::time::Instant::from_std(self.next_due());
+            tokio::select! {
+                message = messages.next() => match message {
+                    None => return Error::Closed("end of stream".to_owned()),
+                    Some(Err(error)) => return Error::Closed(error.to_string()),
+                    Some(Ok(message)) => if let Err(error) = self.take(&message) {
+                        return error;
+                    },
+                },
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+    }
+
+    fn take(&mut self, message: &Message) -> Result<(), Error> {
+        match message.message_type() {
+            Type::Signal => self.signal(message),
+            Type::MethodReturn | Type::Error => {
+                self.answer(message);
+                Ok(())
+            }
+            Type::MethodCall => Ok(()),
+        }
+    }
+
+    fn answer(&mut self, reply: &Message) {
+        let header = reply.header();
+        let Some(call) = header.reply_serial().and_then(|serial| self.window.answered(serial))
+        else {
+            return;
+        };
+        let shared = self.shared;
+        let state = &mut *shared.lock();
+        state.status.heard = Some(Instant::now());
+        let error = (reply.message_type() == Type::Error).then(|| describe(reply));
+        if error.is_some() && !matches!(call, Call::Unit(..)) {
+            *state.status.errors.entry("answer").or_default() += 1;
+        }
+        match call {
+            Call::Subscribe => {
+                if let Some(error) = error {
+                    warn!(%error, "systemd refused to send signals");
+                }
+            }
+            Call::List | Call::ListKind(_) => match error {
+                None => self.listed(state, &call, bus::listed(reply)),
+                Some(error) => self.not_listed(state, &call, error),
+            },
+            Call::ListNames(_) => {
+                if error.is_none() {
+                    self.arrived(state, bus::listed(reply));
+                }
+            }
+            Call::ListJobs => match bus::listed_jobs(reply) {
+                Ok(jobs) => state.mirror.jobs_listed(&jobs, Instant::now()),
+                Err(error) => debug!(%error, "the list of jobs made no sense"),
+            },
+            Call::Unit(get) => {
+                // an error: the unit is gone, or this systemd does not have the property
+                let value = if error.is_none() { value(reply, state) } else { None };
+                self.property(state, &get, value);
+            }
+            Call::Manager(property) => {
+                if let Some(value) = value(reply, state).filter(|_| error.is_none()) {
+                    state.manager.set(&property, &value);
+                }
+            }
+        }
+    }
+
+    fn property(&mut self, state: &mut State, get: &Get, value: Option<OwnedVariant>) {
+        let Get { name, interface, property, generation, .. } = get;
+        if *generation == ALONE {
+            if let Some(value) = value {
+                state.mirror.change(name, |unit| unit.set(*interface, property, &value));
+            }
+            return;
+        }
+        if let Some(draft) = self.drafts.answer(name, *generation, *interface, property, value) {
+            if let Some(change) = state.mirror.change(name, |unit| draft.apply(unit)) {
+                state.ledger.observe(&change, draft.gap);
+            }
+            self.settle(state);
+        }
+    }
+
+    /// Says that the mirror is full once the last fetch has come.
+    pub(super) fn settle(&mut self, state: &mut State) {
+        if self.drafts.is_empty() && self.listing.is_none() && !state.status.following {
+            let units = state.mirror.units().len();
+            info!(units, "following systemd");
+            state.status.following = true;
+            state.status.filled = true;
+            state.status.trouble = None;
+        }
+    }
+
+    /// Does what is due: listings, fetches, questions asked now and then.
+    fn due(&mut self, now: Instant) -> Result<(), Error> {
+        let shared = self.shared;
+        let state = &mut *shared.lock();
+        if now >= self.next_heartbeat {
+            // the answer is the sign of life; the state itself has no signal
+            self.next_heartbeat = now + HEARTBEAT;
+            self.window.call(Call::Manager("SystemState".to_owned()));
+        }
+        if now >= self.next_poll {
+            self.next_poll = now + POLL;
+            self.poll(state);
+        }
+        if now >= self.next_resync {
+            self.next_resync = now + self.resync;
+            self.relist = self.relist.or(Some(Reason::Schedule));
+            state.ledger.forget(now);
+            self.departed.retain(|_, since| now.duration_since(*since) < DEPARTED);
+        }
+        if self.reloading && now.duration_since(self.reload_began) > RELOAD {
+            warn!("systemd does not say that its reload is done; its units are listed anew");
+            self.reload_done(state);
+        }
+        if self.listing.is_none()
+            && !self.reloading
+            && let Some(reason) = self.relist.take()
+        {
+            self.list(state, reason);
+        }
+        self.count_drift(state, now);
+        self.ask_arrivals(now);
+        self.ask_hints(state, now);
+        self.fetch_next(state);
+        self.window.pump(|call| *state.status.calls.entry(call.kind()).or_default() += 1);
+        if let Some(age) = self.window.check(now)? {
+            *state.status.errors.entry("timeout").or_default() += 1;
+            let trouble = Error::Silent(age).to_string();
+            warn!(%trouble, "units on the page are as last seen");
+            state.status.trouble = Some(trouble);
+        } else if !self.window.is_late() && state.status.following {
+            state.status.trouble = None;
+        }
+        Ok(())
+    }
+
+    fn next_due(&self) -> Instant {
+        let soon = Instant::now() + TICK;
+        let waits = [self.next_heartbeat, self.next_poll, self.next_resync]
+            .into_iter()
+            .chain(self.arrivals.values().copied())
+            .chain(self.hints.values().copied())
+            .chain(self.suspects.values().copied())
+            .min();
+        if self.window.is_idle() {
+            waits.unwrap_or(soon)
+        } else {
+            waits.map_or(soon, |at| at.min(soon))
+        }
+    }
+
+    /// Asks all of the manager's properties.
+    pub(super) fn ask_manager(&mut self) {
+        for property in manager::wanted() {
+            self.window.call(Call::Manager(property));
+        }
+    }
+
+    fn poll(&mut self, state: &State) {
+        for property in manager::polled() {
+            self.window.call(Call::Manager(property.to_owned()));
+        }
+        let now = Instant::now();
+        for unit in state.mirror.units().filter(|unit| unit.selected) {
+            for property in properties::polled(unit.kind) {
+                self.hint(&unit.name, property, now);
+            }
+        }
+    }
+
+    /// Asks a property again soon, unless that is planned already.
+    pub(super) fn hint(&mut self, name: &Arc<str>, property: &'static str, at: Instant) {
+        self.hints.entry((name.clone(), property)).or_insert(at);
+    }
+
+    fn ask_hints(&mut self, state: &State, now: Instant) {
+        let due: Vec<_> =
+            self.hints.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
+        for key in due {
+            self.hints.remove(&key);
+            let (name, property) = key;
+            // never about a unit that is not loaded: asking would load it
+            if let Some(unit) = state.mirror.unit(&name) {
+                let (kind, interface, generation) = (unit.kind, Interface::Kind, ALONE);
+                self.window.call(Call::Unit(Get { name, kind, interface, property, generation }));
+            }
+        }
+    }
+
+    fn ask_arrivals(&mut self, now: Instant) {
+        let due: Vec<_> = self
+            .arrivals
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in &due {
+            self.arrivals.remove(name);
+        }
+        for names in due.chunks(NAMES) {
+            let names = names.iter().map(|name| name.to_string()).collect();
+            self.window.call(Call::ListNames(names));
+        }
+    }
+
+    /// Takes the list of units that have just been loaded, and fetches those that still are.
+    fn arrived(&mut self, state: &mut State, rows: zbus::Result<Vec<Listed>>) {
+        for row in self.decoded(state, rows) {
+            if let Some(change) = state.mirror.list(&row) {
+                state.ledger.observe(&change, None);
+            }
+            if let Some(unit) = state.mirror.unit(&row.name).cloned() {
+                state.ledger.open(&unit);
+                self.fetch(&unit, None);
+            }
+        }
+    }
+
+    /// Plans to fetch a unit's properties, if it has any worth asking for.
+    pub(super) fn fetch(&mut self, unit: &Unit, gap: Option<Gap>) {
+        if unit.selected && !unit.is_absent() && self.drafts.begin(&unit.name, unit.kind, gap) {
+            self.fetches.push_back(unit.name.clone());
+        }
+    }
+
+    /// Makes the calls of the next planned fetches, as far as there is room.
+    fn fetch_next(&mut self, state: &State) {
+        while self.window.room() > 0
+            && let Some(name) = self.fetches.pop_front()
+        {
+            let Some(unit) = state.mirror.unit(&name) else { continue };
+            let kind = unit.kind;
+            let calls: Vec<_> = wanted(kind).collect();
+            let Some(generation) = self.drafts.calls(&name, calls.len()) else { continue };
+            for (interface, property) in calls {
+                let name = name.clone();
+                self.window.call(Call::Unit(Get { name, kind, interface, property, generation }));
+            }
+        }
+    }
+
+    /// Forgets a unit that is not loaded any more.
+    pub(super) fn unload(&mut self, state: &mut State, name: &Arc<str>) {
+        self.arrivals.remove(name);
+        self.suspects.remove(name);
+        self.drafts.drop(name);
+        if state.mirror.unload(name).is_some() {
+            state.ledger.unload(name, Instant::now());
+            if self.departed.len() < MOST_DEPARTED {
+                self.departed.insert(name.clone(), Instant::now());
+            }
+        }
+    }
+
+    fn count_drift(&mut self, state: &mut State, now: Instant) {
+        let before = self.suspects.len();
+        self.suspects.retain(|_, at| *at > now);
+        state.status.drift += (before - self.suspects.len()) as u64;
+    }
+}
+
+fn value(reply: &Message, state: &mut State) -> Option<OwnedVariant> {
+    match reply.body().deserialize() {
+        Ok(value) => Some(value),
+        Err(_) => {
+            *state.status.errors.entry("decode").or_default() += 1;
+            None
+        }
+    }
+}
+
+fn describe(reply: &Message) -> String {
+    let name = reply.header().error_name().map(ToString::to_string).unwrap_or_default();
+    let text: String = reply.body().deserialize().unwrap_or_default();
+    format!("{name}: {text}")
+}
+
+const ALONE: u32 = 0;
+
+/// A reload takes seconds; after this long its end was missed.
+const RELOAD: Duration = Duration::from_secs(90);
+
+/// A sign of life from PID 1 at least so often: one Get.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How often that is asked which changes without a signal.
+const POLL: Duration = Duration::from_secs(60);
+
+/// While answers are awaited: how often it is looked whether they are late.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A unit unloaded less than this ago may be loaded again by our own question.
+pub(super) const DEPARTED: Duration = Duration::from_secs(2);
+
+/// Bounds what a flood of short-lived units costs.
+const MOST_DEPARTED: usize = 4096;
+
+/// Names in one question.
+const NAMES: usize = 64;

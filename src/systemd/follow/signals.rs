@@ -1,0 +1,216 @@
+//! What is done with each signal.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::debug;
+use zbus::ObjectPath;
+use zbus::message::{Body, Message};
+
+use super::listing::Reason;
+use super::session::{DEPARTED, Session};
+use crate::systemd::bus::{
+    Changed, DRIVER, Error, MANAGER_INTERFACE, MANAGER_PATH, UNIT_INTERFACE, new_owner,
+};
+use crate::systemd::ledger::Gap;
+use crate::systemd::name::{Kind, from_object_path};
+use crate::systemd::properties::{CONTROL_GROUP, Interface, polled};
+use crate::systemd::state::State;
+use crate::systemd::unit::{Service, Unit};
+
+impl Session<'_> {
+    /// Takes one signal. An error ends the session.
+    pub(super) fn signal(&mut self, message: &Message) -> Result<(), Error> {
+        let header = message.header();
+        let Some(member) = header.member().map(|member| member.as_str()) else { return Ok(()) };
+        let sender = header.sender().map(|sender| sender.as_str()).unwrap_or_default();
+        let shared = self.shared;
+        let state = &mut *shared.lock();
+        if sender == DRIVER {
+            // only the bus itself can send in this name
+            let changed = new_owner(message).is_some_and(|owner| owner != self.owner.as_str());
+            return if changed { Err(Error::OwnerChanged) } else { Ok(()) };
+        }
+        if sender != self.owner.as_str() {
+            // anybody on the bus may send what looks like systemd's signals
+            state.status.foreign += 1;
+            return Ok(());
+        }
+        let now = Instant::now();
+        state.status.heard = Some(now);
+        let path = header.path().map(|path| path.as_str()).unwrap_or_default();
+        let body = message.body();
+        let known = MEMBERS.into_iter().find(|known| *known == member).unwrap_or("other");
+        *state.status.signals.entry(known).or_default() += 1;
+        if let Err(error) = self.by_member(state, member, path, &body, now) {
+            debug!(%error, member, path, "a signal of systemd made no sense");
+            *state.status.errors.entry("decode").or_default() += 1;
+        }
+        Ok(())
+    }
+
+    fn by_member(
+        &mut self,
+        state: &mut State,
+        member: &str,
+        path: &str,
+        body: &Body,
+        now: Instant,
+    ) -> zbus::Result<()> {
+        match member {
+            "PropertiesChanged" => {
+                self.properties_changed(state, path, &body.deserialize()?, now);
+            }
+            "UnitNew" => {
+                let (name, _): (&str, ObjectPath<'_>) = body.deserialize()?;
+                self.unit_new(state, name, now);
+            }
+            "UnitRemoved" => {
+                let (name, _): (&str, ObjectPath<'_>) = body.deserialize()?;
+                if !self.reloading {
+                    self.unload(state, &Arc::from(name));
+                }
+            }
+            "JobNew" => {
+                let (id, _, unit): (u32, ObjectPath<'_>, &str) = body.deserialize()?;
+                state.mirror.job_new(id, unit, now);
+            }
+            "JobRemoved" => {
+                let (id, _, unit, result): (u32, ObjectPath<'_>, &str, &str) =
+                    body.deserialize()?;
+                state.mirror.job_removed(id);
+                let mirrored = state.mirror.unit(unit).cloned();
+                state.ledger.job_removed(unit, mirrored.as_deref(), result);
+                self.system_state_may_have_changed(now);
+            }
+            "Reloading" => self.reloading(state, body.deserialize()?),
+            "StartupFinished" => self.ask_manager(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn properties_changed(
+        &mut self,
+        state: &mut State,
+        path: &str,
+        (interface, values, _): &Changed<'_>,
+        now: Instant,
+    ) {
+        if path == MANAGER_PATH {
+            if *interface == MANAGER_INTERFACE {
+                self.system_state_may_have_changed(now);
+            }
+            return;
+        }
+        let Some(name) = from_object_path(path) else { return };
+        let Some(kind) = Kind::of(&name) else { return };
+        let interface = match *interface {
+            UNIT_INTERFACE => Interface::Unit,
+            own if own == kind.interface() => Interface::Kind,
+            // cgroup, exec and kill settings have interfaces of their own in some versions
+            _ => return,
+        };
+        let change = state.mirror.change(&name, |unit| {
+            for (property, value) in values {
+                unit.set(interface, property, value);
+            }
+        });
+        let Some(change) = change else { return };
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            trace(&change.after);
+        }
+        state.ledger.observe(&change, self.drafts.gap(&name).or(self.gap));
+        self.drafts.signalled(&name, interface);
+        let unit = &change.after;
+        if interface == Interface::Unit {
+            self.suspects.remove(&unit.name);
+            let begins = change.before.active_state != unit.active_state && !unit.is("inactive");
+            if unit.selected && kind.has_cgroup() && unit.control_group.is_none() && begins {
+                self.hint(&unit.name, CONTROL_GROUP, now + SOON);
+            }
+        } else if unit.selected {
+            for property in polled(kind) {
+                self.hint(&unit.name, property, now + SOON);
+            }
+        }
+    }
+
+    fn unit_new(&mut self, state: &mut State, name: &str, now: Instant) {
+        if self.reloading {
+            return;
+        }
+        let Some(unit) = state.mirror.load(name) else {
+            // after a reload, the first change of a unit is told by this signal, without a value
+            let recently = self.reloaded.is_some_and(|at| now.duration_since(at) < AFTERMATH);
+            if let Some(unit) = state.mirror.unit(name).filter(|_| recently) {
+                self.fetch(&unit.clone(), Some(Gap::Reload));
+            }
+            return;
+        };
+        state.ledger.open(&unit);
+        // a name that went a moment ago may be back only because we asked for it: wait longer,
+        // and ask only if it is still there then
+        let departed = self.departed.get(&unit.name).is_some_and(|at| now < *at + DEPARTED);
+        let wait = if departed { DEPARTED } else { SOON };
+        self.arrivals.insert(unit.name.clone(), now + wait);
+    }
+
+    fn reloading(&mut self, state: &mut State, active: bool) {
+        if active {
+            debug!("systemd reloads its configuration");
+            self.reloading = true;
+            self.reload_began = Instant::now();
+            state.status.reloading = true;
+        } else {
+            state.ledger.reloaded();
+            self.reload_done(state);
+        }
+    }
+
+    /// Lists the units anew: a listing under way may be from before.
+    pub(super) fn reload_done(&mut self, state: &mut State) {
+        self.reloading = false;
+        state.status.reloading = false;
+        self.reloaded = Some(Instant::now());
+        self.relist = Some(Reason::Reload);
+    }
+
+    fn system_state_may_have_changed(&mut self, now: Instant) {
+        self.next_heartbeat = self.next_heartbeat.min(now + SYSTEM_STATE);
+    }
+}
+
+/// Lets a burst of signals pass before the questions that they raise.
+const SOON: Duration = Duration::from_millis(100);
+
+/// For so long after a reload, units are announced anew that are known.
+const AFTERMATH: Duration = Duration::from_secs(60);
+
+/// SystemState is asked at most this often, however many jobs end.
+const SYSTEM_STATE: Duration = Duration::from_secs(1);
+
+/// The signals that are taken; any other is counted as such.
+const MEMBERS: [&str; 7] = [
+    "JobNew",
+    "JobRemoved",
+    "PropertiesChanged",
+    "Reloading",
+    "StartupFinished",
+    "UnitNew",
+    "UnitRemoved",
+];
+
+/// What a signal made of a unit, for finding out afterwards why something was counted.
+fn trace(unit: &Unit) {
+    let active = unit.active_state.as_deref().unwrap_or_default();
+    let sub = unit.sub_state.as_deref().unwrap_or_default();
+    match unit.service() {
+        Some(service) => {
+            let Service { result, restarts, exit_code, exit_status, .. } = service;
+            let exit = service.main_exit_monotonic;
+            debug!(name = %unit.name, active, sub, ?result, ?restarts, ?exit_code, ?exit_status, ?exit, "signal");
+        }
+        None => debug!(name = %unit.name, active, sub, "signal"),
+    }
+}

@@ -1,0 +1,115 @@
+//! The calls under way: few at once, each with the time it was made.
+
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tracing::warn;
+use zbus::Connection;
+use zbus::message::Message;
+use zbus::names::OwnedUniqueName;
+
+use crate::systemd::bus::{Call, Error};
+
+/// Calls waiting to be made, and calls waiting for their answers.
+pub(super) struct Window {
+    to: OwnedUniqueName,
+    outbox: mpsc::Sender<Message>,
+    todo: VecDeque<Call>,
+    waiting: HashMap<NonZeroU32, (Call, Instant)>,
+    late: bool,
+}
+
+impl Window {
+    /// Opens a window to `to`, with a task that sends: a full socket never holds up the reader.
+    pub(super) fn open(connection: Connection, to: OwnedUniqueName) -> Self {
+        let (outbox, mut messages) = mpsc::channel::<Message>(WIDTH);
+        tokio::spawn(async move {
+            while let Some(message) = messages.recv().await {
+                if let Err(error) = connection.send(&message).await {
+                    // the stream of messages ends for the same reason, and says so
+                    warn!(%error, "sending to the bus failed");
+                    break;
+                }
+            }
+        });
+        Self { to, outbox, todo: VecDeque::new(), waiting: HashMap::new(), late: false }
+    }
+
+    /// Makes a call as soon as there is room.
+    pub(super) fn call(&mut self, call: Call) {
+        self.todo.push_back(call);
+    }
+
+    /// How many calls could be made at once.
+    pub(super) fn room(&self) -> usize {
+        WIDTH.saturating_sub(self.waiting.len() + self.todo.len())
+    }
+
+    /// Makes the calls that there is room for; hands each to `made`.
+    pub(super) fn pump(&mut self, mut made: impl FnMut(&Call)) {
+        while self.waiting.len() < WIDTH
+            && let Some(call) = self.todo.pop_front()
+        {
+            let message = match call.message(&self.to) {
+                Ok(message) => message,
+                Err(error) => {
+                    warn!(%error, ?call, "a call could not be put into words");
+                    continue;
+                }
+            };
+            let serial = message.primary_header().serial_num();
+            if self.outbox.try_send(message).is_err() {
+                // the sender is behind: the next answer makes room
+                self.todo.push_front(call);
+                break;
+            }
+            made(&call);
+            self.waiting.insert(serial, (call, Instant::now()));
+        }
+    }
+
+    /// The call that an answer belongs to.
+    pub(super) fn answered(&mut self, serial: NonZeroU32) -> Option<Call> {
+        let (call, _) = self.waiting.remove(&serial)?;
+        Some(call)
+    }
+
+    /// Says once when an answer is late, and gives up after a while.
+    pub(super) fn check(&mut self, now: Instant) -> Result<Option<Duration>, Error> {
+        let oldest = self.waiting.values().map(|(_, since)| now.duration_since(*since)).max();
+        match oldest {
+            Some(age) if age > GIVE_UP => Err(Error::Silent(GIVE_UP)),
+            Some(age) if age >= LATE => {
+                let first = !self.late;
+                self.late = true;
+                Ok(first.then_some(age))
+            }
+            _ => {
+                self.late = false;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether no answer is awaited.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.todo.is_empty()
+    }
+
+    /// Whether an answer is late.
+    pub(super) fn is_late(&self) -> bool {
+        self.late
+    }
+}
+
+/// Calls in flight. dbus-daemon refuses more than its limit of pending replies a connection
+/// (128 in old versions), and PID 1 should have time for others between two of ours.
+const WIDTH: usize = 16;
+
+/// An answer that takes longer is a fault worth telling.
+const LATE: Duration = Duration::from_secs(10);
+
+/// A frozen PID 1 may thaw, and what it then sends is in order: the connection is kept for so long.
+const GIVE_UP: Duration = Duration::from_secs(120);

@@ -1,0 +1,369 @@
+//! The counts of one unit, and the rules by which two consecutive states make events.
+//!
+//! Conditions in systemd that the rules rest on:
+//! - a main process that ended has a new, non-zero `ExecMainExitTimestampMonotonic`; a start sets
+//!   it back to 0 and `Result` to success;
+//! - `Result` is set once a run, by the first thing that went wrong: with the exit itself, before
+//!   it (watchdog, timeouts: the exit follows), or without one (protocol, resources);
+//! - `NRestarts` rises by one for each restart that `Restart=` makes, after the death that it
+//!   follows, and falls to 0 on a manual start and on reset-failed;
+//! - a start limit is hit where a service becomes failed that was about to be started; `Result`
+//!   does not say so, unless the last run was a success.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::Gap;
+use super::event::{Event, What};
+use crate::systemd::name::Kind;
+use crate::systemd::unit::{Service, Unit};
+use crate::systemd::value::{InvocationId, Timestamp, Word};
+
+/// The counts of one unit since the exporter knows it.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The unit's kind.
+    pub kind: Kind,
+    /// Changes of ActiveState.
+    pub state_changes: u64,
+    /// Runs begun, by hand or by systemd.
+    pub starts: u64,
+    /// Runs of a service begun by `Restart=`.
+    pub restarts: u64,
+    /// Failures of a service.
+    pub failures: Counted,
+    /// The same by result.
+    pub failures_by_result: BTreeMap<Word, u64>,
+    /// Ends of a service's main process, by code and by status or signal name.
+    pub main_exits: BTreeMap<(ExitCode, Word), Counted>,
+    /// Jobs that failed, by result.
+    pub job_failures: BTreeMap<Word, u64>,
+    /// Times a timer elapsed.
+    pub triggers: u64,
+    /// Whether the start limit was hit and nothing has started the service since.
+    pub given_up: bool,
+    /// Since when the unit is unloaded; `None` while PID 1 has it.
+    pub retired: Option<Instant>,
+    /// Whether a death was seen that no restart has followed yet.
+    dead: bool,
+    /// Whether a death was taken for that before a restart though it may be the one after it.
+    doubt: bool,
+    /// Whether a restart was counted whose run has not begun.
+    planned: bool,
+}
+
+/// A count, with what it last counted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counted {
+    /// How many.
+    pub total: u64,
+    /// The run last counted, its id as 32 hex digits, and when.
+    pub last: Option<(Arc<str>, SystemTime)>,
+}
+
+/// How a main process ended: `ExecMainCode`, the `CLD_*` numbers of waitid(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ExitCode {
+    /// By itself.
+    Exited,
+    /// By a signal.
+    Killed,
+    /// By a signal, with a core dump.
+    Dumped,
+}
+
+/// What one observation adds beyond the account itself.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) failures: Vec<(Word, u64)>,
+    pub(super) unknown: u64,
+    pub(super) events: Vec<Event>,
+}
+
+impl Account {
+    pub(super) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            state_changes: 0,
+            starts: 0,
+            restarts: 0,
+            failures: Counted::default(),
+            failures_by_result: BTreeMap::new(),
+            main_exits: BTreeMap::new(),
+            job_failures: BTreeMap::new(),
+            triggers: 0,
+            given_up: false,
+            retired: None,
+            dead: false,
+            doubt: false,
+            planned: false,
+        }
+    }
+
+    /// Whether nothing was ever counted.
+    pub(super) fn is_blank(&self) -> bool {
+        self.state_changes + self.starts + self.restarts + self.failures.total + self.triggers == 0
+            && self.main_exits.is_empty()
+            && self.job_failures.is_empty()
+    }
+
+    /// Counts what changed. After a gap the states in between are not known.
+    pub(super) fn observe(
+        &mut self,
+        before: &Unit,
+        after: &Unit,
+        gap: Option<Gap>,
+        out: &mut Outcome,
+    ) {
+        if let (Some(was), Some(is)) = (&before.active_state, &after.active_state) {
+            self.state_changes += u64::from(was != is);
+        }
+        if let (Some(was), Some(is)) = (before.invocation_id, after.invocation_id) {
+            self.starts += u64::from(is.is_set() && was != is);
+        }
+        if let (Some(was), Some(is)) = (before.timer(), after.timer())
+            && let (Some(was), Some(is)) = (was.last_trigger, is.last_trigger)
+        {
+            self.triggers += u64::from(is.set().is_some() && was != is);
+        }
+        if let (Some(was), Some(is)) = (before.service(), after.service()) {
+            let died = self.died(before, was, is, out);
+            self.restarted(before, was, is, died, gap, out);
+            self.giving_up(before, after, gap.is_some(), out);
+        }
+    }
+
+    fn died(&mut self, before: &Unit, was: &Service, is: &Service, out: &mut Outcome) -> bool {
+        let exit = new_exit(was, is);
+        let failed = new_failure(was, is);
+        if exit.is_none() && failed.is_none() {
+            return false;
+        }
+        let at = match exit {
+            Some(_) => is.main_exit.and_then(Timestamp::set).map(Timestamp::system_time),
+            None => None,
+        };
+        let at = at.unwrap_or_else(SystemTime::now);
+        let run = before.invocation_id.filter(|id| id.is_set());
+        let mut status = None;
+        if let Some((code, name)) = exit {
+            self.main_exits.entry((code, name.clone())).or_default().count(run, at);
+            status = Some(name);
+        }
+        if let Some(result) = failed {
+            self.failures.count(run, at);
+            self.fail(result, 1, out);
+        }
+        let what = if failed.is_some() { What::Failed } else { What::Exited };
+        let cause = failed.cloned();
+        out.events.push(event(before, at, what, cause, status, run));
+        // the process of a run that failed before: the watchdog's victim, or a timeout's
+        let same_death = failed.is_none() && is.result.as_deref() != Some("success");
+        !same_death
+    }
+
+    /// Every restart follows a death of its own, and precedes the run that it begins. For deaths
+    /// that were not seen, an unknown failure is counted.
+    fn restarted(
+        &mut self,
+        before: &Unit,
+        was: &Service,
+        is: &Service,
+        died: bool,
+        gap: Option<Gap>,
+        out: &mut Outcome,
+    ) {
+        let deaths = u64::from(self.dead) + u64::from(died);
+        let restarts = match (was.restarts, is.restarts) {
+            (Some(old), Some(new)) if new >= old => new - old,
+            (Some(_), Some(new)) => new,
+            _ => 0,
+        };
+        let ended = is.main_exit_monotonic.and_then(Timestamp::set).is_some();
+        let same_end = ended && was.main_exit_monotonic == is.main_exit_monotonic;
+        // a reload between planning a restart and making it: systemd plans, and counts, it again
+        let twice = u64::from(self.planned && gap == Some(Gap::Reload));
+        let unseen = match same_end {
+            true => u64::from(self.doubt).min(restarts),
+            false => restarts.saturating_sub(deaths + twice),
+        };
+        let running = began(was, is);
+        self.dead = deaths > restarts && !running;
+        // after a gap, the death seen may be the one before the restart or the one after it: the
+        // next change tells
+        self.doubt = match restarts {
+            0 => self.doubt && !running && !died,
+            _ => gap.is_some() && died && deaths + twice <= restarts,
+        };
+        self.planned = match restarts {
+            0 => self.planned && !running && !died,
+            _ => ended && !self.dead,
+        };
+        if restarts == 0 {
+            return;
+        }
+        self.restarts += restarts;
+        if unseen > 0 {
+            self.failures.total += unseen;
+            self.fail(&Word::Borrowed("unknown"), unseen, out);
+            out.unknown = unseen;
+        }
+        let run = before.invocation_id.filter(|id| id.is_set());
+        out.events.push(event(before, SystemTime::now(), What::Restarted, None, None, run));
+    }
+
+    fn fail(&mut self, result: &Word, count: u64, out: &mut Outcome) {
+        *self.failures_by_result.entry(result.clone()).or_default() += count;
+        out.failures.push((result.clone(), count));
+    }
+
+    fn giving_up(&mut self, before: &Unit, after: &Unit, gap: bool, out: &mut Outcome) {
+        if !after.is("failed") {
+            self.given_up = false;
+            return;
+        }
+        if before.is("failed") {
+            return;
+        }
+        // the job that restarts a service stops it first: auto-restart, inactive, then failed
+        let waited = before.is("inactive")
+            || before.sub_state.as_deref().is_some_and(|sub| sub.contains("auto-restart"));
+        let restarting = waited && !gap && looks_given_up(after);
+        // first seen as failed, or states in between not seen: the best that the present tells
+        let guessed = (before.active_state.is_none() || gap) && looks_given_up(after);
+        if restarting || guessed {
+            self.given_up = true;
+        }
+        if restarting {
+            let run = before.invocation_id.filter(|id| id.is_set());
+            let cause = after.service().and_then(|service| service.result.clone());
+            out.events.push(event(before, SystemTime::now(), What::GivenUp, cause, None, run));
+        }
+    }
+}
+
+impl Counted {
+    fn count(&mut self, run: Option<InvocationId>, at: SystemTime) {
+        self.total += 1;
+        self.last = run.map(|run| (run.hex().into(), at));
+    }
+}
+
+impl ExitCode {
+    /// From `ExecMainCode`; `None` for codes that no ended process has.
+    #[must_use]
+    pub fn from_number(code: u64) -> Option<Self> {
+        match code {
+            1 => Some(Self::Exited),
+            2 => Some(Self::Killed),
+            3 => Some(Self::Dumped),
+            _ => None,
+        }
+    }
+
+    /// As systemctl writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exited => "exited",
+            Self::Killed => "killed",
+            Self::Dumped => "dumped",
+        }
+    }
+
+    /// The exit status as a number, or the signal's name.
+    #[must_use]
+    pub fn status(self, status: u64) -> Word {
+        let signal = usize::try_from(status).ok().and_then(|number| SIGNALS.get(number)?.as_ref());
+        match (self, signal) {
+            (Self::Killed | Self::Dumped, Some(name)) => Word::Borrowed(name),
+            _ => status.to_string().into(),
+        }
+    }
+}
+
+/// How the main process ended, if it ended between the two.
+fn new_exit(was: &Service, is: &Service) -> Option<(ExitCode, Word)> {
+    let exit = is.main_exit_monotonic.and_then(Timestamp::set)?;
+    if was.main_exit_monotonic? == exit {
+        return None;
+    }
+    let code = ExitCode::from_number(is.exit_code?)?;
+    Some((code, code.status(is.exit_status.unwrap_or(0))))
+}
+
+/// The result of a failure that happened between the two.
+fn new_failure<'s>(was: &Service, is: &'s Service) -> Option<&'s Word> {
+    let result = is.result.as_ref().filter(|result| *result != "success")?;
+    if was.result.as_ref()? != result {
+        return Some(result);
+    }
+    // the same result as before: of a new run only if its main process ended again
+    let ended_again = was.main_exit_monotonic.and_then(Timestamp::set).is_some()
+        && is.main_exit_monotonic.and_then(Timestamp::set).is_some()
+        && was.main_exit_monotonic != is.main_exit_monotonic;
+    ended_again.then_some(result)
+}
+
+/// Whether a run began between the two: a start resets what the run before it left.
+fn began(was: &Service, is: &Service) -> bool {
+    let ended = |service: &Service| service.main_exit_monotonic.and_then(Timestamp::set).is_some();
+    let failed = |service: &Service| service.result.as_deref() != Some("success");
+    (ended(was) && !ended(is)) || (failed(was) && !failed(is))
+}
+
+fn looks_given_up(unit: &Unit) -> bool {
+    unit.service().is_some_and(|service| {
+        let refused = service.result.as_deref() == Some("start-limit-hit");
+        service.restart.as_deref().is_some_and(|restart| restart != "no")
+            && (refused || service.restarts.is_some_and(|restarts| restarts > 0))
+    })
+}
+
+fn event(
+    unit: &Unit,
+    at: SystemTime,
+    what: What,
+    cause: Option<Word>,
+    status: Option<Word>,
+    invocation_id: Option<InvocationId>,
+) -> Event {
+    Event { at, unit: unit.name.clone(), what, cause, status, invocation_id }
+}
+
+/// By number, as signal(7) has them on Linux (not Alpha, MIPS or PA-RISC).
+const SIGNALS: [Option<&str>; 32] = [
+    None,
+    Some("SIGHUP"),
+    Some("SIGINT"),
+    Some("SIGQUIT"),
+    Some("SIGILL"),
+    Some("SIGTRAP"),
+    Some("SIGABRT"),
+    Some("SIGBUS"),
+    Some("SIGFPE"),
+    Some("SIGKILL"),
+    Some("SIGUSR1"),
+    Some("SIGSEGV"),
+    Some("SIGUSR2"),
+    Some("SIGPIPE"),
+    Some("SIGALRM"),
+    Some("SIGTERM"),
+    Some("SIGSTKFLT"),
+    Some("SIGCHLD"),
+    Some("SIGCONT"),
+    Some("SIGSTOP"),
+    Some("SIGTSTP"),
+    Some("SIGTTIN"),
+    Some("SIGTTOU"),
+    Some("SIGURG"),
+    Some("SIGXCPU"),
+    Some("SIGXFSZ"),
+    Some("SIGVTALRM"),
+    Some("SIGPROF"),
+    Some("SIGWINCH"),
+    Some("SIGIO"),
+    Some("SIGPWR"),
+    Some("SIGSYS"),
+];

@@ -1,0 +1,256 @@
+//! What happened to units, counted from consecutive changes: exits, failures by cause, restarts,
+//! starts, job results.
+//!
+//! A count never falls while the exporter lives: not when systemd's own counter is reset, not on
+//! a reload, and for a while not when the unit is unloaded.
+
+mod account;
+mod event;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+pub use account::{Account, Counted, ExitCode};
+pub use event::{Event, What};
+
+use super::mirror::Change;
+use super::unit::Unit;
+use super::value::{Word, word};
+use account::Outcome;
+use tracing::debug;
+
+/// The accounts of units, and what is counted for the host as a whole.
+#[derive(Debug)]
+pub struct Ledger {
+    accounts: BTreeMap<Arc<str>, Arc<Account>>,
+    retired: VecDeque<(Instant, Arc<str>)>,
+    keep: Keep,
+    events: VecDeque<Arc<Event>>,
+    host: Host,
+}
+
+/// What is counted for the host as a whole.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Failures of services by result.
+    pub failures: BTreeMap<Word, u64>,
+    /// Ended jobs by result.
+    pub job_results: BTreeMap<Word, u64>,
+    /// Reloads of PID 1's configuration.
+    pub reloads: u64,
+    /// Deaths that only a gap in NRestarts told of, by the reason why they were not seen.
+    pub lost: BTreeMap<&'static str, u64>,
+}
+
+/// Why signals may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// The bus, or PID 1's connection to it, was away.
+    Reconnect,
+    /// PID 1 reloaded its configuration, or executed itself anew.
+    Reload,
+    /// The comparison on schedule found a difference.
+    Drift,
+}
+
+impl Gap {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Reconnect => "reconnect",
+            Self::Reload => "reload",
+            Self::Drift => "drift",
+        }
+    }
+}
+
+/// How long and how many accounts of unloaded units are kept, and how many events.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// An account stays this long after its unit was unloaded.
+    pub retired_for: Duration,
+    /// At most this many accounts of unloaded units, the latest ones.
+    pub retired: usize,
+    /// At most this many events, the latest ones.
+    pub events: usize,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { retired_for: Duration::from_secs(3600), retired: 1000, events: 256 }
+    }
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::new(Keep::default())
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        let zeros = |words: &[&str]| words.iter().map(|name| (word(name), 0)).collect();
+        Self {
+            failures: zeros(SERVICE_RESULTS),
+            job_results: zeros(JOB_RESULTS),
+            reloads: 0,
+            lost: LOST.into_iter().map(|reason| (reason, 0)).collect(),
+        }
+    }
+}
+
+impl Ledger {
+    /// An empty ledger.
+    #[must_use]
+    pub fn new(keep: Keep) -> Self {
+        Self {
+            accounts: BTreeMap::new(),
+            retired: VecDeque::new(),
+            keep,
+            events: VecDeque::new(),
+            host: Host::default(),
+        }
+    }
+
+    /// The accounts of units known now and of those unloaded lately, by name.
+    pub fn accounts(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Arc<Account>)> {
+        self.accounts.iter()
+    }
+
+    /// What is counted for the host as a whole.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// What happened last, the newest first.
+    pub fn events(&self) -> impl Iterator<Item = &Arc<Event>> {
+        self.events.iter().rev()
+    }
+
+    /// Opens an account at zero for a unit that is exported, or takes up the one it had.
+    pub fn open(&mut self, unit: &Unit) {
+        if unit.selected && !unit.is_absent() {
+            let account = self.account(&unit.name, unit);
+            Arc::make_mut(account).retired = None;
+        }
+    }
+
+    /// Counts what one change of a unit tells. `gap` is why signals before it may be missing, if
+    /// they may.
+    pub fn observe(&mut self, change: &Change, gap: Option<Gap>) {
+        let Change { before, after } = change;
+        if !after.selected || (after.is_absent() && !self.accounts.contains_key(&after.name)) {
+            return;
+        }
+        let account = Arc::make_mut(self.account(&after.name, after));
+        let mut outcome = Outcome::default();
+        account.observe(before, after, gap, &mut outcome);
+        for (result, count) in outcome.failures {
+            *self.host.failures.entry(result).or_default() += count;
+        }
+        if outcome.unknown > 0 {
+            let reason = gap.map_or("coalesced", Gap::as_str);
+            debug!(unit = %after.name, deaths = outcome.unknown, reason, "deaths not seen");
+            *self.host.lost.entry(reason).or_default() += outcome.unknown;
+        }
+        for event in outcome.events {
+            self.record(event);
+        }
+    }
+
+    /// Counts a job's end. `unit` is the unit it was for, where the mirror has it.
+    pub fn job_removed(&mut self, name: &str, unit: Option<&Unit>, result: &str) {
+        let result = word(result);
+        *self.host.job_results.entry(result.clone()).or_default() += 1;
+        if HARMLESS_JOB_RESULTS.contains(&&*result) {
+            return;
+        }
+        let Some(unit) = unit.filter(|unit| unit.selected) else { return };
+        let account = Arc::make_mut(self.account(&unit.name, unit));
+        *account.job_failures.entry(result.clone()).or_default() += 1;
+        self.record(Event {
+            at: SystemTime::now(),
+            unit: name.into(),
+            what: What::JobFailed,
+            cause: Some(result),
+            status: None,
+            invocation_id: None,
+        });
+    }
+
+    /// Counts a reload of PID 1's configuration.
+    pub fn reloaded(&mut self) {
+        self.host.reloads += 1;
+    }
+
+    /// Marks the account of a unit that PID 1 has unloaded: it is kept for a while.
+    pub fn unload(&mut self, name: &Arc<str>, now: Instant) {
+        match self.accounts.get_mut(name) {
+            // anybody may have any name loaded for a moment: nothing happened, nothing is kept
+            Some(account) if account.is_blank() => {
+                self.accounts.remove(name);
+            }
+            Some(account) => {
+                Arc::make_mut(account).retired = Some(now);
+                self.retired.push_back((now, name.clone()));
+            }
+            None => {}
+        }
+        self.forget(now);
+    }
+
+    /// Drops accounts of units unloaded too long ago, or too many of them.
+    pub fn forget(&mut self, now: Instant) {
+        while let Some((since, name)) = self.retired.front() {
+            let old = now.duration_since(*since) > self.keep.retired_for;
+            if !old && self.retired.len() <= self.keep.retired {
+                break;
+            }
+            // the unit may have come back and gone again since: then a later entry stands for it
+            if self.accounts.get(name).is_some_and(|account| account.retired == Some(*since)) {
+                self.accounts.remove(name);
+            }
+            self.retired.pop_front();
+        }
+    }
+
+    fn account(&mut self, name: &Arc<str>, unit: &Unit) -> &mut Arc<Account> {
+        self.accounts.entry(name.clone()).or_insert_with(|| Arc::new(Account::new(unit.kind)))
+    }
+
+    fn record(&mut self, event: Event) {
+        let Event { unit, what, cause, status, .. } = &event;
+        debug!(%unit, ?what, ?cause, ?status, "event");
+        self.events.push_back(Arc::new(event));
+        while self.events.len() > self.keep.events {
+            self.events.pop_front();
+        }
+    }
+}
+
+/// Every result of a service that systemd 247 to 262 know, but success: systemd.exec(5),
+/// `$SERVICE_RESULT`, and what is counted though nobody saw its cause.
+pub const SERVICE_RESULTS: &[&str] = &[
+    "core-dump",
+    "exec-condition",
+    "exit-code",
+    "oom-kill",
+    "protocol",
+    "resources",
+    "signal",
+    "start-limit-hit",
+    "timeout",
+    "unknown",
+    "watchdog",
+];
+
+const JOB_RESULTS: &[&str] = &["canceled", "dependency", "done", "failed", "skipped", "timeout"];
+
+/// A job may end so without anything being wrong.
+const HARMLESS_JOB_RESULTS: &[&str] = &["canceled", "collected", "done", "once", "skipped"];
+
+/// Why a death may go unseen.
+const LOST: [&str; 4] = ["coalesced", "drift", "reconnect", "reload"];

@@ -1,0 +1,115 @@
+//! The service manager itself: its version, state, boot times and watchdog.
+
+use std::time::Duration;
+
+use zbus::Variant;
+
+use super::value::{Timestamp, Word, as_duration, as_str, as_time, as_word, word};
+
+/// What is known of PID 1. A field is `None` until PID 1 has told it, and where it is not set.
+#[derive(Clone, Debug, Default)]
+pub struct Manager {
+    /// `Version`, such as `252.38-1~deb12u1`.
+    pub version: Option<Word>,
+    /// `SystemState`: initializing starting running degraded maintenance stopping.
+    pub system_state: Option<Word>,
+    /// `Virtualization`: kvm, docker …; empty on bare metal.
+    pub virtualization: Option<Word>,
+    /// `Tainted`: what is unusual about the host, word by word.
+    pub tainted: Vec<Word>,
+    /// The stages of the boot, in the order of [`STAGES`].
+    pub boot: [Stage; STAGES.len()],
+    /// `RuntimeWatchdogUSec`; `None` where the hardware watchdog is not used.
+    pub runtime_watchdog: Option<Duration>,
+    /// `WatchdogDevice`; empty where there is none.
+    pub watchdog_device: Option<Word>,
+    /// `WatchdogLastPingTimestamp`, wall clock.
+    pub watchdog_ping: Option<Timestamp>,
+    /// `WatchdogLastPingTimestampMonotonic`
+    pub watchdog_ping_monotonic: Option<Timestamp>,
+}
+
+/// When one stage of the boot was reached.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stage {
+    /// `…Timestamp`, wall clock; 0 where the boot had no such stage.
+    pub time: Option<Timestamp>,
+    /// `…TimestampMonotonic`
+    pub monotonic: Option<Timestamp>,
+}
+
+impl Manager {
+    /// Takes one property of `org.freedesktop.systemd1.Manager`; others are passed over.
+    pub fn set(&mut self, name: &str, value: &Variant<'_>) {
+        match name {
+            "Version" => self.version = as_word(value),
+            "SystemState" => self.system_state = as_word(value),
+            "Virtualization" => self.virtualization = as_word(value),
+            "Tainted" => {
+                let text = as_str(value).unwrap_or_default();
+                self.tainted =
+                    text.split(':').filter(|taint| !taint.is_empty()).map(word).collect();
+            }
+            "RuntimeWatchdogUSec" => self.runtime_watchdog = as_duration(value),
+            "WatchdogDevice" => self.watchdog_device = as_word(value),
+            "WatchdogLastPingTimestamp" => self.watchdog_ping = as_time(value),
+            "WatchdogLastPingTimestampMonotonic" => self.watchdog_ping_monotonic = as_time(value),
+            _ => self.set_stage(name, value),
+        }
+    }
+
+    fn set_stage(&mut self, name: &str, value: &Variant<'_>) {
+        let (stage, monotonic) = match name.strip_suffix("TimestampMonotonic") {
+            Some(stage) => (stage, true),
+            None => (name.strip_suffix("Timestamp").unwrap_or_default(), false),
+        };
+        if let Some(at) = STAGES.iter().position(|known| *known == stage) {
+            let slot = &mut self.boot[at];
+            if monotonic {
+                slot.monotonic = as_time(value);
+            } else {
+                slot.time = as_time(value);
+            }
+        }
+    }
+}
+
+/// What is asked of the manager once, and again when the boot has finished.
+pub fn wanted() -> impl Iterator<Item = String> {
+    let stages = STAGES
+        .iter()
+        .flat_map(|stage| [format!("{stage}Timestamp"), format!("{stage}TimestampMonotonic")]);
+    ["Version", "Virtualization", "RuntimeWatchdogUSec", "WatchdogDevice"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(stages)
+        .chain(polled().map(str::to_owned))
+}
+
+/// What PID 1 changes without a signal.
+pub fn polled() -> impl Iterator<Item = &'static str> {
+    ["SystemState", "Tainted", "WatchdogLastPingTimestamp", "WatchdogLastPingTimestampMonotonic"]
+        .into_iter()
+}
+
+/// The stages of the boot, as the manager's properties name them.
+pub const STAGES: [&str; 18] = [
+    "Finish",
+    "Firmware",
+    "Loader",
+    "Kernel",
+    "InitRD",
+    "InitRDGeneratorsStart",
+    "InitRDGeneratorsFinish",
+    "InitRDSecurityStart",
+    "InitRDSecurityFinish",
+    "InitRDUnitsLoadStart",
+    "InitRDUnitsLoadFinish",
+    "GeneratorsStart",
+    "GeneratorsFinish",
+    "SecurityStart",
+    "SecurityFinish",
+    "Userspace",
+    "UnitsLoadStart",
+    "UnitsLoadFinish",
+];

@@ -1,0 +1,19 @@
+//! What PID 1 says: units, jobs and its own state, mirrored from its signals.
+//!
+//! ```text
+//! bus       the calls and the signals        zbus
+//! follow    fill, follow, resync             the only writer of what is below
+//! mirror    units and jobs as they are       plain data
+//! ledger    what happened to them            counts that outlive the unit
+//! ```
+
+mod bus;
+pub mod follow;
+pub mod ledger;
+pub mod manager;
+pub mod mirror;
+pub mod name;
+pub mod properties;
+pub mod state;
+pub mod unit;
+pub mod value;

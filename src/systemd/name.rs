@@ -1,0 +1,179 @@
+//! Unit names, their kinds, and the object paths that PID 1 derives from them.
+
+use std::fmt::{self, Write};
+
+/// The kind of a unit: what stands behind the last dot of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// `.automount`
+    Automount,
+    /// `.device`
+    Device,
+    /// `.mount`
+    Mount,
+    /// `.path`
+    Path,
+    /// `.scope`
+    Scope,
+    /// `.service`
+    Service,
+    /// `.slice`
+    Slice,
+    /// `.socket`
+    Socket,
+    /// `.swap`
+    Swap,
+    /// `.target`
+    Target,
+    /// `.timer`
+    Timer,
+}
+
+impl Kind {
+    /// Every kind, in the order of their names.
+    pub const ALL: [Self; 11] = [
+        Self::Automount,
+        Self::Device,
+        Self::Mount,
+        Self::Path,
+        Self::Scope,
+        Self::Service,
+        Self::Slice,
+        Self::Socket,
+        Self::Swap,
+        Self::Target,
+        Self::Timer,
+    ];
+
+    /// The kind of the unit of that name; `None` if no known kind's.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        let (_, suffix) = name.rsplit_once('.')?;
+        Self::ALL.into_iter().find(|kind| kind.as_str() == suffix)
+    }
+
+    /// The suffix without its dot: the label `type`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Automount => "automount",
+            Self::Device => "device",
+            Self::Mount => "mount",
+            Self::Path => "path",
+            Self::Scope => "scope",
+            Self::Service => "service",
+            Self::Slice => "slice",
+            Self::Socket => "socket",
+            Self::Swap => "swap",
+            Self::Target => "target",
+            Self::Timer => "timer",
+        }
+    }
+
+    /// The D-Bus interface of this kind's own properties.
+    #[must_use]
+    pub fn interface(self) -> &'static str {
+        match self {
+            Self::Automount => "org.freedesktop.systemd1.Automount",
+            Self::Device => "org.freedesktop.systemd1.Device",
+            Self::Mount => "org.freedesktop.systemd1.Mount",
+            Self::Path => "org.freedesktop.systemd1.Path",
+            Self::Scope => "org.freedesktop.systemd1.Scope",
+            Self::Service => "org.freedesktop.systemd1.Service",
+            Self::Slice => "org.freedesktop.systemd1.Slice",
+            Self::Socket => "org.freedesktop.systemd1.Socket",
+            Self::Swap => "org.freedesktop.systemd1.Swap",
+            Self::Target => "org.freedesktop.systemd1.Target",
+            Self::Timer => "org.freedesktop.systemd1.Timer",
+        }
+    }
+
+    /// Whether units of this kind can have a cgroup.
+    #[must_use]
+    pub fn has_cgroup(self) -> bool {
+        matches!(
+            self,
+            Self::Service | Self::Slice | Self::Scope | Self::Socket | Self::Mount | Self::Swap
+        )
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The D-Bus object path of a unit, escaped as sd-bus does: every byte but letters and digits
+/// (and a digit at the start) becomes `_` and two hex digits.
+#[must_use]
+pub fn object_path(name: &str) -> String {
+    let mut path = UNIT_PATH.to_owned();
+    for (at, byte) in name.bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit()) {
+            path.push(byte.into());
+        } else {
+            let _ = write!(path, "_{byte:02x}");
+        }
+    }
+    path
+}
+
+/// The unit of an object path; `None` if it is no unit's, or the name no valid unit name.
+#[must_use]
+pub fn from_object_path(path: &str) -> Option<String> {
+    let label = path.strip_prefix(UNIT_PATH)?.as_bytes();
+    let mut name = Vec::with_capacity(label.len());
+    let mut at = 0;
+    while at < label.len() {
+        if label[at] == b'_' {
+            let digits = std::str::from_utf8(label.get(at + 1..at + 3)?).ok()?;
+            name.push(u8::from_str_radix(digits, 16).ok()?);
+            at += 3;
+        } else {
+            name.push(label[at]);
+            at += 1;
+        }
+    }
+    String::from_utf8(name).ok().filter(|name| is_valid(name))
+}
+
+/// Whether PID 1 could have a unit of that name: systemd.unit(5), "up to 255 characters" of
+/// letters, digits and `:-_.\@`.
+#[must_use]
+pub fn is_valid(name: &str) -> bool {
+    name.len() <= 255
+        && Kind::of(name).is_some()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte))
+}
+
+const UNIT_PATH: &str = "/org/freedesktop/systemd1/unit/";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_go_there_and_back() {
+        for (name, path) in [
+            ("x.service", "x_2eservice"),
+            ("0.mount", "_30_2emount"),
+            ("-.slice", "_2d_2eslice"),
+            ("dev-disk-by\\x2duuid-1.swap", "dev_2ddisk_2dby_5cx2duuid_2d1_2eswap"),
+        ] {
+            let path = format!("{UNIT_PATH}{path}");
+            assert_eq!(object_path(name), path);
+            assert_eq!(from_object_path(&path).as_deref(), Some(name));
+        }
+    }
+
+    #[test]
+    fn what_is_no_unit_is_none() {
+        for path in ["/", "unit/x_2eservice", "x", "x_2", "x_zzservice", "_0a_2eservice", "a_2eb"] {
+            assert_eq!(from_object_path(&format!("{UNIT_PATH}{path}")), None, "{path}");
+        }
+        assert_eq!(from_object_path("/org/freedesktop/systemd1"), None);
+        let long = format!("{}.service", "a".repeat(255));
+        assert_eq!(from_object_path(&object_path(&long)), None);
+    }
+}

@@ -1,0 +1,91 @@
+//! What the follower keeps and scrapes copy: mirror, ledger, manager, and how following goes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::ledger::Ledger;
+use super::manager::Manager;
+use super::mirror::Mirror;
+use super::name::Kind;
+
+/// All that is known of PID 1 and its units.
+#[derive(Debug)]
+pub struct State {
+    /// The units and jobs as they are.
+    pub mirror: Mirror,
+    /// What happened to them.
+    pub ledger: Ledger,
+    /// PID 1 itself.
+    pub manager: Manager,
+    /// How following goes.
+    pub status: Status,
+}
+
+/// How following PID 1 goes.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// Whether signals are subscribed to and the mirror has been filled since.
+    pub following: bool,
+    /// Whether the mirror was ever filled.
+    pub filled: bool,
+    /// Whether PID 1 said that it reloads and has not said yet that it is done.
+    pub reloading: bool,
+    /// Why PID 1 is not followed, or does not answer; `None` if all is well.
+    pub trouble: Option<String>,
+    /// When PID 1 was last heard: a signal, or an answer.
+    pub heard: Option<Instant>,
+    /// Kinds of units that PID 1 could not list, and why.
+    pub unlisted: BTreeMap<Kind, String>,
+    /// Signals taken, by member.
+    pub signals: BTreeMap<&'static str, u64>,
+    /// Calls made, by what they ask.
+    pub calls: BTreeMap<&'static str, u64>,
+    /// Calls that failed, by why.
+    pub errors: BTreeMap<&'static str, u64>,
+    /// Connections to the bus that were lost.
+    pub reconnects: u64,
+    /// Times that the mirror was compared with PID 1's list, by why.
+    pub resyncs: BTreeMap<&'static str, u64>,
+    /// Units found different by the comparison that runs now and then.
+    pub drift: u64,
+    /// Forged or stray messages that were passed over.
+    pub foreign: u64,
+}
+
+/// The one state, shared by the follower and by scrapes. It is locked for moments only.
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<Mutex<State>>);
+
+impl Shared {
+    /// Shares a state.
+    #[must_use]
+    pub fn new(mirror: Mirror, ledger: Ledger) -> Self {
+        let status = Status {
+            trouble: Some("not connected to the system bus yet".to_owned()),
+            errors: ERRORS.into_iter().map(|kind| (kind, 0)).collect(),
+            resyncs: RESYNCS.into_iter().map(|reason| (reason, 0)).collect(),
+            ..Status::default()
+        };
+        Self(Arc::new(Mutex::new(State { mirror, ledger, manager: Manager::default(), status })))
+    }
+
+    /// Locks the state. A panic while it was locked does not spread: the state is plain data.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Status {
+    /// How long ago PID 1 was last heard; `None` if it never was.
+    #[must_use]
+    pub fn silence(&self) -> Option<Duration> {
+        self.heard.map(|at| at.elapsed())
+    }
+}
+
+/// Why a call failed.
+const ERRORS: [&str; 4] = ["answer", "decode", "panic", "timeout"];
+
+/// Why the mirror is compared with PID 1's list.
+const RESYNCS: [&str; 3] = ["connect", "reload", "schedule"];

@@ -1,0 +1,202 @@
+//! A unit as the mirror holds it: plain data, typed by kind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::name::Kind;
+use super::value::{InvocationId, Timestamp, Word};
+
+/// What is known of one unit. A field is `None` until PID 1 has told it, and where it is not
+/// set.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// The primary name.
+    pub name: Arc<str>,
+    /// What stands behind the last dot of the name.
+    pub kind: Kind,
+    /// Whether the selection exports it; of other units only the states are kept.
+    pub selected: bool,
+    /// `LoadState`: loaded, not-found, masked, bad-setting, error …
+    pub load_state: Option<Word>,
+    /// `ActiveState`: active, inactive, failed, activating, deactivating …
+    pub active_state: Option<Word>,
+    /// `SubState`: running, dead, auto-restart, listening …
+    pub sub_state: Option<Word>,
+    /// `ActiveEnterTimestamp`, wall clock.
+    pub active_enter: Option<Timestamp>,
+    /// `ActiveExitTimestamp`, wall clock.
+    pub active_exit: Option<Timestamp>,
+    /// `InactiveEnterTimestamp`, wall clock.
+    pub inactive_enter: Option<Timestamp>,
+    /// `InactiveExitTimestamp`, wall clock.
+    pub inactive_exit: Option<Timestamp>,
+    /// `InvocationID` of the current or last run.
+    pub invocation_id: Option<InvocationId>,
+    /// `ControlGroup`: the path below the cgroup root, as long as one was realized.
+    pub control_group: Option<Arc<str>>,
+    /// What only units of its kind have.
+    pub detail: Detail,
+}
+
+/// What only units of one kind have.
+#[derive(Clone, Debug)]
+pub enum Detail {
+    /// A service's.
+    Service(Box<Service>),
+    /// A timer's.
+    Timer(Timer),
+    /// A socket unit's.
+    Socket(Socket),
+    /// A mount's `Type`, the file system.
+    Mount(Option<Word>),
+    /// Nothing beyond what every unit has.
+    None,
+}
+
+/// What only services have.
+#[derive(Clone, Debug, Default)]
+pub struct Service {
+    /// `Type`: simple, exec, forking, oneshot, notify …
+    pub service_type: Option<Word>,
+    /// `Restart`: no, always, on-failure …
+    pub restart: Option<Word>,
+    /// `Result` of the last run: success, exit-code, signal, core-dump, oom-kill …
+    pub result: Option<Word>,
+    /// `NRestarts`: automatic restarts since the last manual start.
+    pub restarts: Option<u64>,
+    /// `MainPID`; `None` while there is none.
+    pub main_pid: Option<u32>,
+    /// `ExecMainCode`: how the main process ended: 1 exited, 2 killed, 3 dumped.
+    pub exit_code: Option<u64>,
+    /// `ExecMainStatus`: exit status or signal number.
+    pub exit_status: Option<u64>,
+    /// `ExecMainStartTimestamp`, wall clock.
+    pub main_start: Option<Timestamp>,
+    /// `ExecMainExitTimestamp`, wall clock.
+    pub main_exit: Option<Timestamp>,
+    /// `ExecMainExitTimestampMonotonic`: tells one exit from the next; never while running.
+    pub main_exit_monotonic: Option<Timestamp>,
+    /// `TasksMax`; `None` without a limit.
+    pub tasks_max: Option<u64>,
+}
+
+/// What only timers have.
+#[derive(Clone, Debug, Default)]
+pub struct Timer {
+    /// `Unit`: what it starts.
+    pub unit: Option<Arc<str>>,
+    /// `LastTriggerUSec`, wall clock.
+    pub last_trigger: Option<Timestamp>,
+    /// `NextElapseUSecRealtime`, wall clock.
+    pub next_realtime: Option<Timestamp>,
+    /// `NextElapseUSecMonotonic`, since boot.
+    pub next_monotonic: Option<Timestamp>,
+    /// `AccuracyUSec`.
+    pub accuracy: Option<Duration>,
+    /// `RandomizedDelayUSec`.
+    pub randomized_delay: Option<Duration>,
+    /// `Result`.
+    pub result: Option<Word>,
+}
+
+/// What only socket units have.
+#[derive(Clone, Debug, Default)]
+pub struct Socket {
+    /// `NAccepted`: connections accepted since the socket unit was started (Accept=yes).
+    pub accepted: Option<u64>,
+    /// `NConnections`: connections open now (Accept=yes).
+    pub connections: Option<u64>,
+    /// `NRefused`: connections refused for a limit.
+    pub refused: Option<u64>,
+    /// `Listen`: what it listens on, as pairs of type and address.
+    pub listen: Vec<(String, String)>,
+    /// `Accept`: whether a service is started for every connection.
+    pub accept: Option<bool>,
+    /// `Triggers`: the service it starts; with Accept=yes those it started last.
+    pub triggers: Vec<Arc<str>>,
+    /// `Result`.
+    pub result: Option<Word>,
+}
+
+impl Unit {
+    /// A unit of which nothing is known yet.
+    #[must_use]
+    pub fn new(name: Arc<str>, kind: Kind, selected: bool) -> Self {
+        Self {
+            name,
+            kind,
+            selected,
+            load_state: None,
+            active_state: None,
+            sub_state: None,
+            active_enter: None,
+            active_exit: None,
+            inactive_enter: None,
+            inactive_exit: None,
+            invocation_id: None,
+            control_group: None,
+            detail: match kind {
+                Kind::Service => Detail::Service(Box::default()),
+                Kind::Timer => Detail::Timer(Timer::default()),
+                Kind::Socket => Detail::Socket(Socket::default()),
+                Kind::Mount => Detail::Mount(None),
+                _ => Detail::None,
+            },
+        }
+    }
+
+    /// A unit that PID 1 has only just loaded: it has not run, so whatever it does is new.
+    #[must_use]
+    pub fn fresh(name: Arc<str>, kind: Kind, selected: bool) -> Self {
+        let mut unit = Self::new(name, kind, selected);
+        unit.invocation_id = Some(InvocationId::default());
+        if let Detail::Service(service) = &mut unit.detail {
+            service.restarts = Some(0);
+            service.result = Some("success".into());
+            service.main_exit_monotonic = Some(Timestamp(0));
+        }
+        if let Detail::Timer(timer) = &mut unit.detail {
+            timer.last_trigger = Some(Timestamp(0));
+        }
+        unit
+    }
+
+    /// Whether `ActiveState` is this.
+    #[must_use]
+    pub fn is(&self, active_state: &str) -> bool {
+        self.active_state.as_deref() == Some(active_state)
+    }
+
+    /// Whether it has no file and does nothing: only others mention it.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.load_state.as_deref() == Some("not-found") && self.is("inactive")
+    }
+
+    /// The service part, if it is a service.
+    #[must_use]
+    pub fn service(&self) -> Option<&Service> {
+        match &self.detail {
+            Detail::Service(service) => Some(service),
+            _ => None,
+        }
+    }
+
+    /// The timer part, if it is a timer.
+    #[must_use]
+    pub fn timer(&self) -> Option<&Timer> {
+        match &self.detail {
+            Detail::Timer(timer) => Some(timer),
+            _ => None,
+        }
+    }
+
+    /// The socket part, if it is a socket unit.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Socket> {
+        match &self.detail {
+            Detail::Socket(socket) => Some(socket),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Property values as PID 1 sends them, turned into plain types.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
+
+use zbus::Variant;
+
+/// A word of systemd's: a state, a result, a type. Known words cost nothing to keep; unknown
+/// ones pass through, so that a newer systemd's words are exported as they are.
+pub type Word = Cow<'static, str>;
+
+/// A point in time as systemd stores it: microseconds since the epoch of its clock, 0 for never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub u64);
+
+/// The id of one run of a unit; all zeros where it never ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InvocationId(pub [u8; 16]);
+
+impl Timestamp {
+    /// Seconds since the epoch of its clock; 0 for never, as systemd has it.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "microseconds until the year 2255 are exact")]
+    pub fn seconds(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+
+    /// `None` for never, and for u64::MAX, which systemd uses for "not set".
+    #[must_use]
+    pub fn set(self) -> Option<Self> {
+        (self.0 != 0 && self.0 != u64::MAX).then_some(self)
+    }
+
+    /// On the wall clock.
+    #[must_use]
+    pub fn system_time(self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+            .checked_add(Duration::from_micros(self.0))
+            .unwrap_or(SystemTime::now())
+    }
+}
+
+impl InvocationId {
+    /// Whether it names a run.
+    #[must_use]
+    pub fn is_set(self) -> bool {
+        self.0 != [0; 16]
+    }
+
+    /// 32 hex digits, as in the journal's `_SYSTEMD_INVOCATION_ID`.
+    #[must_use]
+    pub fn hex(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Makes a word of any text from the host; what is longer than any word of systemd's is cut.
+#[must_use]
+pub fn word(text: &str) -> Word {
+    match KNOWN.binary_search(&text) {
+        Ok(at) => Cow::Borrowed(KNOWN[at]),
+        Err(_) => Cow::Owned(text[..text.floor_char_boundary(LONGEST)].to_owned()),
+    }
+}
+
+pub(super) fn as_word(value: &Variant<'_>) -> Option<Word> {
+    as_str(value).map(word)
+}
+
+pub(super) fn as_str<'v>(value: &'v Variant<'_>) -> Option<&'v str> {
+    match value {
+        Variant::Str(text) => Some(text.as_str()),
+        Variant::ObjectPath(path) => Some(path.as_str()),
+        _ => None,
+    }
+}
+
+/// Any unsigned number; u64::MAX is "not set" and gives `None`.
+pub(super) fn as_number(value: &Variant<'_>) -> Option<u64> {
+    match *value {
+        Variant::U64(u64::MAX) => None,
+        Variant::U64(number) => Some(number),
+        Variant::U32(number) => Some(number.into()),
+        Variant::U16(number) => Some(number.into()),
+        Variant::U8(number) => Some(number.into()),
+        Variant::I32(number) => u64::try_from(number).ok(),
+        Variant::I64(number) => u64::try_from(number).ok(),
+        _ => None,
+    }
+}
+
+pub(super) fn as_bool(value: &Variant<'_>) -> Option<bool> {
+    if let Variant::Bool(value) = *value { Some(value) } else { None }
+}
+
+pub(super) fn as_time(value: &Variant<'_>) -> Option<Timestamp> {
+    match *value {
+        Variant::U64(micros) => Some(Timestamp(micros)),
+        _ => None,
+    }
+}
+
+/// A duration in microseconds; `None` for 0 and for infinity.
+pub(super) fn as_duration(value: &Variant<'_>) -> Option<Duration> {
+    as_number(value).filter(|micros| *micros != 0).map(Duration::from_micros)
+}
+
+pub(super) fn as_invocation_id(value: &Variant<'_>) -> Option<InvocationId> {
+    let Variant::Array(array) = value else { return None };
+    let mut id = [0; 16];
+    for (slot, byte) in id.iter_mut().zip(array.iter()) {
+        let Variant::U8(byte) = byte else { return None };
+        *slot = *byte;
+    }
+    Some(InvocationId(id))
+}
+
+/// Longer than any state, result or type, shorter than a nuisance.
+const LONGEST: usize = 128;
+
+/// The words that nearly all values are, sorted.
+const KNOWN: &[&str] = &[
+    "abandoned",
+    "activating",
+    "activating-done",
+    "active",
+    "always",
+    "auto-restart",
+    "auto-restart-queued",
+    "bad-setting",
+    "canceled",
+    "cleaning",
+    "collected",
+    "condition",
+    "core-dump",
+    "dbus",
+    "deactivating",
+    "dead",
+    "dead-before-auto-restart",
+    "dead-resources-pinned",
+    "degraded",
+    "dependency",
+    "done",
+    "elapsed",
+    "error",
+    "exec",
+    "exec-condition",
+    "exit-code",
+    "exited",
+    "ext4",
+    "failed",
+    "failed-before-auto-restart",
+    "final-sigkill",
+    "final-sigterm",
+    "final-watchdog",
+    "forking",
+    "frozen",
+    "idle",
+    "inactive",
+    "initializing",
+    "listening",
+    "loaded",
+    "maintenance",
+    "masked",
+    "merged",
+    "mounted",
+    "mounting",
+    "no",
+    "not-found",
+    "notify",
+    "notify-reload",
+    "offline",
+    "on-abnormal",
+    "on-abort",
+    "on-failure",
+    "on-success",
+    "on-watchdog",
+    "once",
+    "oneshot",
+    "oom-kill",
+    "plugged",
+    "proc",
+    "protocol",
+    "refreshing",
+    "reload",
+    "reload-notify",
+    "reload-signal",
+    "reloading",
+    "remounting",
+    "resources",
+    "running",
+    "signal",
+    "simple",
+    "skipped",
+    "start",
+    "start-chown",
+    "start-limit-hit",
+    "start-post",
+    "start-pre",
+    "starting",
+    "stop",
+    "stop-post",
+    "stop-pre",
+    "stop-pre-sigkill",
+    "stop-pre-sigterm",
+    "stop-sigkill",
+    "stop-sigterm",
+    "stop-watchdog",
+    "stopping",
+    "stub",
+    "success",
+    "sysfs",
+    "tentative",
+    "timeout",
+    "tmpfs",
+    "trigger-limit-hit",
+    "unmounting",
+    "waiting",
+    "watchdog",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_words_are_sorted_and_unknown_ones_pass() {
+        assert!(KNOWN.is_sorted());
+        assert!(matches!(word("failed"), Cow::Borrowed("failed")));
+        assert_eq!(word("quiescing"), "quiescing");
+        assert_eq!(word(&"ä".repeat(100)).len(), LONGEST);
+    }
+
+    #[test]
+    fn not_set_is_none() {
+        assert_eq!(as_number(&Variant::U64(u64::MAX)), None);
+        assert_eq!(as_number(&Variant::I32(-1)), None);
+        assert_eq!(as_number(&Variant::U32(7)), Some(7));
+        assert_eq!(Timestamp(0).set(), None);
+    }
+}

@@ -1,0 +1,192 @@
+//! What a bus, or those on it, may do to an exporter that follows systemd.
+
+#![allow(clippy::disallowed_types, reason = "tests signal processes")]
+
+mod support;
+
+use std::os::unix::process::CommandExt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::{Machine, eventually, machine};
+
+const SLEEP: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
+
+#[test]
+fn signals_that_an_ordinary_user_forges_do_not_count() {
+    let machine = machine();
+    machine.unit("honest.service", SLEEP);
+    machine.ok(&["systemctl", "start", "honest.service"]);
+    let exporter = machine.exporter(&[]);
+    let name = machine.ok(&["busctl", "--system", "--json=short", "list", "--unique"]);
+    let names: Vec<String> = serde_json::from_str::<Vec<serde_json::Value>>(&name)
+        .expect("JSON")
+        .iter()
+        .filter(|row| row["unit"] == exporter.unit())
+        .filter_map(|row| Some(row["name"].as_str()?.to_owned()))
+        .collect();
+    assert_eq!(names.len(), 1, "the exporter has one connection");
+    let forged = |to: &[&str]| {
+        let command = [
+            &[
+                "setpriv",
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "dbus-send",
+                "--system",
+            ],
+            to,
+            &["--type=signal", "/org/freedesktop/systemd1"],
+        ]
+        .concat();
+        let new = [
+            &command[..],
+            &["org.freedesktop.systemd1.Manager.UnitNew", "string:forged.service"],
+            &["objpath:/org/freedesktop/systemd1/unit/forged_2eservice"],
+        ];
+        machine.ok(&new.concat());
+        let removed = [
+            &command[..],
+            &["org.freedesktop.systemd1.Manager.UnitRemoved", "string:honest.service"],
+            &["objpath:/org/freedesktop/systemd1/unit/honest_2eservice"],
+        ];
+        machine.ok(&removed.concat());
+    };
+    forged(&[]);
+    let to = format!("--dest={}", names[0]);
+    forged(&[&to]);
+    eventually("what was sent to it alone is seen, and passed over", || {
+        let seen = exporter.samples().value("systemd_exporter_foreign_messages_total", &[]);
+        (seen >= Some(2.0)).then_some(())
+    });
+    let page = exporter.samples();
+    assert_eq!(page.all("systemd_unit_state", &[("name", "forged.service")]).count(), 0);
+    let honest = [("name", "honest.service"), ("state", "active")];
+    assert_eq!(page.value("systemd_unit_state", &honest), Some(1.0));
+}
+
+#[test]
+fn a_mount_path_with_an_invalid_byte_costs_the_mounts_and_nothing_else() {
+    let machine = Machine::options().boot();
+    let script = r"mkdir -p $'/srv/\xff' && mount -t tmpfs tmpfs $'/srv/\xff'";
+    machine.ok(&["bash", "-c", script]);
+    machine.unit("good.service", SLEEP);
+    machine.ok(&["systemctl", "start", "good.service"]);
+    let fails = !machine.exec(&["systemctl", "list-units"]).status.success();
+    let exporter = machine.exporter(&[]);
+    let page = exporter.samples();
+    let good = [("name", "good.service"), ("state", "active")];
+    assert_eq!(page.value("systemd_unit_state", &good), Some(1.0));
+    let success = |kind| page.value("systemd_exporter_unit_type_success", &[("type", kind)]);
+    assert_eq!(success("service"), Some(1.0));
+    assert_eq!(success("timer"), Some(1.0));
+    assert_eq!(success("mount"), Some(if fails { 0.0 } else { 1.0 }));
+    eprintln!("systemd's own list failed: {fails}");
+    machine.ok(&["systemctl", "stop", "good.service"]);
+    let gone = [("name", "good.service"), ("state", "active")];
+    eventually("signals are followed", || {
+        (exporter.samples().value("systemd_unit_state", &gone) != Some(1.0)).then_some(())
+    });
+}
+
+#[test]
+fn a_frozen_systemd_costs_the_freshness_of_states_and_nothing_else() {
+    let machine = Machine::options().boot();
+    machine.unit("thawed.service", SLEEP);
+    let exporter = machine.exporter(&[]);
+    let pid = machine.pid1().to_string();
+    signal("STOP", &pid);
+    let begun = Instant::now();
+    let mut longest = Duration::ZERO;
+    let stale = loop {
+        let asked = Instant::now();
+        let page = exporter.samples();
+        longest = longest.max(asked.elapsed());
+        assert!(page.value("systemd_pid1_threads", &[]).is_some());
+        let success = [("collector", "units")];
+        if page.value("systemd_exporter_collector_success", &success) == Some(0.0) {
+            break begun.elapsed();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(40), "staleness is not said");
+        thread::sleep(Duration::from_millis(500));
+    };
+    signal("CONT", &pid);
+    let thawed = Instant::now();
+    machine.ok(&["systemctl", "start", "thawed.service"]);
+    let labels = [("name", "thawed.service"), ("state", "active")];
+    eventually("it follows again", || {
+        let page = exporter.samples();
+        let well = page.value("systemd_exporter_collector_success", &[("collector", "units")]);
+        (page.value("systemd_unit_state", &labels) == Some(1.0) && well == Some(1.0)).then_some(())
+    });
+    let recovered = thawed.elapsed();
+    eprintln!(
+        "said after {stale:?}, scrapes took at most {longest:?}, well again after {recovered:?}"
+    );
+    assert!(longest < Duration::from_secs(5));
+    assert!(recovered < Duration::from_secs(5));
+}
+
+#[test]
+fn asking_about_units_loads_none_and_no_loop_begins() {
+    let machine = machine();
+    let exporter = machine.exporter(&[]);
+    // loads names that have no file, which are collected at once: each a UnitNew and a UnitRemoved
+    for n in 0..50 {
+        machine.exec(&["systemctl", "show", "-P", "ActiveState", &format!("nobody-{n}.service")]);
+    }
+    for _ in 0..5 {
+        machine.ok(&["systemd-run", "--quiet", "--wait", "--unit=again", "true"]);
+    }
+    thread::sleep(Duration::from_secs(4));
+    let news = || {
+        exporter
+            .samples()
+            .value("systemd_exporter_events_total", &[("source", "UnitNew")])
+            .unwrap_or(0.0)
+    };
+    let before = news();
+    thread::sleep(Duration::from_secs(6));
+    assert_eq!(news(), before, "units go on being loaded");
+    let starts = [("name", "again.service")];
+    let page = exporter.samples();
+    assert_eq!(page.value("systemd_unit_starts_total", &starts), Some(5.0));
+}
+
+#[test]
+fn without_systemd_or_a_bus_it_serves_says_why_and_finds_them_later() {
+    let machine = machine();
+    let nowhere = "--dbus.address=unix:path=/run/nowhere";
+    let exporter = machine.exporter_unit(&["User=nobody"], &[nowhere]);
+    let ready = exporter.get("/-/ready", &[]);
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains("/run/nowhere"), "{}", ready.text());
+    let page = exporter.samples();
+    assert_eq!(page.value("systemd_exporter_subscription_active", &[]), Some(0.0));
+    let units = [("collector", "units")];
+    assert_eq!(page.value("systemd_exporter_collector_success", &units), Some(0.0));
+    assert!(page.value("systemd_pid1_threads", &[]).is_some());
+    assert_eq!(page.all("systemd_unit_state", &[]).count(), 0);
+    // the bus comes
+    machine.ok(&["ln", "-s", "/run/dbus/system_bus_socket", "/run/nowhere"]);
+    let _ready = exporter.ready();
+}
+
+#[test]
+fn an_unprivileged_user_sees_it_all() {
+    let machine = machine();
+    let properties = ["User=nobody", "CapabilityBoundingSet=", "NoNewPrivileges=yes"];
+    let exporter = machine.exporter_unit(&properties, &[]).ready();
+    let page = exporter.samples();
+    for sample in page.all("systemd_exporter_collector_success", &[]) {
+        assert_eq!(sample.value, 1.0, "{sample:?}\n{}", exporter.log());
+    }
+    assert!(page.all("systemd_unit_state", &[]).count() > 100);
+}
+
+fn signal(name: &str, pid: &str) {
+    let mut kill = std::process::Command::new("kill");
+    let status = kill.args(["-s", name, pid]).process_group(0).status().expect("kill");
+    assert!(status.success());
+}

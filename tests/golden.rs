@@ -1,0 +1,134 @@
+//! The page of one fixture host is a file, in both formats, and so is the reference: what changes
+//! in them is seen in review. `UPDATE=1 cargo test --test golden` rewrites them.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use unit_exporter::metrics::{Dropped, Format, Kind, Reference, Selected, Unit, render};
+use unit_exporter::scrape::COLLECTORS;
+
+mod fixture;
+
+#[test]
+fn the_fixture_host_makes_the_golden_pages() {
+    for (format, file) in [
+        (Format::Text, "tests/golden/metrics.txt"),
+        (Format::OpenMetrics, "tests/golden/openmetrics.txt"),
+    ] {
+        assert_golden(file, &page(format, &everything()));
+    }
+}
+
+#[test]
+fn every_declared_family_is_exposed_and_no_other() {
+    let page = page(Format::Text, &everything());
+    let exposed: BTreeSet<_> =
+        page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let reference = Reference::collect();
+    let declared: BTreeSet<_> = reference.rows.iter().map(|row| row.name).collect();
+    assert_eq!(exposed, declared);
+}
+
+#[test]
+fn the_reference_is_current() {
+    assert_golden("docs/METRICS.md", &Reference::collect().markdown());
+}
+
+#[test]
+fn declarations_follow_the_naming_rules() {
+    let rows = Reference::collect().rows;
+    let names: BTreeSet<_> = rows.iter().map(|row| row.name).collect();
+    assert_eq!(names.len(), rows.len(), "a name is declared twice");
+    for row in rows {
+        let name = row.name;
+        let counter = matches!(row.kind, Kind::Counter(_));
+        assert_eq!(name.ends_with("_total"), counter, "{name}");
+        let suffix = match row.unit {
+            Unit::None => "",
+            Unit::Bytes => "_bytes",
+            Unit::Seconds => "_seconds",
+            Unit::Ratio => "_ratio",
+        };
+        assert!(name.trim_end_matches("_total").ends_with(suffix), "{name}");
+        assert!(row.help.ends_with('.'), "{name}: the help is sentences");
+        for text in [row.help, row.source] {
+            assert!(!text.contains(['\n', '\\', '|', '"']), "{name}: would need escaping");
+        }
+        assert!(COLLECTORS.contains(&row.subject.collector), "{name}: {:?}", row.subject);
+    }
+}
+
+#[test]
+fn collectors_and_families_can_be_chosen() {
+    let without = Selected { without: vec!["units", "exporter"], ..everything() };
+    let page = page(Format::Text, &without);
+    assert!(!page.contains("systemd_unit_state{"));
+    assert!(!page.contains("systemd_exporter_"));
+    assert!(page.contains("systemd_service_restart_total{"));
+
+    let one = Selected { names: vec!["systemd_failed_units".to_owned()], ..everything() };
+    let page = self::page(Format::OpenMetrics, &one);
+    assert_eq!(page.lines().count(), 4, "{page}");
+}
+
+#[test]
+fn the_budget_keeps_the_first_series_and_says_what_it_dropped() {
+    let small = Selected { series_per_family: 3, ..everything() };
+    let dropped = Arc::default();
+    let first = render(&fixture::snapshot(), Format::Text, &small, &dropped).unwrap();
+    let states = first.lines().filter(|line| line.starts_with("systemd_unit_state{"));
+    assert_eq!(states.count(), 3);
+    let told = |page: &str| {
+        let line = page.lines().find(|line| {
+            line.starts_with(
+                "systemd_exporter_series_dropped_total{family=\"systemd_boot_time_seconds\"}",
+            )
+        });
+        line.map(|line| line.rsplit_once(' ').unwrap().1.to_owned())
+    };
+    // only the first three families that dropped something have room in the family that tells it
+    assert_eq!(told(&first), Some("15".to_owned()));
+    let second = render(&fixture::snapshot(), Format::Text, &small, &dropped).unwrap();
+    assert_eq!(told(&second), Some("30".to_owned()));
+}
+
+fn page(format: Format, selected: &Selected) -> String {
+    let dropped = Arc::new(Dropped::default());
+    render(&fixture::snapshot(), format, selected, &dropped).unwrap()
+}
+
+/// One series less than the unit states need, so that a drop is on the page too.
+fn everything() -> Selected {
+    Selected { without: vec![], names: vec![], series_per_family: 40 }
+}
+
+#[track_caller]
+fn assert_golden(file: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    // what the build is stamped with differs from machine to machine
+    let text: String = text
+        .lines()
+        .map(|line| match line.strip_prefix("systemd_exporter_build_info{") {
+            Some(_) => "systemd_exporter_build_info{…} 1\n".to_owned(),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    if golden != text {
+        let at = golden.lines().zip(text.lines()).position(|(was, is)| was != is);
+        let line = at.unwrap_or_else(|| golden.lines().count().min(text.lines().count()));
+        panic!(
+            "{file}, line {}:\n  file: {:?}\n  now:  {:?}\nif that is meant: UPDATE=1 cargo test --test golden",
+            line + 1,
+            golden.lines().nth(line),
+            text.lines().nth(line)
+        );
+    }
+}

@@ -1,0 +1,590 @@
+//! Listeners on the page against `ss` and `systemctl` in a booted systemd.
+#![allow(clippy::disallowed_types)]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use support::{Exporter, Machine, Samples, eventually, machine};
+
+#[test]
+fn the_page_tells_what_ss_and_systemctl_tell() {
+    agrees_through_all_changes(&Machine::options().boot());
+}
+
+#[test]
+fn it_does_so_in_the_hybrid_layout_too() {
+    let machine = Machine::options().cgroup_v1().try_boot();
+    if fs::read_to_string("/proc/self/mounts").expect("mounts").contains(" cgroup ") {
+        agrees_through_all_changes(&machine.expect("a machine with v1 hierarchies"));
+    } else {
+        machine.expect_err("no v1 hierarchies to give it");
+    }
+}
+
+fn agrees_through_all_changes(machine: &Machine) {
+    install(machine);
+    let root = machine.exporter(&[]);
+    let nobody = machine.exporter_unit(&["User=nobody"], &[]).ready();
+    start(
+        machine,
+        &["many", "workers", "activated.socket", "echo.socket", "sub", "store", "wanting"],
+    );
+    let declared = socket_units(machine);
+    let agree = |when: &str| {
+        compare(|| truth(machine, &declared), &root, &format!("root, {when}"));
+        compare(|| truth(machine, &declared), &nobody, &format!("nobody, {when}"));
+    };
+    agree("with all units started");
+    let page = root.samples();
+    let listens = |labels: &[(&str, &str)]| page.value("systemd_listener_info", labels);
+    for (port, protocol, address) in [
+        ("7001", "tcp", "0.0.0.0"),
+        ("7002", "tcp6", "*"),
+        ("7003", "tcp6", "::"),
+        ("7004", "udp", "127.0.0.1"),
+        ("7005", "udp6", "*"),
+    ] {
+        let labels = [("port", port), ("protocol", protocol), ("address", address)];
+        assert_eq!(listens(&[&[("name", "many.service")], &labels[..]].concat()), Some(1.0));
+    }
+    assert_eq!(listens(&[("name", "many.service"), ("port", "40404")]), None, "a client's port");
+    let workers = [("name", "workers.service"), ("protocol", "tcp")];
+    assert_eq!(page.value("systemd_unit_listeners", &workers), Some(3.0));
+    assert_eq!(listens(&[("name", "workers.service")]), Some(1.0));
+    let activated = [("name", "activated.service"), ("socket_unit", "activated.socket")];
+    assert_eq!(page.all("systemd_listener_info", &activated).count(), 3);
+    assert_eq!(listens(&[("name", "echo.socket"), ("socket_unit", "echo.socket")]), Some(1.0));
+    assert_eq!(listens(&[("name", "sub.service"), ("port", "7030")]), Some(1.0));
+
+    machine.tcp(7010).expect("a connection that starts the service");
+    eventually("the socket unit's service is up", || is_active(machine, "activated.service"));
+    let _connection = machine.tcp(7020).expect("a connection to a service of its own");
+    machine.tcp(7050).expect("a connection that starts the service");
+    eventually("the other one too", || is_active(machine, "kept.service"));
+    agree("after the first connections");
+
+    machine.ok(&["systemctl", "stop", "activated.socket", "kept.socket"]);
+    agree("while services go on without their socket units");
+    // The cgroup is gone, and of the two socket units systemd knows only the one that another
+    // unit wants: nothing tells an exporter that comes only now whose the other one's sockets are.
+    let late = machine.exporter(&[]);
+    let untold = |(name, protocol, address, port): Key| match port.as_str() {
+        "7010" | "7011" => (String::new(), protocol, address, port),
+        _ => (name, protocol, address, port),
+    };
+    let late_agrees = |when: &str| {
+        let truth = || {
+            let told = |key, mut listener: Truth| {
+                let key: Key = untold(key);
+                if key.0.is_empty() {
+                    listener.socket_unit.clear();
+                }
+                (key, listener)
+            };
+            truth(machine, &declared).into_iter().map(|(k, l)| told(k, l)).collect()
+        };
+        compare(truth, &late, when);
+    };
+    late_agrees("an exporter that started only then");
+
+    machine.ok(&["systemctl", "restart", "many", "workers", "sub"]);
+    agree("after restarts");
+    late_agrees("the late exporter, after restarts");
+
+    machine.ok(&["systemctl", "restart", "store"]);
+    agree("after a service got its socket back from the last run");
+
+    machine.ok(&[
+        "systemctl",
+        "stop",
+        "many",
+        "workers",
+        "activated",
+        "kept",
+        "echo.socket",
+        "sub",
+    ]);
+    agree("after all was stopped");
+}
+
+#[test]
+fn a_full_accept_queue_shows_as_the_kernel_counts_it() {
+    let machine = Machine::options().boot();
+    install(&machine);
+    start(&machine, &["full"]);
+    let exporter = machine.exporter(&[]);
+    let before = listen_drops(&machine);
+    machine.ok(&["/usr/bin/python3", "/srv/knock.py", "7040", "12"]);
+    let dropped = listen_drops(&machine) - before;
+    assert!(dropped > 0, "12 clients fit into a backlog of 4");
+
+    let page = exporter.samples();
+    let value = |name: &str| page.value(name, &[("name", "full.service"), ("port", "7040")]);
+    assert_eq!(value("systemd_listener_accept_queue_length"), Some(5.0));
+    assert_eq!(value("systemd_listener_accept_queue_limit"), Some(4.0));
+    assert_eq!(value("systemd_listener_drops_total"), Some(dropped as f64));
+    compare(|| truth(&machine, &BTreeMap::new()), &exporter, "with a full queue");
+
+    machine.ok(&["systemctl", "restart", "full"]);
+    let drops = |page: Samples| {
+        page.value("systemd_listener_drops_total", &[("name", "full.service"), ("port", "7040")])
+    };
+    assert_eq!(drops(exporter.samples()), Some(dropped as f64), "the socket is made anew");
+    let before = listen_drops(&machine);
+    machine.ok(&["/usr/bin/python3", "/srv/knock.py", "7040", "12"]);
+    let again = listen_drops(&machine) - before;
+    assert_eq!(drops(exporter.samples()), Some((dropped + again) as f64));
+}
+
+#[test]
+fn churn_makes_no_error_no_wrong_unit_and_no_growth() {
+    let machine = Machine::options().boot();
+    install(&machine);
+    start(&machine, &["many", "churn"]);
+    let exporter = machine.exporter(&[]);
+    let start = Instant::now();
+    let (mut early, mut seen) = (None, BTreeSet::new());
+    while start.elapsed() < Duration::from_secs(30) {
+        let page = exporter.samples();
+        assert_eq!(success(&page), 1.0);
+        for sample in page.all("systemd_listener_info", &[]) {
+            let unit = match sample.label("port").parse().expect("a port") {
+                9558..=9999 => continue,
+                7000..=7009 => "many.service",
+                20_000..=29_999 => "churn.service",
+                port => panic!("nobody listens on {port}"),
+            };
+            assert_eq!(sample.label("name"), unit, "{sample:?}");
+            if unit == "churn.service" {
+                seen.insert(sample.label("port").to_owned());
+            }
+        }
+        if early.is_none() && start.elapsed() > Duration::from_secs(5) {
+            early = Some(resident(&exporter));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    let (early, late) = (early.expect("scrapes went on"), resident(&exporter));
+    assert!(late < early + 1024, "resident memory grew from {early} to {late} KiB");
+    let binds: u64 = fs::read_to_string(machine.path("run/churn"))
+        .expect("a count")
+        .trim()
+        .parse()
+        .expect("a count");
+    assert!(binds > 30_000, "only {binds} binds in {:?}", start.elapsed());
+    assert!(seen.len() > 50, "only {} of them were seen", seen.len());
+}
+
+#[test]
+fn an_expected_listener_is_missing_until_it_is_there() {
+    let machine = machine();
+    install(machine);
+    let exporter = machine.exporter(&[
+        "--expect-listener=many:tcp:7001",
+        "--expect-listener=many.service:tcp:7002",
+        "--expect-listener=many.service:tcp:7003",
+        "--expect-listener=many.service:tcp6:7003",
+        "--expect-listener=many.service:udp:7004",
+        "--expect-listener=many.service:udp:40404",
+        "--expect-listener=other.service:tcp:7001",
+    ]);
+    let missing = || {
+        let page = exporter.samples();
+        let samples = page.all("systemd_listener_missing", &[]);
+        let values = samples.map(|sample| {
+            let [name, protocol, port] = ["name", "protocol", "port"].map(|l| sample.label(l));
+            (format!("{name}:{protocol}:{port}"), sample.value)
+        });
+        values.collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(missing().values().sum::<f64>(), 7.0);
+    start(machine, &["many"]);
+    let found = eventually("the unit is known", || {
+        Some(missing()).filter(|missing| missing["many.service:tcp:7001"] == 0.0)
+    });
+    assert_eq!(found["many.service:tcp:7001"], 0.0);
+    assert_eq!(found["many.service:tcp:7002"], 0.0, "an IPv6 socket that serves IPv4 too");
+    assert_eq!(found["many.service:tcp:7003"], 1.0, "an IPv6 socket that does not");
+    assert_eq!(found["many.service:tcp6:7003"], 0.0);
+    assert_eq!(found["many.service:udp:7004"], 0.0);
+    assert_eq!(found["many.service:udp:40404"], 0.0, "expected, if only a client's port");
+    assert_eq!(found["other.service:tcp:7001"], 1.0);
+    machine.ok(&["systemctl", "stop", "many"]);
+    assert_eq!(missing().values().sum::<f64>(), 7.0);
+}
+
+#[test]
+fn an_expectation_that_makes_no_sense_ends_with_an_example() {
+    let output = Command::new(env!("CARGO_BIN_EXE_unit-exporter"))
+        .args(["--expect-listener", "nginx:443"])
+        .output()
+        .expect("the exporter runs");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("nginx.service:tcp:443"), "{said}");
+}
+
+#[test]
+fn with_too_many_listeners_every_unit_keeps_some_and_the_rest_is_counted() {
+    let machine = Machine::options().boot();
+    install(&machine);
+    start(&machine, &["many", "workers", "store"]);
+    let exporter = machine.exporter(&["--collector.listeners.max=4"]);
+    let pages = [exporter.samples(), exporter.samples()];
+    let [first, second] = pages.each_ref().map(|page| {
+        page.all("systemd_listener_info", &[])
+            .map(|sample| sample.labels.clone())
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(first, second);
+    let units: BTreeSet<_> = first.iter().map(|labels| labels["name"].as_str()).collect();
+    assert_eq!(
+        units,
+        BTreeSet::from(["many.service", "workers.service", "store.service", exporter.unit()])
+    );
+    let truth: f64 =
+        truth(&machine, &BTreeMap::new()).values().map(|listener| listener.sockets).sum();
+    let kept: f64 = pages[0].all("systemd_unit_listeners", &[]).map(|sample| sample.value).sum();
+    let truncated = pages[0].value("systemd_listeners_truncated", &[]);
+    assert_eq!(truncated.map(|truncated| truncated + kept), Some(truth));
+
+    let exporter = machine.exporter(&[
+        "--collector.listeners.max=1",
+        "--expect-listener=workers:tcp:7006",
+        "--expect-listener=workers:tcp:7007",
+    ]);
+    let page = exporter.samples();
+    assert_eq!(page.all("systemd_listener_info", &[]).count(), 1);
+    let missing = |port| page.value("systemd_listener_missing", &[("port", port)]);
+    assert_eq!((missing("7006"), missing("7007")), (Some(0.0), Some(1.0)));
+}
+
+#[test]
+fn without_netlink_listeners_are_known_without_units_and_the_log_says_once_what_to_allow() {
+    let machine = machine();
+    install(machine);
+    machine.ok(&["systemctl", "start", "store"]);
+    let families = "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6";
+    let exporter = machine.exporter_unit(&[families], &["--expect-listener=store:tcp:7060"]);
+    for _ in 0..3 {
+        let page = exporter.samples();
+        let labels = [("name", ""), ("protocol", "tcp"), ("address", "0.0.0.0"), ("port", "7060")];
+        assert_eq!(page.value("systemd_listener_info", &labels), Some(1.0));
+        assert_eq!(page.all("systemd_listener_missing", &[]).count(), 0);
+        assert_eq!(success(&page), 0.0);
+    }
+    let log = exporter.log();
+    assert_eq!(log.matches("AF_NETLINK").count(), 1, "{log}");
+}
+
+#[test]
+fn what_is_off_by_default_comes_when_asked_for() {
+    let machine = Machine::options().boot();
+    install(&machine);
+    start(&machine, &["private", "activated.socket", "store"]);
+    let off = machine.exporter(&[]).samples();
+    assert_eq!(off.all("systemd_listener_info", &[("name", "private.service")]).count(), 0);
+    assert_eq!(off.all("systemd_unit_connections", &[]).count(), 0);
+    assert_eq!(off.all("systemd_unix_listener_accept_queue_limit", &[]).count(), 0);
+    let none = machine.exporter(&["--no-collector.listeners"]).samples();
+    assert_eq!(none.all("systemd_listener_info", &[]).count(), 0);
+    let labels = [("collector", "listeners")];
+    assert_eq!(none.all("systemd_exporter_collector_success", &labels).count(), 0);
+
+    let arguments = [
+        "--collector.listeners.unix",
+        "--collector.listeners.connections",
+        "--collector.listeners.namespaces",
+    ];
+    let _connections = [7060, 7060].map(|port| machine.tcp(port).expect("a connection"));
+    for user in ["User=root", "User=nobody"] {
+        let page = machine.exporter_unit(&[user], &arguments).ready().samples();
+        let private = [("name", "private.service"), ("protocol", "tcp"), ("port", "7001")];
+        assert_eq!(page.value("systemd_listener_info", &private), Some(1.0), "{user}");
+        let established = [("name", "store.service"), ("state", "established")];
+        assert_eq!(page.value("systemd_unit_connections", &established), Some(2.0), "{user}");
+        let unix = [("name", "activated.service"), ("path", "/run/activated.sock")];
+        let limit = page.value("systemd_unix_listener_accept_queue_limit", &unix);
+        assert_eq!(limit, Some(17.0), "{user}");
+    }
+}
+
+/// The page's listeners equal the truth: their units, addresses, socket units, how many sockets,
+/// and TCP's queues. Systemd tells of a unit that has just started some milliseconds later.
+#[track_caller]
+fn compare(truth: impl Fn() -> BTreeMap<Key, Truth>, exporter: &Exporter<'_>, when: &str) {
+    let start = Instant::now();
+    loop {
+        let (told, truth) = (told(&exporter.samples()), truth());
+        if told == truth {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(5), "{when}:\n{told:#?}\n{truth:#?}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// What the page tells. How many sockets a listener has is known only of a unit and protocol as
+/// a whole: it stands with the first one of them.
+fn told(page: &Samples) -> BTreeMap<Key, Truth> {
+    let mut told = BTreeMap::new();
+    for sample in page.all("systemd_listener_info", &[]) {
+        let [name, protocol, address, port, socket_unit] =
+            ["name", "protocol", "address", "port", "socket_unit"].map(|l| sample.label(l));
+        let labels = [("name", name), ("protocol", protocol), ("address", address), ("port", port)];
+        let value = |name: &str| page.value(name, &labels);
+        let key = (name.to_owned(), protocol.to_owned(), address.to_owned(), port.to_owned());
+        let listener = Truth {
+            socket_unit: socket_unit.to_owned(),
+            queue: value("systemd_listener_accept_queue_length"),
+            limit: value("systemd_listener_accept_queue_limit"),
+            sockets: 0.0,
+        };
+        assert_eq!(told.insert(key, listener), None, "twice: {sample:?}");
+    }
+    for sample in page.all("systemd_unit_listeners", &[]) {
+        let of = (sample.label("name").to_owned(), sample.label("protocol").to_owned());
+        let first =
+            told.iter_mut().find(|((name, protocol, ..), _)| (name, protocol) == (&of.0, &of.1));
+        first.expect("a listener that is counted").1.sockets = sample.value;
+    }
+    told
+}
+
+type Key = (String, String, String, String);
+
+/// A listener: the socket unit that made it, TCP's queue and its limit, and the sockets of its
+/// unit and protocol if it is the first of them.
+#[derive(Debug, PartialEq)]
+struct Truth {
+    socket_unit: String,
+    queue: Option<f64>,
+    limit: Option<f64>,
+    sockets: f64,
+}
+
+/// What `ss` lists, by unit: that of the process that holds the socket, or where PID 1 holds it
+/// for a socket unit, what `systemctl show` says that one starts.
+fn truth(machine: &Machine, declared: &SocketUnits) -> BTreeMap<Key, Truth> {
+    let socket_units = socket_units(machine);
+    let ephemeral = machine.ok(&["cat", "/proc/sys/net/ipv4/ip_local_port_range"]);
+    let ephemeral: Vec<u16> =
+        ephemeral.split_ascii_whitespace().map(|port| port.parse().expect("a port")).collect();
+    let mut truth: BTreeMap<Key, Truth> = BTreeMap::new();
+    for line in machine.ok(&["ss", "-Hltnup"]).lines() {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (address, port) = fields[4].rsplit_once(':').expect("an address");
+        let v6 = address.starts_with(['[', '*']);
+        let udp = fields[0] == "udp";
+        let protocol = format!("{}{}", fields[0], if v6 { "6" } else { "" });
+        let number: u16 = port.parse().expect("a port");
+        let key = (udp, fields[4].replace('*', "[::]"));
+        if udp
+            && (ephemeral[0]..=ephemeral[1]).contains(&number)
+            && !socket_units.contains_key(&key)
+        {
+            continue;
+        }
+        let declared = declared.get(&key);
+        let holders = line.split("pid=").skip(1).map(|rest| {
+            let digits = rest.split(',').next().expect("a pid");
+            digits.parse::<u32>().expect("a pid")
+        });
+        let holders: Vec<u32> = holders.collect();
+        let name = match (declared, holders.iter().find(|pid| **pid != 1)) {
+            (Some((_, service)), _) if holders.contains(&1) => service.clone(),
+            (_, Some(pid)) => unit_of(machine, *pid),
+            (_, None) => String::new(),
+        };
+        let socket_unit = declared.map(|(unit, _)| unit.clone()).unwrap_or_default();
+        let address = address.trim_matches(['[', ']']).to_owned();
+        let queue = |field: &str| (!udp).then(|| field.parse::<f64>().expect("a number"));
+        let listener = truth.entry((name, protocol, address, port.to_owned())).or_insert(Truth {
+            socket_unit,
+            queue: queue("0"),
+            limit: queue("0"),
+            sockets: 0.0,
+        });
+        listener.queue = listener.queue.zip(queue(fields[2])).map(|(a, b)| a + b);
+        listener.limit = listener.limit.zip(queue(fields[3])).map(|(a, b)| a + b);
+        listener.sockets += 1.0;
+    }
+    let mut first: BTreeMap<_, &mut Truth> = BTreeMap::new();
+    for ((name, protocol, ..), listener) in &mut truth {
+        let sockets = std::mem::take(&mut listener.sockets);
+        first.entry((name, protocol)).or_insert(listener).sockets += sockets;
+    }
+    truth
+}
+
+type SocketUnits = BTreeMap<(bool, String), (String, String)>;
+
+/// Socket units by whether they are for datagrams and by address; each with the service it
+/// starts, or itself if that is one a connection.
+fn socket_units(machine: &Machine) -> SocketUnits {
+    let listed =
+        machine.ok(&["systemctl", "list-units", "--all", "--plain", "--no-legend", "*.socket"]);
+    let mut units = BTreeMap::new();
+    for name in listed.lines().filter_map(|line| line.split_ascii_whitespace().next()) {
+        let show = machine.ok(&["systemctl", "show", name, "--property=Listen,Accept,Triggers"]);
+        let value = |line: &str, property: &str| line.strip_prefix(property).map(str::to_owned);
+        let service = show.lines().find_map(|line| value(line, "Triggers=")).unwrap_or_default();
+        // A socket unit with Accept=yes triggers whatever it has started last.
+        let own = service.is_empty() || show.lines().any(|line| line == "Accept=yes");
+        let service = if own { name.to_owned() } else { service };
+        // Several addresses stand on lines of their own: `Listen=[::]:80 (Stream)`.
+        for listen in show.lines().filter_map(|line| value(line, "Listen=")) {
+            if let Some((address, kind)) = listen.split_once(" (") {
+                let key = (kind.starts_with("Datagram"), address.to_owned());
+                units.insert(key, (name.to_owned(), service.clone()));
+            }
+        }
+    }
+    units
+}
+
+fn unit_of(machine: &Machine, pid: u32) -> String {
+    let cgroup = machine.ok(&["cat", &format!("/proc/{pid}/cgroup")]);
+    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::")).expect("cgroup v2");
+    let unit = path.split('/').rev().find(|name| name.ends_with(".service"));
+    unit.expect("a service").to_owned()
+}
+
+fn listen_drops(machine: &Machine) -> u64 {
+    let counters = machine.ok(&["cat", "/proc/net/netstat"]);
+    let mut lines = counters.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
+    let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
+    let mut pairs = names.split(' ').zip(values.split(' '));
+    let (_, drops) = pairs.find(|(name, _)| *name == "ListenDrops").expect("ListenDrops");
+    drops.parse().expect("a number")
+}
+
+fn success(page: &Samples) -> f64 {
+    let labels = [("collector", "listeners")];
+    page.value("systemd_exporter_collector_success", &labels).expect("the collector's success")
+}
+
+/// KiB
+fn resident(exporter: &Exporter<'_>) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", exporter.pid())).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+fn is_active(machine: &Machine, unit: &str) -> Option<()> {
+    machine.exec(&["systemctl", "is-active", unit]).status.success().then_some(())
+}
+
+fn start(machine: &Machine, units: &[&str]) {
+    machine.ok(&[&["systemctl", "start"], units].concat());
+}
+
+fn install(machine: &Machine) {
+    machine.write("srv/listen.py", LISTEN);
+    machine.write("srv/knock.py", KNOCK);
+    machine.write("srv/churn.py", CHURN);
+    let service = |arguments: &str, more: &str| {
+        format!(
+            "[Service]\nType=notify\nNotifyAccess=all\n{more}\n\
+             ExecStart=/usr/bin/python3 /srv/{arguments}\n"
+        )
+    };
+    let many = "listen.py tcp,0.0.0.0,7001 tcp6,::,7002 tcp6,::,7003,only \
+                udp,127.0.0.1,7004 udp6,::,7005 udp,0.0.0.0,40404";
+    let workers = "listen.py tcp,0.0.0.0,7006,reuse tcp,0.0.0.0,7006,reuse tcp,0.0.0.0,7006,reuse";
+    let activated = "[Socket]\nListenStream=7010\nListenStream=127.0.0.1:7011\n\
+                     ListenDatagram=127.0.0.1:40500\nListenStream=/run/activated.sock\nBacklog=17\n";
+    let echo = "[Socket]\nListenStream=127.0.0.1:7020\nAccept=yes\n";
+    let echo_service = "[Service]\nExecStart=/bin/sleep 3\nStandardInput=socket\n";
+    machine.units(&[
+        ("many.service", &service(many, "")),
+        ("workers.service", &service(workers, "")),
+        ("activated.socket", activated),
+        ("activated.service", &service("listen.py", "")),
+        ("kept.socket", "[Socket]\nListenStream=7050\n"),
+        ("kept.service", &service("listen.py", "")),
+        ("wanting.service", "[Unit]\nWants=kept.socket\n[Service]\nExecStart=/bin/sleep inf\n"),
+        ("echo.socket", echo),
+        ("echo@.service", echo_service),
+        ("sub.service", &service("listen.py sub tcp,0.0.0.0,7030", "Delegate=yes")),
+        ("full.service", &service("listen.py tcp,127.0.0.1,7040,backlog", "")),
+        ("private.service", &service("listen.py tcp,127.0.0.1,7001", "PrivateNetwork=yes")),
+        ("store.service", &service("listen.py store tcp,0.0.0.0,7060", "FileDescriptorStoreMax=1")),
+        ("churn.service", &service("churn.py", "")),
+    ]);
+}
+
+/// Listens as its arguments say, keeps what systemd passed it, and never accepts.
+const LISTEN: &str = r#"
+import array, os, signal, socket, sys
+
+def notify(text, fds=()):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.connect(os.environ["NOTIFY_SOCKET"])
+        s.sendmsg([text], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else [])
+
+sockets = []
+arguments = sys.argv[1:]
+if "sub" in arguments:
+    root = "/sys/fs/cgroup/unified" if os.path.exists("/sys/fs/cgroup/unified") else "/sys/fs/cgroup"
+    inner = root + open("/proc/self/cgroup").read().split("0::")[1].strip() + "/inner/most"
+    os.makedirs(inner)
+    open(inner + "/cgroup.procs", "w").write(str(os.getpid()))
+stored = "store" in arguments and int(os.environ.get("LISTEN_FDS", "0"))
+for argument in [] if stored else [a for a in arguments if "," in a]:
+    kind, address, port, *more = argument.split(",")
+    family = socket.AF_INET6 if kind.endswith("6") else socket.AF_INET
+    s = socket.socket(family, socket.SOCK_DGRAM if kind.startswith("udp") else socket.SOCK_STREAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int("only" in more))
+    if "reuse" in more:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    s.bind((address, int(port)))
+    if kind.startswith("tcp"):
+        s.listen(4 if "backlog" in more else 100)
+    sockets.append(s)
+if "store" in arguments and not stored:
+    notify(b"FDSTORE=1\nFDNAME=listener", [sockets[0].fileno()])
+notify(b"READY=1")
+signal.pause()
+"#;
+
+/// Knocks at a port with a number of clients, and waits until no knock is under way any more.
+const KNOCK: &str = r#"
+import socket, sys, time
+clients = []
+for _ in range(int(sys.argv[2])):
+    s = socket.socket()
+    s.setblocking(False)
+    s.connect_ex(("127.0.0.1", int(sys.argv[1])))
+    clients.append(s)
+time.sleep(0.3)
+for s in clients:
+    s.close()
+time.sleep(0.1)
+"#;
+
+/// Binds 1,000 times a second, and keeps the last 100 listeners open.
+const CHURN: &str = r#"
+import collections, os, socket, time
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+    s.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+open_ones, start = collections.deque(), time.monotonic()
+for count in range(1, 1_000_000):
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("127.0.0.1", 20_000 + count % 10_000))
+    s.listen()
+    open_ones.append(s)
+    if len(open_ones) > 100:
+        open_ones.popleft().close()
+    if count % 100 == 0:
+        open("/run/churn.new", "w").write(str(count))
+        os.rename("/run/churn.new", "/run/churn")
+    time.sleep(max(0, start + count / 1100 - time.monotonic()))
+"#;

@@ -1,0 +1,141 @@
+//! A real Prometheus reads every page, also of a host with names that need care.
+
+#![allow(clippy::disallowed_types, reason = "promtool and Prometheus are programs")]
+
+mod support;
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use support::{Exporter, Machine, Samples, eventually, machine};
+
+#[test]
+fn prometheus_scrapes_a_host_of_odd_names_without_an_error() {
+    let machine = machine();
+    odd_names(machine);
+    let exporter = machine.exporter(&[]);
+    machine.write(
+        "/run/prometheus.yml",
+        format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: systemd\n  static_configs:\n  - targets: ['127.0.0.1:{}']\n",
+            exporter.port()
+        ),
+    );
+    machine.ok(&[
+        "systemd-run",
+        "--quiet",
+        "--unit=prometheus-test",
+        "--property=TimeoutStopSec=5",
+        "/usr/bin/prometheus",
+        "--config.file=/run/prometheus.yml",
+        "--storage.tsdb.path=/run/tsdb",
+        "--web.listen-address=127.0.0.1:9090",
+    ]);
+    let ask = |query: &str| -> serde_json::Value {
+        let path = format!("/api/v1/{query}");
+        let answer = machine.get(9090, &path, &[]).ok().filter(|answer| answer.status == 200);
+        answer.map_or(serde_json::Value::Null, |answer| {
+            serde_json::from_str(answer.text()).unwrap_or_default()
+        })
+    };
+    eventually("Prometheus has scraped", || {
+        let targets = ask("targets");
+        let target = &targets["data"]["activeTargets"][0];
+        assert!(target["lastError"].as_str().is_none_or(str::is_empty), "{target}");
+        (target["health"] == "up").then_some(())
+    });
+    let query =
+        "query?query=systemd_unit_state%7Bname%3D~%22dev-disk.%2B%22%2Cstate%3D%22inactive%22%7D";
+    let found = eventually("the odd name is there", || {
+        let answer = ask(query);
+        answer["data"]["result"][0]["metric"]["name"].as_str().map(str::to_owned)
+    });
+    assert_eq!(found, r"dev-disk-by\x2duuid-1.swap");
+    // what it asked for, and got
+    let page = exporter.samples();
+    assert!(page.value("systemd_exporter_http_requests_total", &[("code", "200")]) > Some(0.0));
+    machine.exec(&["systemctl", "stop", "prometheus-test"]);
+}
+
+#[test]
+fn promtool_objects_to_nothing() {
+    let machine = machine();
+    odd_names(machine);
+    let exporter = machine.exporter(&[]);
+    let page = exporter.scrape();
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool: apt-get install prometheus");
+    promtool.stdin.take().expect("piped").write_all(page.as_bytes()).expect("a reader");
+    let output = promtool.wait_with_output().expect("promtool");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    // not even systemd_exporter's inherited names are objected to
+    assert_eq!(said, "");
+}
+
+#[test]
+fn hostile_descriptions_processes_and_mounts_displace_no_series() {
+    let machine = Machine::options().boot();
+    let exporter = machine.exporter(&[]);
+    let count = |exporter: &Exporter<'_>| {
+        let page = exporter.samples();
+        let of_services = page.all("systemd_unit_state", &[("type", "service")]);
+        of_services.map(|sample| sample.label("name").to_owned()).collect::<Vec<_>>()
+    };
+    let before = count(&exporter);
+    let rename = "import ctypes, os, sys, time\nctypes.CDLL(None).prctl(15, sys.argv[1].encode('latin1'))\ntime.sleep(600)\n";
+    machine.write("/run/rename.py", rename);
+    for (n, comm) in ["a\"}\nx 1", "\u{ff}\u{fe}", "a) R 1 (b", &"x".repeat(255)].iter().enumerate()
+    {
+        machine.ok(&[
+            "systemd-run",
+            "--quiet",
+            &format!("--unit=hostile-{n}"),
+            &format!("--description={comm}\n# TYPE injected counter\ninjected 1"),
+            "python3",
+            "/run/rename.py",
+            comm,
+        ]);
+    }
+    let long = format!("/srv/{}", "y".repeat(250));
+    for path in [&*long, "/srv/\"} 1", "/srv/a\nb"] {
+        machine.ok(&["mkdir", "-p", path]);
+        machine.ok(&["mount", "-t", "tmpfs", "tmpfs", path]);
+    }
+    eventually("the hostile services are there", || {
+        (count(&exporter).len() >= before.len() + 4).then_some(())
+    });
+    let after = count(&exporter);
+    for name in &before {
+        assert!(after.contains(name), "{name} was displaced");
+    }
+    let page = exporter.scrape();
+    assert!(!page.contains("injected"), "a description reached the page");
+    let accept = [("accept", "application/openmetrics-text; version=1.0.0")];
+    let open = exporter.get("/metrics", &accept);
+    assert!(open.text().ends_with("# EOF\n"));
+    // parsing panics at a line that is neither comment nor sample
+    eventually("the mount with the long path is there", || {
+        let page = exporter.samples();
+        let mut mounts = page.all("systemd_unit_state", &[("type", "mount")]);
+        mounts.any(|sample| sample.label("name").starts_with("srv-yyy")).then_some(())
+    });
+    for sample in Samples::parse(&page).all("systemd_exporter_collector_success", &[]) {
+        assert_eq!(sample.value, 1.0, "{sample:?}\n{}", exporter.log());
+    }
+}
+
+fn odd_names(machine: &Machine) {
+    let odd =
+        "[Unit]\nDescription=with \"quotes\"\\n and a newline\n[Swap]\nWhat=/dev/disk/by-uuid/1\n";
+    machine.units(&[
+        ("dev-disk-by\\x2duuid-1.swap", odd),
+        ("odd.target", "[Unit]\nWants=dev-disk-by\\x2duuid-1.swap\n"),
+    ]);
+    machine.exec(&["systemctl", "start", "--no-block", "odd.target"]);
+    machine.exec(&["systemctl", "stop", "dev-disk-by\\x2duuid-1.swap"]);
+}

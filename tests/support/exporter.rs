@@ -1,0 +1,125 @@
+//! The exporter as a unit inside a machine: started by systemd, in a cgroup and with rights of its own.
+
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use super::machine::EXPORTER_INSIDE;
+use super::{Machine, Response, Samples, in_time};
+
+impl Machine {
+    /// Starts an exporter with these arguments, as root, and waits until it is ready.
+    #[track_caller]
+    pub fn exporter(&self, arguments: &[&str]) -> Exporter<'_> {
+        self.exporter_unit(&[], arguments).ready()
+    }
+
+    /// The same with properties of the unit, such as `User=nobody`; waits only until it answers, ready or not.
+    #[track_caller]
+    pub fn exporter_unit(&self, properties: &[&str], arguments: &[&str]) -> Exporter<'_> {
+        let port = PORT.fetch_add(1, Ordering::Relaxed);
+        let unit = format!("unit-exporter-{port}.service");
+        let listen = format!("--web.listen-address=127.0.0.1:{port}");
+        // A transient unit: systemd is not reloaded, which a test of signals would hear.
+        let mut command = vec!["systemd-run", "--quiet", "--unit", &unit];
+        command.extend(properties.iter().flat_map(|property| ["--property", property]));
+        command.extend(["--", EXPORTER_INSIDE, &listen]);
+        command.extend(arguments);
+        self.ok(&command);
+        let exporter = Exporter { machine: self, unit, port };
+        exporter.until("it answers", "/-/healthy");
+        exporter
+    }
+
+    /// An exporter that a unit of the machine runs already, listening on `port`; waits until it is ready.
+    #[track_caller]
+    pub fn exporter_of(&self, unit: &str, port: u16) -> Exporter<'_> {
+        Exporter { machine: self, unit: unit.to_owned(), port }.ready()
+    }
+}
+
+/// An exporter that runs; stopped when dropped.
+#[derive(Debug)]
+pub struct Exporter<'a> {
+    machine: &'a Machine,
+    unit: String,
+    port: u16,
+}
+
+impl Exporter<'_> {
+    /// Waits until its first look at the machine is complete.
+    #[track_caller]
+    pub fn ready(self) -> Self {
+        self.until("it is ready", "/-/ready");
+        self
+    }
+
+    /// Its unit's name.
+    pub fn unit(&self) -> &str {
+        &self.unit
+    }
+
+    /// Where it listens, on the loopback address inside.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its main process as seen from outside.
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        let inside = self.show("MainPID").parse().expect("a pid");
+        self.machine.outer_pid(inside).expect("a running exporter")
+    }
+
+    /// Asks it for a page.
+    #[track_caller]
+    pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        self.machine.get(self.port, path, headers).expect("an answer")
+    }
+
+    /// The text of `/metrics`, asked for without an Accept header.
+    #[track_caller]
+    pub fn scrape(&self) -> String {
+        let response = self.get("/metrics", &[]);
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.text().to_owned()
+    }
+
+    /// The samples of `/metrics`.
+    #[track_caller]
+    pub fn samples(&self) -> Samples {
+        Samples::parse(&self.scrape())
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.machine.ok(&["journalctl", "--sync"]);
+        self.machine.ok(&["journalctl", "--no-pager", "--output=cat", "--unit", &self.unit])
+    }
+
+    #[track_caller]
+    fn until(&self, what: &str, path: &str) {
+        let answer = in_time(|| {
+            let state = self.show("ActiveState");
+            assert!(
+                !matches!(&*state, "failed" | "inactive"),
+                "the exporter ended:\n{}",
+                self.log()
+            );
+            self.machine.get(self.port, path, &[]).ok().filter(|answer| answer.status == 200)
+        });
+        assert!(answer.is_some(), "not in time: {what}\n{}", self.log());
+    }
+
+    fn show(&self, property: &str) -> String {
+        let command = ["systemctl", "show", "--value", "--property", property, &self.unit];
+        self.machine.ok(&command).trim().to_owned()
+    }
+}
+
+impl Drop for Exporter<'_> {
+    fn drop(&mut self) {
+        self.machine.exec(&["systemctl", "stop", &self.unit]);
+        self.machine.exec(&["systemctl", "reset-failed", &self.unit]);
+    }
+}
+
+static PORT: AtomicU16 = AtomicU16::new(9559);

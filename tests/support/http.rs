@@ -1,0 +1,98 @@
+//! A plain HTTP client for tests: one request a connection, the answer as it came.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use super::Machine;
+
+/// What a server answered.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The header fields in their order; names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body, not decoded.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The first field of that name, given in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as text; panics if it is not UTF-8.
+    #[track_caller]
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("a body in UTF-8")
+    }
+}
+
+impl Machine {
+    /// Asks a server on the loopback address inside.
+    pub fn get(&self, port: u16, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
+        self.request(port, "GET", path, headers)
+    }
+
+    /// Asks a server on the loopback address inside, with any method.
+    pub fn request(
+        &self,
+        port: u16,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> io::Result<Response> {
+        ask(self.tcp(port)?, method, path, headers)
+    }
+}
+
+/// Sends one request over a connection and reads the answer to its end.
+pub fn ask(
+    mut connection: TcpStream,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> io::Result<Response> {
+    let fields: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    connection.set_read_timeout(Some(TIMEOUT))?;
+    write!(
+        connection,
+        "{method} {path} HTTP/1.1\r\nHost: machine\r\nConnection: close\r\n{fields}\r\n"
+    )?;
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer)?;
+    let response = parse(&answer).ok_or_else(|| {
+        let start = String::from_utf8_lossy(&answer[..answer.len().min(200)]).into_owned();
+        io::Error::new(io::ErrorKind::InvalidData, format!("no HTTP response: {start:?}"))
+    })?;
+    if response.header("transfer-encoding").is_some() {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "a body in chunks"));
+    }
+    match response.header("content-length").map(str::parse::<usize>) {
+        Some(Ok(length)) if method != "HEAD" && response.body.len() != length => {
+            Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a body cut short"))
+        }
+        _ => Ok(response),
+    }
+}
+
+fn parse(answer: &[u8]) -> Option<Response> {
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&answer[..end]).ok()?;
+    let mut lines = head.split("\r\n");
+    let status = lines.next()?.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+    let headers = lines.map(|line| {
+        let (name, value) = line.split_once(':')?;
+        Some((name.to_ascii_lowercase(), value.trim().to_owned()))
+    });
+    Some(Response {
+        status,
+        headers: headers.collect::<Option<_>>()?,
+        body: answer[end + 4..].to_vec(),
+    })
+}
+
+const TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,0 +1,253 @@
+//! One booted systemd: starting it, running commands in it, and reaching it from outside.
+
+use std::ffi::OsStr;
+use std::fmt::Debug;
+use std::io::{self, Read};
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use std::{fs, process, thread};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// How to boot a machine.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    arguments: Vec<String>,
+}
+
+impl Options {
+    /// The tree to boot instead of this machine's own.
+    pub fn root(self, tree: impl AsRef<Path>) -> Self {
+        self.argument("--root", tree.as_ref().display())
+    }
+
+    /// Shows a file or directory at `inside`, read-only.
+    pub fn bind(self, outside: impl AsRef<Path>, inside: &str) -> Self {
+        self.argument("--bind", format_args!("{}:{inside}", outside.as_ref().display()))
+    }
+
+    /// Copies a directory over the tree before it boots: unit files, scripts.
+    pub fn overlay(self, directory: impl AsRef<Path>) -> Self {
+        self.argument("--overlay", directory.as_ref().display())
+    }
+
+    /// The hybrid cgroup layout instead of pure v2. Here the controllers are the real ones on a machine that
+    /// mounts them as v1 itself: v2 inside then has none.
+    pub fn cgroup_v1(self) -> Self {
+        self.argument("--cgroup", "v1")
+    }
+
+    /// Boots it and waits until it has booted; panics with the reason if it does not.
+    pub fn boot(self) -> Machine {
+        self.try_boot().unwrap_or_else(|why| panic!("no machine to test on: {why}"))
+    }
+
+    /// The same, with the reason as an error.
+    pub fn try_boot(self) -> io::Result<Machine> {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("unit-exporter-test-{}-{number}", process::id());
+        let directory = Path::new(STATE).join(name);
+        fs::create_dir(&directory)?;
+        let notify = UnixDatagram::bind(directory.join("notify"))?;
+        notify.set_read_timeout(Some(Duration::from_millis(100)))?;
+        let mut supervisor = Command::new(BOOTED)
+            .args(["up", "--dir"])
+            .arg(&directory)
+            .args(self.bind(EXPORTER, EXPORTER_INSIDE).arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .process_group(0) // Ctrl-C reaches the test alone; the machine follows it, and cleans up.
+            .spawn()?;
+        let start = Instant::now();
+        let mut message = [0; 4096];
+        loop {
+            if let Ok(length) = notify.recv(&mut message)
+                && message[..length].split(|&byte| byte == b'\n').any(|line| line == b"READY=1")
+            {
+                let pid1 = fs::read_to_string(directory.join("pid1"))?;
+                let pid1 = pid1.trim().parse().map_err(io::Error::other)?;
+                return Ok(Machine { supervisor, pid1, boot_time: start.elapsed() });
+            }
+            if supervisor.try_wait()?.is_some() {
+                let mut said = String::new();
+                supervisor.stderr.take().map(|mut pipe| pipe.read_to_string(&mut said));
+                return Err(io::Error::other(said));
+            }
+            if start.elapsed() > BOOT_LIMIT {
+                let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
+                drop(supervisor.stdin.take());
+                supervisor.wait()?;
+                return Err(io::Error::other(format!("not booted within {BOOT_LIMIT:?}: {log}")));
+            }
+        }
+    }
+
+    fn argument(mut self, option: &str, value: impl ToString) -> Self {
+        self.arguments.extend([option.to_owned(), value.to_string()]);
+        self
+    }
+}
+
+/// A machine that runs. It ends when dropped, and also when the test process ends in whatever way: its supervisor
+/// then reads the end of the pipe that this value holds open.
+#[derive(Debug)]
+pub struct Machine {
+    supervisor: Child,
+    pid1: u32,
+    boot_time: Duration,
+}
+
+impl Machine {
+    /// The defaults: this machine's own systemd without its units, cgroup v2, an own network.
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    /// PID 1 as seen from outside.
+    pub fn pid1(&self) -> u32 {
+        self.pid1
+    }
+
+    /// From the start of the supervisor to systemd's READY=1.
+    pub fn boot_time(&self) -> Duration {
+        self.boot_time
+    }
+
+    /// A path inside, as seen from outside: to write files, and to read what was made.
+    pub fn path(&self, inside: &str) -> PathBuf {
+        format!("/proc/{}/root/{}", self.pid1, inside.trim_start_matches('/')).into()
+    }
+
+    /// The socket of the system bus, as seen from outside.
+    pub fn bus(&self) -> PathBuf {
+        self.path("run/dbus/system_bus_socket")
+    }
+
+    /// A command to run inside as root. It stays in the test's own cgroup and belongs to no unit.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--target", &self.pid1.to_string(), "--all", "--", "env", "-i"])
+            .args(ENVIRONMENT)
+            .arg(program)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command inside to its end.
+    #[track_caller]
+    pub fn exec<S: AsRef<OsStr>>(&self, command: &[S]) -> Output {
+        self.command(&command[0]).args(&command[1..]).output().expect("nsenter runs")
+    }
+
+    /// What a command inside prints; panics with all it said if it fails.
+    #[track_caller]
+    pub fn ok<S: AsRef<OsStr> + Debug>(&self, command: &[S]) -> String {
+        let output = self.exec(command);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {}\n{said}{error}", output.status);
+        said
+    }
+
+    /// Writes a file inside, its directories too.
+    #[track_caller]
+    pub fn write(&self, inside: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(inside);
+        fs::create_dir_all(path.parent().expect("a file's path")).expect("a directory inside");
+        fs::write(&path, content).expect("a file inside");
+    }
+
+    /// Installs unit files and reloads systemd once.
+    #[track_caller]
+    pub fn units(&self, units: &[(&str, &str)]) {
+        for (name, text) in units {
+            self.write(&format!("etc/systemd/system/{name}"), text);
+        }
+        self.ok(&["systemctl", "daemon-reload"]);
+    }
+
+    /// Installs one unit file and reloads systemd.
+    #[track_caller]
+    pub fn unit(&self, name: &str, text: &str) {
+        self.units(&[(name, text)]);
+    }
+
+    /// Connects to a port on the loopback address inside.
+    pub fn tcp(&self, port: u16) -> io::Result<TcpStream> {
+        let network = fs::File::open(format!("/proc/{}/ns/net", self.pid1))?;
+        // A socket belongs to the network of the thread that made it.
+        let connect = move || {
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
+            TcpStream::connect(("127.0.0.1", port))
+        };
+        thread::spawn(connect).join().expect("a connection or an error")
+    }
+
+    /// CPU time that systemd, PID 1, has used, by the scheduler's nanosecond clock.
+    pub fn pid1_cpu(&self) -> Duration {
+        cpu(self.pid1)
+    }
+
+    /// CPU time that the system bus's daemon has used, by the scheduler's nanosecond clock.
+    pub fn dbus_cpu(&self) -> Duration {
+        let pid = self.ok(&["systemctl", "show", "--property=MainPID", "--value", "dbus.service"]);
+        cpu(self.outer_pid(pid.trim().parse().expect("a pid")).expect("a running dbus-daemon"))
+    }
+
+    /// A process of the machine as seen from outside.
+    pub fn outer_pid(&self, inside: u32) -> Option<u32> {
+        let namespace = fs::read_link(format!("/proc/{}/ns/pid", self.pid1)).ok()?;
+        let processes = fs::read_dir("/proc").ok()?;
+        processes.flatten().find_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            if fs::read_link(entry.path().join("ns/pid")).ok()? != namespace {
+                return None;
+            }
+            let status = fs::read_to_string(entry.path().join("status")).ok()?;
+            let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+            (pids.split_ascii_whitespace().next_back()? == inside.to_string()).then_some(pid)
+        })
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        drop(self.supervisor.stdin.take());
+        self.supervisor.wait().ok();
+    }
+}
+
+/// CPU time of a process, its threads added up.
+pub fn cpu(pid: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("a running process");
+    let nanoseconds = threads.flatten().map(|thread| {
+        let times = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+        times.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0)
+    });
+    Duration::from_nanos(nanoseconds.sum())
+}
+
+/// Where the exporter is inside every machine.
+pub const EXPORTER_INSIDE: &str = "/usr/local/bin/unit-exporter";
+
+const EXPORTER: &str = env!("CARGO_BIN_EXE_unit-exporter");
+const BOOTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/booted");
+// Not /tmp, which may be in memory: inside, it is /run/host, where tests of I/O find a disk.
+const STATE: &str = "/var/tmp";
+const BOOT_LIMIT: Duration = Duration::from_secs(60);
+const ENVIRONMENT: [&str; 5] = [
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME=/root",
+    "LANG=C.UTF-8",
+    "TERM=dumb",
+    "SYSTEMD_PAGER=",
+];
+static NUMBER: AtomicU32 = AtomicU32::new(0);

@@ -1,0 +1,60 @@
+//! A booted systemd for the tests, the exporter as a unit inside it, and readers of what it serves.
+//!
+//! ```ignore
+//! mod support;
+//!
+//! let machine = support::machine();
+//! machine.unit("web.service", "[Service]\nExecStart=/bin/sleep infinity\n");
+//! machine.ok(&["systemctl", "start", "web"]);
+//! let exporter = machine.exporter(&["--log.level=debug"]);
+//! let page = exporter.samples();
+//! assert_eq!(page.value("systemd_unit_state", &[("name", "web.service"), ("state", "active")]), Some(1.0));
+//! ```
+//!
+//! It needs root, systemd and dbus-daemon; the `booted` script beside this file says what is missing.
+
+// Each test binary uses a part of this.
+#![allow(dead_code, unused_imports, unreachable_pub)]
+// The tests drive systemctl and their like; only the exporter itself starts no processes.
+#![allow(clippy::disallowed_types)]
+
+mod exporter;
+mod http;
+mod machine;
+mod samples;
+
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use exporter::Exporter;
+pub use http::Response;
+pub use machine::{EXPORTER_INSIDE, Machine, Options};
+pub use samples::{Sample, Samples};
+
+/// The machine that the tests of one binary share. It ends with the test process.
+pub fn machine() -> &'static Machine {
+    static MACHINE: OnceLock<Machine> = OnceLock::new();
+    MACHINE.get_or_init(|| Machine::options().boot())
+}
+
+/// Asks again until there is an answer; panics with `what` after half a minute.
+#[track_caller]
+pub fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    in_time(ask).unwrap_or_else(|| panic!("not within {LIMIT:?}: {what}"))
+}
+
+/// Asks again until there is an answer, for half a minute.
+pub fn in_time<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let start = Instant::now();
+    loop {
+        let answer = ask();
+        if answer.is_some() || start.elapsed() > LIMIT {
+            return answer;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+// Generous: a loaded machine is slow, and a wait that succeeds costs nothing.
+const LIMIT: Duration = Duration::from_secs(30);

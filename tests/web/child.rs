@@ -1,0 +1,153 @@
+//! A server in a process of its own: the memory, descriptors and CPU time it takes are then its
+//! alone.
+#![expect(clippy::disallowed_types, reason = "the other process is what this is about")]
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustix::process::{Resource, Rlimit, setrlimit};
+use unit_exporter::flight::Flights;
+use unit_exporter::web::{
+    self, Limits, ListenAddress, Listener, Options, Protection, Refusal, Site, Wanted,
+};
+
+/// A running server process; it ends with the value.
+pub(crate) struct Served {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Served {
+    /// Starts this test's own executable as a server, set up by the variables read in `serve`.
+    pub(crate) fn start(variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(ARGUMENTS).envs(variables.iter().copied()).env(STARTED, "1");
+        Self::spawn(command)
+    }
+
+    /// The same behind a command that ends with running its arguments.
+    pub(crate) fn behind(mut command: Command) -> Self {
+        command.arg(std::env::current_exe().unwrap()).args(ARGUMENTS);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut lines = lines.map_while(Result::ok);
+        let address = lines.find_map(|line| line.split_once(READY)?.1.parse().ok());
+        let address = address.expect("the server process says where it listens");
+        Self { child, address }
+    }
+
+    /// A field of `/proc/PID/status`, in KiB.
+    pub(crate) fn memory(&self, field: &str) -> u64 {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        line.unwrap().trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
+    /// CPU time so far, in ticks of 10 ms.
+    pub(crate) fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A page of a host with so many units, made anew for each collection.
+struct Host {
+    units: usize,
+    flights: Flights<(), Bytes>,
+}
+
+impl Site for Host {
+    async fn metrics(&self, _: Wanted) -> Result<Bytes, Refusal> {
+        let units = self.units;
+        let work = move || async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::task::spawn_blocking(move || page(units)).await.unwrap()
+        };
+        Ok(self.flights.share((), work).await.unwrap())
+    }
+
+    fn events(&self, _: &unit_exporter::web::WantedEvents) -> bytes::Bytes {
+        bytes::Bytes::new()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Thirty series a unit, as long as real ones.
+pub(crate) fn page(units: usize) -> Bytes {
+    let mut page = String::with_capacity(units * 30 * 110);
+    for metric in 0..30 {
+        page.push_str(&format!("# HELP systemd_unit_example_{metric} As an example.\n"));
+        page.push_str(&format!("# TYPE systemd_unit_example_{metric} gauge\n"));
+        for unit in 0..units {
+            let value = (unit * 7919 + metric * 104_729) % 1_000_003;
+            page.push_str(&format!(
+                "systemd_unit_example_{metric}{{name=\"application-{unit}.service\",type=\"simple\"}} {value}\n"
+            ));
+        }
+    }
+    page.into()
+}
+
+#[test]
+#[ignore = "this is the process that other tests start"]
+fn serve() {
+    let variables: HashMap<_, _> = std::env::vars().collect();
+    assert!(variables.contains_key(STARTED), "only other tests start this");
+    let number = |name: &str| variables.get(name).map(|text| text.parse::<u64>().unwrap());
+    if let Some(files) = number("FILES") {
+        let limit = Rlimit { current: Some(files), maximum: Some(files) };
+        setrlimit(Resource::Nofile, limit).unwrap();
+    }
+    let mut limits = Limits::default();
+    if let Some(seconds) = number("ANSWER_SECONDS") {
+        limits.answer = Duration::from_secs(seconds);
+    }
+    let protection = variables.get("CONFIG").map(|path| Protection::open(path.as_ref()).unwrap());
+    let protection = Arc::new(protection.unwrap_or_default());
+    let units = number("UNITS").unwrap_or(1).try_into().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let listeners = if variables.contains_key("LISTEN_FDS") {
+            Listener::passed().unwrap()
+        } else {
+            "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind().unwrap()
+        };
+        let address = listeners[0].address().unwrap_or(([127, 0, 0, 1], 0).into());
+        println!("{READY}{address}");
+        let options = Options { limits, protection, ..Options::default() };
+        let site = Host { units, flights: Flights::default() };
+        web::serve(listeners, site, options, std::future::pending()).await;
+    });
+}
+
+const ARGUMENTS: [&str; 4] = ["--ignored", "--exact", "--nocapture", "child::serve"];
+
+pub(crate) const STARTED: &str = "STARTED_BY_A_TEST";
+
+const READY: &str = "listening on ";

@@ -1,0 +1,206 @@
+//! Clients that are slow, many or hostile.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use unit_exporter::web::{Limits, Options};
+
+use crate::client::{get, head, parse};
+use crate::site::{PAGE, Script, Server, large_page};
+
+fn options(limits: Limits) -> Options {
+    Options { limits, ..Options::default() }
+}
+
+fn script() -> Script {
+    Script { page: PAGE.into(), ..Script::default() }
+}
+
+#[tokio::test]
+async fn half_open_connections_neither_delay_a_scrape_nor_stay() {
+    let limits = Limits { head: Duration::from_secs(2), ..Limits::default() };
+    let server = Server::start(script(), options(limits));
+    let mut half_open = Vec::new();
+    for n in 0..300 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        if n % 3 > 0 {
+            stream
+                .write_all(&b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-"[..n % 34 + 1])
+                .await
+                .unwrap();
+        }
+        half_open.push(stream);
+    }
+    let start = Instant::now();
+    assert_eq!(get(server.address, "/metrics").await.status, 200);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    for stream in &mut half_open {
+        let ended = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut [0; 512])).await;
+        assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_dribbled_head_gains_no_time() {
+    let limits = Limits { head: Duration::from_millis(500), ..Limits::default() };
+    let server = Server::start(script(), options(limits));
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let start = Instant::now();
+    while stream.write_all(b"G").await.is_ok() {
+        assert!(start.elapsed() < Duration::from_secs(5), "still open");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_between_scrapes() {
+    let limits = Limits {
+        head: Duration::from_millis(200),
+        idle: Duration::from_millis(1500),
+        ..Limits::default()
+    };
+    let server = Server::start(script(), options(limits));
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let mut buffer = [0; 4096];
+    for _ in 0..2 {
+        stream.write_all(head("GET", "/metrics", &[]).as_bytes()).await.unwrap();
+        let read = stream.read(&mut buffer).await.unwrap();
+        assert_eq!(parse(&buffer[..read]).status, 200);
+        tokio::time::sleep(Duration::from_millis(600)).await;
+    }
+    let start = Instant::now();
+    assert_eq!(stream.read(&mut buffer).await.unwrap(), 0, "closed when idle for long");
+    assert!(start.elapsed() < Duration::from_millis(1400), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn clients_that_never_read_are_dropped() {
+    let limits = Limits { answer: Duration::from_secs(2), requests: 400, ..Limits::default() };
+    let page = large_page();
+    let server = Server::start(Script { page, ..Script::default() }, options(limits));
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(1).unwrap();
+        let mut stream = socket.connect(server.address).await.unwrap();
+        stream.write_all(head("GET", "/metrics", &[]).as_bytes()).await.unwrap();
+        silent.push(stream);
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // a dropped connection takes no more bytes: its peer answers with a reset
+    for stream in &mut silent {
+        let mut refused = false;
+        for _ in 0..20 {
+            if stream.write_all(b"x").await.is_err() {
+                refused = true;
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(refused, "still connected");
+    }
+}
+
+#[tokio::test]
+async fn pages_nobody_reads_do_not_fill_the_memory() {
+    struct Fresh;
+    impl unit_exporter::web::Site for Fresh {
+        async fn metrics(
+            &self,
+            _: unit_exporter::web::Wanted,
+        ) -> Result<bytes::Bytes, unit_exporter::web::Refusal> {
+            Ok(large_page())
+        }
+        fn events(&self, _: &unit_exporter::web::WantedEvents) -> bytes::Bytes {
+            bytes::Bytes::new()
+        }
+
+        fn ready(&self) -> Result<(), String> {
+            Ok(())
+        }
+    }
+    let listeners = "127.0.0.1:0".parse::<unit_exporter::web::ListenAddress>().unwrap();
+    let listeners = listeners.bind().unwrap();
+    let address = listeners[0].address().unwrap();
+    let limits = Limits { unsent: 60 << 20, ..Limits::default() };
+    tokio::spawn(unit_exporter::web::serve(
+        listeners,
+        Fresh,
+        options(limits),
+        std::future::pending(),
+    ));
+    let mut statuses = Vec::new();
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        stream.write_all(head("GET", "/metrics", &[]).as_bytes()).await.unwrap();
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).await.unwrap();
+        statuses.push(String::from_utf8_lossy(&start[9..]).into_owned());
+        open.push(stream);
+    }
+    assert_eq!(statuses, ["200", "200", "503", "503", "503"]);
+}
+
+#[tokio::test]
+async fn scrapes_beyond_the_limit_are_sent_away() {
+    let limits = Limits { requests: 4, ..Limits::default() };
+    let script = Script { takes: Duration::from_millis(500), ..script() };
+    let server = Server::start(script, options(limits));
+    let mut scrapes = JoinSet::new();
+    for _ in 0..20 {
+        let address = server.address;
+        scrapes.spawn(async move { get(address, "/metrics").await });
+    }
+    let answers = scrapes.join_all().await;
+    let served = answers.iter().filter(|answer| answer.status == 200).count();
+    let away = answers.iter().filter(|answer| answer.status == 503);
+    assert_eq!(served + away.clone().count(), 20);
+    assert!(served >= 4, "{served}");
+    assert!(away.clone().all(|answer| answer.header("retry-after") == "1"));
+    assert!(server.script.most.load(Ordering::SeqCst) <= 4);
+}
+
+#[tokio::test]
+async fn connections_beyond_the_share_of_a_peer_are_answered_503_and_others_served() {
+    let limits = Limits { connections: 20, connections_per_peer: 10, ..Limits::default() };
+    let server = Server::start(script(), options(limits));
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        held.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let away = get(server.address, "/metrics").await;
+    assert_eq!((away.status, away.header("retry-after")), (503, "1"));
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(server.address).await.unwrap();
+    other.write_all(head("GET", "/metrics", &["Connection: close"]).as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    other.read_to_end(&mut read).await.unwrap();
+    assert_eq!(parse(&read).status, 200);
+    drop(held);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(get(server.address, "/metrics").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_thousand_scrapers_hear_an_answer_each() {
+    let script = Script { takes: Duration::from_millis(50), ..script() };
+    let server = Server::start(script, Options::default());
+    let mut scrapes = JoinSet::new();
+    for _ in 0..1000 {
+        let address = server.address;
+        scrapes.spawn(async move { get(address, "/metrics").await.status });
+    }
+    let mut statuses = scrapes.join_all().await;
+    statuses.sort_unstable();
+    statuses.dedup();
+    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+}

@@ -1,0 +1,143 @@
+//! Who gets in with which password, and how long that takes while others try.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use tokio::task::JoinSet;
+use unit_exporter::web::hash_password;
+
+use crate::certificates::Folder;
+use crate::client::{Answer, get, request};
+use crate::site::Server;
+
+fn users(folder: &Folder, cost: u32, users: &[(&str, &str)]) -> PathBuf {
+    let hash = |password: &str| hash_password(password.as_bytes(), cost).unwrap();
+    let lines: String =
+        users.iter().map(|(user, password)| format!("  {user}: {}\n", hash(password))).collect();
+    folder.write("web.yml", &format!("basic_auth_users:\n{lines}"))
+}
+
+async fn login(address: SocketAddr, path: &str, credentials: &str) -> Answer {
+    let line = format!("Authorization: Basic {}", BASE64_STANDARD.encode(credentials));
+    request(address, "GET", path, &[&line, "Connection: close"]).await
+}
+
+#[tokio::test]
+async fn only_users_with_their_password_get_in() {
+    let folder = Folder::new();
+    let path =
+        users(&folder, 10, &[("alice", "alice123"), ("dave", "dave123"), ("carol", "carol123")]);
+    let server = Server::configured(&path);
+    let stranger = get(server.address, "/metrics").await;
+    assert_eq!((stranger.status, stranger.header("www-authenticate")), (401, "Basic"));
+    let long = "x".repeat(100);
+    for (credentials, path, status) in [
+        ("dave:dave123", "/metrics", 200),
+        ("carol:carol123", "/metrics", 200),
+        ("dave:carol123", "/metrics", 401),
+        ("dave:bad", "/metrics", 401),
+        ("nonexistent:x", "/metrics", 401),
+        ("nonexistent:x", "/metrics", 401),
+        ("dave:dave123", "/nope", 404),
+        ("dave:bad", "/nope", 401),
+        ("dave:bad", "/-/healthy", 401),
+        (&format!("dave:{long}"), "/metrics", 401),
+    ] {
+        assert_eq!(login(server.address, path, credentials).await.status, status, "{credentials}");
+    }
+    for line in ["Authorization: Basic !!!", "Authorization: Bearer ZGF2ZTpkYXZlMTIz"] {
+        let answer = request(server.address, "GET", "/metrics", &[line, "Connection: close"]).await;
+        assert_eq!(answer.status, 401, "{line}");
+    }
+    let line = "Authorization: basic ZGF2ZTpkYXZlMTIz";
+    let answer = request(server.address, "GET", "/metrics", &[line, "Connection: close"]).await;
+    assert_eq!(answer.status, 200);
+}
+
+/// CVE-2022-46146: what was remembered of one login must not let in another.
+#[tokio::test]
+async fn a_remembered_login_cannot_be_forged_from_its_parts() {
+    let folder = Folder::new();
+    let path = users(&folder, 4, &[("alice", "alice123")]);
+    let server = Server::configured(&path);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let hash = text.lines().last().unwrap().trim().strip_prefix("alice: ").unwrap().to_owned();
+    for _ in 0..2 {
+        let forged = format!("alice{hash}:fakepassword");
+        assert_eq!(login(server.address, "/", &forged).await.status, 401);
+        let forged = format!("alice:{hash}fakepassword");
+        assert_eq!(login(server.address, "/", &forged).await.status, 401);
+        assert_eq!(login(server.address, "/", "alice:fakepassword").await.status, 401);
+        assert_eq!(login(server.address, "/", "alice:alice123").await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_logins_at_once_are_all_answered_rightly() {
+    let folder = Folder::new();
+    let server = Server::configured(&users(&folder, 12, &[("dave", "dave123")]));
+    let address = server.address;
+    let mut logins = JoinSet::new();
+    for n in 0..300 {
+        logins.spawn(async move {
+            let right = n % 2 == 0;
+            let credentials = if right { "dave:dave123" } else { "dave:bad" };
+            (right, login(address, "/", credentials).await.status)
+        });
+    }
+    let start = Instant::now();
+    for (right, status) in logins.join_all().await {
+        assert_eq!(status, if right { 200 } else { 401 });
+    }
+    println!("150 right and 150 wrong logins, cost 12: {:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_remembered_does_not_notice_an_attack() {
+    let folder = Folder::new();
+    let server = Server::configured(&users(&folder, 12, &[("dave", "dave123")]));
+    let address = server.address;
+    assert_eq!(login(address, "/metrics", "dave:dave123").await.status, 200);
+    let over = Arc::new(AtomicBool::new(false));
+    let mut attack = JoinSet::new();
+    for n in 0..60 {
+        let over = over.clone();
+        attack.spawn(async move {
+            let mut statuses = Vec::new();
+            for round in 0.. {
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let guess = format!("dave:guess {n} {round}");
+                statuses.push(login(address, "/metrics", &guess).await.status);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            statuses
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut took = Vec::new();
+    for _ in 0..40 {
+        let start = Instant::now();
+        assert_eq!(login(address, "/metrics", "dave:dave123").await.status, 200);
+        took.push(start.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    over.store(true, Ordering::Relaxed);
+    let mut heard = BTreeMap::<u16, usize>::new();
+    for status in attack.join_all().await.concat() {
+        *heard.entry(status).or_default() += 1;
+    }
+    took.sort_unstable();
+    println!("remembered logins during the attack: median {:?}, slowest {:?}", took[20], took[39]);
+    println!("what the attackers heard: {heard:?}");
+    assert!(took[20] < Duration::from_millis(50), "median {:?}", took[20]);
+    assert!(heard.keys().all(|status| [401, 503].contains(status)), "{heard:?}");
+    assert!(heard.contains_key(&503), "the queue is bounded");
+}
