@@ -1,12 +1,13 @@
 //! The flags and their defaults.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::scrape::COLLECTORS;
+use crate::collectors::{COLLECTORS, Collector, Off};
 use crate::selection::{self, anchored};
 use crate::source::listener::{self, Expectation};
 use crate::systemd::name::is_valid;
@@ -100,7 +101,7 @@ pub struct Args {
     #[arg(long = "path.procfs", value_name = "PATH", default_value = "/proc")]
     pub procfs: PathBuf,
 
-    /// Which collectors are left out.
+    /// Which collectors are on, and which off.
     #[command(flatten)]
     pub collectors: CollectorArgs,
 
@@ -142,24 +143,41 @@ pub enum Action {
     },
 }
 
-/// Which collectors are left out: `--no-collector.NAME`, and `--collector.NAME` to take that back.
+/// Collectors switched on and off: `--collector.NAME`, `--no-collector.NAME`; the last of them
+/// counts.
 #[derive(Clone, Debug, Default)]
 pub struct CollectorArgs {
-    /// Their names.
-    pub disabled: Vec<&'static str>,
+    switched: BTreeMap<&'static str, bool>,
+}
+
+impl CollectorArgs {
+    /// Those that are off, by flag or by default.
+    #[must_use]
+    pub fn off(&self) -> Off {
+        let is_on = |collector: &Collector| {
+            self.switched.get(collector.name).copied().unwrap_or(collector.off.is_none())
+        };
+        let off = COLLECTORS.iter().filter(|collector| !is_on(collector));
+        Off(off.map(|collector| collector.name).collect())
+    }
 }
 
 impl clap::Args for CollectorArgs {
     fn augment_args(command: Command) -> Command {
-        COLLECTORS.into_iter().fold(command, |command, name| {
-            let on = format!("collector.{name}");
-            let off = format!("no-collector.{name}");
+        COLLECTORS.iter().fold(command, |command, Collector { name, off }| {
+            let (with, without) = (format!("collector.{name}"), format!("no-collector.{name}"));
             let flag =
                 |id: &String| Arg::new(id.clone()).long(id.clone()).action(ArgAction::SetTrue);
-            let help = format!("Leave out the collector {name}");
+            let tells = off.map(|tells| format!("Also tell {tells}"));
+            let leaves = format!("Leave out the collector {name}");
+            let renamed = RENAMED.iter().filter(|(_, now)| now == name).map(|(was, _)| *was);
+            // help shows what differs from the default
+            let on =
+                flag(&with).overrides_with(without.clone()).hide(off.is_none()).aliases(renamed);
+            let on = tells.into_iter().fold(on, Arg::help);
             command
-                .arg(flag(&on).overrides_with(off.clone()).hide(true))
-                .arg(flag(&off).overrides_with(on.clone()).help(help))
+                .arg(on)
+                .arg(flag(&without).overrides_with(with).hide(off.is_some()).help(leaves))
         })
     }
 
@@ -170,8 +188,13 @@ impl clap::Args for CollectorArgs {
 
 impl FromArgMatches for CollectorArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let is_out = |name: &&'static str| matches.get_flag(&format!("no-collector.{name}"));
-        Ok(Self { disabled: COLLECTORS.into_iter().filter(is_out).collect() })
+        let switched = |name: &'static str| {
+            let given = |prefix: &str| matches.get_flag(&format!("{prefix}collector.{name}"));
+            let (on, off) = (given(""), given("no-"));
+            (on || off).then_some((name, on))
+        };
+        let names = COLLECTORS.iter().map(|collector| collector.name);
+        Ok(Self { switched: names.filter_map(switched).collect() })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -290,6 +313,9 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
+/// Flags of systemd_exporter that switch a collector on.
+const RENAMED: [(&str, &str); 1] = [("systemd.collector.enable-resolved", "resolved")];
+
 /// A year.
 const LONGEST: u64 = 8760 * 3600;
 
@@ -340,6 +366,23 @@ mod tests {
             let error = error(&[argument]);
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(hint), "{error}");
+        }
+    }
+
+    #[test]
+    fn collectors_are_switched_by_the_last_flag_and_by_systemd_exporters() {
+        for (arguments, resolved, boot) in [
+            (&[][..], false, true),
+            (&["--collector.resolved", "--no-collector.boot"], true, false),
+            (&["--systemd.collector.enable-resolved"], true, true),
+            (&["--collector.resolved", "--no-collector.resolved"], false, true),
+            (&["--no-collector.resolved", "--collector.resolved"], true, true),
+            (&["--no-collector.boot", "--collector.boot"], false, true),
+        ] {
+            let args = Args::try_parse_from(["unit-exporter"].iter().chain(arguments)).unwrap();
+            let off = args.collectors.off().0;
+            assert_eq!(!off.contains(&"resolved"), resolved, "{arguments:?}");
+            assert_eq!(!off.contains(&"boot"), boot, "{arguments:?}");
         }
     }
 

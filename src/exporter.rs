@@ -6,9 +6,10 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use serde_json::json;
 
+use crate::collectors::Off;
 use crate::flight::Flights;
 use crate::metrics::{Dropped, Format, Selected, render};
-use crate::scrape::{COLLECTORS, Scraper};
+use crate::scrape::Scraper;
 use crate::systemd::ledger::Event;
 use crate::systemd::value::InvocationId;
 use crate::web::{Refusal, Site, Wanted, WantedEvents};
@@ -17,7 +18,7 @@ use crate::web::{Refusal, Site, Wanted, WantedEvents};
 #[derive(Debug)]
 pub struct Exporter {
     scraper: Arc<Scraper>,
-    disabled: Vec<&'static str>,
+    off: Off,
     series_per_family: usize,
     dropped: Arc<Dropped>,
     flights: Flights<(Format, Selected), Option<Bytes>>,
@@ -68,12 +69,12 @@ impl Site for Exporter {
 }
 
 impl Exporter {
-    /// An exporter without the `disabled` collectors, with a budget of series for each family.
+    /// An exporter without the collectors that are off, with a budget of series for each family.
     #[must_use]
-    pub fn new(scraper: Scraper, disabled: Vec<&'static str>, series_per_family: usize) -> Self {
+    pub fn new(scraper: Scraper, off: Off, series_per_family: usize) -> Self {
         Self {
             scraper: Arc::new(scraper),
-            disabled,
+            off,
             series_per_family,
             dropped: Arc::default(),
             flights: Flights::default(),
@@ -89,7 +90,7 @@ impl Exporter {
     /// The page with all families, or with those asked for.
     ///
     /// # Errors
-    /// Unknown collectors, `collect` and `exclude` at once; a panic.
+    /// Collectors that are unknown or off, `collect` and `exclude` at once; a panic.
     pub async fn page(
         &self,
         format: Format,
@@ -97,7 +98,7 @@ impl Exporter {
         exclude: &[String],
         names: &[String],
     ) -> Result<Bytes, NoPage> {
-        let without = self.without(collect, exclude)?;
+        let without = self.off.and_left_out(collect, exclude).map_err(NoPage::BadQuestion)?;
         let series_per_family = self.series_per_family;
         let selected = Selected { without, names: names.to_vec(), series_per_family };
         let (scraper, dropped) = (self.scraper.clone(), self.dropped.clone());
@@ -110,27 +111,6 @@ impl Exporter {
             Some(Bytes::from(page))
         };
         self.flights.share(key, work).await.flatten().ok_or(NoPage::Failed)
-    }
-
-    fn without(&self, collect: &[String], exclude: &[String]) -> Result<Vec<&'static str>, NoPage> {
-        if !collect.is_empty() && !exclude.is_empty() {
-            let text =
-                "collect[] and exclude[] do not go together: ask for some, or for all but some";
-            return Err(NoPage::BadQuestion(text.to_owned()));
-        }
-        if let Some(name) =
-            collect.iter().chain(exclude).find(|name| !COLLECTORS.contains(&name.as_str()))
-        {
-            let known = COLLECTORS.join(", ");
-            let text = format!("there is no collector {name:?}; there are: {known}");
-            return Err(NoPage::BadQuestion(text));
-        }
-        let is_out = |collector: &&str| {
-            self.disabled.contains(collector)
-                || exclude.iter().any(|name| name == collector)
-                || !(collect.is_empty() || collect.iter().any(|name| name == collector))
-        };
-        Ok(COLLECTORS.into_iter().filter(is_out).collect())
     }
 }
 

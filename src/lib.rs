@@ -16,6 +16,7 @@
 //! first, or add the property's line to `systemd/properties.rs`.
 
 pub mod args;
+pub mod collectors;
 pub mod exporter;
 pub mod flight;
 pub mod kept;

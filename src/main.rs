@@ -69,9 +69,9 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         listeners: args.listeners.options(&args.procfs),
     };
     let scraper = Scraper::new(shared, host, requests.clone());
-    let mut disabled = args.collectors.disabled.clone();
-    disabled.extend(args.disable_exporter_metrics.then_some("exporter"));
-    let exporter = Exporter::new(scraper, disabled, args.max_series);
+    let mut off = args.collectors.off();
+    off.0.extend(args.disable_exporter_metrics.then_some("exporter"));
+    let exporter = Exporter::new(scraper, off, args.max_series);
     if args.once {
         return once(&exporter).await;
     }

@@ -23,20 +23,6 @@ use crate::systemd::ledger::Event;
 use crate::systemd::state::{Shared, State};
 use crate::web::Requests;
 
-/// Every collector, by its name in `?collect[]=`, `?exclude[]=` and `--[no-]collector.NAME`.
-pub const COLLECTORS: [&str; 10] = [
-    "boot",
-    "cgroup",
-    "exporter",
-    "listeners",
-    "manager",
-    "process",
-    "services",
-    "sockets",
-    "timers",
-    "units",
-];
-
 /// Where on this machine to look, and for what.
 #[derive(Clone, Debug)]
 pub struct Host {

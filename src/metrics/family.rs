@@ -118,7 +118,7 @@ pub trait Sink {
 /// A group of families that is collected, or left out, as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// Its name in `?collect[]=`, `?exclude[]=` and `--[no-]collector.NAME`.
+    /// Its name: see [`crate::collectors`].
     pub collector: &'static str,
     /// The heading in the reference.
     pub title: &'static str,

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::{Family, Histogram, Kind, Resets, Sample, Sink, Subject, Unit};
+use crate::collectors::COLLECTORS;
 use crate::snapshot::Snapshot;
 
 /// Every declaration, in the order of the page.
@@ -50,10 +51,13 @@ impl Reference {
         for row in &self.rows {
             if row.subject.title != heading {
                 heading = row.subject.title;
+                let collector = row.subject.collector;
+                let is_off = COLLECTORS.iter().any(|c| c.name == collector && c.off.is_some());
+                let off = if is_off { ", off by default" } else { "" };
+                let flag = if is_off { "--collector." } else { "" };
                 let _ = write!(
                     page,
-                    "\n## {heading}\nCollector: `{}`\n\n{TABLE_HEAD}",
-                    row.subject.collector
+                    "\n## {heading}\nCollector: `{flag}{collector}`{off}\n\n{TABLE_HEAD}"
                 );
             }
             let _ = writeln!(page, "{row}");
@@ -123,6 +127,7 @@ Generated from the declarations in `src/metrics/` (`UPDATE=1 cargo test --test g
 Every systemd since 247 is served; where a source names a newer version, the metric is absent before it.
 A value that the host does not offer is absent, never 0.
 A collector is left out of one answer by `?exclude[]=NAME`, and `?collect[]=NAME` asks for some alone.
+Some are off unless the exporter is started with `--collector.NAME`; `--no-collector.NAME` leaves out any other.
 ";
 
 const TABLE_HEAD: &str = "| Metric | Type | Labels | Meaning | Source |\n|---|---|---|---|---|\n";
