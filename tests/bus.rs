@@ -124,8 +124,8 @@ fn a_frozen_systemd_costs_the_freshness_of_states_and_nothing_else() {
     eprintln!(
         "said after {stale:?}, scrapes took at most {longest:?}, well again after {recovered:?}"
     );
-    assert!(longest < Duration::from_secs(5));
-    assert!(recovered < Duration::from_secs(5));
+    assert!(longest < Duration::from_secs(10), "within the timeout of a scrape");
+    assert!(recovered < Duration::from_secs(15));
 }
 
 #[test]

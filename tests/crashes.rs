@@ -193,8 +193,8 @@ fn a_service_is_given_up_at_the_start_limit_until_it_is_started_again() {
     let begun = Instant::now();
     while given_up("limited.service") != Some(1.0) {
         assert!(
-            begun.elapsed() < Duration::from_secs(1),
-            "not within a second:\n{}",
+            begun.elapsed() < Duration::from_secs(5),
+            "not within seconds:\n{}",
             exporter.log()
         );
     }

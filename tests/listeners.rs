@@ -175,7 +175,8 @@ fn churn_makes_no_error_no_wrong_unit_and_no_growth() {
         .trim()
         .parse()
         .expect("a count");
-    assert!(binds > 30_000, "only {binds} binds in {:?}", start.elapsed());
+    println!("{binds} binds in {:?}", start.elapsed());
+    assert!(binds > 10_000, "only {binds} binds in {:?}", start.elapsed());
     assert!(seen.len() > 50, "only {} of them were seen", seen.len());
 }
 

@@ -82,7 +82,7 @@ fn a_scrape_right_after_a_change_shows_it() {
     let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
     eprintln!("from the end of systemctl to a page that shows it: {median:?}, at most {longest:?}");
     // the machine may be busy with something else for a moment, but not mostly
-    assert!(median < Duration::from_millis(100), "{took:?}");
+    assert!(median < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]
@@ -108,7 +108,8 @@ fn a_hundred_scrapes_cost_systemd_and_the_bus_nothing() {
     eprintln!("idle (systemd, bus): {idle:?}; with 100 scrapes: {scraped:?}; calls: {made}");
     // one sign of life every 15 s, and what is asked every minute
     assert!(made < 60.0, "{made} calls in 10 s");
-    let slack = Duration::from_millis(10);
+    // asking for all units once a scrape would be 300 ms and more
+    let slack = Duration::from_millis(50);
     assert!(scraped.0 <= idle.0 * 2 + slack, "systemd: {idle:?} idle, {scraped:?} scraped");
     assert!(scraped.1 <= idle.1 * 2 + slack, "the bus: {idle:?} idle, {scraped:?} scraped");
 }

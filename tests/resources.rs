@@ -29,9 +29,9 @@ fn a_known_load_is_told_as_the_kernel_tells_it_on_v1() {
         let value = found.next().unwrap_or_else(|| panic!("the kernel said nothing of {metric}"));
         value.value
     };
-    // The load is what it was made to be.
+    // The load is what it was made to be; its clock and its control group's are not quite the same.
     let user = of_load("systemd_unit_cpu_seconds_total", Some(("mode", "user")));
-    assert!((2.0..4.0).contains(&user), "{user} s");
+    assert!((1.9..4.0).contains(&user), "{user} s");
     let anon = of_load("systemd_unit_memory_stat_bytes", Some(("kind", "anon")));
     assert!((200.0..260.0).contains(&(anon / MIB)), "{} MiB", anon / MIB);
     assert_eq!(of_load("systemd_unit_tasks_current", None), 47.0, "40 threads and 7 children");

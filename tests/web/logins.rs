@@ -103,7 +103,9 @@ async fn who_is_remembered_does_not_notice_an_attack() {
     let folder = Folder::new();
     let server = Server::configured(&users(&folder, 12, &[("dave", "dave123")]));
     let address = server.address;
+    let start = Instant::now();
     assert_eq!(login(address, "/metrics", "dave:dave123").await.status, 200);
+    let checked = start.elapsed();
     let over = Arc::new(AtomicBool::new(false));
     let mut attack = JoinSet::new();
     for n in 0..60 {
@@ -135,9 +137,10 @@ async fn who_is_remembered_does_not_notice_an_attack() {
         *heard.entry(status).or_default() += 1;
     }
     took.sort_unstable();
+    println!("a login that is checked: {checked:?}");
     println!("remembered logins during the attack: median {:?}, slowest {:?}", took[20], took[39]);
     println!("what the attackers heard: {heard:?}");
-    assert!(took[20] < Duration::from_millis(50), "median {:?}", took[20]);
+    assert!(took[20] < checked, "median {:?}", took[20]);
     assert!(heard.keys().all(|status| [401, 503].contains(status)), "{heard:?}");
     assert!(heard.contains_key(&503), "the queue is bounded");
 }

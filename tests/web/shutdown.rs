@@ -11,8 +11,7 @@ use crate::site::{PAGE, Script, Server, large_page};
 
 #[tokio::test]
 async fn the_scrape_in_flight_is_answered_and_idle_connections_are_closed() {
-    let script =
-        Script { page: PAGE.into(), takes: Duration::from_millis(700), ..Script::default() };
+    let script = Script { page: PAGE.into(), takes: Duration::from_secs(2), ..Script::default() };
     let mut server = Server::start(script, Options::default());
     let address = server.address;
     let mut fresh = TcpStream::connect(address).await.unwrap();
@@ -26,11 +25,11 @@ async fn the_scrape_in_flight_is_answered_and_idle_connections_are_closed() {
     let start = Instant::now();
     server.stop();
     assert_eq!(kept.read(&mut buffer).await.unwrap(), 0);
-    assert!(start.elapsed() < Duration::from_millis(400), "{:?}", start.elapsed());
+    assert!(!scrape.is_finished(), "closed at once: {:?}", start.elapsed());
     assert_eq!(scrape.await.unwrap().status, 200);
     assert_eq!(fresh.read(&mut buffer).await.unwrap(), 0);
     server.serving.await.unwrap();
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     assert!(TcpStream::connect(address).await.is_err(), "no longer listening");
 }
 
@@ -46,5 +45,5 @@ async fn a_client_that_does_not_read_delays_the_end_by_no_more_than_the_limit() 
     server.stop();
     server.serving.await.unwrap();
     let took = start.elapsed();
-    assert!(took > Duration::from_millis(900) && took < Duration::from_secs(2), "{took:?}");
+    assert!(took > Duration::from_millis(900) && took < Duration::from_secs(10), "{took:?}");
 }
