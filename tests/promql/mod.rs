@@ -1,0 +1,167 @@
+//! What is demanded of every PromQL expression, in rules and on dashboards.
+//!
+//! ```ignore
+//! mod promql;
+//!
+//! let vocabulary = promql::Vocabulary::of_the_project();
+//! assert_eq!(vocabulary.objections("rate(systemd_unit_starts_total[5m])"), [""; 0]);
+//! ```
+//!
+//! Grafana's variables are to be replaced beforehand: a rule knows none.
+
+// Each test binary uses a part of this.
+#![allow(dead_code, unused_imports, unreachable_pub)]
+
+mod labels;
+pub mod rules;
+mod vocabulary;
+
+use std::time::Duration;
+
+use promql_parser::label::MatchOp;
+use promql_parser::parser::{Call, Expr, VectorSelector, token};
+
+pub use vocabulary::{Nature, Vocabulary};
+
+impl Vocabulary {
+    /// Everything wrong with an expression; nothing if it may be used.
+    pub fn objections(&self, expression: &str) -> Vec<String> {
+        let parsed = match promql_parser::parser::parse(expression) {
+            Ok(parsed) => parsed,
+            Err(error) => return vec![format!("does not parse: {error}")],
+        };
+        let mut objections = Vec::new();
+        self.names_and_matchers(&parsed, &mut objections);
+        self.counters(&parsed, None, &mut objections);
+        functions_of_prometheus_2_42(&parsed, &mut objections);
+        self.labels(&parsed, &mut objections);
+        objections.sort();
+        objections.dedup();
+        objections
+    }
+
+    fn names_and_matchers(&self, expression: &Expr, objections: &mut Vec<String>) {
+        each(expression, &mut |part| {
+            let Some(selector) = selector(part) else { return };
+            let Some(name) = &selector.name else {
+                objections.push(format!("names no metric: {selector}"));
+                return;
+            };
+            let Some(series) = self.series(name) else {
+                objections.push(format!("{name} is neither declared nor recorded"));
+                return;
+            };
+            for matcher in &selector.matchers.matchers {
+                let label = &matcher.name;
+                if !series.may_have(label) {
+                    objections.push(format!("{name} has no label {label}"));
+                }
+                if let MatchOp::Re(_) | MatchOp::NotRe(_) = matcher.op
+                    && let Some(why) = idle_regexp(&matcher.value)
+                {
+                    objections.push(format!("{label}=~{:?} {why}", matcher.value));
+                }
+            }
+        });
+    }
+
+    /// Counters are looked at through functions that know of resets, and nothing else is.
+    fn counters(&self, expression: &Expr, within: Option<&Call>, objections: &mut Vec<String>) {
+        if let Some(selector) = selector(expression)
+            && let Some(name) = &selector.name
+            && let Some(series) = self.series(name)
+        {
+            let function = within.map_or("", |call| call.func.name);
+            let told = if function.is_empty() { "on its own" } else { function };
+            let counter = series.nature == Nature::Counter;
+            if counter && !OF_COUNTERS.contains(&function) && !OF_PRESENCE.contains(&function) {
+                objections.push(format!("{name} is a counter, and used {told}"));
+            }
+            if !counter && OF_COUNTERS.contains(&function) && series.nature != Nature::Unknown {
+                objections.push(format!("{name} is no counter, and used in {told}"));
+            }
+            if let Expr::MatrixSelector(matrix) = expression
+                && OF_COUNTERS.contains(&function)
+                && matrix.range < SHORTEST
+            {
+                objections.push(format!("{name}: {function} over less than {SHORTEST:?}"));
+            }
+        }
+        let within = if let Expr::Call(call) = expression { Some(call) } else { within };
+        // what an aggregation or an operator makes of a counter is no counter
+        let within = match expression {
+            Expr::Call(_) | Expr::Paren(_) => within,
+            _ => None,
+        };
+        children(expression).for_each(|child| self.counters(child, within, objections));
+    }
+}
+
+/// Calls a function for an expression and everything in it.
+pub fn each<'e>(expression: &'e Expr, see: &mut impl FnMut(&'e Expr)) {
+    see(expression);
+    children(expression).for_each(|child| each(child, see));
+}
+
+/// The selector that an expression is, with or without a range.
+pub fn selector(expression: &Expr) -> Option<&VectorSelector> {
+    match expression {
+        Expr::VectorSelector(selector) => Some(selector),
+        Expr::MatrixSelector(matrix) => Some(&matrix.vs),
+        _ => None,
+    }
+}
+
+fn children(expression: &Expr) -> impl Iterator<Item = &Expr> {
+    let children: Vec<&Expr> = match expression {
+        Expr::Aggregate(aggregate) => {
+            aggregate.param.as_deref().into_iter().chain([&*aggregate.expr]).collect()
+        }
+        Expr::Unary(unary) => vec![&unary.expr],
+        Expr::Binary(binary) => vec![&binary.lhs, &binary.rhs],
+        Expr::Paren(paren) => vec![&paren.expr],
+        Expr::Subquery(subquery) => vec![&subquery.expr],
+        Expr::Call(call) => call.args.args.iter().map(|argument| &**argument).collect(),
+        _ => vec![],
+    };
+    children.into_iter()
+}
+
+/// Why a regular expression need not be one, if so.
+fn idle_regexp(regexp: &str) -> Option<&'static str> {
+    if regexp.starts_with('^') || regexp.ends_with('$') {
+        return Some("is anchored anyway");
+    }
+    if !regexp.contains(['.', '|', '*', '+', '?', '[', '(', '{', '\\']) {
+        return Some("says no more than =");
+    }
+    None
+}
+
+fn functions_of_prometheus_2_42(expression: &Expr, objections: &mut Vec<String>) {
+    each(expression, &mut |part| match part {
+        Expr::Call(call) if call.func.experimental || NEWER.contains(&call.func.name) => {
+            objections.push(format!("{}() is not in Prometheus 2.42", call.func.name));
+        }
+        Expr::Aggregate(aggregate)
+            if [token::T_LIMITK, token::T_LIMIT_RATIO].contains(&aggregate.op.id()) =>
+        {
+            objections.push(format!("{} is not in Prometheus 2.42", aggregate.op));
+        }
+        _ => {}
+    });
+}
+
+const OF_COUNTERS: [&str; 4] = ["rate", "irate", "increase", "resets"];
+// They look at no value.
+const OF_PRESENCE: [&str; 3] = ["present_over_time", "absent_over_time", "absent"];
+const NEWER: [&str; 6] = [
+    "info",
+    "sort_by_label",
+    "sort_by_label_desc",
+    "mad_over_time",
+    "double_exponential_smoothing",
+    "histogram_avg",
+];
+// Two scrapes, when one is made a minute.
+const SHORTEST: Duration = Duration::from_secs(120);
