@@ -21,6 +21,7 @@ pub mod exporter;
 pub mod flight;
 pub mod kept;
 pub mod metrics;
+pub mod notify;
 pub mod scrape;
 pub mod selection;
 pub mod snapshot;

@@ -9,17 +9,18 @@ use anyhow::Context;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use unit_exporter::args::{Action, Args, Level, LogFormat};
 use unit_exporter::exporter::Exporter;
 use unit_exporter::metrics::Format;
+use unit_exporter::notify::Notify;
 use unit_exporter::scrape::{Host, Scraper};
 use unit_exporter::selection::Selection;
 use unit_exporter::systemd::follow::{self, follow};
 use unit_exporter::systemd::ledger::{Keep, Ledger};
 use unit_exporter::systemd::mirror::Mirror;
 use unit_exporter::systemd::state::Shared;
-use unit_exporter::web::{self, Listener, Protection, Requests};
+use unit_exporter::web::{self, Listener, Protection, Pulse, Requests};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
 
 fn ended(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     outcome.unwrap_or_else(|error| {
-        tracing::error!("{error:#}");
+        error!("{error:#}");
         ExitCode::FAILURE
     })
 }
@@ -83,14 +84,21 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for warning in protection.warnings() {
         warn!("{warning}");
     }
+    let protection = Arc::new(protection);
     let options = web::Options {
         telemetry_path: args.telemetry_path.clone(),
         limits: web::Limits { requests: args.max_requests.into(), ..web::Limits::default() },
-        protection: Arc::new(protection),
+        protection: protection.clone(),
         requests,
+        pulse: Pulse::default(),
     };
+    let notify = Arc::new(Notify::from_env().context("NOTIFY_SOCKET")?);
+    let stop = told_to_stop(notify.clone(), protection)?;
     let listeners = listen(args)?;
-    web::serve(listeners, exporter, options, told_to_stop()?).await;
+    // not when the bus has answered: it may come up later than this, or never
+    notify.ready();
+    tokio::spawn(attend(notify, options.pulse.clone(), exporter.scraper().clone()));
+    web::serve(listeners, exporter, options, stop).await;
     info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
@@ -154,7 +162,32 @@ async fn once(exporter: &Exporter) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+/// Gives systemd signs of life while connections are accepted, and tells it what there is to see.
+/// The bus and PID 1 have no say in it: that they do not answer is no reason to be restarted.
+async fn attend(notify: Arc<Notify>, pulse: Pulse, scraper: Arc<Scraper>) {
+    let pause = notify.watchdog().map_or(ATTEND, |limit| ATTEND.min(limit / 3));
+    let mut told = String::new();
+    // sooner at first: by then there is something to see
+    tokio::time::sleep(pause / 10).await;
+    loop {
+        let status = scraper.summary();
+        if status != told {
+            notify.status(&status);
+            told = status;
+        }
+        if pulse.beats().await {
+            notify.alive();
+        } else {
+            warn!("connections are not accepted; if that lasts, the watchdog ends this");
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn told_to_stop(
+    notify: Arc<Notify>,
+    protection: Arc<Protection>,
+) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("catching SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
     // reloading must never be what ends it
@@ -162,11 +195,19 @@ fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
     Ok(async move {
         loop {
             tokio::select! {
-                _ = terminate.recv() => return,
-                _ = interrupt.recv() => return,
-                _ = hangup.recv() => info!("SIGHUP: there is nothing to reload"),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => {
+                    notify.reloading();
+                    match protection.reload() {
+                        Ok(()) => info!("SIGHUP: reloaded"),
+                        Err(error) => error!(%error, "SIGHUP: the web configuration is broken"),
+                    }
+                    notify.ready();
+                }
             }
         }
+        notify.stopping();
     })
 }
 
@@ -198,6 +239,9 @@ fn log(args: &Args) {
 const WORKERS: usize = 2;
 
 const BLOCKING: usize = 16;
+
+/// How often systemd is told how it goes, at the least.
+const ATTEND: Duration = Duration::from_secs(10);
 
 /// How long `--once` waits for the first filling of the mirror.
 const FILL: Duration = Duration::from_secs(30);

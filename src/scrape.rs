@@ -106,6 +106,32 @@ impl Scraper {
         }
     }
 
+    /// What there is to see, in one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        if let Err(why) = self.ready() {
+            return format!("no units yet: {why}");
+        }
+        let (units, failed, trouble) = {
+            let state = self.shared.lock();
+            let units = state.mirror.units().filter(|unit| unit.selected && !unit.is_absent());
+            let (all, failed) = units.fold((0, 0), |(all, failed), unit| {
+                (all + 1, failed + usize::from(unit.is("failed")))
+            });
+            (all, failed, state.status.trouble.clone())
+        };
+        let mut line = format!("{units} units, {failed} failed");
+        match self.failed().len() {
+            0 => {}
+            1 => line.push_str(", 1 collector failing"),
+            many => line.push_str(&format!(", {many} collectors failing")),
+        }
+        if let Some(trouble) = trouble {
+            line.push_str(&format!("; not up to date: {trouble}"));
+        }
+        line
+    }
+
     /// What happened last, the newest first.
     #[must_use]
     pub fn events(&self) -> Vec<Arc<Event>> {

@@ -54,6 +54,15 @@ impl Listener {
         }
     }
 
+    /// Whether the kernel still takes connections for it.
+    pub(super) fn listens(&self) -> bool {
+        let listens = match self {
+            Self::Tcp(listener) => sockopt::socket_acceptconn(listener),
+            Self::Unix(listener) => sockopt::socket_acceptconn(listener),
+        };
+        listens.unwrap_or(false)
+    }
+
     /// The next connection and who made it; users of a Unix socket count as one peer.
     pub(super) async fn accept(&self) -> io::Result<(Stream, IpAddr)> {
         match self {

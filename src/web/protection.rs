@@ -106,6 +106,17 @@ impl Protection {
         self.state().error.is_none()
     }
 
+    /// Reads the files again, changed or not.
+    ///
+    /// # Errors
+    /// What is wrong with them; nobody is let in until it is mended.
+    pub fn reload(&self) -> Result<(), ConfigError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let mut state = self.state();
+        self.read(path, &mut state);
+        state.error.clone().map_or(Ok(()), Err)
+    }
+
     /// What holds now.
     pub(super) fn current(&self) -> Current {
         let Some(path) = &self.path else {
@@ -113,7 +124,7 @@ impl Protection {
         };
         let mut state = self.state();
         if !state.is_fresh() {
-            self.reload(path, &mut state);
+            self.read(path, &mut state);
         }
         match &state.error {
             None => Current::Ready(state.loaded.clone()),
@@ -137,7 +148,7 @@ impl Protection {
         let _ = securing.wait_for(other).await;
     }
 
-    fn reload(&self, path: &Path, state: &mut State) {
+    fn read(&self, path: &Path, state: &mut State) {
         // at the start it is the caller who tells
         let tell = !state.files.is_empty();
         let mut files = Files::new();

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
@@ -16,6 +16,7 @@ use super::crowd::Crowd;
 use super::limits::{Limits, TURNED_AWAY};
 use super::listen::Listener;
 use super::protection::Protection;
+use super::pulse::{Pulse, Question};
 use super::requests::Requests;
 use super::site::Site;
 use super::stream::Stream;
@@ -32,6 +33,8 @@ pub struct Options {
     pub protection: Arc<Protection>,
     /// Where answers are counted.
     pub requests: Arc<Requests>,
+    /// Feels whether connections are accepted.
+    pub pulse: Pulse,
 }
 
 impl Default for Options {
@@ -41,6 +44,7 @@ impl Default for Options {
             limits: Limits::default(),
             protection: Arc::default(),
             requests: Arc::default(),
+            pulse: Pulse::default(),
         }
     }
 }
@@ -60,7 +64,10 @@ pub async fn serve(
     });
     let mut accepting: JoinSet<()> = listeners
         .into_iter()
-        .map(|listener| accept(listener, door.clone(), stop.clone()))
+        .map(|listener| {
+            let questions = door.front.options.pulse.join();
+            accept(listener, door.clone(), questions, stop.clone())
+        })
         .collect();
     shutdown.await;
     tell.send_replace(true);
@@ -76,7 +83,12 @@ struct Door<S> {
     front: Arc<Front<S>>,
 }
 
-async fn accept<S: Site>(listener: Listener, door: Arc<Door<S>>, stop: watch::Receiver<bool>) {
+async fn accept<S: Site>(
+    listener: Listener,
+    door: Arc<Door<S>>,
+    mut questions: mpsc::Receiver<Question>,
+    stop: watch::Receiver<bool>,
+) {
     let mut connections = JoinSet::new();
     let mut pause = Duration::ZERO;
     let mut stopped = pin!(connection::stopped(stop.clone()));
@@ -89,6 +101,10 @@ async fn accept<S: Site>(listener: Listener, door: Arc<Door<S>>, stop: watch::Re
             biased;
             () = &mut stopped => break,
             Some(ended) = connections.join_next() => report(ended),
+            Some(question) = questions.recv() => {
+                // who asked may have stopped waiting
+                let _ = question.send(pause < LONGEST_PAUSE && listener.listens());
+            }
             accepted = accepted => match accepted {
                 Ok((stream, peer)) => {
                     pause = Duration::ZERO;

@@ -11,6 +11,7 @@ mod limits;
 mod load;
 mod logins;
 mod password;
+mod pulse;
 mod requests;
 mod secure;
 mod shutdown;

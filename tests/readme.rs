@@ -1,35 +1,7 @@
-//! What a user installs and copies: the unit file, and the first alert of README.md.
+//! What a user copies from README.md: the first alert, and the names of metrics.
 #![allow(clippy::disallowed_types)]
 
-mod support;
-
 use std::process::Command;
-
-use support::{EXPORTER_INSIDE, machine};
-
-#[test]
-fn the_shipped_unit_has_all_the_rights_it_needs() {
-    machine().ok(&["test", "-x", EXPORTER_INSIDE]);
-    machine().write("etc/sysusers.d/unit-exporter.conf", SYSUSERS);
-    machine().ok(&["systemd-sysusers"]);
-    machine().unit("unit-exporter.service", UNIT);
-    let verdict = machine().exec(&["systemd-analyze", "verify", "unit-exporter.service"]);
-    assert_eq!(String::from_utf8_lossy(&verdict.stderr), "");
-    machine().ok(&["systemctl", "start", "unit-exporter"]);
-    let exporter = machine().exporter_of("unit-exporter.service", 9558);
-    let page = exporter.samples();
-    let collectors: Vec<_> = page.all("systemd_exporter_collector_success", &[]).collect();
-    assert!(!collectors.is_empty());
-    assert!(
-        collectors.iter().all(|collector| collector.value == 1.0),
-        "{collectors:#?}\n{}",
-        exporter.log()
-    );
-    let itself = [("name", "unit-exporter.service"), ("state", "active")];
-    assert_eq!(page.value("systemd_unit_state", &itself), Some(1.0));
-    let owner = machine().ok(&["ps", "--no-headers", "-o", "user:32=", "-C", "unit-exporter"]);
-    assert_eq!(owner.trim(), "unit-exporter");
-}
 
 #[test]
 fn prometheus_accepts_the_first_alert() {
@@ -61,5 +33,3 @@ fn every_metric_that_the_readme_names_exists() {
 }
 
 const README: &str = include_str!("../README.md");
-const UNIT: &str = include_str!("../systemd/system/unit-exporter.service");
-const SYSUSERS: &str = include_str!("../systemd/sysusers.d/unit-exporter.conf");

@@ -1,0 +1,290 @@
+//! The service as it is shipped: its sandbox, its watchdog, its signals, and what systemd hears of it.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use support::{Exporter, Machine, Samples, eventually};
+
+#[test]
+fn systemd_finds_no_fault_with_the_units() {
+    for drop_ins in [&[][..], &["socket-activated"], &["deep-processes"], &["tls"]] {
+        let _installed = Installed::with(drop_ins);
+        for unit in [SERVICE, "unit-exporter.socket"] {
+            // the manual is checked by tests/manual.rs
+            let verdict = machine().exec(&["systemd-analyze", "verify", "--man=no", unit]);
+            assert_eq!(String::from_utf8_lossy(&verdict.stderr), "", "{drop_ins:?}");
+            assert!(verdict.status.success());
+        }
+    }
+}
+
+#[test]
+fn it_is_exposed_to_next_to_nothing() {
+    for (drop_ins, most) in
+        [(&[][..], "13"), (&["socket-activated"], "9"), (&["deep-processes"], "16")]
+    {
+        let _installed = Installed::with(drop_ins);
+        let command = ["systemd-analyze", "security", "--offline=true", "--threshold", most];
+        machine().ok(&[&command[..], &[SERVICE]].concat());
+    }
+}
+
+#[test]
+fn everything_on_by_default_works_in_its_sandbox() {
+    let installed = Installed::with(&[]);
+    let exporter = installed.start();
+    assert_complete(&exporter);
+    let itself = [("name", SERVICE), ("state", "active")];
+    assert_eq!(exporter.samples().value("systemd_unit_state", &itself), Some(1.0));
+    let owner = machine().ok(&["ps", "--no-headers", "-o", "user:32=", "-C", "unit-exporter"]);
+    assert_eq!(owner.trim(), "unit-exporter");
+    let groups = fs::read_to_string(format!("/proc/{}/status", exporter.pid())).expect("status");
+    let groups = groups.lines().find_map(|line| line.strip_prefix("Groups:")).expect("groups");
+    let journal = machine().ok(&["getent", "group", "systemd-journal"]);
+    let journal = journal.split(':').nth(2).expect("a group id");
+    assert!(groups.split_whitespace().any(|group| group == journal), "{groups:?} {journal}");
+}
+
+#[test]
+fn it_works_on_the_socket_of_its_socket_unit() {
+    let installed = Installed::with(&["socket-activated"]);
+    machine().ok(&["systemctl", "start", "unit-exporter.socket"]);
+    let exporter = installed.start();
+    assert_complete(&exporter);
+    assert_alive(&exporter);
+}
+
+#[test]
+fn it_works_with_the_right_to_trace_processes() {
+    let installed = Installed::with(&["deep-processes"]);
+    assert_complete(&installed.start());
+}
+
+#[test]
+fn passwords_hold_from_the_file_that_the_drop_in_names() {
+    let installed = Installed::with(&["tls"]);
+    machine().write(
+        "etc/unit-exporter/web.yml",
+        "basic_auth_users:\n  prometheus: $2y$05$XbU/xh2lJcFXPDkM0SlHOOCcFXF9hZ/5v4cSAyjOZpXeLH5rW/Pki\n",
+    );
+    machine().ok(&["systemctl", "start", SERVICE]);
+    let status = || machine().get(9558, "/metrics", &[]).expect("an answer").status;
+    assert_eq!(status(), 401);
+
+    // a reload reads the file again, whatever it says, and never ends the service
+    let pid = show("MainPID");
+    machine().write("etc/unit-exporter/web.yml", "basic_auth_users: [nonsense]\n");
+    machine().ok(&["systemctl", "reload", SERVICE]);
+    eventually("it is told", || {
+        log().contains("SIGHUP: the web configuration is broken").then_some(())
+    });
+    assert_eq!(status(), 500);
+    machine().write("etc/unit-exporter/web.yml", "{}\n");
+    machine().ok(&["systemctl", "reload", SERVICE]);
+    eventually("it is told", || log().contains("SIGHUP: reloaded").then_some(()));
+    assert_eq!((status(), show("MainPID"), show("ActiveState")), (200, pid, "active".to_owned()));
+    drop(installed);
+}
+
+#[test]
+fn the_watchdog_restarts_it_when_it_hangs_and_not_before() {
+    let installed = Installed::with(&[]);
+    installed.drop_in("short.conf", "[Service]\nWatchdogSec=4s\nRestartSec=100ms\n");
+    let exporter = installed.start();
+    assert_alive(&exporter);
+    assert_eq!(show("NRestarts"), "0");
+
+    let hung = show("MainPID");
+    let start = Instant::now();
+    machine().ok(&["kill", "-STOP", &hung]);
+    eventually("another process", || {
+        let pid = show("MainPID");
+        (pid != hung && pid != "0" && show("SubState") == "running").then_some(())
+    });
+    eprintln!(
+        "restarted {:.1} s after it hung, with WatchdogSec=4s",
+        start.elapsed().as_secs_f64()
+    );
+    assert!(log().contains("Watchdog timeout"), "{}", log());
+    assert_complete(&installed.start());
+}
+
+#[test]
+fn a_page_on_its_way_arrives_whole_though_the_service_is_stopped() {
+    let installed = Installed::with(&[]);
+    let _exporter = installed.start();
+    let mut scrape = machine().tcp(9558).expect("a connection");
+    // so little is taken at a time that most of the page has yet to be sent
+    set_socket_recv_buffer_size(&scrape, 4096).expect("a small buffer");
+    scrape.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
+    let mut answer = vec![0; 12];
+    scrape.read_exact(&mut answer).expect("the beginning of an answer");
+    assert_eq!(answer, b"HTTP/1.1 200");
+
+    machine().ok(&["systemctl", "stop", "--no-block", SERVICE]);
+    eventually("nobody listens any more", || machine().tcp(9558).is_err().then_some(()));
+    scrape.read_to_end(&mut answer).expect("the rest of it");
+    let answer = String::from_utf8(answer).expect("text");
+    let (head, page) = answer.split_once("\r\n\r\n").expect("a head");
+    let head = head.to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    assert_eq!(length, Some(&*page.len().to_string()));
+    eventually("it ends", || (show("ActiveState") == "inactive").then_some(()));
+    assert_eq!((show("Result"), show("ExecMainStatus")), ("success".to_owned(), "0".to_owned()));
+}
+
+#[test]
+fn without_a_bus_it_serves_and_is_not_restarted() {
+    let machine = boot();
+    machine.ok(&["systemctl", "mask", "--runtime", "--now", "dbus.socket", "dbus.service"]);
+    let installed = Installed::on(&machine, &[]);
+    installed.drop_in("short.conf", "[Service]\nWatchdogSec=4s\nRestartSec=100ms\n");
+    machine.ok(&["systemctl", "start", SERVICE]);
+    thread::sleep(Duration::from_secs(6));
+    assert_eq!(
+        (installed.show("NRestarts"), installed.show("ActiveState")),
+        ("0".into(), "active".into())
+    );
+    let status = installed.show("StatusText");
+    assert!(status.starts_with("no units yet: cannot connect to the bus"), "{status}");
+    let page = machine.get(9558, "/metrics", &[]).expect("an answer");
+    assert_eq!(page.status, 200);
+    let page = Samples::parse(page.text());
+    let works =
+        |collector| page.value("systemd_exporter_collector_success", &[("collector", collector)]);
+    assert_eq!((works("units"), works("exporter")), (Some(0.0), Some(1.0)));
+
+    // and once there is one, it is followed
+    machine.ok(&["systemctl", "unmask", "--runtime", "dbus.socket", "dbus.service"]);
+    machine.ok(&["systemctl", "start", "dbus.socket"]);
+    let _exporter = machine.exporter_of(SERVICE, 9558);
+    eventually("the status tells of units", || {
+        installed.show("StatusText").contains(" units, ").then_some(())
+    });
+}
+
+#[test]
+fn a_flag_that_does_not_exist_is_told_once() {
+    let installed = Installed::with(&[]);
+    machine().write("etc/default/unit-exporter", "ARGS=\"--no-such-flag\"\n");
+    machine().exec(&["systemctl", "start", SERVICE]);
+    eventually("it fails", || (show("ActiveState") == "failed").then_some(()));
+    assert_eq!((show("ExecMainStatus"), show("NRestarts")), ("2".to_owned(), "0".to_owned()));
+    drop(installed);
+}
+
+/// All of systemd/, where a package installs it; gone when dropped.
+struct Installed<'a> {
+    machine: &'a Machine,
+}
+
+impl Installed<'static> {
+    fn with(drop_ins: &[&str]) -> Self {
+        Self::on(machine(), drop_ins)
+    }
+}
+
+impl<'a> Installed<'a> {
+    fn on(machine: &'a Machine, drop_ins: &[&str]) -> Self {
+        let installed = Self { machine };
+        for (from, to) in [
+            ("system/unit-exporter.service", "etc/systemd/system/unit-exporter.service"),
+            ("system/unit-exporter.socket", "etc/systemd/system/unit-exporter.socket"),
+            ("sysusers.d/unit-exporter.conf", "etc/sysusers.d/unit-exporter.conf"),
+            ("default/unit-exporter", "etc/default/unit-exporter"),
+        ] {
+            machine.write(to, shipped(from));
+        }
+        machine.ok(&["systemd-sysusers"]);
+        for name in drop_ins {
+            installed.drop_in(&format!("{name}.conf"), &shipped(&format!("drop-ins/{name}.conf")));
+        }
+        machine.ok(&["systemctl", "daemon-reload"]);
+        installed
+    }
+
+    fn drop_in(&self, name: &str, text: &str) {
+        self.machine.write(&format!("etc/systemd/system/{SERVICE}.d/{name}"), text);
+        self.machine.ok(&["systemctl", "daemon-reload"]);
+    }
+
+    fn start(&self) -> Exporter<'a> {
+        self.machine.ok(&["systemctl", "start", SERVICE]);
+        self.machine.exporter_of(SERVICE, 9558)
+    }
+
+    fn show(&self, property: &str) -> String {
+        show_on(self.machine, property)
+    }
+}
+
+impl Drop for Installed<'_> {
+    fn drop(&mut self) {
+        self.machine.exec(&["systemctl", "stop", SERVICE, "unit-exporter.socket"]);
+        self.machine.exec(&["systemctl", "reset-failed", SERVICE]);
+        fs::remove_dir_all(self.machine.path(&format!("etc/systemd/system/{SERVICE}.d"))).ok();
+    }
+}
+
+fn assert_complete(exporter: &Exporter) {
+    let page = exporter.samples();
+    let collectors: Vec<_> = page.all("systemd_exporter_collector_success", &[]).collect();
+    assert!(!collectors.is_empty());
+    assert!(
+        collectors.iter().all(|collector| collector.value == 1.0),
+        "{collectors:#?}\n{}",
+        exporter.log()
+    );
+    eventually("systemd hears what it sees", || {
+        let status = show("StatusText");
+        (status.contains(" units, ") && !status.contains("failing")).then_some(())
+    });
+}
+
+/// It has given a sign of life since it was ready.
+fn assert_alive(exporter: &Exporter) {
+    let started = show("ExecMainStartTimestampMonotonic");
+    let since = eventually("a sign of life", || {
+        let at = show("WatchdogTimestampMonotonic");
+        (at != started && at != "0").then_some(at)
+    });
+    eventually("another one", || (show("WatchdogTimestampMonotonic") != since).then_some(()));
+    assert_eq!(show("ActiveState"), "active", "{}", exporter.log());
+}
+
+fn show(property: &str) -> String {
+    show_on(machine(), property)
+}
+
+fn show_on(machine: &Machine, property: &str) -> String {
+    machine.ok(&["systemctl", "show", "--value", "--property", property, SERVICE]).trim().to_owned()
+}
+
+fn log() -> String {
+    machine().ok(&["journalctl", "--sync"]);
+    machine().ok(&["journalctl", "--no-pager", "--output=cat", "--unit", SERVICE])
+}
+
+fn shipped(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The machine that most tests share.
+fn machine() -> &'static Machine {
+    static MACHINE: OnceLock<Machine> = OnceLock::new();
+    MACHINE.get_or_init(boot)
+}
+
+/// One with the exporter where packages put it.
+fn boot() -> Machine {
+    Machine::options().bind(env!("CARGO_BIN_EXE_unit-exporter"), "/usr/bin/unit-exporter").boot()
+}
+
+const SERVICE: &str = "unit-exporter.service";
