@@ -13,7 +13,7 @@
 //! ```
 //!
 //! To add a metric, declare it in `metrics/`. If its value is not read yet, parse it in `source/`
-//! first, or add the property's line to `systemd/properties.rs`.
+//! first, or add the property's line to `systemd/properties/tables.rs`.
 
 pub mod args;
 pub mod collectors;

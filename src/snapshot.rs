@@ -9,6 +9,7 @@ use crate::source::listener;
 use crate::source::own::Own;
 use crate::source::pid1::Pid1;
 use crate::source::{cgroup, process};
+use crate::systemd::dependencies::Relation;
 use crate::systemd::ledger::{Account, Host};
 use crate::systemd::manager::Manager;
 use crate::systemd::name::Kind;
@@ -55,6 +56,8 @@ pub struct Systemd {
     pub load_states: BTreeMap<Word, u64>,
     /// The accounts of the selected units and of those unloaded lately, by name.
     pub accounts: Vec<(Arc<str>, Arc<Account>)>,
+    /// Of the selected services, by name, how many units that they depend on are not there.
+    pub unmet: Vec<(Arc<str>, Relation, u64)>,
     /// What is counted for the host as a whole.
     pub host: Host,
     /// PID 1 itself.
@@ -95,6 +98,7 @@ impl Systemd {
     pub fn copy(state: &State, not_found: bool) -> Self {
         let mut counts: BTreeMap<(Kind, Word), u64> = BTreeMap::new();
         let mut load_states: BTreeMap<Word, u64> = BTreeMap::new();
+        let mut unmet = Vec::new();
         let mut units = Vec::with_capacity(state.mirror.units().len());
         for unit in state.mirror.units() {
             let Some(active) = &unit.active_state else { continue };
@@ -104,6 +108,9 @@ impl Systemd {
             }
             if unit.selected && (not_found || !unit.is_absent()) {
                 units.push(unit.clone());
+                let service = unit.service().into_iter();
+                let counts = service.flat_map(|service| service.dependencies.unmet(&state.mirror));
+                unmet.extend(counts.map(|(relation, count)| (unit.name.clone(), relation, count)));
             }
         }
         let accounts = state.ledger.accounts();
@@ -111,6 +118,7 @@ impl Systemd {
             units,
             counts,
             load_states,
+            unmet,
             accounts: accounts.map(|(name, account)| (name.clone(), account.clone())).collect(),
             host: state.ledger.host().clone(),
             manager: state.manager.clone(),

@@ -1,5 +1,6 @@
 //! Socket units: the connections that systemd accepted and refused for them.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::Kind::{Counter, Gauge};
@@ -12,6 +13,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     if !out.subject(Subject { collector: "sockets", title: "Socket units" }) {
         return Ok(());
     }
+    let infos = infos(snapshot);
 
     out.family(
         Family {
@@ -51,6 +53,18 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
+            name: "systemd_socket_info",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Always 1. The service that the socket unit starts; with accept=yes one instance of it for each connection.",
+            source: "D-Bus Unit.Triggers, Socket.Accept",
+            labels: ["name", "unit", "accept"],
+        },
+        infos.iter().map(|(name, unit, accept)| ([*name, &**unit, *accept], true)),
+    )?;
+
+    out.family(
+        Family {
             name: "systemd_socket_result",
             kind: Gauge,
             unit: Unit::None,
@@ -67,4 +81,18 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 fn sockets(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &Socket)> {
     let units = snapshot.systemd.iter().flat_map(|systemd| &systemd.units);
     units.filter_map(|unit| Some((&*unit.name, unit.socket()?)))
+}
+
+fn infos(snapshot: &Snapshot) -> Vec<(&str, Cow<'_, str>, &'static str)> {
+    sockets(snapshot)
+        .filter_map(|(name, socket)| {
+            if !socket.accept? {
+                return Some((name, Cow::Borrowed(&**socket.triggers.first()?), "no"));
+            }
+            // systemd.socket(5): foo.socket starts foo@.service
+            let stem = name.strip_suffix(".socket")?;
+            let stem = stem.split_once('@').map_or(stem, |(stem, _)| stem);
+            Some((name, Cow::Owned(format!("{stem}@.service")), "yes"))
+        })
+        .collect()
 }

@@ -6,6 +6,7 @@ use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
 use super::{Family, Sink, Subject, Unit};
 use crate::snapshot::Snapshot;
+use crate::systemd::name::Kind as UnitKind;
 use crate::systemd::unit::{Detail, Unit as SystemdUnit};
 use crate::systemd::value::Timestamp;
 
@@ -149,6 +150,49 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             labels: ["name"],
         },
         snapshot.expected.iter().map(|(name, missing)| ([&**name], *missing)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_need_daemon_reload",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "1 where the unit's files have changed since systemd read them, so that a daemon-reload is due. Absent where they have not.",
+            source: "D-Bus Unit.NeedDaemonReload, asked of two units a second",
+            labels: ["name", "type"],
+        },
+        units().filter(|unit| unit.needs_reload == Some(true)).map(|unit| (labels(unit), true)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_units_need_daemon_reload",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Exported units whose files have changed since systemd read them.",
+            source: "D-Bus Unit.NeedDaemonReload, asked of two units a second",
+            labels: [],
+        },
+        snapshot.systemd.as_ref().map(|systemd| {
+            let needy = systemd.units.iter().filter(|unit| unit.needs_reload == Some(true));
+            ([], needy.count())
+        }),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_unmet_dependencies",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "How many units that the service depends on are not active, by relation: requires, binds_to, requisite, wants. A oneshot that has done its work is not among them, nor what is wanted and not installed. Absent where there are none. Services only.",
+            source: "D-Bus Unit.Requires, BindsTo, Requisite, Wants and the ActiveState of those units",
+            labels: ["name", "type", "relation"],
+        },
+        snapshot.systemd.iter().flat_map(|systemd| &systemd.unmet).map(
+            |(name, relation, count)| {
+                ([&**name, UnitKind::Service.as_str(), relation.as_str()], *count)
+            },
+        ),
     )?;
 
     out.family(

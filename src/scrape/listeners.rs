@@ -36,7 +36,7 @@ pub(super) fn input(state: &State) -> Input {
                 name: unit.name.clone(),
                 active: unit.is("active"),
                 listen: socket.listen.clone(),
-                triggers: if one_a_connection { Vec::new() } else { socket.triggers.clone() },
+                triggers: if one_a_connection { Vec::new() } else { socket.triggers.to_vec() },
             });
         }
         if let Some(pid) = unit.service().and_then(|service| service.main_pid) {

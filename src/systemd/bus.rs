@@ -143,19 +143,20 @@ pub(super) enum Call {
     ListNames(Vec<String>),
     /// All jobs.
     ListJobs,
-    /// One property of a unit.
+    /// Properties of a unit.
     Unit(Get),
     /// One property of the manager.
     Manager(String),
 }
 
-/// One property of a unit, asked with all the others or alone.
+/// One property of a unit or all of one interface, asked with others or alone.
 #[derive(Clone, Debug)]
 pub(super) struct Get {
     pub(super) name: Arc<str>,
     pub(super) kind: Kind,
     pub(super) interface: Interface,
-    pub(super) property: &'static str,
+    /// `None` for all that the interface has.
+    pub(super) property: Option<&'static str>,
     /// The fetch that it is part of; 0 for none.
     pub(super) generation: u32,
 }
@@ -168,6 +169,7 @@ impl Call {
             Self::List => "list_units",
             Self::ListKind(_) | Self::ListNames(_) => "list_units_by_patterns",
             Self::ListJobs => "list_jobs",
+            Self::Unit(Get { property: None, .. }) => "get_all_unit",
             Self::Unit(..) => "get_unit",
             Self::Manager(_) => "get_manager",
         }
@@ -195,7 +197,11 @@ impl Call {
                     Interface::Unit => UNIT_INTERFACE,
                     Interface::Kind => kind.interface(),
                 };
-                property_of(to, &object_path(name), interface, property)
+                match property {
+                    Some(property) => property_of(to, &object_path(name), interface, property),
+                    None => method(to, &object_path(name), PROPERTIES_INTERFACE, "GetAll")
+                        .build(&interface),
+                }
             }
             Self::Manager(property) => property_of(to, MANAGER_PATH, MANAGER_INTERFACE, property),
         }

@@ -3,6 +3,7 @@
 //! The mirror never waits and never asks: what follows the bus applies changes, scrapes copy.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -66,6 +67,11 @@ impl Mirror {
     /// Every unit, in the order of their names.
     pub fn units(&self) -> impl ExactSizeIterator<Item = &Arc<Unit>> {
         self.units.values()
+    }
+
+    /// The units from this name on, in the order of their names.
+    pub fn units_from(&self, from: Bound<Arc<str>>) -> impl Iterator<Item = &Arc<Unit>> {
+        self.units.range((from, Bound::Unbounded)).map(|(_, unit)| unit)
     }
 
     /// Every job.

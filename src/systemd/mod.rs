@@ -8,12 +8,14 @@
 //! ```
 
 mod bus;
+pub mod dependencies;
 pub mod follow;
 pub mod ledger;
 pub mod manager;
 pub mod mirror;
 pub mod name;
 pub mod properties;
+pub mod sandbox;
 pub mod state;
 pub mod unit;
 pub mod value;

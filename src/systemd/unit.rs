@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::dependencies::Dependencies;
 use super::name::Kind;
+use super::sandbox::Sandbox;
 use super::value::{InvocationId, Timestamp, Word};
 
 /// What is known of one unit. A field is `None` until PID 1 has told it, and where it is not
@@ -34,6 +36,8 @@ pub struct Unit {
     pub invocation_id: Option<InvocationId>,
     /// `ControlGroup`: the path below the cgroup root, as long as one was realized.
     pub control_group: Option<Arc<str>>,
+    /// `NeedDaemonReload`: whether its files have changed since PID 1 read them.
+    pub needs_reload: Option<bool>,
     /// What only units of its kind have.
     pub detail: Detail,
 }
@@ -60,6 +64,32 @@ pub struct Service {
     pub service_type: Option<Word>,
     /// `Restart`: no, always, on-failure …
     pub restart: Option<Word>,
+    /// `User`: what it runs as; empty for the user of PID 1.
+    pub user: Option<Arc<str>>,
+    /// `Slice`: the slice that it is in.
+    pub slice: Option<Arc<str>>,
+    /// `RestartUSec`: the pause before a restart.
+    pub restart_delay: Option<Duration>,
+    /// `StartLimitBurst`: starts allowed in the interval; asked where `Restart` is set.
+    pub start_limit_burst: Option<u64>,
+    /// `StartLimitIntervalUSec`; `None` without a limit.
+    pub start_limit_interval: Option<Duration>,
+    /// `WatchdogUSec`: how often it has to say that it is well; `None` if it has not to.
+    pub watchdog: Option<Duration>,
+    /// `WatchdogTimestamp`: when it last said so.
+    pub watchdog_ping: Option<Timestamp>,
+    /// `FileDescriptorStoreMax`
+    pub fd_store_max: Option<u64>,
+    /// `NFileDescriptorStore`
+    pub fd_store: Option<u64>,
+    /// `StatusErrno`: what it said went wrong; 0 for nothing.
+    pub status_errno: Option<u64>,
+    /// `ReloadResult` of the last reload.
+    pub reload_result: Option<Word>,
+    /// What it needs and wants.
+    pub dependencies: Dependencies,
+    /// What it may not do.
+    pub sandbox: Sandbox,
     /// `Result` of the last run: success, exit-code, signal, core-dump, oom-kill …
     pub result: Option<Word>,
     /// `NRestarts`: automatic restarts since the last manual start.
@@ -113,7 +143,7 @@ pub struct Socket {
     /// `Accept`: whether a service is started for every connection.
     pub accept: Option<bool>,
     /// `Triggers`: the service it starts; with Accept=yes those it started last.
-    pub triggers: Vec<Arc<str>>,
+    pub triggers: Box<[Arc<str>]>,
     /// `Result`.
     pub result: Option<Word>,
 }
@@ -135,6 +165,7 @@ impl Unit {
             inactive_exit: None,
             invocation_id: None,
             control_group: None,
+            needs_reload: None,
             detail: match kind {
                 Kind::Service => Detail::Service(Box::default()),
                 Kind::Timer => Detail::Timer(Timer::default()),
@@ -198,5 +229,13 @@ impl Unit {
             Detail::Socket(socket) => Some(socket),
             _ => None,
         }
+    }
+}
+
+impl Service {
+    /// Whether `Restart=` asks for restarts.
+    #[must_use]
+    pub fn is_restarted(&self) -> bool {
+        self.restart.as_deref().is_some_and(|restart| restart != "no")
     }
 }

@@ -1,6 +1,7 @@
 //! Property values as PID 1 sends them, turned into plain types.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use zbus::Variant;
@@ -73,6 +74,12 @@ pub(super) fn as_str<'v>(value: &'v Variant<'_>) -> Option<&'v str> {
         Variant::ObjectPath(path) => Some(path.as_str()),
         _ => None,
     }
+}
+
+/// A list of strings; empty for anything else.
+pub(super) fn as_strings(value: &Variant<'_>) -> Box<[Arc<str>]> {
+    let Variant::Array(array) = value else { return Box::default() };
+    array.iter().filter_map(as_str).map(Into::into).collect()
 }
 
 /// Any unsigned number; u64::MAX is "not set" and gives `None`.

@@ -77,16 +77,15 @@ impl Drafts {
         name: &str,
         generation: u32,
         interface: Interface,
-        property: &'static str,
-        value: Option<OwnedVariant>,
+        values: Vec<(&'static str, OwnedVariant)>,
     ) -> Option<Draft> {
         let draft = self.by_name.get_mut(name).filter(|draft| draft.generation == generation)?;
-        if let Some(value) = value
-            && !(draft.signalled.contains(&interface)
-                && is_signalled(draft.kind, interface, property))
-        {
-            draft.values.push((interface, property, value));
-        }
+        let overruled = draft.signalled.contains(&interface);
+        let kind = draft.kind;
+        let values = values
+            .into_iter()
+            .filter(|(property, _)| !(overruled && is_signalled(kind, interface, property)));
+        draft.values.extend(values.map(|(property, value)| (interface, property, value)));
         draft.left = draft.left.saturating_sub(1);
         if draft.left == 0 { self.by_name.remove(name) } else { None }
     }

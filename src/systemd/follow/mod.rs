@@ -7,6 +7,7 @@
 
 mod drafts;
 mod listing;
+mod round;
 mod session;
 mod signals;
 mod window;

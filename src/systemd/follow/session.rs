@@ -8,10 +8,11 @@ use futures_util::StreamExt;
 use tracing::{debug, info, warn};
 use zbus::message::{Message, Type};
 use zbus::names::OwnedUniqueName;
-use zbus::{Connection, MessageStream, OwnedVariant};
+use zbus::{Connection, MessageStream, OwnedVariant, Variant};
 
 use super::drafts::Drafts;
 use super::listing::{Listing, Reason};
+use super::round::Round;
 use super::window::Window;
 use crate::systemd::bus::{self, Bus, Call, Error, Get};
 use crate::systemd::ledger::Gap;
@@ -36,7 +37,7 @@ pub(super) struct Session<'s> {
     /// Units that were unloaded lately: asking about one may have loaded it.
     pub(super) departed: HashMap<Arc<str>, Instant>,
     /// Properties to ask again, and when.
-    hints: BTreeMap<(Arc<str>, &'static str), Instant>,
+    hints: BTreeMap<(Arc<str>, Interface, &'static str), Instant>,
     /// Differences found by the resync, and when they count unless a signal explains them.
     pub(super) suspects: HashMap<Arc<str>, Instant>,
     pub(super) reloading: bool,
@@ -48,8 +49,11 @@ pub(super) struct Session<'s> {
     pub(super) reloaded: Option<Instant>,
     /// A listing to make as soon as none is under way.
     pub(super) relist: Option<Reason>,
+    /// Whether units' files have changed.
+    pub(super) files_changed: Round,
     next_resync: Instant,
     next_poll: Instant,
+    polls: u32,
     pub(super) next_heartbeat: Instant,
 }
 
@@ -81,8 +85,10 @@ impl<'s> Session<'s> {
             gap,
             reloaded: None,
             relist: Some(Reason::Connect),
+            files_changed: Round::new(FILES_CHANGED, now),
             next_resync: now + resync,
-            next_poll: now + POLL,
+            next_poll: now + WATCH,
+            polls: 0,
             next_heartbeat: now + HEARTBEAT,
         }
     }
@@ -156,8 +162,8 @@ impl<'s> Session<'s> {
             },
             Call::Unit(get) => {
                 // an error: the unit is gone, or this systemd does not have the property
-                let value = if error.is_none() { value(reply, state) } else { None };
-                self.property(state, &get, value);
+                let values = if error.is_none() { values(&get, reply, state) } else { Vec::new() };
+                self.properties(state, &get, values);
             }
             Call::Manager(property) => {
                 if let Some(value) = value(reply, state).filter(|_| error.is_none()) {
@@ -167,17 +173,26 @@ impl<'s> Session<'s> {
         }
     }
 
-    fn property(&mut self, state: &mut State, get: &Get, value: Option<OwnedVariant>) {
-        let Get { name, interface, property, generation, .. } = get;
+    fn properties(
+        &mut self,
+        state: &mut State,
+        get: &Get,
+        values: Vec<(&'static str, OwnedVariant)>,
+    ) {
+        let Get { name, interface, generation, .. } = get;
         if *generation == ALONE {
-            if let Some(value) = value {
+            for (property, value) in values {
                 state.mirror.change(name, |unit| unit.set(*interface, property, &value));
             }
             return;
         }
-        if let Some(draft) = self.drafts.answer(name, *generation, *interface, property, value) {
+        if let Some(draft) = self.drafts.answer(name, *generation, *interface, values) {
             if let Some(change) = state.mirror.change(name, |unit| draft.apply(unit)) {
                 state.ledger.observe(&change, draft.gap);
+                let now = Instant::now();
+                for property in properties::afterwards(&change.after) {
+                    self.hint(name, Interface::Unit, property, now);
+                }
             }
             self.settle(state);
         }
@@ -204,8 +219,14 @@ impl<'s> Session<'s> {
             self.window.call(Call::Manager("SystemState".to_owned()));
         }
         if now >= self.next_poll {
-            self.next_poll = now + POLL;
-            self.poll(state);
+            self.next_poll = now + WATCH;
+            self.polls += 1;
+            self.poll(state, self.polls.is_multiple_of(POLL));
+        }
+        if now >= self.files_changed.next {
+            for name in self.files_changed.turn(&state.mirror, now) {
+                self.hint(&name, Interface::Unit, "NeedDaemonReload", now);
+            }
         }
         if now >= self.next_resync {
             self.next_resync = now + self.resync;
@@ -241,12 +262,13 @@ impl<'s> Session<'s> {
 
     fn next_due(&self) -> Instant {
         let soon = Instant::now() + TICK;
-        let waits = [self.next_heartbeat, self.next_poll, self.next_resync]
-            .into_iter()
-            .chain(self.arrivals.values().copied())
-            .chain(self.hints.values().copied())
-            .chain(self.suspects.values().copied())
-            .min();
+        let waits =
+            [self.next_heartbeat, self.next_poll, self.next_resync, self.files_changed.next]
+                .into_iter()
+                .chain(self.arrivals.values().copied())
+                .chain(self.hints.values().copied())
+                .chain(self.suspects.values().copied())
+                .min();
         if self.window.is_idle() {
             waits.unwrap_or(soon)
         } else {
@@ -261,21 +283,32 @@ impl<'s> Session<'s> {
         }
     }
 
-    fn poll(&mut self, state: &State) {
-        for property in manager::polled() {
+    fn poll(&mut self, state: &State, all: bool) {
+        for property in manager::polled().filter(|_| all) {
             self.window.call(Call::Manager(property.to_owned()));
         }
         let now = Instant::now();
         for unit in state.mirror.units().filter(|unit| unit.selected) {
-            for property in properties::polled(unit.kind) {
-                self.hint(&unit.name, property, now);
-            }
+            self.hint_polled(unit, all, now);
+        }
+    }
+
+    /// Asks soon what PID 1 changes of this unit without a signal.
+    pub(super) fn hint_polled(&mut self, unit: &Unit, all: bool, at: Instant) {
+        for property in properties::polled(unit, all) {
+            self.hint(&unit.name, Interface::Kind, property, at);
         }
     }
 
     /// Asks a property again soon, unless that is planned already.
-    pub(super) fn hint(&mut self, name: &Arc<str>, property: &'static str, at: Instant) {
-        self.hints.entry((name.clone(), property)).or_insert(at);
+    pub(super) fn hint(
+        &mut self,
+        name: &Arc<str>,
+        interface: Interface,
+        property: &'static str,
+        at: Instant,
+    ) {
+        self.hints.entry((name.clone(), interface, property)).or_insert(at);
     }
 
     fn ask_hints(&mut self, state: &State, now: Instant) {
@@ -283,10 +316,10 @@ impl<'s> Session<'s> {
             self.hints.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
         for key in due {
             self.hints.remove(&key);
-            let (name, property) = key;
+            let (name, interface, property) = key;
             // never about a unit that is not loaded: asking would load it
             if let Some(unit) = state.mirror.unit(&name) {
-                let (kind, interface, generation) = (unit.kind, Interface::Kind, ALONE);
+                let (kind, property, generation) = (unit.kind, Some(property), ALONE);
                 self.window.call(Call::Unit(Get { name, kind, interface, property, generation }));
             }
         }
@@ -364,6 +397,23 @@ impl<'s> Session<'s> {
     }
 }
 
+/// What an answer tells of a unit, by property.
+fn values(get: &Get, reply: &Message, state: &mut State) -> Vec<(&'static str, OwnedVariant)> {
+    if let Some(property) = get.property {
+        return value(reply, state).into_iter().map(|value| (property, value)).collect();
+    }
+    let body = reply.body();
+    let all: HashMap<&str, Variant<'_>> = match body.deserialize() {
+        Ok(all) => all,
+        Err(_) => {
+            *state.status.errors.entry("decode").or_default() += 1;
+            return Vec::new();
+        }
+    };
+    let known = properties::kept(get.kind);
+    known.filter_map(|name| Some((name, all.get(name)?.try_to_owned().ok()?))).collect()
+}
+
 fn value(reply: &Message, state: &mut State) -> Option<OwnedVariant> {
     match reply.body().deserialize() {
         Ok(value) => Some(value),
@@ -388,8 +438,14 @@ const RELOAD: Duration = Duration::from_secs(90);
 /// A sign of life from PID 1 at least so often: one Get.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How often that is asked which changes without a signal.
-const POLL: Duration = Duration::from_secs(60);
+/// How often that is asked which changes without a signal and is of use only while it is new.
+const WATCH: Duration = Duration::from_secs(15);
+
+/// Every so many times, all is asked that changes without a signal: once a minute.
+const POLL: u32 = 4;
+
+/// Units asked at each step of the round: two a second in all.
+const FILES_CHANGED: usize = 4;
 
 /// While answers are awaited: how often it is looked whether they are late.
 const TICK: Duration = Duration::from_secs(1);

@@ -14,7 +14,7 @@ use crate::systemd::bus::{
 };
 use crate::systemd::ledger::Gap;
 use crate::systemd::name::{Kind, from_object_path};
-use crate::systemd::properties::{CONTROL_GROUP, Interface, polled};
+use crate::systemd::properties::{CONTROL_GROUP, Interface};
 use crate::systemd::state::State;
 use crate::systemd::unit::{Service, Unit};
 
@@ -127,12 +127,16 @@ impl Session<'_> {
             self.suspects.remove(&unit.name);
             let begins = change.before.active_state != unit.active_state && !unit.is("inactive");
             if unit.selected && kind.has_cgroup() && unit.control_group.is_none() && begins {
-                self.hint(&unit.name, CONTROL_GROUP, now + SOON);
+                self.hint(&unit.name, Interface::Kind, CONTROL_GROUP, now + SOON);
             }
-        } else if unit.selected {
-            for property in polled(kind) {
-                self.hint(&unit.name, property, now + SOON);
-            }
+        }
+        // a socket unit signals around connections, of which its properties do not tell
+        let asks = match interface {
+            Interface::Kind => kind == Kind::Socket,
+            Interface::Unit => change.before.active_state != unit.active_state,
+        };
+        if unit.selected && asks {
+            self.hint_polled(unit, true, now + SOON);
         }
     }
 
@@ -174,6 +178,8 @@ impl Session<'_> {
         state.status.reloading = false;
         self.reloaded = Some(Instant::now());
         self.relist = Some(Reason::Reload);
+        let changed = state.mirror.units().filter(|unit| unit.needs_reload == Some(true));
+        self.files_changed.hurry(changed.map(|unit| unit.name.clone()));
     }
 
     fn system_state_may_have_changed(&mut self, now: Instant) {

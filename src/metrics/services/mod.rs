@@ -1,4 +1,6 @@
-//! What services went through: failures and their causes, exits, restarts.
+//! What services went through: failures and their causes, exits, restarts; and their settings.
+
+mod settings;
 
 use std::fmt;
 
@@ -153,7 +155,9 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             labels: ["name"],
         },
         services(snapshot).filter_map(|(name, service)| Some(([name], service.main_pid?))),
-    )
+    )?;
+
+    settings::families(snapshot, out)
 }
 
 fn services(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &Service)> {

@@ -1,0 +1,194 @@
+//! Which properties of a unit are mirrored, how each one is learnt, and where it goes.
+
+mod tables;
+
+use zbus::Variant;
+
+use super::dependencies::Relation;
+use super::name::Kind;
+use super::sandbox;
+use super::unit::{Detail, Unit};
+use super::value::{as_str, as_strings, as_word};
+use tables::{SERVICE, SOCKET, TIMER, UNIT};
+
+/// A property that the mirror keeps.
+pub struct Property<T: 'static> {
+    /// Its name on D-Bus.
+    pub name: &'static str,
+    /// How its value is learnt.
+    pub learnt: Learnt,
+    set: fn(&mut T, &Variant<'_>),
+}
+
+/// How a property's value is learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learnt {
+    /// Once by Get; from then on signals carry it.
+    Signalled,
+    /// By Get alone, when a unit is fetched: it changes with its configuration.
+    Fetched,
+    /// By Get alone, but it changes while the unit lives: asked again on hints and now and then.
+    Polled,
+    /// The same, and it is of use only while it is new: asked again often.
+    Watched,
+    /// With the list of units; from then on signals carry it.
+    Listed,
+    /// By Get alone, of some units or seldom: see [`afterwards`] and who else asks.
+    Apart,
+}
+
+/// One of a unit object's two interfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Interface {
+    /// `org.freedesktop.systemd1.Unit`
+    Unit,
+    /// The interface of the unit's kind.
+    Kind,
+}
+
+impl Unit {
+    /// Takes one property; one that the mirror does not keep is passed over.
+    pub fn set(&mut self, interface: Interface, name: &str, value: &Variant<'_>) {
+        if interface == Interface::Unit {
+            if let (Detail::Socket(socket), TRIGGERS) = (&mut self.detail, name) {
+                socket.triggers = as_strings(value);
+            }
+            if let Detail::Service(service) = &mut self.detail {
+                service.dependencies.set(name, value);
+            }
+            return set(UNIT, self, name, value);
+        }
+        if name == CONTROL_GROUP {
+            // empty while nothing runs: the last path stays, its files are absent then
+            if let Some(path) = as_str(value).filter(|path| !path.is_empty()) {
+                self.control_group = Some(path.into());
+            }
+            return;
+        }
+        match &mut self.detail {
+            Detail::Service(service) => {
+                set(SERVICE, service, name, value);
+                service.sandbox.set(name, value);
+            }
+            Detail::Timer(timer) => set(TIMER, timer, name, value),
+            Detail::Socket(socket) => set(SOCKET, socket, name, value),
+            Detail::Mount(fs) if name == "Type" => *fs = as_word(value),
+            Detail::Mount(_) | Detail::None => {}
+        }
+    }
+}
+
+/// What is asked of a unit of this kind to know all of it, less what the list of units tells.
+/// Without a name, all that the interface has is asked at once.
+///
+/// Of services so much is wanted that one GetAll costs PID 1 as much as the Gets that it saves,
+/// and the bus and the exporter a fraction. GetAll of the Unit interface is out of the question:
+/// it reads UnitFileState, 6 ms a unit after each reload.
+pub fn wanted(kind: Kind) -> impl Iterator<Item = (Interface, Option<&'static str>)> {
+    let own: Vec<_> = match kind {
+        Kind::Service => vec![None],
+        Kind::Timer => asked(TIMER),
+        Kind::Socket => asked(SOCKET),
+        Kind::Mount => vec![Some("Type")],
+        _ => vec![],
+    };
+    let cgroup = (kind.has_cgroup() && kind != Kind::Service).then_some(Some(CONTROL_GROUP));
+    let own = own.into_iter().chain(cgroup).map(|name| (Interface::Kind, name));
+    let related: &[_] = match kind {
+        Kind::Service => &Relation::PROPERTIES,
+        Kind::Socket => &[TRIGGERS],
+        _ => &[],
+    };
+    let unit = asked(UNIT).into_iter().chain(related.iter().map(|name| Some(*name)));
+    unit.map(|name| (Interface::Unit, name)).chain(own)
+}
+
+/// What of a GetAll's answer is kept.
+pub fn kept(kind: Kind) -> impl Iterator<Item = &'static str> {
+    let names: Vec<_> = match kind {
+        Kind::Service => {
+            let table = SERVICE.iter().map(|property| property.name);
+            table.chain([CONTROL_GROUP]).chain(sandbox::SETTINGS).collect()
+        }
+        _ => vec![],
+    };
+    names.into_iter()
+}
+
+/// What is worth asking of a unit once all else is known.
+#[must_use]
+pub fn afterwards(unit: &Unit) -> &'static [&'static str] {
+    match unit.service() {
+        Some(service) if service.is_restarted() => &["StartLimitBurst", "StartLimitIntervalUSec"],
+        _ => &[],
+    }
+}
+
+/// Whether signals carry this property, so that they overrule what was fetched meanwhile.
+#[must_use]
+pub fn is_signalled(kind: Kind, interface: Interface, name: &str) -> bool {
+    fn signalled<T>(table: &[Property<T>], name: &str) -> bool {
+        table.iter().any(|property| {
+            property.name == name && matches!(property.learnt, Learnt::Signalled | Learnt::Listed)
+        })
+    }
+    match (interface, kind) {
+        (Interface::Unit, _) => signalled(UNIT, name),
+        (Interface::Kind, Kind::Service) => signalled(SERVICE, name),
+        (Interface::Kind, Kind::Timer) => signalled(TIMER, name),
+        (Interface::Kind, Kind::Socket) => signalled(SOCKET, name),
+        _ => false,
+    }
+}
+
+/// What PID 1 changes of this unit without a signal: only what is watched, or all of it.
+#[must_use]
+pub fn polled(unit: &Unit, all: bool) -> Vec<&'static str> {
+    fn polled<T>(table: &[Property<T>], all: bool) -> impl Iterator<Item = &'static str> {
+        let is_polled = move |property: &&Property<T>| match property.learnt {
+            Learnt::Polled => all,
+            Learnt::Watched => true,
+            _ => false,
+        };
+        table.iter().filter(is_polled).map(|property| property.name)
+    }
+    match &unit.detail {
+        Detail::Socket(_) => polled(SOCKET, all).collect(),
+        Detail::Service(service) => polled(SERVICE, all)
+            .filter(|name| match *name {
+                "WatchdogTimestamp" => service.watchdog.is_some(),
+                "NFileDescriptorStore" => service.fd_store_max.is_some_and(|max| max > 0),
+                _ => true,
+            })
+            .collect(),
+        _ => vec![],
+    }
+}
+
+/// The one property that every kind with a cgroup has on its own interface.
+pub const CONTROL_GROUP: &str = "ControlGroup";
+
+/// Of a socket unit the services it starts; a property of units, but of no use for others.
+const TRIGGERS: &str = "Triggers";
+
+fn set<T>(table: &[Property<T>], target: &mut T, name: &str, value: &Variant<'_>) {
+    if let Some(property) = table.iter().find(|property| property.name == name) {
+        (property.set)(target, value);
+    }
+}
+
+fn asked<T>(table: &[Property<T>]) -> Vec<Option<&'static str>> {
+    table
+        .iter()
+        .filter(|property| !matches!(property.learnt, Learnt::Listed | Learnt::Apart))
+        .map(|property| Some(property.name))
+        .collect()
+}
+
+const fn property<T>(
+    name: &'static str,
+    learnt: Learnt,
+    set: fn(&mut T, &Variant<'_>),
+) -> Property<T> {
+    Property { name, learnt, set }
+}

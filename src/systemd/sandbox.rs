@@ -1,0 +1,107 @@
+//! What services may not do: the settings of their sandboxes.
+
+use zbus::Variant;
+
+use super::value::as_str;
+
+/// Which settings are on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sandbox {
+    /// One bit for each of [`SETTINGS`] that this systemd has.
+    known: u32,
+    /// One bit for each that is on.
+    on: u32,
+}
+
+impl Sandbox {
+    /// Takes one property of `org.freedesktop.systemd1.Service`; others are passed over.
+    pub(super) fn set(&mut self, name: &str, value: &Variant<'_>) {
+        let Some(at) = SETTINGS.iter().position(|setting| *setting == name) else { return };
+        let Some(is_on) = is_on(value) else { return };
+        self.known |= 1 << at;
+        self.on = self.on & !(1 << at) | u32::from(is_on) << at;
+    }
+
+    /// Every setting that this systemd has, and whether it is on.
+    pub fn iter(self) -> impl Iterator<Item = (&'static str, bool)> {
+        let known =
+            SETTINGS.into_iter().enumerate().filter(move |(at, _)| self.known >> at & 1 == 1);
+        known.map(move |(at, setting)| (setting, self.on >> at & 1 == 1))
+    }
+}
+
+/// Whether anything is restricted; some settings have degrees, some are lists.
+fn is_on(value: &Variant<'_>) -> Option<bool> {
+    match value {
+        Variant::Bool(is_on) => Some(*is_on),
+        // ProtectHome=no, ProtectProc=default
+        Variant::Str(_) => as_str(value).map(|degree| !["", "no", "default"].contains(&degree)),
+        // RestrictNamespaces: the kinds that are allowed
+        Variant::U64(allowed) => Some(*allowed != u64::MAX),
+        // SystemCallFilter, RestrictAddressFamilies: whether the list is of what is allowed, and it
+        Variant::Structure(filter) => match filter.fields() {
+            [Variant::Bool(allows), Variant::Array(list)] => Some(*allows || !list.is_empty()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The settings, as systemd.exec(5) has them.
+pub const SETTINGS: [&str; 23] = [
+    "DynamicUser",
+    "LockPersonality",
+    "MemoryDenyWriteExecute",
+    "NoNewPrivileges",
+    "PrivateDevices",
+    "PrivateIPC",
+    "PrivateMounts",
+    "PrivateNetwork",
+    "PrivateTmp",
+    "PrivateUsers",
+    "ProtectClock",
+    "ProtectControlGroups",
+    "ProtectHome",
+    "ProtectHostname",
+    "ProtectKernelLogs",
+    "ProtectKernelModules",
+    "ProtectKernelTunables",
+    "ProtectProc",
+    "ProtectSystem",
+    "RestrictAddressFamilies",
+    "RestrictNamespaces",
+    "RestrictRealtime",
+    "SystemCallFilter",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_every_shape_are_on_or_off_or_not_there() {
+        let mut sandbox = Sandbox::default();
+        sandbox.set("PrivateTmp", &Variant::Bool(true));
+        sandbox.set("PrivateUsers", &Variant::Bool(true));
+        sandbox.set("PrivateUsers", &Variant::Bool(false));
+        sandbox.set("ProtectSystem", &Variant::from("strict"));
+        sandbox.set("ProtectHome", &Variant::from("no"));
+        sandbox.set("RestrictNamespaces", &Variant::U64(0));
+        sandbox.set("SystemCallFilter", &Variant::from((false, Vec::<String>::new())));
+        sandbox.set("RestrictAddressFamilies", &Variant::from((true, Vec::<String>::new())));
+        sandbox.set("Description", &Variant::from("a service"));
+        let settings: Vec<_> = sandbox.iter().collect();
+        assert_eq!(
+            settings,
+            [
+                ("PrivateTmp", true),
+                ("PrivateUsers", false),
+                ("ProtectHome", false),
+                ("ProtectSystem", true),
+                ("RestrictAddressFamilies", true),
+                ("RestrictNamespaces", true),
+                ("SystemCallFilter", false),
+            ]
+        );
+    }
+}
