@@ -1,10 +1,10 @@
 # The same few commands here, for a newcomer and in CI.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test lint fmt
+.PHONY: help run test lint fmt package test-package
 
 help: ## say what there is
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 run: ## run the exporter: on this host, or in a private systemd with example services
 	@scripts/run
@@ -20,3 +20,10 @@ lint: ## formatting and clippy
 
 fmt: ## format the sources
 	cargo fmt
+
+package: ## build the .deb, the .rpm and the tarball, into target/package
+	@scripts/package
+
+test-package: ## install, upgrade and remove them in Debians of their own; needs root, and `make package`
+	@scripts/setup test-package
+	cargo test --test package -- --ignored --nocapture

@@ -1,0 +1,52 @@
+# A NixOS module, as an example: the program from the release's tarball, the units from its folder systemd/.
+#
+#   imports = [ ./unit-exporter/nixos/module.nix ];
+#   services.unit-exporter = {
+#     enable = true;
+#     package = pkgs.callPackage ./unit-exporter/nixos/package.nix { };
+#     flags = [ "--expect-unit=nginx.service" ];
+#   };
+{ config, lib, ... }:
+let
+  cfg = config.services.unit-exporter;
+in
+{
+  options.services.unit-exporter = {
+    enable = lib.mkEnableOption "the Prometheus exporter for systemd hosts";
+    package = lib.mkOption {
+      type = lib.types.package;
+      description = "What has bin/unit-exporter and lib/systemd/system/unit-exporter.service.";
+    };
+    flags = lib.mkOption {
+      type = lib.types.listOf lib.types.str;
+      default = [ ];
+      description = "Flags of unit-exporter; see unit-exporter(8).";
+    };
+    openFirewall = lib.mkEnableOption "the port 9558 in the firewall";
+  };
+
+  config = lib.mkIf cfg.enable {
+    # Static, since dbus-daemon turns away users that DynamicUser= makes.
+    users.users.unit-exporter = {
+      isSystemUser = true;
+      group = "unit-exporter";
+      extraGroups = [ "systemd-journal" ];
+    };
+    users.groups.unit-exporter = { };
+
+    # The unit comes with its sandbox; here, only what a distribution decides.
+    systemd.packages = [ cfg.package ];
+    systemd.services.unit-exporter = {
+      wantedBy = [ "multi-user.target" ];
+      serviceConfig.ExecStart = [
+        ""
+        "${lib.getExe' cfg.package "unit-exporter"} ${lib.escapeShellArgs cfg.flags}"
+      ];
+      serviceConfig.ExecReload = [
+        ""
+        "/run/current-system/sw/bin/kill -HUP $MAINPID"
+      ];
+    };
+    networking.firewall.allowedTCPPorts = lib.optional cfg.openFirewall 9558;
+  };
+}

@@ -1,0 +1,290 @@
+//! What `make package` built: judged by lintian, and installed, used and removed in Debians of its own.
+//!
+//! `make test-package` runs these. The Debians are kept in target/roots.
+#![allow(clippy::disallowed_types)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use support::{Exporter, Machine, eventually};
+
+#[test]
+#[ignore = "needs make package; make test-package runs it"]
+fn lintian_has_nothing_to_say() {
+    let mut lintian = Command::new("lintian");
+    lintian.args(["--allow-root", "--display-info", "--fail-on", "info"]).arg(built("amd64.deb"));
+    let output = lintian.output().expect("lintian is needed: apt-get install lintian");
+    println!("lintian: {:?}", said(&output));
+    assert!(output.status.success());
+    assert_eq!(said(&output), "");
+}
+
+#[test]
+#[ignore = "needs make package; make test-package runs it"]
+fn the_deb_lives_and_dies_on_bookworm() {
+    lives_and_dies("bookworm");
+}
+
+#[test]
+#[ignore = "needs make package; make test-package runs it"]
+fn the_deb_lives_and_dies_on_trixie() {
+    lives_and_dies("trixie");
+}
+
+#[test]
+#[ignore = "needs make package; make test-package runs it"]
+fn with_300_units_it_is_small_and_soon_there() {
+    let machine = boot("bookworm");
+    let names: Vec<String> = (0..300).map(|number| format!("app-{number}.service")).collect();
+    let units: Vec<(&str, &str)> = names.iter().map(|name| (&**name, APP)).collect();
+    machine.units(&units);
+    machine
+        .ok(&[&["systemctl", "start"], &*names.iter().map(|name| &**name).collect::<Vec<_>>()]
+            .concat());
+    machine.ok(&["dpkg", "-i", "/packages/new.deb"]);
+    let exporter = installed(&machine);
+
+    let mut fastest = Duration::MAX;
+    for _ in 0..5 {
+        machine.ok(&["systemctl", "stop", SERVICE]);
+        let start = Instant::now();
+        machine.ok(&["systemctl", "start", SERVICE]);
+        let page = eventually("a page with every unit", || {
+            let page = machine.get(9558, "/metrics", &[]).ok().filter(|page| page.status == 200)?;
+            page.text().contains("systemd_exporter_subscription_active 1").then_some(page)
+        });
+        fastest = fastest.min(start.elapsed());
+        let shown = |name: &&String| {
+            page.text().contains(&format!("systemd_service_restart_total{{name=\"{name}\"}}"))
+        };
+        assert_eq!(names.iter().filter(shown).count(), names.len());
+    }
+    for _ in 0..60 {
+        exporter.scrape();
+        thread::sleep(Duration::from_millis(200));
+    }
+    let page = exporter.scrape();
+    let status = fs::read_to_string(format!("/proc/{}/status", exporter.pid())).expect("status");
+    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix(" kB"));
+    let rss: u64 = rss.expect("a size").trim().parse().expect("a number");
+    let size = fs::metadata(machine.path("usr/bin/unit-exporter")).expect("a program").len();
+    println!(
+        "program {:.1} MiB; with 300 services: RSS {:.1} MiB after 60 scrapes, page of {} KiB, \
+         {} ms from systemctl start to the first full page",
+        mib(size),
+        mib(rss * 1024),
+        page.len() / 1024,
+        fastest.as_millis(),
+    );
+    // the aims are 15 MiB and 1 s; this much more is a fault, however busy the machine
+    assert!(rss < 24 * 1024, "{rss} KiB");
+    assert!(fastest < Duration::from_secs(5), "{fastest:?}");
+}
+
+#[test]
+#[ignore = "needs make package; make test-package runs it"]
+fn the_tarball_has_a_program_that_needs_nothing_else() {
+    let mut sums = Command::new("sha256sum");
+    sums.args(["--check", "--quiet", "sha256sums.txt"]);
+    assert!(in_packages(sums).status.success());
+    let machine = boot("trixie");
+    let name = format!("unit-exporter-{}.linux-amd64", env!("CARGO_PKG_VERSION"));
+    machine.ok(&["mkdir", "-p", "/scratch", "/unpacked"]);
+    machine.ok(&["tar", "-xf", &format!("/packages/{name}.tar.gz"), "-C", "/unpacked"]);
+    let program = format!("/unpacked/{name}/unit-exporter");
+    machine.ok(&["cp", &program, "/scratch/unit-exporter"]);
+    println!(
+        "static program {:.1} MiB",
+        mib(fs::metadata(machine.path(&program)).expect("it").len())
+    );
+
+    // as in a container: nothing of the tree, what container/Containerfile says to mount, nobody's rights
+    let mut command = vec!["systemd-run", "--unit", SERVICE, "--quiet"];
+    for property in [
+        "RootDirectory=/scratch",
+        "MountAPIVFS=yes",
+        "BindReadOnlyPaths=/run/dbus/system_bus_socket /sys/fs/cgroup",
+        "User=65534",
+        "CapabilityBoundingSet=",
+        "NoNewPrivileges=yes",
+    ] {
+        command.extend(["--property", property]);
+    }
+    // a name, too: without the resolver's libraries
+    command.extend(["--", "/unit-exporter", "--web.listen-address=localhost:9558"]);
+    machine.ok(&command);
+    let exporter = machine.exporter_of(SERVICE, 9558);
+    assert_complete(&exporter);
+}
+
+#[test]
+#[ignore = "needs make package; make test-package runs it"]
+fn the_rpm_holds_the_same_files_as_the_deb() {
+    let files = |output: &Output| {
+        let mut files: Vec<String> = said(output)
+            .lines()
+            // /usr/share/zsh has another folder there; Debian's own papers
+            .filter(|path| {
+                !path.ends_with('/') && !path.contains("/zsh/") && !path.contains("/doc/")
+            })
+            .map(|path| path.trim_start_matches('.').to_owned())
+            .collect();
+        files.sort();
+        files
+    };
+    let deb = Command::new("sh")
+        .arg("-c")
+        .arg("dpkg-deb --fsys-tarfile \"$0\" | tar -t")
+        .arg(built("amd64.deb"))
+        .output();
+    let deb = files(&deb.expect("sh"));
+    let rpm =
+        Command::new("rpm").args(["-q", "--list", "--package"]).arg(built("x86_64.rpm")).output();
+    let rpm = files(&rpm.expect("rpm is needed: apt-get install rpm"));
+    assert!(deb.len() > 10, "{deb:#?}");
+    assert_eq!(rpm, deb);
+}
+
+#[test]
+#[ignore = "needs make package; make test-package runs it"]
+fn the_program_knows_what_it_was_built_of() {
+    let machine = boot("trixie");
+    machine.ok(&["dpkg", "-i", "/packages/new.deb"]);
+    let program = fs::read(machine.path("usr/bin/unit-exporter")).expect("the program");
+    let holds = |text: &str| program.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds(".dep-v0"), "the list of crates that cargo-auditable adds");
+    for place in [env!("CARGO_MANIFEST_DIR"), "/registry/src/index", "/.cargo/"] {
+        assert!(!holds(place), "{place} tells where it was built");
+    }
+}
+
+fn lives_and_dies(suite: &str) {
+    let machine = boot(suite);
+    let before = named_after_it(&machine);
+    machine.ok(&["dpkg", "-i", "/packages/new.deb"]);
+    let exporter = installed(&machine);
+    assert_complete(&exporter);
+    let enabled = |unit| said(&machine.exec(&["systemctl", "is-enabled", unit])).trim().to_owned();
+    assert_eq!((&*enabled(SERVICE), &*enabled("unit-exporter.socket")), ("enabled", "disabled"));
+    let state = machine.ok(&[
+        "stat",
+        "--format=%U:%G %a",
+        "/etc/unit-exporter",
+        "/etc/unit-exporter/web.yml",
+    ]);
+    assert_eq!(state, "root:unit-exporter 750\nroot:unit-exporter 640\n");
+    println!(
+        "{suite}: {}",
+        machine.ok(&["systemctl", "show", "--property=StatusText", SERVICE]).trim()
+    );
+    let exposure =
+        machine.ok(&["systemd-analyze", "security", "--no-pager", "--threshold=13", SERVICE]);
+    println!("{suite}: {}", exposure.lines().last().unwrap_or_default());
+
+    // settings stay, and hold again
+    machine.write("etc/default/unit-exporter", "ARGS=\"--log.level=debug\"\n");
+    machine.write("etc/unit-exporter/web.yml", "{}\n");
+    let old = exporter.pid();
+    newer(&machine);
+    machine.ok(&["dpkg", "-i", "/packages/newer.deb"]);
+    eventually("another process", || (exporter.pid() != old).then_some(()));
+    assert_complete(&installed(&machine));
+    assert!(exporter.log().contains("level=debug"), "{}", exporter.log());
+    assert_eq!(machine.ok(&["cat", "/etc/unit-exporter/web.yml"]), "{}\n");
+
+    // switched off, it stays so
+    machine.ok(&["systemctl", "disable", "--now", "--quiet", SERVICE]);
+    machine.ok(&["dpkg", "-i", "/packages/newer.deb"]);
+    assert_eq!(enabled(SERVICE), "disabled");
+    assert!(machine.tcp(9558).is_err());
+
+    machine.ok(&["systemctl", "start", SERVICE]);
+    machine.ok(&["dpkg", "--remove", "unit-exporter"]);
+    assert!(machine.tcp(9558).is_err());
+    assert_eq!(machine.ok(&["cat", "/etc/default/unit-exporter"]), "ARGS=\"--log.level=debug\"\n");
+    machine.ok(&["dpkg", "--purge", "unit-exporter"]);
+    assert_eq!(named_after_it(&machine), before);
+    assert_eq!(machine.ok(&["systemctl", "--failed", "--plain", "--no-legend"]), "");
+    for database in ["passwd", "group"] {
+        assert_eq!(machine.exec(&["getent", database, "unit-exporter"]).status.code(), Some(2));
+    }
+    println!("{suite}: nothing is left of it");
+}
+
+/// Every file whose path speaks of the exporter, but for what systemd and dpkg remember in logs.
+fn named_after_it(machine: &Machine) -> String {
+    machine.ok(&["sh", "-c", "find / -xdev -path '*unit-exporter*' ! -path '/packages*' | sort; grep -rl unit-exporter /etc /var/lib || true"])
+}
+
+/// The same package as a newer version.
+fn newer(machine: &Machine) {
+    let script = "cd /tmp && dpkg-deb --raw-extract /packages/new.deb newer && \
+        sed -i 's/^Version: .*/Version: 99.0-1/' newer/DEBIAN/control && \
+        dpkg-deb --build newer /packages/newer.deb && rm -r newer";
+    machine.ok(&["sh", "-c", script]);
+}
+
+fn installed(machine: &Machine) -> Exporter<'_> {
+    machine.exporter_of(SERVICE, 9558)
+}
+
+fn assert_complete(exporter: &Exporter) {
+    let page = exporter.samples();
+    let collectors: Vec<_> = page.all("systemd_exporter_collector_success", &[]).collect();
+    assert!(!collectors.is_empty());
+    assert!(collectors.iter().all(|collector| collector.value == 1.0), "{collectors:#?}");
+}
+
+/// A Debian of that suite with the packages in /packages.
+fn boot(suite: &str) -> Machine {
+    let roots = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/roots");
+    let tree = roots.join(suite);
+    if !tree.exists() {
+        fs::create_dir_all(&roots).expect("a folder");
+        let made = Command::new(TREE).arg(suite).arg(&tree).output().expect("the script runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+    let machine = Machine::options().root(tree).boot();
+    machine.ok(&["mkdir", "/packages"]);
+    for (from, to) in [("amd64.deb", "new.deb"), ("linux-amd64.tar.gz", "")] {
+        let from = built(from);
+        let name = if to.is_empty() {
+            from.file_name().expect("a name").to_str().expect("text")
+        } else {
+            to
+        };
+        fs::copy(&from, machine.path(&format!("packages/{name}"))).expect("a copy");
+    }
+    machine
+}
+
+/// The package whose name ends so.
+fn built(end: &str) -> PathBuf {
+    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/package");
+    let files = fs::read_dir(&packages).map(|files| files.flatten().map(|file| file.path()));
+    let found =
+        files.ok().and_then(|mut files| files.find(|file| file.to_string_lossy().ends_with(end)));
+    found.unwrap_or_else(|| panic!("no {end} in {}: make package first", packages.display()))
+}
+
+fn in_packages(mut command: Command) -> Output {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/package");
+    command.current_dir(directory).output().expect("a program that starts")
+}
+
+fn said(output: &Output) -> String {
+    [&*String::from_utf8_lossy(&output.stdout), &*String::from_utf8_lossy(&output.stderr)].concat()
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+const APP: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
+const SERVICE: &str = "unit-exporter.service";
+const TREE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/tree");
