@@ -316,7 +316,8 @@ fn began(was: &Service, is: &Service) -> bool {
 fn looks_given_up(unit: &Unit) -> bool {
     unit.service().is_some_and(|service| {
         let refused = service.result.as_deref() == Some("start-limit-hit");
-        service.restart.as_deref().is_some_and(|restart| restart != "no")
+        // of a unit that was just loaded it is not known yet, but that it was restarted is
+        service.restart.as_deref().is_none_or(|restart| restart != "no")
             && (refused || service.restarts.is_some_and(|restarts| restarts > 0))
     })
 }

@@ -207,6 +207,19 @@ fn given_up_is_a_refused_start_and_not_a_failure_by_hand() {
 }
 
 #[test]
+fn a_unit_just_loaded_is_given_up_though_its_settings_are_not_known_yet() {
+    let mut case = Case::new();
+    case.service(None, |service| service.restart = None);
+    case.start();
+    case.end(None, "exit-code");
+    case.state("activating", "auto-restart");
+    case.restart(None, 1);
+    case.state("inactive", "dead");
+    case.state("failed", "failed");
+    assert!(case.given_up());
+}
+
+#[test]
 fn accounts_outlive_their_units_for_a_while_unless_nothing_happened() {
     let keep = Keep { retired_for: Duration::from_secs(60), retired: 2, events: 8 };
     let mut ledger = Ledger::new(keep);
