@@ -276,7 +276,9 @@ fn telemetry_path(text: &str) -> Result<String, String> {
     if !text.starts_with('/') || text.len() < 2 || !text.bytes().all(plain) {
         return Err("a path starts with / and holds no ?, # or %: /metrics".to_owned());
     }
-    if ["/-/healthy", "/-/ready"].contains(&text) || text.starts_with("/api/") {
+    let taken = ["/-/healthy", "/-/ready", "/reference"];
+    let below = ["/api/", "/unit/"];
+    if taken.contains(&text) || below.iter().any(|path| text.starts_with(path)) {
         return Err("this path is taken: choose another, such as /metrics".to_owned());
     }
     Ok(text.to_owned())

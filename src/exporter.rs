@@ -1,7 +1,7 @@
 //! The exporter as the web side sees it: a page for each scrape, made once for all who ask.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use serde_json::json;
@@ -9,10 +9,11 @@ use serde_json::json;
 use crate::collectors::Off;
 use crate::flight::Flights;
 use crate::metrics::{Dropped, Format, Selected, render};
+use crate::pages::{self, Host, Place, Shares, View};
 use crate::scrape::Scraper;
 use crate::systemd::ledger::Event;
 use crate::systemd::value::InvocationId;
-use crate::web::{Refusal, Site, Wanted, WantedEvents};
+use crate::web::{Page, Refusal, Site, Wanted, WantedEvents};
 
 /// Scrapes the host and writes pages.
 #[derive(Debug)]
@@ -20,7 +21,9 @@ pub struct Exporter {
     scraper: Arc<Scraper>,
     off: Off,
     series_per_family: usize,
+    telemetry_path: String,
     dropped: Arc<Dropped>,
+    shares: Arc<Shares>,
     flights: Flights<(Format, Selected), Option<Bytes>>,
 }
 
@@ -54,6 +57,38 @@ impl Site for Exporter {
         }
     }
 
+    async fn page(
+        &self,
+        path: &str,
+        query: Vec<(String, String)>,
+    ) -> Result<Option<Page>, Refusal> {
+        let Some(place) = Place::at(path) else { return Ok(None) };
+        let failed = || Refusal::Unavailable(NoPage::Failed.to_string());
+        // the same list as for a whole metrics page, so that both can share one scrape
+        let off = self.off.and_left_out(&[], &[]).unwrap_or_default();
+        let snapshot = self.scraper.scrape(&off).await.ok_or_else(failed)?;
+        self.shares.take(&snapshot, Instant::now());
+        let events = self.scraper.events();
+        let share = self.shares.share();
+        let (started, telemetry_path) = (self.scraper.started(), self.telemetry_path.clone());
+        let make = move || {
+            let view = View {
+                host: &Host::here(),
+                now: SystemTime::now(),
+                started,
+                snapshot: &snapshot,
+                events: &events,
+                cpu: share.as_ref(),
+                off: &off,
+                telemetry_path: &telemetry_path,
+            };
+            pages::page(&place, &query, &view)
+        };
+        // with thousands of units it takes milliseconds
+        let page = tokio::task::spawn_blocking(make).await.map_err(|_| failed())?;
+        Ok(Some(Page { html: page.html.into(), found: page.found, policy: pages::policy() }))
+    }
+
     fn events(&self, wanted: &WantedEvents) -> Bytes {
         let wants = |event: &&Event| wanted.unit.as_deref().is_none_or(|unit| *event.unit == *unit);
         let events = self.scraper.events();
@@ -69,10 +104,18 @@ impl Site for Exporter {
 }
 
 impl Exporter {
-    /// An exporter without the collectors that are off, with a budget of series for each family.
+    /// An exporter without the collectors that are off, with a budget of series for each family,
+    /// whose pages say that the metrics are at `telemetry_path`.
     #[must_use]
-    pub fn new(scraper: Scraper, off: Off, series_per_family: usize) -> Self {
+    pub fn new(
+        scraper: Scraper,
+        off: Off,
+        series_per_family: usize,
+        telemetry_path: String,
+    ) -> Self {
         Self {
+            telemetry_path,
+            shares: Arc::default(),
             scraper: Arc::new(scraper),
             off,
             series_per_family,
@@ -102,9 +145,11 @@ impl Exporter {
         let series_per_family = self.series_per_family;
         let selected = Selected { without, names: names.to_vec(), series_per_family };
         let (scraper, dropped) = (self.scraper.clone(), self.dropped.clone());
+        let shares = self.shares.clone();
         let key = (format, selected.clone());
         let work = move || async move {
             let snapshot = scraper.scrape(&selected.without).await?;
+            shares.take(&snapshot, Instant::now());
             // a big page takes milliseconds: not on a thread that serves others
             let page = move || render(&snapshot, format, &selected, &dropped);
             let page = tokio::task::spawn_blocking(page).await.ok()?.ok()?;

@@ -9,6 +9,7 @@
 //! scrape       one scrape            every source under its deadline
 //! snapshot     what it knows         plain data, one field per source
 //! metrics/     what is exported      one literal per metric; no I/O
+//! pages/       what people read      HTML of the same snapshot; no I/O
 //! web/         serving it            limits, TLS, passwords
 //! ```
 //!
@@ -22,6 +23,7 @@ pub mod flight;
 pub mod kept;
 pub mod metrics;
 pub mod notify;
+pub mod pages;
 pub mod scrape;
 pub mod selection;
 pub mod snapshot;

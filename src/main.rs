@@ -72,7 +72,7 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let scraper = Scraper::new(shared, host, requests.clone());
     let mut off = args.collectors.off();
     off.0.extend(args.disable_exporter_metrics.then_some("exporter"));
-    let exporter = Exporter::new(scraper, off, args.max_series);
+    let exporter = Exporter::new(scraper, off, args.max_series, args.telemetry_path.clone());
     if args.once {
         return once(&exporter).await;
     }

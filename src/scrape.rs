@@ -106,6 +106,12 @@ impl Scraper {
         }
     }
 
+    /// Since when it counts.
+    #[must_use]
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
     /// What there is to see, in one line.
     #[must_use]
     pub fn summary(&self) -> String {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-    HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::sync::Semaphore;
@@ -19,15 +19,14 @@ use super::gzip::Gzip;
 use super::pace::Answering;
 use super::protection::Current;
 use super::server::Options;
-use super::site::{Refusal, Site, Wanted};
-use super::{landing, limits, negotiate, query};
+use super::site::{Page, Refusal, Site, Wanted};
+use super::{limits, negotiate, query};
 
 /// Everything an answer needs; one for all connections.
 #[derive(Debug)]
 pub(super) struct Front<S> {
     site: S,
     pub(super) options: Options,
-    landing: Bytes,
     scrapes: Arc<Semaphore>,
     gzip: Gzip,
     unsent: Arc<Unsent>,
@@ -37,7 +36,6 @@ impl<S: Site> Front<S> {
     pub(super) fn new(site: S, options: Options) -> Arc<Self> {
         Arc::new(Self {
             site,
-            landing: landing::page(&options.telemetry_path, env!("CARGO_PKG_VERSION")).into(),
             scrapes: Arc::new(Semaphore::new(options.limits.requests)),
             gzip: Gzip::default(),
             unsent: Unsent::new(options.limits.unsent),
@@ -112,14 +110,14 @@ impl<S: Site> Front<S> {
             return response;
         }
         let path = request.uri().path();
+        let gzip = negotiate::gzip(request.headers());
         if path == self.options.telemetry_path {
             return match query::wanted(request.uri().query(), request.headers()) {
-                Ok(wanted) => self.scrape(wanted, negotiate::gzip(request.headers())).await,
+                Ok(wanted) => self.scrape(wanted, gzip).await,
                 Err(error) => text(StatusCode::BAD_REQUEST, error),
             };
         }
         match path {
-            "/" => html(self.landing.clone()),
             "/api/v1/events" => match query::wanted_events(request.uri().query()) {
                 Ok(wanted) => json(self.site.events(&wanted)),
                 Err(error) => text(StatusCode::BAD_REQUEST, error),
@@ -129,36 +127,67 @@ impl<S: Site> Front<S> {
                 Ok(()) => text(StatusCode::OK, "ready"),
                 Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
             },
-            _ => text(StatusCode::NOT_FOUND, "not found"),
+            _ => {
+                let (path, query) = (path.to_owned(), query::pairs(request.uri().query()));
+                self.page(path, query, gzip).await
+            }
         }
     }
 
-    /// The page is made in a task of its own: a panic in it costs this answer only, and its
-    /// permit is not given back before its work has ended, even if the client has gone.
     async fn scrape(self: Arc<Self>, wanted: Wanted, gzip: bool) -> Response<Body> {
+        let content_type = wanted.format.content_type();
+        let making = |front: Arc<Self>| async move {
+            let body = front.site.metrics(wanted).await?;
+            let headers = vec![(CONTENT_TYPE, content_type), (VARY, "Accept, Accept-Encoding")];
+            Ok(Made { status: StatusCode::OK, headers, body })
+        };
+        self.make(making, gzip).await
+    }
+
+    async fn page(
+        self: Arc<Self>,
+        path: String,
+        query: Vec<(String, String)>,
+        gzip: bool,
+    ) -> Response<Body> {
+        let making = |front: Arc<Self>| async move {
+            let page = front.site.page(&path, query).await?;
+            Ok(page.map_or_else(Made::nothing, Made::html))
+        };
+        self.make(making, gzip).await
+    }
+
+    /// What is sent is made in a task of its own: a panic in it costs this answer only, and its
+    /// permit is not given back before its work has ended, even if the client has gone.
+    async fn make<F>(
+        self: Arc<Self>,
+        making: impl FnOnce(Arc<Self>) -> F,
+        gzip: bool,
+    ) -> Response<Body>
+    where
+        F: Future<Output = Result<Made, Refusal>> + Send + 'static,
+    {
         let Ok(permit) = self.scrapes.clone().try_acquire_owned() else {
             let most = self.options.limits.requests;
             return later(format!("{most} scrapes are being answered already"));
         };
-        let format = wanted.format;
-        let making = tokio::spawn({
-            let front = self.clone();
-            async move {
-                let _permit = permit;
-                let page = timeout(front.options.limits.answer, front.site.metrics(wanted)).await;
-                let page = match page {
-                    Ok(page) => page?,
-                    Err(_) => return Err(Refusal::Unavailable("no page in time".to_owned())),
-                };
-                if !gzip {
-                    return Ok(page);
-                }
+        let making = making(self.clone());
+        let front = self.clone();
+        let making = tokio::spawn(async move {
+            let _permit = permit;
+            let mut made = match timeout(front.options.limits.answer, making).await {
+                Ok(made) => made?,
+                Err(_) => return Err(Refusal::Unavailable("no page in time".to_owned())),
+            };
+            if gzip {
                 let died = || Refusal::Unavailable("the page could not be compressed".to_owned());
-                front.gzip.compress(page).await.ok_or_else(died)
+                made.body = front.gzip.compress(made.body).await.ok_or_else(died)?;
+                made.headers.push((CONTENT_ENCODING, "gzip"));
             }
+            Ok(made)
         });
-        let page = match making.await {
-            Ok(Ok(page)) => page,
+        let made = match making.await {
+            Ok(Ok(made)) => made,
             Ok(Err(Refusal::BadRequest(why))) => return text(StatusCode::BAD_REQUEST, why),
             Ok(Err(Refusal::Unavailable(why))) => return later(why),
             Err(error) => {
@@ -166,17 +195,43 @@ impl<S: Site> Front<S> {
                 return text(StatusCode::INTERNAL_SERVER_ERROR, "making the page failed");
             }
         };
-        let Some(held) = self.unsent.hold(page) else {
+        let Some(held) = self.unsent.hold(made.body) else {
             return later("too many pages are waiting to be read".to_owned());
         };
         let mut response = Response::new(Body::held(held));
-        let headers = response.headers_mut();
-        insert(headers, CONTENT_TYPE, format.content_type());
-        insert(headers, VARY, "Accept, Accept-Encoding");
-        if gzip {
-            insert(headers, CONTENT_ENCODING, "gzip");
+        *response.status_mut() = made.status;
+        for (name, value) in made.headers {
+            insert(response.headers_mut(), name, value);
         }
         response
+    }
+}
+
+/// An answer of which the site has made the body.
+struct Made {
+    status: StatusCode,
+    headers: Vec<(HeaderName, &'static str)>,
+    body: Bytes,
+}
+
+impl Made {
+    fn html(page: Page) -> Self {
+        let headers = vec![
+            (CONTENT_TYPE, "text/html; charset=utf-8"),
+            (CONTENT_SECURITY_POLICY, page.policy),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (REFERRER_POLICY, "no-referrer"),
+            (CACHE_CONTROL, "no-store"),
+            (VARY, "Accept-Encoding"),
+        ];
+        let status = if page.found { StatusCode::OK } else { StatusCode::NOT_FOUND };
+        Self { status, headers, body: page.html }
+    }
+
+    fn nothing() -> Self {
+        let headers =
+            vec![(CONTENT_TYPE, "text/plain; charset=utf-8"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+        Self { status: StatusCode::NOT_FOUND, headers, body: Bytes::from_static(b"not found\n") }
     }
 }
 
@@ -206,14 +261,6 @@ fn later(why: String) -> Response<Body> {
 fn json(body: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::of(body));
     insert(response.headers_mut(), CONTENT_TYPE, "application/json");
-    response
-}
-
-fn html(page: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::of(page));
-    let headers = response.headers_mut();
-    insert(headers, CONTENT_TYPE, "text/html; charset=utf-8");
-    insert(headers, CONTENT_SECURITY_POLICY, "default-src 'none'");
     response
 }
 

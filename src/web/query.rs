@@ -51,6 +51,11 @@ pub(super) fn wanted_events(query: Option<&str>) -> Result<WantedEvents, String>
     Ok(wanted)
 }
 
+/// The query string of a page for people: its keys and values.
+pub(super) fn pairs(query: Option<&str>) -> Vec<(String, String)> {
+    form_urlencoded::parse(query.unwrap_or("").as_bytes()).into_owned().take(FILTERS).collect()
+}
+
 /// How long the page may take, by what the scraper says it waits.
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, String> {
     let Some(value) = headers.get(TIMEOUT_HEADER) else { return Ok(None) };

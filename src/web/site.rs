@@ -14,6 +14,13 @@ pub trait Site: Send + Sync + 'static {
     /// compressed once and held in memory once, however many clients read it.
     fn metrics(&self, wanted: Wanted) -> impl Future<Output = Result<Bytes, Refusal>> + Send;
 
+    /// The page for people at `path`, percent-encoded as it came; `None` if there is none.
+    fn page(
+        &self,
+        path: &str,
+        query: Vec<(String, String)>,
+    ) -> impl Future<Output = Result<Option<Page>, Refusal>> + Send;
+
     /// What happened last, the newest first, as JSON.
     fn events(&self, wanted: &WantedEvents) -> Bytes;
 
@@ -22,6 +29,18 @@ pub trait Site: Send + Sync + 'static {
     /// # Errors
     /// When a scrape would not say anything useful yet.
     fn ready(&self) -> Result<(), String>;
+}
+
+/// A page for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The document.
+    pub html: Bytes,
+    /// Whether it tells of what was asked for, rather than that there is no such thing: status
+    /// 404.
+    pub found: bool,
+    /// What the browser may do with it: `Content-Security-Policy`.
+    pub policy: &'static str,
 }
 
 /// What a question for events asked for.
@@ -49,7 +68,7 @@ pub struct Wanted {
     pub timeout: Option<Duration>,
 }
 
-/// Why a scrape got no page; the text is sent to the client.
+/// Why there is no page; the text is sent to the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// What was asked for does not exist or contradicts itself: status 400.

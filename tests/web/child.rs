@@ -13,7 +13,7 @@ use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use unit_exporter::flight::Flights;
 use unit_exporter::web::{
-    self, Limits, ListenAddress, Listener, Options, Protection, Refusal, Site, Wanted,
+    self, Limits, ListenAddress, Listener, Options, Page, Protection, Refusal, Site, Wanted,
 };
 
 /// A running server process; it ends with the value.
@@ -82,6 +82,10 @@ impl Site for Host {
             tokio::task::spawn_blocking(move || page(units)).await.unwrap()
         };
         Ok(self.flights.share((), work).await.unwrap())
+    }
+
+    async fn page(&self, _: &str, _: Vec<(String, String)>) -> Result<Option<Page>, Refusal> {
+        Ok(None)
     }
 
     fn events(&self, _: &unit_exporter::web::WantedEvents) -> bytes::Bytes {

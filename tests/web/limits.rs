@@ -116,6 +116,14 @@ async fn pages_nobody_reads_do_not_fill_the_memory() {
         ) -> Result<bytes::Bytes, unit_exporter::web::Refusal> {
             Ok(large_page())
         }
+        async fn page(
+            &self,
+            _: &str,
+            _: Vec<(String, String)>,
+        ) -> Result<Option<unit_exporter::web::Page>, unit_exporter::web::Refusal> {
+            Ok(None)
+        }
+
         fn events(&self, _: &unit_exporter::web::WantedEvents) -> bytes::Bytes {
             bytes::Bytes::new()
         }

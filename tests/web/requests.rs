@@ -9,12 +9,21 @@ use crate::client::{exchange, get, head, request};
 use crate::site::{PAGE, Script, Server};
 
 #[tokio::test]
-async fn the_landing_page_links_the_metrics_and_other_paths_are_not_found() {
+async fn pages_for_people_are_the_sites_and_other_paths_are_not_found() {
     let server = Server::plain();
-    let landing = get(server.address, "/").await;
-    assert_eq!(landing.status, 200);
-    assert_eq!(landing.header("content-type"), "text/html; charset=utf-8");
-    assert!(landing.text().contains("href=\"/metrics\""));
+    let page = get(server.address, "/?q=a%5Cx2d&sort=name").await;
+    assert_eq!(page.status, 200);
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    assert_eq!(page.header("content-security-policy"), "default-src 'none'; style-src 'self'");
+    assert_eq!(page.header("x-content-type-options"), "nosniff");
+    assert_eq!(page.header("referrer-policy"), "no-referrer");
+    assert_eq!(page.header("cache-control"), "no-store");
+    assert!(page.text().contains("href=\"metrics\""));
+    assert!(page.text().ends_with(r#"[("q", "a\\x2d"), ("sort", "name")]"#), "{}", page.text());
+    let gone = get(server.address, "/unit/gone.service").await;
+    assert_eq!((gone.status, gone.header("content-type")), (404, "text/html; charset=utf-8"));
+    assert_eq!(get(server.address, "/panic").await.status, 500);
+    assert_eq!(get(server.address, "/").await.status, 200, "a panic costs one answer");
     for path in
         ["/nope", "/metrics/", "/%6detrics", "//metrics", "/../metrics", "/metrics%00", "/-/"]
     {

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use unit_exporter::metrics::Format;
 use unit_exporter::web::{
-    self, Limits, ListenAddress, Options, Protection, Refusal, Site, Wanted, WantedEvents,
+    self, Limits, ListenAddress, Options, Page, Protection, Refusal, Site, Wanted, WantedEvents,
 };
 
 /// What the site answers, and what it was asked.
@@ -53,6 +53,24 @@ impl Site for Scripted {
                 Ok(other.unwrap_or_else(|| self.0.page.clone()))
             }
         }
+    }
+
+    async fn page(
+        &self,
+        path: &str,
+        query: Vec<(String, String)>,
+    ) -> Result<Option<Page>, Refusal> {
+        let page = |html: String, found| Page {
+            html: html.into(),
+            found,
+            policy: "default-src 'none'; style-src 'self'",
+        };
+        Ok(match path {
+            "/" => Some(page(format!("<a href=\"metrics\">Metrics</a> {query:?}"), true)),
+            "/unit/gone.service" => Some(page("<p>no such unit</p>".to_owned(), false)),
+            "/panic" => panic!("as the test wants it"),
+            _ => None,
+        })
     }
 
     fn events(&self, wanted: &WantedEvents) -> Bytes {

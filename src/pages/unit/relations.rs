@@ -1,0 +1,65 @@
+//! What one unit has to do with others, as far as a scrape knows.
+
+use super::super::html::{Html, segment};
+use super::super::row::Row;
+use super::super::words;
+use super::{fact, several};
+use crate::systemd::name::Kind;
+use crate::systemd::unit::{Detail, Unit};
+
+pub(super) fn section(row: &Row<'_>, rows: &[Row<'_>], html: &mut Html) {
+    let unit = row.unit;
+    super::facts("Related", html, |html| {
+        several("Starts", triggers(unit), html, |name, html| link(name, rows, html));
+        let triggered = |other: &&Row<'_>| triggers(other.unit).any(|name| name == &*unit.name);
+        several("Started by", rows.iter().filter(triggered), html, |other, html| {
+            link(&other.unit.name, rows, html);
+        });
+        if let Some(slice) = slice(unit) {
+            fact("In the slice", html, |html| link(slice, rows, html));
+        }
+        if unit.kind == Kind::Slice {
+            let within = rows.iter().filter(|other| slice(other.unit) == Some(&unit.name));
+            several("Has in it", within.take(MOST), html, |other, html| {
+                link(&other.unit.name, rows, html);
+            });
+        }
+        let sockets = row.listeners.iter().filter_map(|listener| listener.socket_unit.as_deref());
+        let mut sockets: Vec<_> = sockets.filter(|socket| *socket != &*unit.name).collect();
+        sockets.dedup();
+        several("Listens by", sockets, html, |socket, html| link(socket, rows, html));
+    });
+}
+
+/// The units that a timer or a socket unit starts.
+fn triggers(unit: &Unit) -> impl Iterator<Item = &str> {
+    let (one, many) = match &unit.detail {
+        Detail::Timer(timer) => (timer.unit.as_deref(), &[][..]),
+        Detail::Socket(socket) => (None, &*socket.triggers),
+        _ => (None, &[][..]),
+    };
+    one.into_iter().chain(many.iter().map(|name| &**name))
+}
+
+/// The slice that a unit's control group is in.
+fn slice(unit: &Unit) -> Option<&str> {
+    let (parents, _) = unit.control_group.as_deref()?.rsplit_once('/')?;
+    match parents.rsplit('/').next()? {
+        "" if unit.control_group.as_deref() == Some("/") => None,
+        "" => Some("-.slice"),
+        // or a service, in the part of the tree that is left to it
+        parent => Some(parent).filter(|parent| parent.ends_with(".slice")),
+    }
+}
+
+fn link(name: &str, rows: &[Row<'_>], html: &mut Html) {
+    html.put("<a class=name href=\"").text(segment(name)).put("\">").text(name).put("</a>");
+    let row = rows.iter().find(|row| *row.unit.name == *name);
+    if let Some(state) = row.and_then(|row| row.unit.active_state.as_deref()) {
+        html.put(" ");
+        words::state(state, html);
+    }
+}
+
+/// Of a slice's units.
+const MOST: usize = 50;
