@@ -6,9 +6,13 @@ use std::fmt::Write;
 pub const COLLECTORS: &[Collector] = &[
     on("boot"),
     on("cgroup"),
+    off("dbus", "connections, names and match rules of the D-Bus daemon"),
     on("exporter"),
     on("listeners"),
+    off("logind", "sessions and users"),
+    off("machined", "virtual machines and containers"),
     on("manager"),
+    off("networkd", "the state of network links"),
     on("process"),
     off("resolved", "how systemd-resolved answers name lookups"),
     on("services"),

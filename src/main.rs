@@ -68,6 +68,7 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         expected: args.expect_unit.iter().map(|name| name.as_str().into()).collect(),
         not_found: args.not_found,
         listeners: args.listeners.options(&args.procfs),
+        dbus_address: args.dbus_address.clone(),
     };
     let scraper = Scraper::new(shared, host, requests.clone());
     let mut off = args.collectors.off();

@@ -1,5 +1,6 @@
 //! One scrape: every source read at once, each under the same deadline.
 
+mod daemons;
 mod listeners;
 mod resources;
 
@@ -16,6 +17,7 @@ use crate::kept::Kept;
 use crate::metrics::Histogram;
 use crate::snapshot::{Attempt, Snapshot, Systemd};
 use crate::source::cgroup::Cgroups;
+use crate::source::daemon::Daemons;
 use crate::source::listener::{self, Listeners};
 use crate::source::process::Processes;
 use crate::source::{Error, own, pid1};
@@ -36,6 +38,8 @@ pub struct Host {
     pub not_found: bool,
     /// Which listeners to read.
     pub listeners: listener::Options,
+    /// The bus on which other daemons are asked.
+    pub dbus_address: String,
 }
 
 /// Reads the host for each scrape, and remembers how that went.
@@ -44,6 +48,7 @@ pub struct Scraper {
     shared: Shared,
     host: Host,
     listeners: Kept<Listeners>,
+    daemons: Arc<Daemons>,
     outcomes: Mutex<BTreeMap<&'static str, Outcome>>,
     cgroups: Kept<Cgroups>,
     processes: Kept<Processes>,
@@ -72,6 +77,7 @@ impl Scraper {
         let buckets = BUCKETS.into_iter().map(|bound| (bound, 0)).collect();
         Self {
             shared,
+            daemons: Arc::new(Daemons::new(host.dbus_address.clone())),
             host,
             listeners: Kept::default(),
             outcomes: Mutex::default(),
@@ -173,12 +179,13 @@ impl Scraper {
         let listeners = listeners::listeners(&self.listeners, &host.listeners, input, deadline);
         let pid1 = async { spawn_blocking(move || pid1::read(&proc)).await };
         let own = async { spawn_blocking(move || own::read(started)).await };
-        let (cgroups, processes, listeners, pid1, own) = tokio::join!(
+        let (cgroups, processes, listeners, pid1, own, (daemons, asked)) = tokio::join!(
             self.attempt("cgroup", wants("cgroup"), cgroups),
             self.attempt("process", wants("process"), processes),
             self.attempt_in_part("listeners", wants("listeners"), listeners),
             self.attempt("manager", wants("manager"), pid1),
             self.attempt("exporter", wants("exporter"), own),
+            self.daemons(wants),
         );
         // last, so that the states are as new as can be
         let mut snapshot = self.systemd();
@@ -193,6 +200,8 @@ impl Scraper {
         snapshot.pid1 = take(pid1, &mut snapshot.attempts);
         snapshot.own = take(own, &mut snapshot.attempts);
         snapshot.listeners = take(listeners, &mut snapshot.attempts);
+        snapshot.daemons = daemons;
+        snapshot.attempts.extend(asked);
         snapshot.exporter = crate::snapshot::Exporter {
             requests: self.requests.by_code().map(|(code, n)| (code.to_string(), n)).collect(),
             scrapes: self.took(began.elapsed()),

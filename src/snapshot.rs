@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::metrics::Histogram;
-use crate::source::listener;
 use crate::source::own::Own;
 use crate::source::pid1::Pid1;
 use crate::source::{cgroup, process};
+use crate::source::{daemon, listener};
 use crate::systemd::dependencies::Relation;
 use crate::systemd::ledger::{Account, Host};
 use crate::systemd::manager::Manager;
@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub exporter: Exporter,
     /// Who listens; `None` if it was not asked or did not answer.
     pub listeners: Option<listener::Reading>,
+    /// What other daemons say.
+    pub daemons: Daemons,
     /// How reading each collector's source went.
     pub attempts: Vec<Attempt>,
 }
@@ -68,6 +70,21 @@ pub struct Systemd {
     pub oldest_job: Option<Duration>,
     /// How far the wall clock is ahead of the monotonic one.
     pub boot_offset: Duration,
+}
+
+/// What other daemons on the system bus say; `None` for one that was not asked or did not answer.
+#[derive(Debug, Default)]
+pub struct Daemons {
+    /// The D-Bus daemon.
+    pub bus: Option<daemon::bus::Statistics>,
+    /// systemd-logind.
+    pub logins: Option<daemon::logind::Logins>,
+    /// systemd-machined.
+    pub machines: Option<daemon::machined::Machines>,
+    /// systemd-networkd.
+    pub network: Option<daemon::networkd::Network>,
+    /// systemd-resolved.
+    pub resolved: Option<daemon::resolved::Statistics>,
 }
 
 /// What the exporter counts of its own work.

@@ -1,14 +1,19 @@
 //! What is exported: one file per subject, one literal per metric; no I/O.
 
 mod boot;
+mod dbus;
 mod exporter;
 mod family;
 mod listeners;
+mod logind;
+mod machined;
 mod manager;
+mod networkd;
 mod openmetrics;
 mod page;
 mod processes;
 mod reference;
+mod resolved;
 mod resources;
 mod services;
 mod sockets;
@@ -33,5 +38,10 @@ pub fn all(snapshot: &Snapshot, out: &mut impl Sink) -> std::fmt::Result {
     processes::families(snapshot, out)?;
     boot::families(snapshot, out)?;
     listeners::families(snapshot, out)?;
+    resolved::families(snapshot, out)?;
+    logind::families(snapshot, out)?;
+    networkd::families(snapshot, out)?;
+    machined::families(snapshot, out)?;
+    dbus::families(snapshot, out)?;
     exporter::families(snapshot, out)
 }

@@ -3,6 +3,7 @@
 //! A source reads and parses; it names no metric and decides nothing about what is exported.
 
 pub mod cgroup;
+pub mod daemon;
 mod file;
 pub mod listener;
 pub mod own;

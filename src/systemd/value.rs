@@ -83,7 +83,7 @@ pub(super) fn as_strings(value: &Variant<'_>) -> Box<[Arc<str>]> {
 }
 
 /// Any unsigned number; u64::MAX is "not set" and gives `None`.
-pub(super) fn as_number(value: &Variant<'_>) -> Option<u64> {
+pub(crate) fn as_number(value: &Variant<'_>) -> Option<u64> {
     match *value {
         Variant::U64(u64::MAX) => None,
         Variant::U64(number) => Some(number),
@@ -96,7 +96,7 @@ pub(super) fn as_number(value: &Variant<'_>) -> Option<u64> {
     }
 }
 
-pub(super) fn as_bool(value: &Variant<'_>) -> Option<bool> {
+pub(crate) fn as_bool(value: &Variant<'_>) -> Option<bool> {
     if let Variant::Bool(value) = *value { Some(value) } else { None }
 }
 

@@ -1,0 +1,65 @@
+//! The D-Bus daemon: connections, names and match rules.
+
+use std::fmt;
+
+use super::Kind::Gauge;
+use super::{Family, Sink, Subject, Unit};
+use crate::snapshot::Snapshot;
+
+pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
+    if !out.subject(Subject { collector: "dbus", title: "The D-Bus daemon" }) {
+        return Ok(());
+    }
+    let bus = snapshot.daemons.bus.as_ref();
+
+    out.family(
+        Family {
+            name: "systemd_dbus_connections",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Connections to the system bus: active, or incomplete before they have said hello.",
+            source: "D-Bus org.freedesktop.DBus.Debug.Stats.GetStats ActiveConnections, IncompleteConnections",
+            labels: ["state"],
+        },
+        bus.into_iter().flat_map(|bus| {
+            let states = [("active", bus.active), ("incomplete", bus.incomplete)];
+            states.into_iter().filter_map(|(state, count)| Some(([state], count?)))
+        }),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_dbus_names",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Names owned on the system bus, those of connections included.",
+            source: "D-Bus org.freedesktop.DBus.Debug.Stats.GetStats BusNames",
+            labels: [],
+        },
+        bus.and_then(|bus| Some(([], bus.names?))),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_dbus_match_rules",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Match rules of all connections to the system bus: each signal is held against them.",
+            source: "D-Bus org.freedesktop.DBus.Debug.Stats.GetStats MatchRules",
+            labels: [],
+        },
+        bus.and_then(|bus| Some(([], bus.match_rules?))),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_dbus_connection_match_rules_peak",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "The most match rules that one connection to the system bus ever had at a time; dbus-daemon allows 512.",
+            source: "D-Bus org.freedesktop.DBus.Debug.Stats.GetStats PeakMatchRulesPerConnection",
+            labels: [],
+        },
+        bus.and_then(|bus| Some(([], bus.most_match_rules?))),
+    )
+}

@@ -1,0 +1,56 @@
+//! Who is logged in.
+
+use std::fmt;
+
+use super::Kind::Gauge;
+use super::{Family, Sink, Subject, Unit};
+use crate::snapshot::Snapshot;
+
+pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
+    if !out.subject(Subject { collector: "logind", title: "Logins" }) {
+        return Ok(());
+    }
+    let logins = snapshot.daemons.logins.as_ref();
+
+    out.family(
+        Family {
+            name: "systemd_logind_sessions",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Login sessions, by class (user, greeter, background …), type (tty, x11, wayland, unspecified …), state (active, online, closing), and whether they come from another host. Absent where there are none.",
+            source: "D-Bus login1 Manager.ListSessions, Session.Class, Type, State, Remote",
+            labels: ["class", "type", "state", "remote"],
+        },
+        logins.into_iter().flat_map(|logins| &logins.sessions).map(|(session, count)| {
+            let remote = if session.remote { "yes" } else { "no" };
+            ([&*session.class, &*session.kind, &*session.state, remote], *count)
+        }),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_logind_users",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Users that are logged in or linger, by state: active, online, closing, lingering. Absent where there are none.",
+            source: "D-Bus login1 Manager.ListUsers, User.State",
+            labels: ["state"],
+        },
+        logins
+            .into_iter()
+            .flat_map(|logins| &logins.users)
+            .map(|(state, count)| ([&**state], *count)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_logind_inhibitors",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Locks held by programs that shutdown or sleep must wait for, or must not happen under.",
+            source: "D-Bus login1 Manager.NCurrentInhibitors (systemd 248)",
+            labels: [],
+        },
+        logins.and_then(|logins| Some(([], logins.inhibitors?))),
+    )
+}

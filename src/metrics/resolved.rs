@@ -1,0 +1,124 @@
+//! How systemd-resolved answers name lookups, under systemd_exporter's names.
+
+use std::fmt;
+
+use super::Kind::{Counter, Gauge};
+use super::Resets::WithUnit;
+use super::{Family, Sink, Subject, Unit};
+use crate::snapshot::Snapshot;
+
+pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
+    if !out.subject(Subject { collector: "resolved", title: "Name lookups" }) {
+        return Ok(());
+    }
+    let resolved = snapshot.daemons.resolved.as_ref();
+    let dnssec = resolved.map(|counts| &counts.dnssec);
+
+    out.family(
+        Family {
+            name: "systemd_resolved_current_transactions",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Lookups under way.",
+            source: "D-Bus resolve1 Manager.TransactionStatistics",
+            labels: [],
+        },
+        resolved.map(|counts| ([], counts.current_transactions)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_resolved_transactions_total",
+            kind: Counter(WithUnit),
+            unit: Unit::None,
+            help: "Lookups made, over the network or by the cache.",
+            source: "D-Bus resolve1 Manager.TransactionStatistics",
+            labels: [],
+        },
+        resolved.map(|counts| ([], counts.transactions)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_resolved_current_cache_size",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Entries in the cache of answers.",
+            source: "D-Bus resolve1 Manager.CacheStatistics",
+            labels: [],
+        },
+        resolved.map(|counts| ([], counts.cache_size)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_resolved_cache_hits_total",
+            kind: Counter(WithUnit),
+            unit: Unit::None,
+            help: "Lookups that the cache answered.",
+            source: "D-Bus resolve1 Manager.CacheStatistics",
+            labels: [],
+        },
+        resolved.map(|counts| ([], counts.cache_hits)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_resolved_cache_misses_total",
+            kind: Counter(WithUnit),
+            unit: Unit::None,
+            help: "Lookups that the cache had no answer for.",
+            source: "D-Bus resolve1 Manager.CacheStatistics",
+            labels: [],
+        },
+        resolved.map(|counts| ([], counts.cache_misses)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_resolved_dnssec_secure_total",
+            kind: Counter(WithUnit),
+            unit: Unit::None,
+            help: "Answers whose signatures proved them.",
+            source: "D-Bus resolve1 Manager.DNSSECStatistics",
+            labels: [],
+        },
+        dnssec.map(|verdicts| ([], verdicts.secure)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_resolved_dnssec_insecure_total",
+            kind: Counter(WithUnit),
+            unit: Unit::None,
+            help: "Answers that were proven to be unsigned.",
+            source: "D-Bus resolve1 Manager.DNSSECStatistics",
+            labels: [],
+        },
+        dnssec.map(|verdicts| ([], verdicts.insecure)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_resolved_dnssec_bogus_total",
+            kind: Counter(WithUnit),
+            unit: Unit::None,
+            help: "Answers whose signatures proved them wrong.",
+            source: "D-Bus resolve1 Manager.DNSSECStatistics",
+            labels: [],
+        },
+        dnssec.map(|verdicts| ([], verdicts.bogus)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_resolved_dnssec_indeterminate_total",
+            kind: Counter(WithUnit),
+            unit: Unit::None,
+            help: "Answers of which DNSSEC could not tell.",
+            source: "D-Bus resolve1 Manager.DNSSECStatistics",
+            labels: [],
+        },
+        dnssec.map(|verdicts| ([], verdicts.indeterminate)),
+    )
+}

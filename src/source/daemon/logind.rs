@@ -1,0 +1,85 @@
+//! Who is logged in, as systemd-logind has it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use zbus::wire::OwnedObjectPath;
+
+use super::{Daemon, Daemons, MOST, Properties, text};
+use crate::source::Error;
+use crate::systemd::value::{Word, as_bool, as_number, word};
+
+/// Sessions, users and inhibitors.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Logins {
+    /// Sessions, counted by what they are.
+    pub sessions: BTreeMap<Session, u64>,
+    /// Users by state: active, online, closing, lingering.
+    pub users: BTreeMap<Word, u64>,
+    /// Inhibitors held now; `None` where this systemd-logind does not tell.
+    pub inhibitors: Option<u64>,
+    /// Sessions and users that were not asked, there being so many.
+    pub left_out: usize,
+}
+
+/// What a session is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Session {
+    /// `Class`: user, greeter, lock-screen, background, manager …
+    pub class: Word,
+    /// `Type`: tty, x11, wayland, unspecified …
+    pub kind: Word,
+    /// `State`: active, online, closing.
+    pub state: Word,
+    /// `Remote`: whether it comes from another host.
+    pub remote: bool,
+}
+
+/// Asks systemd-logind.
+pub async fn read(daemons: Arc<Daemons>) -> Result<Logins, Error> {
+    let peer = daemons.find(LOGIND).await?;
+    let mut logins = Logins::default();
+    let listed: Vec<(String, u32, String, String, OwnedObjectPath)> =
+        peer.call(PATH, MANAGER, "ListSessions", &()).await?;
+    logins.left_out += listed.len().saturating_sub(MOST);
+    for (.., path) in listed.iter().take(MOST) {
+        let properties = peer.properties(path, SESSION).await?;
+        if let Some(session) = properties.and_then(|properties| session(&properties)) {
+            *logins.sessions.entry(session).or_default() += 1;
+        }
+    }
+    let listed: Vec<(u32, String, OwnedObjectPath)> =
+        peer.call(PATH, MANAGER, "ListUsers", &()).await?;
+    logins.left_out += listed.len().saturating_sub(MOST);
+    for (.., path) in listed.iter().take(MOST) {
+        let properties = peer.properties(path, USER).await?;
+        if let Some(state) = properties.as_ref().and_then(|all| text(all, "State")) {
+            *logins.users.entry(word(state)).or_default() += 1;
+        }
+    }
+    // not there before systemd 248
+    let inhibitors = peer.property(PATH, MANAGER, "NCurrentInhibitors").await.ok();
+    logins.inhibitors = inhibitors.and_then(|value| as_number(&value));
+    Ok(logins)
+}
+
+fn session(properties: &Properties) -> Option<Session> {
+    Some(Session {
+        class: word(text(properties, "Class")?),
+        kind: word(text(properties, "Type")?),
+        state: word(text(properties, "State")?),
+        remote: as_bool(properties.get("Remote")?)?,
+    })
+}
+
+const LOGIND: Daemon = Daemon {
+    name: "org.freedesktop.login1",
+    title: "systemd-logind",
+    remedy: "start systemd-logind.service, or leave out --collector.logind",
+    permission: "run the exporter as root, or leave out --collector.logind",
+};
+
+const PATH: &str = "/org/freedesktop/login1";
+const MANAGER: &str = "org.freedesktop.login1.Manager";
+const SESSION: &str = "org.freedesktop.login1.Session";
+const USER: &str = "org.freedesktop.login1.User";
