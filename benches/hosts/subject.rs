@@ -1,0 +1,98 @@
+//! The exporters that are measured.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::cost::{Cost, of_scrape};
+use crate::support::{EXPORTER_INSIDE, Machine};
+
+/// An exporter that runs in the machine, or a question asked of one.
+#[derive(Clone)]
+pub(crate) struct Subject<'m> {
+    pub(crate) name: String,
+    machine: &'m Machine,
+    port: u16,
+    path: String,
+    unit: String,
+    pid: u32,
+}
+
+/// Starts all there are; the first is this exporter with its defaults.
+pub(crate) fn all(machine: &Machine) -> Vec<Subject<'_>> {
+    let ours = start(
+        machine,
+        "unit-exporter",
+        &format!("{EXPORTER_INSIDE} --web.listen-address=127.0.0.1:{{port}}"),
+        9558,
+    );
+    let drop_in = "/metrics?collect[]=units&collect[]=services&collect[]=timers&collect[]=sockets";
+    let name = "unit-exporter, the drop-in set".to_owned();
+    let alone = Subject { name, path: drop_in.into(), ..ours.clone() };
+    let mut subjects = vec![ours, alone];
+    let mut peers = vec![
+        (NODE.to_owned(), format!("/usr/bin/prometheus-node-exporter {NODE_ARGUMENTS}")),
+        (PROCESS.to_owned(), format!("/usr/bin/prometheus-process-exporter {PROCESS_ARGUMENTS}")),
+    ];
+    peers.retain(|(_, command)| Path::new(command.split(' ').next().unwrap()).exists());
+    if let Ok(more) = std::env::var("PEERS") {
+        let named = more.split(';').filter_map(|peer| peer.split_once('='));
+        peers.extend(named.map(|(name, command)| (name.to_owned(), command.to_owned())));
+    }
+    for (port, (name, command)) in (9600..).zip(peers) {
+        subjects.push(start(machine, &name, &command, port));
+    }
+    subjects
+}
+
+fn start<'m>(machine: &'m Machine, name: &str, command: &str, port: u16) -> Subject<'m> {
+    let unit = format!("subject-{port}.service");
+    let command = command.replace("{port}", &port.to_string());
+    let mut run =
+        vec!["systemd-run", "--quiet", "--unit", &unit, "--property=TasksMax=infinity", "--"];
+    run.extend(command.split(' '));
+    machine.ok(&run);
+    let pid = machine.ok(&["systemctl", "show", "--property=MainPID", "--value", &unit]);
+    let pid = machine.outer_pid(pid.trim().parse().unwrap()).unwrap();
+    Subject { name: name.to_owned(), machine, port, path: "/metrics".into(), unit, pid }
+}
+
+impl Subject<'_> {
+    /// Waits until it answers, and lets it fill what it keeps.
+    pub(crate) fn warm_up(&mut self) {
+        let begun = Instant::now();
+        for good in 0..3 {
+            while !self
+                .machine
+                .get(self.port, &self.path, &[])
+                .is_ok_and(|answer| answer.status == 200)
+            {
+                assert!(
+                    begun.elapsed() < Duration::from_secs(120),
+                    "{} after {good} scrapes",
+                    self.name
+                );
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        }
+    }
+
+    /// Scrapes it once.
+    pub(crate) fn scrape(&self, pause: Duration) -> Cost {
+        of_scrape(self.machine, &self.unit, self.pid, pause, || self.page())
+    }
+
+    /// Its page, in the text form, not compressed.
+    pub(crate) fn page(&self) -> String {
+        let answer = self.machine.get(self.port, &self.path, &[]).unwrap();
+        assert_eq!(answer.status, 200, "{}", self.name);
+        answer.text().to_owned()
+    }
+}
+
+const NODE: &str = "node_exporter, systemd collector alone";
+const NODE_ARGUMENTS: &str = "--web.listen-address=127.0.0.1:{port} --web.disable-exporter-metrics \
+    --collector.disable-defaults --collector.systemd --collector.systemd.enable-restarts-metrics \
+    --collector.systemd.enable-start-time-metrics --collector.systemd.enable-task-metrics";
+const PROCESS: &str = "process-exporter";
+const PROCESS_ARGUMENTS: &str =
+    "--web.listen-address=127.0.0.1:{port} --procnames=sleep,systemd,dbus-daemon";

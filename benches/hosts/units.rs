@@ -1,0 +1,56 @@
+//! The units of a host to measure on.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use crate::support::Machine;
+
+/// Makes and starts so many: 60 % services that run, 10 % oneshots that have, 10 % inactive services, 10 %
+/// timers, 5 % sockets, 5 % failed services.
+pub(crate) fn start(machine: &Machine, count: usize) {
+    let mut wants = String::from("[Unit]\n");
+    for number in 0..count {
+        let (name, text, started) = unit(number);
+        machine.write(&format!("etc/systemd/system/{name}"), text);
+        if started {
+            writeln!(wants, "Wants={name}").unwrap();
+        } else {
+            // loaded, as on a host where something mentions it
+            writeln!(wants, "After={name}").unwrap();
+        }
+    }
+    machine.write("etc/systemd/system/many.target", wants);
+    machine.ok(&["systemctl", "daemon-reload"]);
+    machine.ok(&["systemctl", "start", "--no-block", "many.target"]);
+    let begun = Instant::now();
+    while !machine.ok(&["systemctl", "list-jobs", "--no-legend"]).trim().is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(300), "{count} units do not start");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn unit(number: usize) -> (String, String, bool) {
+    let service = |text: &str| format!("[Unit]\nDefaultDependencies=no\n[Service]\n{text}\n");
+    let running = "ExecStart=/bin/sleep infinity\nRestart=on-failure";
+    match number % 20 {
+        0..12 => (format!("run-{number}.service"), service(running), true),
+        12 | 13 => {
+            let text = service("Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true");
+            (format!("once-{number}.service"), text, true)
+        }
+        14 | 15 => (format!("idle-{number}.service"), service(running), false),
+        16 | 17 => {
+            let text = format!("[Timer]\nOnCalendar=yearly\nUnit=idle-{}.service\n", number - 2);
+            (format!("tick-{number}.timer"), text, true)
+        }
+        18 => {
+            let text = format!(
+                "[Socket]\nListenStream=127.0.0.1:{}\nService=idle-{}.service\n",
+                20_000 + number,
+                number - 3
+            );
+            (format!("ear-{number}.socket"), text, true)
+        }
+        _ => (format!("fail-{number}.service"), service("ExecStart=/bin/false"), true),
+    }
+}
