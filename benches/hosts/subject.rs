@@ -47,8 +47,9 @@ pub(crate) fn all(machine: &Machine) -> Vec<Subject<'_>> {
 fn start<'m>(machine: &'m Machine, name: &str, command: &str, port: u16) -> Subject<'m> {
     let unit = format!("subject-{port}.service");
     let command = command.replace("{port}", &port.to_string());
-    let mut run =
-        vec!["systemd-run", "--quiet", "--unit", &unit, "--property=TasksMax=infinity", "--"];
+    let mut run = vec!["systemd-run", "--quiet", "--unit", &unit];
+    run.extend(AS_SHIPPED.iter().flat_map(|property| ["--property", property]));
+    run.push("--");
     run.extend(command.split(' '));
     machine.ok(&run);
     let pid = machine.ok(&["systemctl", "show", "--property=MainPID", "--value", &unit]);
@@ -96,3 +97,10 @@ const NODE_ARGUMENTS: &str = "--web.listen-address=127.0.0.1:{port} --web.disabl
 const PROCESS: &str = "process-exporter";
 const PROCESS_ARGUMENTS: &str =
     "--web.listen-address=127.0.0.1:{port} --procnames=sleep,systemd,dbus-daemon";
+
+/// What the shipped unit sets that has to do with speed and memory.
+const AS_SHIPPED: [&str; 3] = [
+    "LimitNOFILE=8192",
+    "TasksMax=64",
+    "Environment=MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=131072",
+];
