@@ -78,7 +78,69 @@ pub fn alerts() -> Vec<(Group, Rule)> {
     pairs.filter(|(_, rule)| rule.alert.is_some()).collect()
 }
 
-fn read(path: &Path) -> File {
+/// The tests of the rules, by file.
+pub fn tests() -> Vec<(PathBuf, Tests)> {
+    let entries = fs::read_dir(directory().join("tests")).expect("a folder of tests");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a file").path()).collect();
+    paths.sort();
+    paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
+}
+
+/// A file of tests for promtool, as far as it is looked at here.
+#[derive(Debug, Deserialize)]
+pub struct Tests {
+    /// Its cases.
+    pub tests: Vec<Test>,
+}
+
+/// One case: series, and what comes of them.
+#[derive(Debug, Deserialize)]
+pub struct Test {
+    /// A sentence.
+    pub name: String,
+    /// What is scraped.
+    pub input_series: Vec<Input>,
+    /// Alerts at a time.
+    #[serde(default)]
+    pub alert_rule_test: Vec<AlertTest>,
+    /// Queries at a time.
+    #[serde(default)]
+    pub promql_expr_test: Vec<QueryTest>,
+}
+
+/// One series.
+#[derive(Debug, Deserialize)]
+pub struct Input {
+    /// Its name and labels.
+    pub series: String,
+}
+
+/// Which alerts of a name fire at a time.
+#[derive(Debug, Deserialize)]
+pub struct AlertTest {
+    /// The alert's name.
+    pub alertname: String,
+    /// Those that fire.
+    pub exp_alerts: Vec<Alert>,
+}
+
+/// An alert that fires.
+#[derive(Debug, Deserialize)]
+pub struct Alert {
+    /// With these labels.
+    pub exp_labels: BTreeMap<String, String>,
+}
+
+/// What a query answers at a time.
+#[derive(Debug, Deserialize)]
+pub struct QueryTest {
+    /// The query.
+    pub expr: String,
+    /// Its answer.
+    pub exp_samples: Vec<serde_json::Value>,
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> T {
     let text =
         fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

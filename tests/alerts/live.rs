@@ -1,0 +1,131 @@
+//! The rules in a real Prometheus that scrapes a real systemd, on which things go wrong.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use regex::Regex;
+use serde_json::Value;
+
+use super::promql::rules;
+use super::support::{Machine, eventually};
+
+#[test]
+fn what_goes_wrong_on_a_booted_systemd_alerts_and_nothing_else_does() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/services");
+    let machine = Machine::options().bind(examples, "/opt/examples").boot();
+    machine.ok(&[
+        "systemctl",
+        "link",
+        "/opt/examples/crashing.service",
+        "/opt/examples/redis.service",
+        "/opt/examples/laravel-reverb.service",
+    ]);
+    machine.units(&[
+        ("bad.service", "[Service]\nExecStart=/bin/false\n"),
+        ("hopeless.service", "[Service]\nExecStart=/bin/false\nRestart=on-failure\n"),
+    ]);
+    let exporter = machine.exporter(&[
+        "--expect-unit=absent.service",
+        "--expect-listener=laravel-reverb.service:tcp:6001",
+    ]);
+    for path in rules::paths() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        machine.write(&format!("/run/rules/{name}"), sped_up(&fs::read_to_string(&path).unwrap()));
+    }
+    machine.write(
+        "/run/prometheus.yml",
+        format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
+             rule_files: [/run/rules/*.yml]\n\
+             scrape_configs:\n- job_name: hosts\n  static_configs:\n  - targets: ['127.0.0.1:{}']\n",
+            exporter.port()
+        ),
+    );
+    machine.ok(&[
+        "systemd-run",
+        "--quiet",
+        "--unit=prometheus-test",
+        "--property=TimeoutStopSec=5",
+        "/usr/bin/prometheus",
+        "--config.file=/run/prometheus.yml",
+        "--storage.tsdb.path=/run/tsdb",
+        "--web.listen-address=127.0.0.1:9090",
+    ]);
+    eventually("Prometheus has scraped", || {
+        let answer = ask(&machine, "query?query=systemd_exporter_build_info");
+        answer["data"]["result"].get(0).map(drop)
+    });
+
+    machine.exec(&["systemctl", "start", "crashing", "redis", "bad", "hopeless"]);
+    let start = Instant::now();
+    let expected: BTreeSet<(String, String)> = [
+        ("SystemdServiceCrashLooping", "crashing.service"),
+        ("SystemdServiceGivenUp", "hopeless.service"),
+        ("SystemdUnitFailed", "bad.service"),
+        ("SystemdUnitMissing", "absent.service"),
+        ("SystemdListenerMissing", "laravel-reverb.service"),
+    ]
+    .map(|(alert, unit)| (alert.to_owned(), unit.to_owned()))
+    .into();
+    let mut seen = BTreeSet::new();
+    while !seen.is_superset(&expected) {
+        assert!(start.elapsed() < LIMIT, "not all within {LIMIT:?}: {seen:?}");
+        for alert in firing(&machine) {
+            let told = format!("{alert:?} after {:.0?}", start.elapsed());
+            if seen.insert(alert) {
+                println!("{told}");
+            }
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(seen, expected, "something else alerts too");
+
+    let groups = ask(&machine, "rules")["data"]["groups"].as_array().unwrap().clone();
+    let mut evaluated = 0;
+    for rule in groups.iter().flat_map(|group| group["rules"].as_array().unwrap()) {
+        assert_eq!(rule["health"], "ok", "{rule:#}");
+        assert_eq!(rule["lastError"].as_str().unwrap_or(""), "", "{rule:#}");
+        evaluated += 1;
+    }
+    let written = rules::files()
+        .iter()
+        .flat_map(|file| &file.groups)
+        .map(|group| group.rules.len())
+        .sum::<usize>();
+    assert_eq!(evaluated, written);
+    println!("{evaluated} rules evaluated, none with an error");
+    machine.exec(&["systemctl", "stop", "prometheus-test"]);
+}
+
+/// Warnings and worse; infos come and go.
+fn firing(machine: &Machine) -> Vec<(String, String)> {
+    let alerts = ask(machine, "alerts")["data"]["alerts"].as_array().cloned().unwrap_or_default();
+    let firing = alerts.iter().filter(|alert| alert["state"] == "firing");
+    let labels = firing.map(|alert| &alert["labels"]).filter(|labels| labels["severity"] != "info");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    labels.map(|labels| (text(&labels["alertname"]), text(&labels["name"]))).collect()
+}
+
+fn ask(machine: &Machine, query: &str) -> Value {
+    let url = format!("http://127.0.0.1:9090/api/v1/{query}");
+    let answer = machine.exec(&["curl", "--silent", "--max-time", "10", &url]);
+    serde_json::from_slice(&answer.stdout).unwrap_or_default()
+}
+
+/// The rules with every duration a thirtieth of what it is, so that a test need not take an hour.
+fn sped_up(rules: &str) -> String {
+    let duration = Regex::new(r"\b(\d+)([mhd])\b").unwrap();
+    let shorter = duration.replace_all(rules, |found: &regex::Captures<'_>| {
+        let unit = match &found[2] {
+            "m" => 60,
+            "h" => 3600,
+            _ => 86400,
+        };
+        format!("{}s", found[1].parse::<u64>().unwrap() * unit / 30)
+    });
+    shorter.into_owned()
+}
+
+const LIMIT: Duration = Duration::from_secs(120);

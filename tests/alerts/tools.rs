@@ -1,0 +1,181 @@
+//! The rules in the hands of Prometheus's own tools, and of a real Alertmanager.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use super::promql::rules;
+use super::support::eventually;
+
+#[test]
+fn promtool_finds_nothing_wrong_with_the_rules() {
+    for path in rules::paths() {
+        let output = run(Command::new("promtool")
+            .args(["check", "rules", "--lint=all", "--lint-fatal"])
+            .arg(&path));
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    let json =
+        ["alerts", "rules"].map(|name| rules::directory().join(format!("mixin/{name}.json")));
+    let output = run(Command::new("promtool").args(["check", "rules"]).args(json));
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn the_rules_fire_when_they_should_and_keep_quiet_otherwise() {
+    let files: Vec<PathBuf> = rules::tests().into_iter().map(|(path, _)| path).collect();
+    assert!(files.len() > 5, "{files:?}");
+    let output = run(Command::new("promtool").args(["test", "rules"]).args(&files));
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn the_tests_know_every_group_and_none_other() {
+    let groups: Vec<String> = rules::files()
+        .iter()
+        .flat_map(|file| file.groups.iter().map(|group| format!("  - {}\n", group.name)))
+        .collect();
+    for (path, _) in rules::tests() {
+        let text = fs::read_to_string(&path).unwrap();
+        let order = format!("group_eval_order:\n{}evaluation_interval:", groups.concat());
+        assert!(text.contains(&order), "{}: not in the order of the files", path.display());
+    }
+}
+
+#[test]
+fn critical_alerts_page_warnings_are_mailed_and_infos_are_kept() {
+    let checked = run(Command::new("amtool").arg("check-config").arg(example()));
+    assert!(checked.status.success(), "{}", said(&checked));
+    for (_, rule) in rules::alerts() {
+        let severity = &rule.labels["severity"];
+        let expected = match severity.as_str() {
+            "critical" => "page",
+            "warning" => "mail",
+            _ => "log",
+        };
+        let labels = [
+            format!("alertname={}", rule.alert.unwrap()),
+            format!("severity={severity}"),
+            "job=hosts".to_owned(),
+        ];
+        let output = run(Command::new("amtool")
+            .args(["config", "routes", "test", "--config.file"])
+            .arg(example())
+            .arg(format!("--verify.receivers={expected}"))
+            .args(&labels));
+        assert!(output.status.success(), "{labels:?}: {}", said(&output));
+    }
+}
+
+#[test]
+fn what_another_alert_explains_is_not_told_again() {
+    let alertmanager = Alertmanager::start();
+    // alert, host, unit, severity, and whether it is told
+    let alerts = [
+        ("SystemdServiceGivenUp", "a", "web", "warning", true),
+        ("SystemdUnitFailed", "a", "web", "warning", false),
+        ("SystemdUnitFailed", "a", "db", "warning", true),
+        ("SystemdUnitFailed", "b", "web", "warning", true),
+        ("SystemdServiceCrashLooping", "c", "web", "warning", true),
+        ("SystemdServiceFailureBurst", "c", "web", "info", false),
+        ("SystemdListenerMissing", "c", "web", "warning", false),
+        ("SystemdUnitFailedOnManyHosts", "", "release", "critical", true),
+        ("SystemdUnitFailed", "d", "release", "warning", false),
+        ("SystemdServiceGivenUp", "e", "release", "warning", false),
+        ("SystemdUnitFailed", "d", "other", "warning", true),
+        ("SystemdEmergencyMode", "f", "", "critical", true),
+        ("SystemdUnitFailed", "f", "web", "warning", false),
+        ("SystemdListenerMissing", "f", "ssh", "critical", true),
+        ("SystemdNotAnswering", "g", "", "warning", true),
+        ("SystemdExporterCollectorFailing", "g", "", "warning", false),
+        ("SystemdExporterCollectorFailing", "h", "", "warning", true),
+        ("SystemdCriticalUnitNotActive", "i", "ssh", "critical", true),
+        ("SystemdUnitFailed", "i", "ssh", "warning", false),
+        ("SystemdExporterDownOnManyHosts", "", "", "critical", true),
+        ("SystemdExporterDown", "j", "", "warning", false),
+    ];
+    for (alert, host, unit, severity, _) in alerts {
+        let mut labels = vec![
+            format!("alertname={alert}"),
+            format!("severity={severity}"),
+            "job=hosts".to_owned(),
+        ];
+        labels.extend((!host.is_empty()).then(|| format!("instance={host}")));
+        labels.extend((!unit.is_empty()).then(|| format!("name={unit}")));
+        let added = alertmanager.amtool(&["alert", "add"], &labels);
+        assert!(added.status.success(), "{}", said(&added));
+    }
+    for (alert, host, unit, _, told) in alerts {
+        let labels =
+            [format!("alertname={alert}"), format!("instance={host}"), format!("name={unit}")];
+        let shown = |inhibited: &str| {
+            let command = ["alert", "query", "--output=json", inhibited];
+            let output = alertmanager.amtool(&command, &labels);
+            let alerts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            alerts.as_array().map_or(0, Vec::len)
+        };
+        assert_eq!(
+            (shown("--active"), shown("--inhibited")),
+            (told.into(), (!told).into()),
+            "{labels:?}"
+        );
+    }
+}
+
+/// An Alertmanager with the example configuration, on the loopback address; it ends when dropped.
+struct Alertmanager {
+    process: Child,
+    url: String,
+    _storage: tempfile::TempDir,
+}
+
+impl Alertmanager {
+    fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let storage = tempfile::tempdir().unwrap();
+        let process = Command::new("prometheus-alertmanager")
+            .arg(format!("--config.file={}", example().display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg(format!("--storage.path={}", storage.path().display()))
+            .arg("--cluster.listen-address=")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("prometheus-alertmanager: apt-get install prometheus-alertmanager");
+        let alertmanager =
+            Self { process, url: format!("http://127.0.0.1:{port}"), _storage: storage };
+        eventually("Alertmanager answers", || {
+            alertmanager.amtool(&["cluster", "show"], &[]).status.success().then_some(())
+        });
+        alertmanager
+    }
+
+    fn amtool(&self, command: &[&str], labels: &[String]) -> Output {
+        run(Command::new("amtool")
+            .arg(format!("--alertmanager.url={}", self.url))
+            .args(command)
+            .args(labels))
+    }
+}
+
+impl Drop for Alertmanager {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+fn example() -> PathBuf {
+    rules::directory().join("alertmanager-example.yml")
+}
+
+fn run(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| {
+        panic!("{command:?}: {error}; apt-get install prometheus prometheus-alertmanager")
+    })
+}
+
+fn said(output: &Output) -> String {
+    (String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr)).into_owned()
+}
