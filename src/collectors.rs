@@ -15,6 +15,7 @@ pub const COLLECTORS: &[Collector] = &[
     off("networkd", "the state of network links"),
     on("process"),
     off("resolved", "how systemd-resolved answers name lookups"),
+    off("security", "how exposed each service is, assessed every hour"),
     on("services"),
     on("sockets"),
     on("timers"),

@@ -20,6 +20,7 @@ use crate::source::cgroup::Cgroups;
 use crate::source::daemon::Daemons;
 use crate::source::listener::{self, Listeners};
 use crate::source::process::Processes;
+use crate::source::security::Security;
 use crate::source::{Error, own, pid1};
 use crate::systemd::ledger::Event;
 use crate::systemd::state::{Shared, State};
@@ -49,6 +50,7 @@ pub struct Scraper {
     host: Host,
     listeners: Kept<Listeners>,
     daemons: Arc<Daemons>,
+    security: Arc<Security>,
     outcomes: Mutex<BTreeMap<&'static str, Outcome>>,
     cgroups: Kept<Cgroups>,
     processes: Kept<Processes>,
@@ -77,6 +79,7 @@ impl Scraper {
         let buckets = BUCKETS.into_iter().map(|bound| (bound, 0)).collect();
         Self {
             shared,
+            security: Arc::default(),
             daemons: Arc::new(Daemons::new(host.dbus_address.clone())),
             host,
             listeners: Kept::default(),

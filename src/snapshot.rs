@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::metrics::Histogram;
 use crate::source::own::Own;
 use crate::source::pid1::Pid1;
+use crate::source::security::Exposures;
 use crate::source::{cgroup, process};
 use crate::source::{daemon, listener};
 use crate::systemd::dependencies::Relation;
@@ -85,6 +86,8 @@ pub struct Daemons {
     pub network: Option<daemon::networkd::Network>,
     /// systemd-resolved.
     pub resolved: Option<daemon::resolved::Statistics>,
+    /// systemd-analyze, which is no daemon: how exposed services are, selected or not.
+    pub exposures: Option<Exposures>,
 }
 
 /// What the exporter counts of its own work.

@@ -184,6 +184,51 @@ fn the_bus_is_told_as_its_own_statistics_tell_it() {
 }
 
 #[test]
+fn exposures_are_told_as_systemd_analyze_tells_them() {
+    let machine = machine();
+    machine.units(&[("open.service", SLEEP), ("closed.service", &format!("{SLEEP}{CLOSED}"))]);
+    machine.ok(&["systemctl", "start", "open.service", "closed.service"]);
+    let sandbox = [
+        "User=nobody",
+        "CapabilityBoundingSet=",
+        "NoNewPrivileges=yes",
+        "PrivateUsers=yes",
+        "MemoryDenyWriteExecute=yes",
+        "SystemCallFilter=@system-service",
+    ];
+    let exporter = machine.exporter_unit(&sandbox, &["--collector.security"]).ready();
+    let before = machine.pid1_cpu();
+    let page = exporter.samples();
+    eprintln!("PID 1 used {:?} for the assessment", machine.pid1_cpu() - before);
+    let said = machine.ok(&["systemd-analyze", "security", "--json=short", "--no-pager"]);
+    let said: Vec<Value> = serde_json::from_str(&said).expect("JSON");
+    let exposure = |name: &str| page.value("systemd_unit_security_exposure", &[("name", name)]);
+    let mut compared = 0;
+    for row in &said {
+        let name = row["unit"].as_str().expect("a name");
+        // user managers are not exported by default
+        if !name.starts_with("user@") {
+            let exposure =
+                exposure(name).unwrap_or_else(|| panic!("no {name}: {}", exporter.log()));
+            assert_eq!(row["exposure"], exposure.to_string(), "{row}");
+            compared += 1;
+        }
+    }
+    assert_eq!(page.all("systemd_unit_security_exposure", &[]).count(), compared);
+    assert!(exposure("closed.service") < exposure("open.service"), "{said:?}");
+    machine.ok(&["systemctl", "stop", "open.service", "closed.service"]);
+}
+
+#[test]
+fn without_systemd_analyze_the_reason_is_said() {
+    let machine = machine();
+    let nowhere = ["Environment=PATH=/nowhere"];
+    let exporter = machine.exporter_unit(&nowhere, &["--collector.security"]).ready();
+    assert_eq!(success(&exporter.samples(), "security"), Some(0.0));
+    assert!(exporter.log().contains("systemd-analyze"), "{}", exporter.log());
+}
+
+#[test]
 fn only_root_may_ask_the_bus_unless_a_policy_says_otherwise() {
     let machine = Machine::options().boot();
     let exporter =
@@ -341,6 +386,10 @@ const ASPECTS: [(&str, &str); 4] = [
     ("address", "AddressState"),
     ("online", "OnlineState"),
 ];
+
+const SLEEP: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
+
+const CLOSED: &str = "PrivateNetwork=yes\nProtectSystem=strict\nNoNewPrivileges=yes\n";
 
 const UP: &str = "[Match]\nName=up0\n[Network]\nAddress=192.0.2.1/24\n";
 

@@ -15,6 +15,7 @@ mod processes;
 mod reference;
 mod resolved;
 mod resources;
+mod security;
 mod services;
 mod sockets;
 mod text;
@@ -43,5 +44,6 @@ pub fn all(snapshot: &Snapshot, out: &mut impl Sink) -> std::fmt::Result {
     networkd::families(snapshot, out)?;
     machined::families(snapshot, out)?;
     dbus::families(snapshot, out)?;
+    security::families(snapshot, out)?;
     exporter::families(snapshot, out)
 }

@@ -13,12 +13,14 @@ impl Scraper {
         &self,
         wants: impl Fn(&'static str) -> bool,
     ) -> (Daemons, Vec<Attempt>) {
-        let (bus, logind, machined, networkd, resolved) = tokio::join!(
+        let security = self.security.clone();
+        let (bus, logind, machined, networkd, resolved, security) = tokio::join!(
             self.daemon("dbus", &wants, bus::read, |_| 0),
             self.daemon("logind", &wants, logind::read, |logins| logins.left_out),
             self.daemon("machined", &wants, machined::read, |machines| machines.left_out),
             self.daemon("networkd", &wants, networkd::read, |network| network.left_out),
             self.daemon("resolved", &wants, resolved::read, |_| 0),
+            self.daemon("security", &wants, |_| security.read(), |_| 0),
         );
         let mut attempts = Vec::new();
         let daemons = Daemons {
@@ -27,6 +29,7 @@ impl Scraper {
             machines: super::take(machined, &mut attempts),
             network: super::take(networkd, &mut attempts),
             resolved: super::take(resolved, &mut attempts),
+            exposures: super::take(security, &mut attempts),
         };
         (daemons, attempts)
     }

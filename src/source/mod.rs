@@ -9,6 +9,7 @@ pub mod listener;
 pub mod own;
 pub mod pid1;
 pub mod process;
+pub mod security;
 
 use std::io;
 use std::path::{Path, PathBuf};
