@@ -226,12 +226,13 @@ fn log(args: &Args) {
             // journald has the time already
             let timestamps =
                 std::env::var_os("JOURNAL_STREAM").is_none() || std::io::stderr().is_terminal();
-            let format =
-                tracing_logfmt::builder().with_target(false).with_timestamp(timestamps).layer();
-            use tracing_subscriber::Layer;
-            use tracing_subscriber::layer::SubscriberExt;
-            use tracing_subscriber::util::SubscriberInitExt;
-            tracing_subscriber::registry().with(format.with_filter(level)).init();
+            tracing_logfmt::builder()
+                .with_target(false)
+                .with_timestamp(timestamps)
+                .subscriber_builder()
+                .with_max_level(level)
+                .with_writer(std::io::stderr)
+                .init();
         }
     }
 }
