@@ -8,7 +8,8 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::collectors::{COLLECTORS, Collector, Off};
-use crate::selection::{self, anchored};
+use crate::selection::{self, Selection, anchored};
+use crate::source::journal;
 use crate::source::listener::{self, Expectation};
 use crate::systemd::name::is_valid;
 use crate::web::ListenAddress;
@@ -125,6 +126,22 @@ pub struct Args {
     #[arg(long = "systemd.collector.enable-restart-count", hide = true,
           action = ArgAction::SetTrue)]
     pub enable_restart_count: bool,
+}
+
+impl Args {
+    /// Where the journal is, and which units' messages are counted by name.
+    #[must_use]
+    pub fn journal(&self, selection: Selection) -> journal::Options {
+        journal::Options {
+            persistent: "/var/log/journal".into(),
+            volatile: "/run/log/journal".into(),
+            machine_id: "/etc/machine-id".into(),
+            boot_id: self.procfs.join("sys/kernel/random/boot_id"),
+            selection,
+            keep_for: self.keep_unloaded,
+            keep: self.keep_unloaded_max,
+        }
+    }
 }
 
 /// What the program does instead of serving.

@@ -8,6 +8,7 @@ pub const COLLECTORS: &[Collector] = &[
     on("cgroup"),
     off("dbus", "connections, names and match rules of the D-Bus daemon"),
     on("exporter"),
+    on("journal"),
     on("listeners"),
     off("logind", "sessions and users"),
     off("machined", "virtual machines and containers"),

@@ -12,6 +12,13 @@ use crate::source::Error;
 #[derive(Debug)]
 pub struct Kept<T>(Arc<Mutex<Option<T>>>);
 
+impl<T> Clone for Kept<T> {
+    /// Another handle on the same source.
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
 impl<T> Default for Kept<T> {
     fn default() -> Self {
         Self(Arc::default())

@@ -58,7 +58,7 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         retired: args.keep_unloaded_max,
         events: args.events,
     };
-    let shared = Shared::new(Mirror::new(selection), Ledger::new(keep));
+    let shared = Shared::new(Mirror::new(selection.clone()), Ledger::new(keep));
     let options = follow::Options { address: args.dbus_address.clone(), resync: args.resync };
     tokio::spawn(follow(shared.clone(), options));
 
@@ -69,10 +69,14 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         not_found: args.not_found,
         listeners: args.listeners.options(&args.procfs),
         dbus_address: args.dbus_address.clone(),
+        journal: args.journal(selection),
     };
     let scraper = Scraper::new(shared, host, requests.clone());
     let mut off = args.collectors.off();
     off.0.extend(args.disable_exporter_metrics.then_some("exporter"));
+    if !off.0.contains(&"journal") {
+        tokio::spawn(scraper.follow_journal());
+    }
     let exporter = Exporter::new(scraper, off, args.max_series, args.telemetry_path.clone());
     if args.once {
         return once(&exporter).await;

@@ -1,6 +1,7 @@
 //! One scrape: every source read at once, each under the same deadline.
 
 mod daemons;
+mod journal;
 mod listeners;
 mod resources;
 
@@ -18,6 +19,7 @@ use crate::metrics::Histogram;
 use crate::snapshot::{Attempt, Snapshot, Systemd};
 use crate::source::cgroup::Cgroups;
 use crate::source::daemon::Daemons;
+use crate::source::journal::{Journal, Options as JournalOptions};
 use crate::source::listener::{self, Listeners};
 use crate::source::process::Processes;
 use crate::source::security::Security;
@@ -41,6 +43,8 @@ pub struct Host {
     pub listeners: listener::Options,
     /// The bus on which other daemons are asked.
     pub dbus_address: String,
+    /// Where the journal is.
+    pub journal: JournalOptions,
 }
 
 /// Reads the host for each scrape, and remembers how that went.
@@ -48,6 +52,7 @@ pub struct Host {
 pub struct Scraper {
     shared: Shared,
     host: Host,
+    journal: Kept<Journal>,
     listeners: Kept<Listeners>,
     daemons: Arc<Daemons>,
     security: Arc<Security>,
@@ -82,6 +87,7 @@ impl Scraper {
             security: Arc::default(),
             daemons: Arc::new(Daemons::new(host.dbus_address.clone())),
             host,
+            journal: Kept::default(),
             listeners: Kept::default(),
             outcomes: Mutex::default(),
             cgroups: Kept::default(),
@@ -100,6 +106,12 @@ impl Scraper {
         let key = without.to_vec();
         let without = key.clone();
         self.flights.share(key, move || async move { Arc::new(scraper.read(&without).await) }).await
+    }
+
+    /// Follows the journal without end. Otherwise it is read at scrapes alone, and what is deleted
+    /// in between is not counted.
+    pub fn follow_journal(&self) -> impl Future<Output = ()> + Send + use<> {
+        journal::follow(self.journal.clone(), self.host.journal.clone(), self.shared.clone())
     }
 
     /// Whether the mirror has been filled, or why not.
@@ -180,11 +192,13 @@ impl Scraper {
         let cgroups = resources::cgroups(&self.cgroups, host, cgroup_units, deadline);
         let processes = resources::processes(&self.processes, host, units, deadline);
         let listeners = listeners::listeners(&self.listeners, &host.listeners, input, deadline);
+        let journal = journal::journal(&self.journal, &host.journal, &self.shared, deadline);
         let pid1 = async { spawn_blocking(move || pid1::read(&proc)).await };
         let own = async { spawn_blocking(move || own::read(started)).await };
-        let (cgroups, processes, listeners, pid1, own, (daemons, asked)) = tokio::join!(
+        let (cgroups, processes, journal, listeners, pid1, own, (daemons, asked)) = tokio::join!(
             self.attempt("cgroup", wants("cgroup"), cgroups),
             self.attempt("process", wants("process"), processes),
+            self.attempt_in_part("journal", wants("journal"), journal),
             self.attempt_in_part("listeners", wants("listeners"), listeners),
             self.attempt("manager", wants("manager"), pid1),
             self.attempt("exporter", wants("exporter"), own),
@@ -202,6 +216,7 @@ impl Scraper {
         }
         snapshot.pid1 = take(pid1, &mut snapshot.attempts);
         snapshot.own = take(own, &mut snapshot.attempts);
+        snapshot.journal = take(journal, &mut snapshot.attempts);
         snapshot.listeners = take(listeners, &mut snapshot.attempts);
         snapshot.daemons = daemons;
         snapshot.attempts.extend(asked);

@@ -8,8 +8,7 @@ use crate::metrics::Histogram;
 use crate::source::own::Own;
 use crate::source::pid1::Pid1;
 use crate::source::security::Exposures;
-use crate::source::{cgroup, process};
-use crate::source::{daemon, listener};
+use crate::source::{cgroup, daemon, journal, listener, process};
 use crate::systemd::dependencies::Relation;
 use crate::systemd::ledger::{Account, Host};
 use crate::systemd::manager::Manager;
@@ -40,6 +39,8 @@ pub struct Snapshot {
     pub own: Option<Own>,
     /// What the exporter counts of its own work.
     pub exporter: Exporter,
+    /// What has been logged since the exporter started.
+    pub journal: Option<journal::Reading>,
     /// Who listens; `None` if it was not asked or did not answer.
     pub listeners: Option<listener::Reading>,
     /// What other daemons say.

@@ -176,7 +176,12 @@ fn without_systemd_or_a_bus_it_serves_says_why_and_finds_them_later() {
 #[test]
 fn an_unprivileged_user_sees_it_all() {
     let machine = machine();
-    let properties = ["User=nobody", "CapabilityBoundingSet=", "NoNewPrivileges=yes"];
+    let properties = [
+        "User=nobody",
+        "SupplementaryGroups=systemd-journal",
+        "CapabilityBoundingSet=",
+        "NoNewPrivileges=yes",
+    ];
     let exporter = machine.exporter_unit(&properties, &[]).ready();
     let page = exporter.samples();
     for sample in page.all("systemd_exporter_collector_success", &[]) {

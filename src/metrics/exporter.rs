@@ -246,6 +246,8 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         [([], status.reconnects)],
     )?;
 
+    super::journal::progress(snapshot, out)?;
+
     out.family(
         Family {
             name: "systemd_exporter_http_requests_total",

@@ -4,6 +4,7 @@ mod boot;
 mod dbus;
 mod exporter;
 mod family;
+mod journal;
 mod listeners;
 mod logind;
 mod machined;
@@ -39,6 +40,7 @@ pub fn all(snapshot: &Snapshot, out: &mut impl Sink) -> std::fmt::Result {
     processes::families(snapshot, out)?;
     boot::families(snapshot, out)?;
     listeners::families(snapshot, out)?;
+    journal::families(snapshot, out)?;
     resolved::families(snapshot, out)?;
     logind::families(snapshot, out)?;
     networkd::families(snapshot, out)?;

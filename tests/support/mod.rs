@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 pub use exporter::Exporter;
 pub use http::Response;
-pub use machine::{EXPORTER_INSIDE, Machine, Options};
+pub use machine::{EXPORTER_INSIDE, Machine, Options, cpu};
 pub use samples::{Sample, Samples};
 
 /// The machine that the tests of one binary share. It ends with the test process.

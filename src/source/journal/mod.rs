@@ -1,0 +1,326 @@
+//! The journal: what each unit logs, by priority; its core dumps; what journald dropped.
+//!
+//! The files that journald writes are followed from when this was opened, by reading alone: no
+//! memory is mapped, for they may be cut short at any time. Several are read at once, /var and
+//! /run, those of the users too: a service with User= logs into one of them.
+
+mod counts;
+mod entry;
+mod field;
+mod file;
+mod folder;
+mod format;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+use tracing::debug;
+
+pub use counts::{Counts, Priority};
+
+use super::Error;
+use crate::selection::Selection;
+use counts::Totals;
+use entry::Reader;
+use file::{Fault, File, Inode};
+use folder::{Folder, Name};
+use format::{Id, Stamp};
+
+/// Where the journal is, and what of it is counted.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where journald keeps it across reboots: `/var/log/journal`.
+    pub persistent: PathBuf,
+    /// Where it keeps it otherwise: `/run/log/journal`.
+    pub volatile: PathBuf,
+    /// Names the directory in either: `/etc/machine-id`.
+    pub machine_id: PathBuf,
+    /// Names this boot: `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: PathBuf,
+    /// The units that are counted by name.
+    pub selection: Selection,
+    /// How long counts of a unit that is not loaded are kept after it last logged.
+    pub keep_for: Duration,
+    /// And of how many such units at most, the latest.
+    pub keep: usize,
+}
+
+/// The journal since it was opened.
+#[derive(Debug)]
+pub struct Journal {
+    folder: Folder,
+    boot_id: Id,
+    /// `CLOCK_MONOTONIC` when it was opened, in microseconds, as entries have it.
+    since: u64,
+    files: Vec<Followed>,
+    /// Files read to their end; an archive may come up under another name and inode.
+    finished: VecDeque<Id>,
+    /// When journald wrote to /run: what /var has of those times are copies of what was there.
+    volatile_spans: VecDeque<Span>,
+    refused: VecDeque<Inode>,
+    reader: Reader,
+    totals: Totals,
+    progress: Progress,
+    opened: u32,
+}
+
+/// What has been counted since the journal was opened.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// By unit, in the order of names.
+    pub units: Vec<(Arc<str>, Counts)>,
+    /// Entries of any origin, selected units or not, by priority.
+    pub messages: [u64; Priority::ALL.len()],
+    /// Kernel messages that were overwritten before journald read them.
+    pub missed: u64,
+    /// How reading goes.
+    pub progress: Progress,
+    /// Why it is not all there is; `None` if it is.
+    pub shortfall: Option<String>,
+}
+
+/// How reading goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Files that are followed.
+    pub files: usize,
+    /// Entries that there are and that have not been read yet.
+    pub waiting: u64,
+    /// Entries that could not be understood or read.
+    pub unreadable: u64,
+    /// Files that were found damaged.
+    pub damaged: u64,
+}
+
+#[derive(Debug)]
+struct Followed {
+    file: File,
+    name: Name,
+    /// How many entries it has, at the last look.
+    end: u64,
+    /// Whether it is still what journald writes to, at the last look.
+    current: bool,
+    span: Option<Span>,
+    fault: Option<Fault>,
+    was_damaged: bool,
+}
+
+/// Two points of `CLOCK_MONOTONIC`, both inside.
+type Span = (u64, u64);
+
+impl Journal {
+    /// Opens the journal at its end.
+    ///
+    /// # Errors
+    /// Those of reading the ids of the machine and of its boot.
+    pub fn open(options: &Options) -> Result<Self, Error> {
+        let read = |path: &PathBuf| std::fs::read(path).map_err(Error::io(path));
+        let id = |path: &PathBuf| {
+            let text = read(path)?;
+            format::id(&text).ok_or_else(|| Error::malformed(path, &text))
+        };
+        let (machine_id, boot_id) = (id(&options.machine_id)?, id(&options.boot_id)?);
+        let mut journal = Self {
+            folder: Folder::new(&options.persistent, &options.volatile, machine_id),
+            boot_id,
+            since: monotonic(),
+            files: Vec::new(),
+            finished: VecDeque::new(),
+            volatile_spans: VecDeque::new(),
+            refused: VecDeque::new(),
+            reader: Reader::default(),
+            totals: Totals::new(options),
+            progress: Progress::default(),
+            opened: 0,
+        };
+        journal.look(true);
+        Ok(journal)
+    }
+
+    /// Reads what has come since the last time, until `deadline` at the latest. `is_loaded` tells
+    /// which units' counts stay however long they are silent.
+    ///
+    /// # Errors
+    /// That there is no journal, or that it must not be read, and what to change.
+    pub fn follow(
+        &mut self,
+        deadline: Instant,
+        is_loaded: impl Fn(&str) -> bool,
+    ) -> Result<(), Error> {
+        if self.totals.forget(Instant::now(), is_loaded) {
+            self.reader.forget();
+        }
+        self.look(false);
+        self.refresh();
+        self.read(deadline);
+        self.drop_finished();
+        if self.files.is_empty() {
+            return Err(Error::Unavailable(self.folder.why_nothing()));
+        }
+        Ok(())
+    }
+
+    /// What has been counted so far.
+    pub fn reading(&self) -> Reading {
+        let fault = self.files.iter().find_map(|followed| {
+            Some(format!("{}: {}", followed.name.path().display(), followed.fault.as_ref()?))
+        });
+        let progress = Progress {
+            files: self.files.len(),
+            waiting: self.files.iter().map(Followed::waiting).sum(),
+            ..self.progress
+        };
+        self.totals.reading(progress, self.folder.refusal().or(fault))
+    }
+
+    /// Looks which files there are. Those there at first are followed from their end, later ones
+    /// from their beginning.
+    fn look(&mut self, first: bool) {
+        for followed in &mut self.files {
+            let name = &followed.name;
+            followed.current = name.is_current() && followed.file.is_at(name.path());
+        }
+        let written: Vec<Inode> =
+            self.files.iter().filter(|followed| followed.current).map(Followed::inode).collect();
+        for name in self.folder.list(|inode| written.contains(&inode), first) {
+            match File::open(name.path(), self.opened) {
+                Ok(Some(file)) => self.take(file, name, first),
+                // gone again, or not written yet: next time
+                Ok(None) => {}
+                Err(fault) => self.refuse(&name, &fault),
+            }
+        }
+    }
+
+    fn take(&mut self, mut file: File, name: Name, first: bool) {
+        self.opened += 1;
+        self.folder.remember(&name);
+        let is_known = self.files.iter().any(|followed| followed.file.id() == file.id());
+        if is_known || self.finished.contains(&file.id()) {
+            return;
+        }
+        if self.files.len() >= MOST_FILES {
+            return self.folder.refuse(format!("more than {MOST_FILES} files at once"));
+        }
+        if first || file.ended_before(&self.boot_id, self.since) {
+            file.skip_to_end();
+        }
+        debug!(file = %name.path().display(), from = file.position(), "following");
+        let (end, current) = (file.position(), name.is_current());
+        self.files.push(Followed {
+            file,
+            name,
+            end,
+            current,
+            span: None,
+            fault: None,
+            was_damaged: false,
+        });
+    }
+
+    fn refuse(&mut self, name: &Name, fault: &Fault) {
+        self.folder.refuse_at(name.path(), fault);
+        let Fault::Damaged(_, inode) = fault else { return };
+        self.folder.remember(name);
+        if !self.refused.contains(inode) {
+            remember(&mut self.refused, *inode, REMEMBERED);
+            self.progress.damaged += 1;
+        }
+    }
+
+    /// Looks how many entries each file has: those in /var first, so that of whatever they have
+    /// from /run the original is known, too.
+    fn refresh(&mut self) {
+        let (volatile, persistent): (Vec<_>, Vec<_>) =
+            self.files.iter_mut().partition(|followed| followed.name.is_volatile());
+        for followed in persistent.into_iter().chain(volatile) {
+            match followed.file.refresh() {
+                Ok(end) => (followed.end, followed.fault) = (end, None),
+                Err(fault) => followed.fault = Some(fault),
+            }
+            if followed.name.is_volatile() && followed.end > 0 {
+                let from = match followed.span {
+                    Some((from, _)) => Some(from),
+                    None => self.reader.first_monotonic(&followed.file),
+                };
+                followed.span = from.map(|from| (from, followed.file.header().tail_monotonic));
+            }
+        }
+    }
+
+    fn read(&mut self, deadline: Instant) {
+        let Self { files, reader, totals, progress, boot_id, since, volatile_spans, .. } = self;
+        let spans = files.iter().filter_map(|followed| followed.span);
+        let spans: Vec<Span> = volatile_spans.iter().copied().chain(spans).collect();
+        for followed in files {
+            let is_copy = |at: u64| spans.iter().any(|(from, to)| (*from..=*to).contains(&at));
+            let persistent = !followed.name.is_volatile();
+            let counts = |stamp: &Stamp| {
+                stamp.boot_id == *boot_id
+                    && stamp.monotonic >= *since
+                    && !(persistent && is_copy(stamp.monotonic))
+            };
+            if followed.fault.is_none() {
+                let outcome =
+                    reader.read(&mut followed.file, followed.end, deadline, counts, totals);
+                progress.unreadable += outcome.unreadable;
+                followed.fault = outcome.fault;
+            }
+            let is_damaged = matches!(followed.fault, Some(Fault::Damaged(..)));
+            progress.damaged += u64::from(is_damaged && !followed.was_damaged);
+            followed.was_damaged |= is_damaged;
+        }
+    }
+
+    /// Lets go of files that journald has left and that have been read to their end, or cannot be.
+    fn drop_finished(&mut self) {
+        let Self { files, finished, volatile_spans, progress, .. } = self;
+        files.retain(|followed| {
+            if followed.current || (followed.waiting() > 0 && followed.fault.is_none()) {
+                return true;
+            }
+            progress.unreadable += followed.waiting();
+            remember(finished, followed.file.id(), REMEMBERED);
+            if let Some(span) = followed.span {
+                remember(volatile_spans, span, REMEMBERED);
+            }
+            debug!(file = %followed.name.path().display(), "read to its end");
+            false
+        });
+    }
+}
+
+impl Followed {
+    fn inode(&self) -> Inode {
+        self.file.inode()
+    }
+
+    fn waiting(&self) -> u64 {
+        self.end.saturating_sub(self.file.position())
+    }
+}
+
+fn remember<T>(memory: &mut VecDeque<T>, value: T, most: usize) {
+    if memory.len() >= most {
+        memory.pop_front();
+    }
+    memory.push_back(value);
+}
+
+fn monotonic() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let whole = u64::try_from(now.tv_sec).unwrap_or_default();
+    whole * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or_default() / 1000
+}
+
+/// journald itself has at most 1024 users' files open.
+const MOST_FILES: usize = 1088;
+
+/// More than are archived between two readings.
+const REMEMBERED: usize = 256;

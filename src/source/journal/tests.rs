@@ -1,0 +1,322 @@
+//! Real journal files, whole and spoilt. `tests/fixtures/journal` has one of each layout, by
+//! systemd 252; in each, journalctl counts what [`told`] expects.
+
+use std::fs::{self, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+
+#[test]
+fn every_layout_tells_the_same() {
+    for fixture in FIXTURES {
+        let host = Host::new();
+        let mut journal = host.open();
+        host.put("system.journal", &fixture.content());
+        let reading = host.follow(&mut journal);
+        assert_eq!(told(&reading), expected(), "{}", fixture.0);
+        assert_eq!(reading.progress, Progress { files: 1, ..Progress::default() });
+        assert_eq!(reading.shortfall, None);
+        // and nothing twice
+        assert_eq!(told(&host.follow(&mut journal)), expected());
+    }
+}
+
+#[test]
+fn what_was_there_before_is_not_counted() {
+    let host = Host::new();
+    host.put("system.journal", &COMPACT.content());
+    host.put("system@0123-4567.journal", &PLAIN.content());
+    let mut journal = host.open();
+    let reading = host.follow(&mut journal);
+    assert_eq!((reading.units.len(), reading.messages), (0, [0; 9]));
+    assert_eq!(reading.progress.files, 1);
+    // nor what was logged before, and comes up only now
+    journal.since = u64::MAX;
+    host.put("user-1000.journal", &REGULAR.content());
+    assert_eq!(host.follow(&mut journal).messages, [0; 9]);
+    let mut journal = host.open();
+    journal.boot_id = Id::default();
+    host.put("user-1001.journal", &PLAIN.content());
+    assert_eq!(host.follow(&mut journal).messages, [0; 9]);
+}
+
+#[test]
+fn a_file_that_is_rotated_is_read_to_its_end_and_once() {
+    let host = Host::new();
+    let mut journal = host.open();
+    host.put("system.journal", &COMPACT.content());
+    host.follow(&mut journal);
+    host.rename("system.journal", "system@0123-4567.journal");
+    host.put("system.journal", &PLAIN.content());
+    let reading = host.follow(&mut journal);
+    let twice: Vec<_> = expected().into_iter().map(|(name, counts)| (name, counts * 2)).collect();
+    assert_eq!(told(&reading), twice);
+    assert_eq!(reading.progress.files, 1);
+    // an archive may be written anew, as journald does on btrfs
+    host.put("copy", &COMPACT.content());
+    host.rename("copy", "system@0123-4567.journal");
+    host.put("user-7@0123-4567.journal~", &COMPACT.content());
+    assert_eq!(told(&host.follow(&mut journal)), twice);
+}
+
+#[test]
+fn what_var_has_from_run_is_counted_once() {
+    let host = Host::new();
+    let mut journal = host.open();
+    fs::create_dir_all(host.volatile()).unwrap();
+    fs::write(host.volatile().join("system.journal"), COMPACT.content()).unwrap();
+    host.follow(&mut journal);
+    // of the same moments, and another file: its journald was restarted in between
+    let mut copy = COMPACT.content();
+    copy[24..40].fill(7);
+    host.put("system.journal", &copy);
+    fs::remove_dir_all(host.volatile()).unwrap();
+    let reading = host.follow(&mut journal);
+    assert_eq!(told(&reading), expected());
+    assert_eq!(reading.progress.files, 1);
+}
+
+#[test]
+fn a_file_cut_short_is_said_to_be_damaged() {
+    for (length, said) in
+        [(100, "its header is gone"), (16_384, "cut short"), (0, "header is gone")]
+    {
+        let host = Host::new();
+        let mut journal = host.open();
+        let mut empty = COMPACT.content();
+        empty[152..160].fill(0);
+        host.put("system.journal", &empty);
+        host.follow(&mut journal);
+        let file = OpenOptions::new().write(true).open(host.path("system.journal")).unwrap();
+        file.write_all_at(&COMPACT.content(), 0).unwrap();
+        file.set_len(length).unwrap();
+        let reading = host.follow(&mut journal);
+        let shortfall = reading.shortfall.unwrap_or_default();
+        let unread = reading.progress.unreadable + reading.progress.waiting;
+        assert!(shortfall.contains(said) || unread > 0, "{length}: {shortfall:?}");
+        host.follow(&mut journal);
+        assert!(journal.reading().progress.damaged <= 1, "a file counts once");
+    }
+}
+
+#[test]
+fn what_is_no_journal_file_is_refused_once() {
+    let host = Host::new();
+    let mut journal = host.open();
+    host.put("system.journal", &[0x55; 4096]);
+    host.put("system@0123-4567.journal~", &[0xaa; 4096]);
+    host.put("user-1.journal", b"");
+    let mut newer = COMPACT.content();
+    newer[12] |= 1 << 6;
+    host.put("user-2.journal", &newer);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    for _reading in 0..3 {
+        let error = journal.follow(deadline, |_| true).unwrap_err().to_string();
+        assert!(error.contains("no journal file") || error.contains("newer systemd"), "{error}");
+        assert_eq!(journal.reading().progress.damaged, 2);
+    }
+    host.put("other.journal", &COMPACT.content());
+    host.rename("other.journal", "system.journal");
+    assert_eq!(told(&host.follow(&mut journal)), expected());
+}
+
+#[test]
+fn without_files_it_says_where_it_looked() {
+    let host = Host::new();
+    let error = host.open().follow(Instant::now(), |_| true).unwrap_err().to_string();
+    assert!(error.contains("/0123456789abcdef0123456789abcdef"), "{error}");
+    assert!(error.contains("Storage="), "{error}");
+}
+
+#[test]
+fn a_deadline_that_is_over_leaves_the_rest_waiting() {
+    let host = Host::new();
+    let mut journal = host.open();
+    host.put("system.journal", &COMPACT.content());
+    journal.follow(Instant::now(), |_| true).unwrap();
+    assert_eq!(journal.reading().progress.waiting, ENTRIES);
+    assert_eq!(told(&host.follow(&mut journal)), expected());
+}
+
+#[test]
+fn silent_units_are_forgotten_unless_they_are_loaded() {
+    let options = Options { keep: 2, keep_for: Duration::from_secs(3600), ..Host::new().options() };
+    let mut totals = Totals::new(&options);
+    let begun = Instant::now();
+    for (name, minute) in [("a", 0), ("b", 1), ("c", 2), ("d", 3), ("e", 4)] {
+        totals.forget(begun + minute * Duration::from_secs(60), |_| true);
+        let unit = totals.number(format!("{name}.service").as_bytes());
+        totals.message(unit, Priority::NONE);
+    }
+    let names = |totals: &Totals| -> Vec<String> {
+        let reading = totals.reading(Progress::default(), None);
+        reading.units.into_iter().map(|(name, _)| name.to_string()).collect()
+    };
+    let is_loaded = |name: &str| name == "a.service";
+    assert!(!totals.forget(begun + Duration::from_secs(250), is_loaded), "not every time");
+    assert!(totals.forget(begun + Duration::from_secs(600), is_loaded));
+    assert_eq!(names(&totals), ["a.service", "d.service", "e.service"]);
+    let unit = totals.number(b"d.service");
+    totals.message(unit, Priority::NONE);
+    assert!(totals.forget(begun + Duration::from_secs(3900), is_loaded));
+    assert_eq!(names(&totals), ["a.service", "d.service"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn spoilt_files_neither_panic_nor_count_too_much(
+        fixture in 0..FIXTURES.len(),
+        patches in prop::collection::vec((spot(), any::<u64>(), 1_usize..=8), 0..12),
+        later in prop::collection::vec((spot(), any::<u64>(), 1_usize..=8), 0..4),
+        length in prop_oneof![4 => Just(None), 1 => (0_u64..USED as u64).prop_map(Some)],
+    ) {
+        let host = Host::new();
+        let mut journal = host.open();
+        let mut content = FIXTURES[fixture].content();
+        for (at, value, width) in patches {
+            content[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+        }
+        host.put("system.journal", &content);
+        let entries = format::le64(&content, 152).unwrap_or_default();
+        let deadline = || Instant::now() + Duration::from_secs(60);
+        let begun = Instant::now();
+        let _ = journal.follow(deadline(), |_| true);
+        let file = OpenOptions::new().write(true).open(host.path("system.journal")).unwrap();
+        for (at, value, width) in later {
+            file.write_all_at(&value.to_le_bytes()[..width], at as u64).unwrap();
+        }
+        if let Some(length) = length {
+            file.set_len(length).unwrap();
+        }
+        let _ = journal.follow(deadline(), |_| true);
+        let reading = journal.reading();
+        let counted = reading.messages.iter().sum::<u64>() + reading.progress.unreadable;
+        prop_assert!(counted <= entries.max(USED as u64), "{counted} of {entries}");
+        prop_assert!(begun.elapsed() < Duration::from_secs(50));
+    }
+
+    #[test]
+    fn any_bytes_are_a_header_or_none(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = format::Header::parse(&bytes);
+        let signed = [&b"LPKSHHRH"[..], &bytes].concat();
+        let _ = format::Header::parse(&signed);
+        let _ = format::Object::parse(&bytes);
+        let _ = format::id(&bytes);
+    }
+}
+
+/// Where a byte that matters may be: the header, or anywhere that is used.
+fn spot() -> impl Strategy<Value = usize> {
+    prop_oneof![1 => 0_usize..256, 4 => 256_usize..USED - 8].prop_map(|at| at & !7)
+}
+
+/// A machine's journal, in a directory of its own.
+struct Host(TempDir);
+
+impl Host {
+    fn new() -> Self {
+        let host = Self(tempfile::tempdir().unwrap());
+        fs::create_dir_all(host.path("")).unwrap();
+        fs::write(host.0.path().join("machine-id"), format!("{MACHINE}\n")).unwrap();
+        fs::write(host.0.path().join("boot-id"), format!("{BOOT}\n")).unwrap();
+        host
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            persistent: self.0.path().join("var"),
+            volatile: self.0.path().join("run"),
+            machine_id: self.0.path().join("machine-id"),
+            boot_id: self.0.path().join("boot-id"),
+            selection: Selection::default(),
+            keep_for: Duration::from_secs(3600),
+            keep: 1000,
+        }
+    }
+
+    /// Opens it as if before anything was logged.
+    fn open(&self) -> Journal {
+        Journal { since: 0, ..Journal::open(&self.options()).unwrap() }
+    }
+
+    #[track_caller]
+    fn follow(&self, journal: &mut Journal) -> Reading {
+        journal.follow(Instant::now() + Duration::from_secs(60), |_| true).unwrap();
+        journal.reading()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join("var").join(MACHINE).join(name)
+    }
+
+    fn volatile(&self) -> PathBuf {
+        self.0.path().join("run").join(MACHINE)
+    }
+
+    fn put(&self, name: &str, content: &[u8]) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+}
+
+struct Fixture(&'static str);
+
+impl Fixture {
+    fn content(&self) -> Vec<u8> {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal");
+        let packed = fs::read(directory.join(format!("{}.journal.gz", self.0))).unwrap();
+        let mut content = Vec::new();
+        flate2::read::GzDecoder::new(&*packed).read_to_end(&mut content).unwrap();
+        content
+    }
+}
+
+/// Messages by unit and priority, and dropped ones.
+fn told(reading: &Reading) -> Vec<(String, u64)> {
+    let units = reading.units.iter().flat_map(|(name, counts)| {
+        let by_priority = Priority::ALL.into_iter().zip(counts.messages);
+        by_priority
+            .map(move |(priority, count)| (format!("{name} {priority}"), count))
+            .chain([(format!("{name} dropped"), counts.dropped)])
+    });
+    units.filter(|(_, count)| *count > 0).collect()
+}
+
+fn expected() -> Vec<(String, u64)> {
+    let names = Priority::ALL.into_iter().chain(["dropped"]);
+    let counts = [
+        ("flood.service", [2, 1, 0, 2, 2, 1, 5, 2, 0, 10]),
+        ("forge.service", [1, 1, 1, 1, 0, 0, 2, 0, 0, 0]),
+        ("systemd-journald.service", [0, 0, 0, 0, 0, 0, 3, 0, 0, 0]),
+        ("talks.service", [4, 4, 4, 4, 4, 4, 7, 4, 0, 0]),
+    ];
+    let each = counts.into_iter().flat_map(|(unit, counts)| {
+        names.clone().zip(counts).map(move |(name, count)| (format!("{unit} {name}"), count))
+    });
+    each.filter(|(_, count)| *count > 0).collect()
+}
+
+/// 252's own, with offsets of 32 bits.
+const COMPACT: Fixture = Fixture("compact");
+/// As from 246 on.
+const REGULAR: Fixture = Fixture("regular");
+/// As before: hashes without a key.
+const PLAIN: Fixture = Fixture("plain");
+const FIXTURES: [Fixture; 3] = [COMPACT, REGULAR, PLAIN];
+const MACHINE: &str = "0123456789abcdef0123456789abcdef";
+/// The fixtures' boot.
+const BOOT: &str = "846191fc-520c-4d21-a348-f75e9feb5059";
+const ENTRIES: u64 = 59;
+/// A little less than the shortest of them has.
+const USED: usize = 87_000;

@@ -1,0 +1,17 @@
+"""Logs so many messages at so many a second, over journald's own socket or on stdout, of one priority or of each."""
+import socket
+import sys
+import time
+
+how, count, rate = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+priorities = sys.argv[4:] or list("01234567")
+journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+journal.connect("/run/systemd/journal/socket")
+begun = time.monotonic()
+for n in range(count):
+    priority = priorities[n % len(priorities)]
+    if how == "native":
+        journal.send(f"PRIORITY={priority}\nMESSAGE=number {n}\nNUMBER={n}\n".encode())
+    else:
+        print(f"<{priority}>number {n}", flush=True)
+    time.sleep(max(0, begun + (n + 1) / rate - time.monotonic()))
