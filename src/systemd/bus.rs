@@ -187,10 +187,8 @@ impl Call {
                 manager("ListUnitsByPatterns").build(&(none, &[format!("*.{kind}")][..]))
             }
             Self::ListNames(names) => {
-                // a backslash would escape the character behind it: fnmatch(3)
-                let patterns: Vec<_> =
-                    names.iter().map(|name| name.replace('\\', "\\\\")).collect();
-                manager("ListUnitsByPatterns").build(&(none, patterns))
+                // a name is its own pattern: a backslash escapes nothing here (FNM_NOESCAPE)
+                manager("ListUnitsByPatterns").build(&(none, names))
             }
             Self::Unit(Get { name, kind, interface, property, .. }) => {
                 let interface = match interface {
