@@ -78,6 +78,54 @@ fn promtool_objects_to_nothing() {
 }
 
 #[test]
+fn pythons_parsers_read_both_forms_as_they_are_meant() {
+    let machine = machine();
+    odd_names(machine);
+    let exporter = machine.exporter(&[]);
+    for (parser, accept, content_type) in [
+        // as vmagent asks
+        ("parser", "text/plain;version=0.0.4;q=1,*/*;q=0.1", "text/plain; version=0.0.4"),
+        ("openmetrics.parser", PROMETHEUS, "application/openmetrics-text; version=1.0.0"),
+    ] {
+        let page = exporter.get("/metrics", &[("accept", accept)]);
+        let kind = page.header("content-type").unwrap_or_default();
+        assert!(kind.starts_with(content_type), "{kind}");
+        let read = python(parser, page.text());
+        let meant = Samples::parse(page.text()).0;
+        assert_eq!(read.len(), meant.len(), "{parser}");
+        for (read, meant) in read.iter().zip(&meant) {
+            assert_eq!(read["name"], *meant.name);
+            assert_eq!(read["labels"], serde_json::json!(meant.labels));
+            assert_eq!(read["value"].as_f64(), Some(meant.value).filter(|value| value.is_finite()));
+        }
+        eprintln!("prometheus_client's {parser} read {} samples, all as meant", read.len());
+    }
+}
+
+/// The samples that a parser of Python's prometheus_client finds.
+fn python(parser: &str, page: &str) -> Vec<serde_json::Value> {
+    let script = format!(
+        "import json, math, sys\n\
+         from prometheus_client.{parser} import text_string_to_metric_families as parse\n\
+         for family in parse(sys.stdin.read()):\n    for s in family.samples:\n        \
+         print(json.dumps(dict(name=s.name, labels=s.labels, value=s.value if math.isfinite(s.value) else None)))"
+    );
+    let mut python = Command::new("/usr/bin/python3")
+        .args(["-c", &script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("/usr/bin/python3");
+    python.stdin.take().expect("piped").write_all(page.as_bytes()).expect("a reader");
+    let output = python.wait_with_output().expect("python");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "apt-get install python3-prometheus-client? {said}");
+    let lines = String::from_utf8(output.stdout).expect("UTF-8");
+    lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
 fn hostile_descriptions_processes_and_mounts_displace_no_series() {
     let machine = Machine::options().boot();
     let exporter = machine.exporter(&[]);
@@ -128,6 +176,9 @@ fn hostile_descriptions_processes_and_mounts_displace_no_series() {
         assert_eq!(sample.value, 1.0, "{sample:?}\n{}", exporter.log());
     }
 }
+
+const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+    application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
 
 fn odd_names(machine: &Machine) {
     let odd =

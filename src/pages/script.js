@@ -20,12 +20,15 @@
   async function load(url, keep) {
     const mine = ++asked;
     clearTimeout(timer);
+    // with a password in the address, only an address without one may be asked
+    const bare = new URL(url, document.baseURI);
+    bare.username = bare.password = bare.hash = "";
     try {
-      const answer = await fetch(url, { cache: "no-store" });
+      const answer = await fetch(bare, { cache: "no-store" });
       if (!answer.ok) throw new Error(answer.status + " " + answer.statusText);
       const fresh = parser.parseFromString(await answer.text(), "text/html");
       if (mine !== asked) return;
-      if (!keep) history.replaceState(null, "", url);
+      if (!keep) history.replaceState(null, "", bare.search || bare.pathname);
       place(fresh);
       note.textContent = "";
     } catch (error) {
@@ -83,7 +86,7 @@
     let typing = 0;
     const ask = () => {
       const query = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
-      load("?" + query + "#units");
+      load("?" + query);
     };
     form.addEventListener("submit", event => { event.preventDefault(); ask(); });
     form.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(ask, 150); });

@@ -1,0 +1,176 @@
+//! A host that the test makes up, and a server of its pages.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use unit_exporter::pages::{self, Place, Share, Shares, View};
+use unit_exporter::selection::Selection;
+use unit_exporter::snapshot::{Snapshot, Systemd};
+use unit_exporter::source::cgroup::{Cgroup, Cpu, Memory, Pids, Readings};
+use unit_exporter::systemd::ledger::{Event, Ledger, What};
+use unit_exporter::systemd::mirror::{Listed, Mirror};
+use unit_exporter::systemd::state::Shared;
+use unit_exporter::systemd::value::{InvocationId, word};
+use unit_exporter::web::{self, ListenAddress, Options, Page, Refusal, Site, Wanted, WantedEvents};
+
+use crate::fixture;
+
+/// What the pages tell of.
+pub(crate) struct Told {
+    pub(crate) host: pages::Host,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) events: Vec<Arc<Event>>,
+    pub(crate) share: Option<Share>,
+}
+
+impl Told {
+    /// The host of the golden files, with some crashes of late.
+    pub(crate) fn golden() -> Self {
+        let events = vec![
+            event("crash.service", 30, What::GivenUp, Some("core-dump"), None),
+            event("crash.service", 31, What::Failed, Some("core-dump"), Some("SIGSEGV")),
+            event("nginx.service", 200, What::Failed, Some("exit-code"), Some("3")),
+            event("crash.service", 260, What::Failed, Some("core-dump"), Some("SIGSEGV")),
+            event("crash.service", 261, What::Restarted, None, None),
+        ];
+        Self { host: named("golden"), snapshot: fixture::snapshot(), events, share: None }
+    }
+
+    /// As many services as asked for, with numbers for all of them.
+    pub(crate) fn many(units: usize) -> Self {
+        let shared = Shared::new(Mirror::new(Selection::default()), Ledger::default());
+        let state = &mut *shared.lock();
+        let name = |n: usize| format!("application-{n:04}.service");
+        let mut readings = Vec::with_capacity(units);
+        for n in 0..units {
+            let (active, sub) = match n % 100 {
+                0 => ("failed", "failed"),
+                1..20 => ("inactive", "dead"),
+                _ => ("active", "running"),
+            };
+            let (load_state, active_state) = (word("loaded"), word(active));
+            let listed = Listed { name: name(n), load_state, active_state, sub_state: word(sub) };
+            state.mirror.list(&listed);
+            let unit = state.mirror.unit(&listed.name).cloned().unwrap();
+            state.ledger.open(&unit);
+            readings.push((unit.name.clone(), reading(n as u64)));
+        }
+        let snapshot = Snapshot {
+            systemd: Some(Systemd::copy(state, false)),
+            cgroups: Some(Readings { units: readings, ..Readings::default() }),
+            ..Snapshot::default()
+        };
+        let shares = Shares::default();
+        shares.take(&snapshot, Instant::now());
+        shares.take(&snapshot, Instant::now() + Duration::from_secs(10));
+        Self {
+            host: named("large"),
+            snapshot: Arc::new(snapshot),
+            events: Vec::new(),
+            share: shares.share(),
+        }
+    }
+}
+
+pub(crate) fn named(name: &str) -> pages::Host {
+    pages::Host { name: name.to_owned(), kernel: "6.1.0".to_owned() }
+}
+
+/// Something that happened so many seconds ago.
+pub(crate) fn event(
+    unit: &str,
+    ago: u64,
+    what: What,
+    cause: Option<&'static str>,
+    status: Option<&'static str>,
+) -> Arc<Event> {
+    Arc::new(Event {
+        at: SystemTime::now() - Duration::from_secs(ago),
+        unit: unit.into(),
+        what,
+        cause: cause.map(Into::into),
+        status: status.map(Into::into),
+        invocation_id: Some(InvocationId([0xab; 16])),
+    })
+}
+
+fn reading(n: u64) -> Cgroup {
+    let scattered = n * 7919 % 10_007;
+    Cgroup {
+        cpu: Cpu {
+            user: Some(Duration::from_millis(scattered * 13)),
+            system: Some(Duration::from_millis(scattered)),
+            ..Cpu::default()
+        },
+        memory: Memory { current: Some(scattered * 40_961), ..Memory::default() },
+        pids: Pids { current: Some(scattered % 40), ..Pids::default() },
+        ..Cgroup::default()
+    }
+}
+
+/// A server of its pages.
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    told: Arc<Mutex<Told>>,
+}
+
+impl Served {
+    pub(crate) fn start(told: Told) -> Self {
+        Self::with(told, Options::default())
+    }
+
+    pub(crate) fn with(told: Told, options: Options) -> Self {
+        let listeners = "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind().unwrap();
+        let address = listeners[0].address().unwrap();
+        let served = Self { address, told: Arc::new(Mutex::new(told)) };
+        tokio::spawn(web::serve(listeners, served.clone(), options, std::future::pending()));
+        served
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// From now on the pages tell something else.
+    pub(crate) fn tell(&self, told: Told) {
+        *self.told.lock().unwrap() = told;
+    }
+}
+
+impl Site for Served {
+    async fn metrics(&self, _: Wanted) -> Result<Bytes, Refusal> {
+        Ok(Bytes::new())
+    }
+
+    async fn page(
+        &self,
+        path: &str,
+        query: Vec<(String, String)>,
+    ) -> Result<Option<Page>, Refusal> {
+        let Some(place) = Place::at(path) else { return Ok(None) };
+        let told = &*self.told.lock().unwrap();
+        let view = View {
+            host: &told.host,
+            now: SystemTime::now(),
+            started: SystemTime::now() - Duration::from_secs(3600),
+            snapshot: &told.snapshot,
+            events: &told.events,
+            cpu: told.share.as_ref(),
+            off: &["timers"],
+            telemetry_path: "/metrics",
+        };
+        let page = pages::page(&place, &query, &view);
+        Ok(Some(Page { html: page.html.into(), found: page.found, policy: pages::policy() }))
+    }
+
+    fn events(&self, _: &WantedEvents) -> Bytes {
+        Bytes::new()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
