@@ -1,17 +1,30 @@
 # The same few commands here, for a newcomer and in CI.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test lint fmt package test-package
+.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo lint fmt package test-package
 
 help: ## say what there is
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## run the exporter: on this host, or in a private systemd with example services
 	@scripts/run
 
+demo: ## the exporter, Prometheus with our alerts and services to break, in a private systemd; needs root
+	@scripts/demo up
+
+demo-crash: ## with the demo running: laravel-queue crashes, see what moves and what fires
+demo-slow-listener: ## laravel-reverb accepts no connections any more
+demo-redis-down: ## redis cannot start
+demo-oom: ## a job wants too much memory
+demo-crash demo-slow-listener demo-redis-down demo-oom:
+	@scripts/demo $(@:demo-%=%)
+
 test: lint ## everything that CI checks; needs root
 	@scripts/setup test
 	cargo test --no-fail-fast
+
+test-demo: ## the demo, broken in all its ways; some minutes
+	@scripts/demo test
 
 lint: ## formatting and clippy
 	@scripts/setup lint

@@ -1,7 +1,6 @@
-"""Listens on a port of the loopback address and says OK to every line."""
+"""Listens on port 6001 and says OK to every line."""
 
 import socketserver
-import sys
 
 
 class Connection(socketserver.StreamRequestHandler):
@@ -12,6 +11,8 @@ class Connection(socketserver.StreamRequestHandler):
 
 class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 32
 
 
-Server(("127.0.0.1", int(sys.argv[1])), Connection).serve_forever()
+Server(("0.0.0.0", 6001), Connection).serve_forever()

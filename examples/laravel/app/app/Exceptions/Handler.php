@@ -1,0 +1,9 @@
+<?php
+
+namespace App\Exceptions;
+
+use Illuminate\Foundation\Exceptions\Handler as FrameworkHandler;
+
+class Handler extends FrameworkHandler
+{
+}

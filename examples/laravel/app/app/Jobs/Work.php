@@ -1,0 +1,42 @@
+<?php
+
+namespace App\Jobs;
+
+use Illuminate\Bus\Queueable;
+use Illuminate\Contracts\Queue\ShouldQueue;
+use Illuminate\Foundation\Bus\Dispatchable;
+use Illuminate\Queue\InteractsWithQueue;
+
+/** Computes for a while, then ends well or goes wrong in one of the ways that jobs do. */
+class Work implements ShouldQueue
+{
+    use Dispatchable, InteractsWithQueue, Queueable;
+
+    public function __construct(public string $mode, public int $ms)
+    {
+    }
+
+    public function handle(): void
+    {
+        $end = microtime(true) + $this->ms / 1000;
+        while (microtime(true) < $end) {
+            md5((string) $end);
+        }
+        match ($this->mode) {
+            'ok' => null,
+            'fail' => throw new \RuntimeException('the job failed on purpose'),
+            'exit' => exit(3),
+            'segv' => posix_kill(getmypid(), SIGSEGV),
+            'memory' => $this->convert(),
+        };
+    }
+
+    /** Starts a program that wants more memory than the unit may have, as converters of pictures do. */
+    private function convert(): void
+    {
+        exec(PHP_BINARY." -r '\$picture = str_repeat(\"x\", 512 << 20);'", $said, $status);
+        if ($status !== 0) {
+            throw new \RuntimeException("the converter ended with status $status");
+        }
+    }
+}
