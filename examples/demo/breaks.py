@@ -27,8 +27,9 @@ def main():
     machine = Machine(directory)
     the_break = BREAKS[name]
     watch = Watch(the_break, exporter, prometheus)
-    if busy := watch.firing():
-        sys.exit(f"demo: something is amiss already ({', '.join(sorted(busy))}): wait until it is quiet")
+    if alerts := watch.alerts():
+        print(f"Waiting for what is amiss already: {', '.join(sorted(alerts))}\n")
+        watch.until(lambda: not watch.alerts(), tell=False)
     print(f"{the_break.title}\n")
     print(the_break.story + "\n")
     watch.start()
@@ -36,7 +37,7 @@ def main():
         complete = watch.until(watch.is_complete)
     if not complete:
         sys.exit(f"demo: not within {LIMIT} s: {', '.join(watch.missing())}")
-    print("\nMended; now until it is quiet.\n")
+    print(f"\n{watch.summary()}\nMended; now until it is quiet.\n")
     if not watch.until(watch.is_quiet):
         sys.exit(f"demo: still not quiet {LIMIT} s later")
     print("\nQuiet again.")
@@ -141,7 +142,7 @@ BREAKS = {
             'systemd_service_main_exits_total{%s,code="killed"}' % QUEUE,
             'systemd_unit_state{%s,state="active"}' % QUEUE,
         ],
-        {"ServiceRestartsAgainAndAgain"},
+        {"SystemdServiceCrashLooping"},
     ),
     "slow-listener": Break(
         "laravel-reverb stands still (SIGSTOP) while 60 clients connect to port 6001",
@@ -153,7 +154,7 @@ BREAKS = {
             '!systemd_listener_drops_total{%s,port="6001"}' % REVERB,
             'systemd_unit_state{%s,state="active"}' % REVERB,
         ],
-        set(),
+        {"SystemdListenerAcceptQueueFilling"},
     ),
     "redis-down": Break(
         "redis cannot start: left-over.service, which somebody forgot, has taken port 6379",
@@ -164,11 +165,11 @@ BREAKS = {
             "!systemd_service_given_up{%s}" % REDIS,
             '!systemd_listener_missing{%s,port="6379"}' % REDIS,
             'systemd_listener_info{port="6379"}',
-            "systemd_unit_unmet_dependencies{%s}" % QUEUE,
+            "!systemd_unit_unmet_dependencies{%s}" % QUEUE,
             "systemd_service_failures_by_result_total{%s}" % QUEUE,
             "systemd_unit_journal_messages_total{%s}" % QUEUE,
         ],
-        set(),
+        {"SystemdServiceGivenUp", "SystemdListenerMissing"},
     ),
     "oom": Break(
         "A job of laravel-queue starts a program that wants 512 MiB; MemoryMax= is 128 MiB",
@@ -179,7 +180,7 @@ BREAKS = {
             "systemd_unit_memory_peak_bytes{%s}" % QUEUE,
             'systemd_unit_state{%s,state="active"}' % QUEUE,
         ],
-        set(),
+        {"SystemdServiceOomKilled"},
     ),
 }
 
@@ -192,7 +193,8 @@ class Watch:
         self.series = [series.lstrip("!") for series in the_break.series]
         self.must_move = {series[1:] for series in the_break.series if series.startswith("!")}
         self.must_fire = the_break.alerts
-        self.moved, self.fired = set(), set()
+        # When, in seconds since the break.
+        self.moved, self.fired = {}, {}
         self.before = self.shown()
         self.values = dict(self.before)
         self.states = {}
@@ -207,10 +209,11 @@ class Watch:
             if not any(matches(selector, series) for series in self.values):
                 print(f"{'before':>9}  {selector} (no such series)")
 
-    def until(self, is_done):
+    def until(self, is_done, tell=True):
         end = time.monotonic() + LIMIT
         while time.monotonic() < end:
-            self.look()
+            if tell:
+                self.look()
             if is_done():
                 return True
             time.sleep(PERIOD)
@@ -220,34 +223,39 @@ class Watch:
         return not self.missing()
 
     def missing(self):
-        return sorted(self.must_move - self.moved | self.must_fire - self.fired)
+        return sorted(self.must_move - self.moved.keys() | self.must_fire - self.fired.keys())
+
+    def summary(self):
+        moved = [f"{series} after {self.moved[series]:.1f} s" for series in sorted(self.must_move)]
+        fired = [f"{alert} after {self.fired[alert]:.1f} s" for alert in sorted(self.must_fire)]
+        return f"Moved: {', '.join(moved)}.\nFired: {', '.join(fired)}."
 
     def is_quiet(self):
-        """Whether no alert fires and every unit is in the state that it was in before."""
+        """Whether nothing is pending or fires, and every unit is in the state that it was in before."""
         states = {series for series in self.before if series.startswith("systemd_unit_state{")}
-        return not self.firing() and all(self.values[series] == self.before[series] for series in states)
-
-    def firing(self):
-        return {key for key, state in self.alerts().items() if state == "firing"}
+        return not self.states and all(self.values.get(series) == self.before[series] for series in states)
 
     def look(self):
-        values = self.shown()
-        for series, value in values.items():
-            before = self.values.get(series)
-            if value != before:
-                self.tell(f"{series} {before or '(none)'} → {value}")
-                self.moved |= {selector for selector in self.must_move if matches(selector, series)}
-        self.values |= values
-        states = self.alerts()
-        for key in sorted(states.keys() | self.states.keys()):
-            if (state := states.get(key, "quiet")) != self.states.get(key, "quiet"):
-                self.tell(f"alert {key}: {state.upper() if state == 'firing' else state}")
-                if state == "firing":
-                    self.fired.add(key.split("{")[0])
-        self.states = states
+        values, alerts = self.shown(), self.alerts()
+        now = time.monotonic() - self.begin
+        for series in sorted(values.keys() | self.values.keys()):
+            before, after = self.values.get(series, "(none)"), values.get(series, "(none)")
+            if before != after:
+                self.tell(now, f"{series} {before} → {after}")
+                for selector in self.must_move:
+                    if matches(selector, series):
+                        self.moved.setdefault(selector, now)
+        for alert in sorted(alerts.keys() | self.states.keys()):
+            before, after = self.states.get(alert, "quiet"), alerts.get(alert, "quiet")
+            if before != after:
+                self.tell(now, f"alert {alert} {before} → {after.upper() if after == 'firing' else after}")
+                if after == "firing":
+                    self.fired.setdefault(alert.split("{")[0], now)
+        self.values, self.states = values, alerts
 
-    def tell(self, what):
-        print(f"{time.monotonic() - self.begin:9.1f}  {what}", flush=True)
+    @staticmethod
+    def tell(now, what):
+        print(f"{now:9.1f}  {what}", flush=True)
 
     def shown(self):
         """The series of the break on the exporter's page, with their values."""

@@ -3,6 +3,8 @@
 import collections
 import socketserver
 
+from notify import ready
+
 lists = collections.defaultdict(collections.deque)
 
 
@@ -34,4 +36,6 @@ class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
 
-Server(("127.0.0.1", 6379), Connection).serve_forever()
+with Server(("127.0.0.1", 6379), Connection) as server:
+    ready()
+    server.serve_forever()

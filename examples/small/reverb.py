@@ -2,6 +2,8 @@
 
 import socketserver
 
+from notify import ready
+
 
 class Connection(socketserver.StreamRequestHandler):
     def handle(self):
@@ -15,4 +17,6 @@ class Server(socketserver.ThreadingTCPServer):
     request_queue_size = 32
 
 
-Server(("0.0.0.0", 6001), Connection).serve_forever()
+with Server(("0.0.0.0", 6001), Connection) as server:
+    ready()
+    server.serve_forever()
