@@ -56,7 +56,7 @@ fn the_demo_comes_up_and_leaves_nothing_behind() {
     assert!(durations.iter().all(|&seconds| seconds <= 1440.0), "{durations:?}");
 
     let pid = Pid::from_raw(demo.id().try_into().expect("a pid")).expect("a pid");
-    kill_process(pid, Signal::INT).expect("a process");
+    kill_process(pid, Signal::TERM).expect("a process");
     assert!(demo.wait().expect("an end").success());
     assert!(!Path::new(&format!("/run/unit-exporter-demo-{port}")).exists());
     assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());

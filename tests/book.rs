@@ -1,0 +1,203 @@
+//! What README.md and docs/ say holds: expressions, metrics, flags, alerts, commands, links, configurations.
+#![allow(clippy::disallowed_types)]
+
+mod promql;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fs, iter};
+
+use promql::{Vocabulary, rules};
+use regex::Regex;
+
+#[test]
+fn every_expression_may_be_asked() {
+    let vocabulary = Vocabulary::of_the_project();
+    let mut objections = Vec::new();
+    let mut count = 0;
+    for page in pages() {
+        let spans = page.spans().filter(|span| is_about_metrics(span));
+        for expression in spans.chain(page.fences("promql")) {
+            count += 1;
+            let name_alone = Regex::new(r"^\w+(\{[^}]*\})?$").expect("a pattern");
+            let is_mention = name_alone.is_match(&expression);
+            let objected = vocabulary.objections(&expression).into_iter();
+            // A counter may be spoken of, though not asked for, as it is.
+            let objected = objected
+                .filter(|objection| !(is_mention && objection.ends_with("used on its own")))
+                .map(|objection| format!("{}: {expression}: {objection}", page.name));
+            objections.extend(objected);
+        }
+    }
+    assert!(objections.is_empty(), "{objections:#?}");
+    assert!(count > 100, "{count} expressions");
+}
+
+#[test]
+fn every_flag_exists() {
+    let help = flags(&stdout(Command::new(env!("CARGO_BIN_EXE_unit-exporter")).arg("--help")));
+    let beginnings: BTreeSet<&str> = help.iter().map(|flag| beginning(flag)).collect();
+    let hidden = ["--systemd.collector.enable-restart-count"];
+    let of_others = ["--collector.systemd"];
+    for page in pages() {
+        let unknown: Vec<_> = flags(&page.text)
+            .into_iter()
+            .filter(|flag| beginnings.contains(beginning(flag)) && !help.contains(flag))
+            .filter(|flag| !hidden.contains(&&**flag) && !of_others.contains(&&**flag))
+            .collect();
+        assert!(unknown.is_empty(), "{}: {unknown:?}", page.name);
+    }
+}
+
+#[test]
+fn every_alert_exists() {
+    let files = rules::files();
+    let rules = files.iter().flat_map(|file| &file.groups).flat_map(|group| &group.rules);
+    let alerts: BTreeSet<String> = rules.filter_map(|rule| rule.alert.clone()).collect();
+    let breaks = Page::read(root().join("examples/demo/breaks.py"));
+    let alert = Regex::new(r"\bSystemd[A-Z][a-z]\w+").expect("a pattern");
+    for page in pages().into_iter().chain([breaks]) {
+        let named = alert.find_iter(&page.text).map(|found| found.as_str());
+        let unknown: Vec<&str> = named.filter(|&name| !alerts.contains(name)).collect();
+        assert!(unknown.is_empty(), "{}: {unknown:?}", page.name);
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let link = Regex::new(r"\]\(([^)#:\s]+)(#[^)]*)?\)").expect("a pattern");
+    for page in pages() {
+        let folder = page.path.parent().expect("a folder");
+        let dead: Vec<&str> = link
+            .captures_iter(&page.text)
+            .filter_map(|found| Some(found.get(1)?.as_str()))
+            .filter(|target| !folder.join(target).exists())
+            .collect();
+        assert!(dead.is_empty(), "{}: {dead:?}", page.name);
+    }
+}
+
+#[test]
+fn every_make_target_and_script_exists() {
+    let makefile = fs::read_to_string(root().join("Makefile")).expect("Makefile");
+    let targets: BTreeSet<&str> = makefile
+        .lines()
+        .filter_map(|line| Some(line.split_once(':')?.0))
+        .flat_map(str::split_whitespace)
+        .collect();
+    let make = Regex::new(r"(?m)(?:`|\$ |^  )make ([a-z][a-z-]*)").expect("a pattern");
+    let script = Regex::new(r"scripts/[a-z]+").expect("a pattern");
+    for page in pages() {
+        let named = make.captures_iter(&page.text).map(|found| found.extract::<1>().1[0]);
+        let unknown: Vec<&str> = named.filter(|target| !targets.contains(target)).collect();
+        assert!(unknown.is_empty(), "{}: {unknown:?}", page.name);
+        for script in script.find_iter(&page.text) {
+            assert!(root().join(script.as_str()).exists(), "{}: {}", page.name, script.as_str());
+        }
+    }
+}
+
+#[test]
+fn prometheus_accepts_every_configuration() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("prometheus.yml");
+    let mut count = 0;
+    for page in pages() {
+        for yaml in page.fences("yaml") {
+            let whole = match &*yaml {
+                part if part.starts_with("    ") => {
+                    format!("scrape_configs:\n  - job_name: systemd\n{part}")
+                }
+                whole if whole.contains("scrape_configs:") || whole.contains("remote_write:") => {
+                    whole.to_owned()
+                }
+                _ => continue, // rules, and the configuration of the exporter
+            };
+            count += 1;
+            fs::write(&file, &whole).expect("a file");
+            let promtool = Command::new("promtool")
+                .args(["check", "config", "--syntax-only"])
+                .arg(&file)
+                .output()
+                .expect("promtool is needed: apt-get install prometheus");
+            let said = String::from_utf8_lossy(&promtool.stderr);
+            assert!(promtool.status.success(), "{}: {said}\n{whole}", page.name);
+        }
+    }
+    assert!(count > 5, "{count} configurations");
+}
+
+/// A page of the book.
+struct Page {
+    path: PathBuf,
+    name: String,
+    text: String,
+}
+
+impl Page {
+    fn read(path: PathBuf) -> Self {
+        let name = path.strip_prefix(root()).expect("a file of ours").display().to_string();
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        Self { path, name, text }
+    }
+
+    /// What stands between backticks in a line.
+    fn spans(&self) -> impl Iterator<Item = String> {
+        let mut outside = true;
+        let lines = self.text.lines().filter(move |line| {
+            outside ^= line.trim_start().starts_with("```");
+            outside && !line.trim_start().starts_with("```")
+        });
+        // In a table a bar is written \|.
+        lines
+            .flat_map(|line| line.split('`').skip(1).step_by(2))
+            .map(|span| span.replace("\\|", "|"))
+    }
+
+    /// The blocks of code in a language.
+    fn fences(&self, language: &str) -> impl Iterator<Item = String> {
+        let opening = format!("```{language}");
+        let mut lines = self.text.lines();
+        iter::from_fn(move || {
+            lines.find(|line| *line == opening)?;
+            let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            Some(block.join("\n"))
+        })
+    }
+}
+
+/// README.md and docs/, but the generated reference.
+fn pages() -> Vec<Page> {
+    let folder = fs::read_dir(root().join("docs")).expect("docs/").flatten();
+    let pages = folder.map(|entry| entry.path()).filter(|path| {
+        path.extension().is_some_and(|extension| extension == "md") && !path.ends_with("METRICS.md")
+    });
+    iter::once(root().join("README.md")).chain(pages).map(Page::read).collect()
+}
+
+fn is_about_metrics(span: &str) -> bool {
+    let ours = Regex::new(r"\bsystemd_[a-z]").expect("a pattern");
+    ours.is_match(span) && span != "systemd_exporter"
+}
+
+/// The long flags that a text mentions.
+fn flags(text: &str) -> BTreeSet<String> {
+    let flag = Regex::new(r"(^|[\s`(\[])(--[a-z][a-z0-9.-]*[a-z0-9])").expect("a pattern");
+    flag.captures_iter(text).map(|found| found[2].to_owned()).collect()
+}
+
+/// `--web.` of `--web.config.file`: by this a flag is known as one of ours.
+fn beginning(flag: &str) -> &str {
+    flag.find('.').map_or(flag, |end| &flag[..=end])
+}
+
+fn stdout(command: &mut Command) -> String {
+    let output = command.output().expect("a program that starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

@@ -1,0 +1,98 @@
+//! What a page comes to by number of units: the figures of docs/sizing.md.
+#![allow(clippy::disallowed_types)]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use support::{Exporter, Machine, eventually};
+
+/// Prints the tables of docs/sizing.md: cargo test --test sizing -- --ignored --nocapture
+#[test]
+#[ignore = "a measurement, of minutes"]
+fn what_a_page_comes_to() {
+    println!("| units | live | series | text | gzip | series of the drop-in set |");
+    for units in [0, 100, 300, 1000] {
+        let machine = Machine::options().cgroup_v1().boot();
+        populate(&machine, units);
+        let exporter = machine.exporter(&[]);
+        let page = eventually("all of them are there", || {
+            let page = exporter.samples();
+            let all = page.all("systemd_unit_state", &[("state", "active")]);
+            let ours = all.filter(|sample| sample.label("name").starts_with("sized-"));
+            (ours.count() >= units).then_some(page)
+        });
+        let live = page.all("systemd_service_main_pid", &[]).count();
+        let drop_in =
+            "/metrics?collect[]=units&collect[]=services&collect[]=timers&collect[]=sockets";
+        println!(
+            "| {} | {live} | {} | {} | {} | {} |",
+            page.all("systemd_unit_state", &[("state", "active")]).count(),
+            page.0.len(),
+            kilobytes(exporter.get("/metrics", &[]).body.len()),
+            kilobytes(exporter.get("/metrics", &[("accept-encoding", "gzip")]).body.len()),
+            series(&exporter, drop_in),
+        );
+        if units == 100 {
+            largest_families(&page.0);
+        }
+    }
+}
+
+/// Of ten units six are services that run; one each a job that has ended, a service that does not run, a timer; the
+/// rest sockets and services that have failed by turns.
+fn populate(machine: &Machine, units: usize) {
+    let name = |n: usize| match n % 10 {
+        0..=5 => format!("sized-{n}.service"),
+        6 => format!("sized-job-{n}.service"),
+        7 => format!("sized-idle-{n}.service"),
+        8 => format!("sized-{n}.timer"),
+        _ if n % 20 == 9 => format!("sized-{n}.socket"),
+        _ => format!("sized-failed-{n}.service"),
+    };
+    let text = |n: usize| match n % 10 {
+        0..=5 => {
+            "[Service]\nExecStart=/bin/sleep infinity\nRestart=always\nMemoryMax=1G\n".to_owned()
+        }
+        6 => "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n".to_owned(),
+        7 => "[Service]\nExecStart=/bin/true\n".to_owned(),
+        8 => format!("[Timer]\nOnCalendar=yearly\nUnit=sized-idle-{}.service\n", n - 1),
+        _ if n % 20 == 9 => {
+            format!("[Socket]\nListenStream=127.0.0.1:{}\nAccept=yes\n", 10_000 + n)
+        }
+        _ => "[Service]\nExecStart=/bin/false\n".to_owned(),
+    };
+    let mut files: Vec<(String, String)> = (0..units).map(|n| (name(n), text(n))).collect();
+    files.push(("sized-all.target".to_owned(), {
+        let wanted: Vec<String> = (0..units).map(name).collect();
+        format!("[Unit]\nWants={}\n", wanted.join(" "))
+    }));
+    let sockets = (0..units).filter(|n| n % 20 == 9);
+    files
+        .extend(sockets.map(|n| {
+            (format!("sized-{n}@.service"), "[Service]\nExecStart=/bin/cat\n".to_owned())
+        }));
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
+    machine.units(&files);
+    machine.ok(&["systemctl", "start", "sized-all.target"]);
+}
+
+fn series(exporter: &Exporter<'_>, path: &str) -> usize {
+    exporter.get(path, &[]).text().lines().filter(|line| !line.starts_with('#')).count()
+}
+
+fn largest_families(page: &[support::Sample]) {
+    let mut families = BTreeMap::new();
+    for sample in page {
+        *families.entry(&*sample.name).or_insert(0) += 1;
+    }
+    let mut families: Vec<(&str, usize)> = families.into_iter().collect();
+    families.sort_by_key(|&(name, count)| (std::cmp::Reverse(count), name));
+    for (name, count) in &families[..15] {
+        println!("  {count:6} {name}");
+    }
+}
+
+fn kilobytes(bytes: usize) -> String {
+    format!("{} kB", (bytes + 500) / 1000)
+}
