@@ -8,19 +8,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, iter};
 
+use clap::CommandFactory;
 use promql::{Vocabulary, rules};
 use regex::Regex;
+use unit_exporter::args::Args;
 
 #[test]
 fn every_expression_may_be_asked() {
     let vocabulary = Vocabulary::of_the_project();
+    let name_alone = Regex::new(r"^\w+(\{[^}]*\})?$").expect("a pattern");
     let mut objections = Vec::new();
     let mut count = 0;
     for page in pages() {
         let spans = page.spans().filter(|span| is_about_metrics(span));
         for expression in spans.chain(page.fences("promql")) {
             count += 1;
-            let name_alone = Regex::new(r"^\w+(\{[^}]*\})?$").expect("a pattern");
             let is_mention = name_alone.is_match(&expression);
             let objected = vocabulary.objections(&expression).into_iter();
             // A counter may be spoken of, though not asked for, as it is.
@@ -36,15 +38,21 @@ fn every_expression_may_be_asked() {
 
 #[test]
 fn every_flag_exists() {
-    let help = flags(&stdout(Command::new(env!("CARGO_BIN_EXE_unit-exporter")).arg("--help")));
-    let beginnings: BTreeSet<&str> = help.iter().map(|flag| beginning(flag)).collect();
-    let hidden = ["--systemd.collector.enable-restart-count"];
+    let command = Args::command();
+    let ours: BTreeSet<String> = command
+        .get_arguments()
+        .flat_map(|argument| {
+            argument.get_long().into_iter().chain(argument.get_all_aliases().unwrap_or_default())
+        })
+        .map(|name| format!("--{name}"))
+        .collect();
+    let beginnings: BTreeSet<&str> = ours.iter().map(|flag| beginning(flag)).collect();
     let of_others = ["--collector.systemd"];
     for page in pages() {
         let unknown: Vec<_> = flags(&page.text)
             .into_iter()
-            .filter(|flag| beginnings.contains(beginning(flag)) && !help.contains(flag))
-            .filter(|flag| !hidden.contains(&&**flag) && !of_others.contains(&&**flag))
+            .filter(|flag| beginnings.contains(beginning(flag)) && !ours.contains(flag))
+            .filter(|flag| !of_others.contains(&&**flag))
             .collect();
         assert!(unknown.is_empty(), "{}: {unknown:?}", page.name);
     }
@@ -190,12 +198,6 @@ fn flags(text: &str) -> BTreeSet<String> {
 /// `--web.` of `--web.config.file`: by this a flag is known as one of ours.
 fn beginning(flag: &str) -> &str {
     flag.find('.').map_or(flag, |end| &flag[..=end])
-}
-
-fn stdout(command: &mut Command) -> String {
-    let output = command.output().expect("a program that starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 fn root() -> &'static Path {
