@@ -126,6 +126,11 @@ pub struct Args {
     #[arg(long = "systemd.collector.enable-restart-count", hide = true,
           action = ArgAction::SetTrue)]
     pub enable_restart_count: bool,
+
+    /// Accepted for systemd_exporter's sake: traffic is exported wherever IPAccounting= is on
+    #[arg(long = "systemd.collector.enable-ip-accounting", hide = true,
+          action = ArgAction::SetTrue)]
+    pub enable_ip_accounting: bool,
 }
 
 impl Args {

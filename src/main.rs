@@ -19,6 +19,7 @@ use unit_exporter::selection::Selection;
 use unit_exporter::systemd::follow::{self, follow};
 use unit_exporter::systemd::ledger::{Keep, Ledger};
 use unit_exporter::systemd::mirror::Mirror;
+use unit_exporter::systemd::properties::Extras;
 use unit_exporter::systemd::state::Shared;
 use unit_exporter::web::{self, Listener, Protection, Pulse, Requests};
 
@@ -59,7 +60,15 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         events: args.events,
     };
     let shared = Shared::new(Mirror::new(selection.clone()), Ledger::new(keep));
-    let options = follow::Options { address: args.dbus_address.clone(), resync: args.resync };
+    let mut off = args.collectors.off();
+    off.0.extend(args.disable_exporter_metrics.then_some("exporter"));
+    let extras = Extras {
+        conditions: !off.0.contains(&"conditions"),
+        files: !off.0.contains(&"unit-files"),
+        ..Extras::default()
+    };
+    let options =
+        follow::Options { address: args.dbus_address.clone(), resync: args.resync, extras };
     tokio::spawn(follow(shared.clone(), options));
 
     let host = Host {
@@ -72,8 +81,6 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         journal: args.journal(selection),
     };
     let scraper = Scraper::new(shared, host, requests.clone());
-    let mut off = args.collectors.off();
-    off.0.extend(args.disable_exporter_metrics.then_some("exporter"));
     if !off.0.contains(&"journal") {
         tokio::spawn(scraper.follow_journal());
     }

@@ -66,6 +66,8 @@ pub struct Systemd {
     pub host: Host,
     /// PID 1 itself.
     pub manager: Manager,
+    /// How long the slowest units took to start at boot.
+    pub blame: Vec<(Arc<str>, Duration)>,
     /// Queued and running jobs.
     pub jobs: usize,
     /// How long the oldest job has been there; `None` without any.
@@ -143,6 +145,7 @@ impl Systemd {
             accounts: accounts.map(|(name, account)| (name.clone(), account.clone())).collect(),
             host: state.ledger.host().clone(),
             manager: state.manager.clone(),
+            blame: state.blame.clone().unwrap_or_default(),
             jobs: state.mirror.jobs().len(),
             oldest_job: state.mirror.jobs().map(|job| job.since.elapsed()).max(),
             boot_offset: boot_offset(),

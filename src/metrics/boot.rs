@@ -1,4 +1,4 @@
-//! The boot: when its stages were reached, and the hardware watchdog.
+//! The boot: when its stages were reached, what was slow; and the hardware watchdog.
 
 use std::fmt;
 
@@ -36,6 +36,22 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             labels: ["stage"],
         },
         stages(snapshot, |stage| stage.time),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_boot_activation_seconds",
+            kind: Gauge,
+            unit: Unit::Seconds,
+            help: "How long the unit took to start when the host booted: the 20 slowest exported ones. A unit that was started again before the exporter looked is not among them.",
+            source: "D-Bus Unit.InactiveExitTimestampMonotonic to ActiveEnterTimestampMonotonic or InactiveEnterTimestampMonotonic, asked once",
+            labels: ["name"],
+        },
+        snapshot
+            .systemd
+            .iter()
+            .flat_map(|systemd| &systemd.blame)
+            .map(|(name, took)| ([&**name], *took)),
     )?;
 
     let device = manager.and_then(|manager| manager.watchdog_device.as_deref());

@@ -24,10 +24,8 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             source: "D-Bus Manager.Version",
             labels: ["version"],
         },
-        manager.and_then(|manager| {
-            let version = manager.version.as_deref()?;
-            Some(([version], version_number(version)?))
-        }),
+        manager
+            .and_then(|manager| Some(([manager.version.as_deref()?], manager.version_number()?))),
     )?;
 
     out.family(
@@ -235,28 +233,4 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         },
         pid1.map(|pid1| ([], pid1.threads)),
     )
-}
-
-/// `252.38-1~deb12u1` is 252.
-fn version_number(version: &str) -> Option<u64> {
-    let digits = version.trim_start_matches('v');
-    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-    digits[..end].parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::version_number;
-
-    #[test]
-    fn versions_are_numbers_first() {
-        for (version, number) in [
-            ("252.38-1~deb12u1", Some(252)),
-            ("v260", Some(260)),
-            ("258~rc1", Some(258)),
-            ("x", None),
-        ] {
-            assert_eq!(version_number(version), number, "{version}");
-        }
-    }
 }

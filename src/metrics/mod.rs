@@ -2,6 +2,7 @@
 
 mod boot;
 mod dbus;
+mod details;
 mod exporter;
 mod family;
 mod journal;
@@ -34,6 +35,7 @@ pub fn all(snapshot: &Snapshot, out: &mut impl Sink) -> std::fmt::Result {
     manager::families(snapshot, out)?;
     units::families(snapshot, out)?;
     services::families(snapshot, out)?;
+    details::families(snapshot, out)?;
     timers::families(snapshot, out)?;
     sockets::families(snapshot, out)?;
     resources::families(snapshot, out)?;

@@ -58,6 +58,21 @@ impl Manager {
         }
     }
 
+    /// `252.38-1~deb12u1` is 252.
+    #[must_use]
+    pub fn version_number(&self) -> Option<u64> {
+        let digits = self.version.as_deref()?.trim_start_matches('v');
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        digits[..end].parse().ok()
+    }
+
+    /// When the boot had finished; `None` while it has not.
+    #[must_use]
+    pub fn finished(&self) -> Option<Stage> {
+        let at = STAGES.iter().position(|stage| *stage == "Finish")?;
+        Some(self.boot[at]).filter(|stage| stage.monotonic.and_then(Timestamp::set).is_some())
+    }
+
     fn set_stage(&mut self, name: &str, value: &Variant<'_>) {
         let (stage, monotonic) = match name.strip_suffix("TimestampMonotonic") {
             Some(stage) => (stage, true),
@@ -113,3 +128,21 @@ pub const STAGES: [&str; 18] = [
     "UnitsLoadStart",
     "UnitsLoadFinish",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_numbers_first() {
+        for (version, number) in [
+            ("252.38-1~deb12u1", Some(252)),
+            ("v260", Some(260)),
+            ("258~rc1", Some(258)),
+            ("x", None),
+        ] {
+            let manager = Manager { version: Some(version.into()), ..Manager::default() };
+            assert_eq!(manager.version_number(), number, "{version}");
+        }
+    }
+}

@@ -18,6 +18,8 @@ pub struct State {
     pub ledger: Ledger,
     /// PID 1 itself.
     pub manager: Manager,
+    /// How long the slowest units took to start at boot, once that is known, the slowest first.
+    pub blame: Option<Vec<(Arc<str>, Duration)>>,
     /// How following goes.
     pub status: Status,
 }
@@ -67,7 +69,8 @@ impl Shared {
             resyncs: RESYNCS.into_iter().map(|reason| (reason, 0)).collect(),
             ..Status::default()
         };
-        Self(Arc::new(Mutex::new(State { mirror, ledger, manager: Manager::default(), status })))
+        let manager = Manager::default();
+        Self(Arc::new(Mutex::new(State { mirror, ledger, manager, blame: None, status })))
     }
 
     /// Locks the state. A panic while it was locked does not spread: the state is plain data.

@@ -36,10 +36,37 @@ pub struct Unit {
     pub invocation_id: Option<InvocationId>,
     /// `ControlGroup`: the path below the cgroup root, as long as one was realized.
     pub control_group: Option<Arc<str>>,
+    /// `OOMKills`: processes of this run that the kernel killed for want of memory; systemd 259.
+    pub oom_kills: Option<u64>,
+    /// `ManagedOOMKills`: the same by systemd-oomd.
+    pub managed_oom_kills: Option<u64>,
+    /// `ConditionResult`: whether the unit's conditions were met when it was last started; asked
+    /// only if it is exported.
+    pub conditions_met: Option<bool>,
+    /// `ConditionTimestamp`: when they were checked.
+    pub conditions_checked: Option<Timestamp>,
+    /// `UnitFileState`: enabled, disabled, static …; asked only if it is exported.
+    pub file_state: Option<Word>,
+    /// `UnitFilePreset`: what the distribution wants that to be.
+    pub file_preset: Option<Word>,
+    /// When it last changed its state, since boot.
+    pub since_boot: SinceBoot,
     /// `NeedDaemonReload`: whether its files have changed since PID 1 read them.
     pub needs_reload: Option<bool>,
     /// What only units of its kind have.
     pub detail: Detail,
+}
+
+/// When a unit last changed its state, on the monotonic clock: told by signals, and asked of a few
+/// to know how long they took to start at boot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SinceBoot {
+    /// `InactiveExitTimestampMonotonic`
+    pub inactive_exit: Option<Timestamp>,
+    /// `ActiveEnterTimestampMonotonic`
+    pub active_enter: Option<Timestamp>,
+    /// `InactiveEnterTimestampMonotonic`
+    pub inactive_enter: Option<Timestamp>,
 }
 
 /// What only units of one kind have.
@@ -86,6 +113,10 @@ pub struct Service {
     pub status_errno: Option<u64>,
     /// `ReloadResult` of the last reload.
     pub reload_result: Option<Word>,
+    /// `IPAccounting`
+    pub ip_accounting: Option<bool>,
+    /// What it sent and received, with `IPAccounting`.
+    pub ip: Ip,
     /// What it needs and wants.
     pub dependencies: Dependencies,
     /// What it may not do.
@@ -108,6 +139,19 @@ pub struct Service {
     pub main_exit_monotonic: Option<Timestamp>,
     /// `TasksMax`; `None` without a limit.
     pub tasks_max: Option<u64>,
+}
+
+/// IP traffic of one run of a service.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ip {
+    /// `IPIngressBytes`
+    pub ingress_bytes: Option<u64>,
+    /// `IPIngressPackets`
+    pub ingress_packets: Option<u64>,
+    /// `IPEgressBytes`
+    pub egress_bytes: Option<u64>,
+    /// `IPEgressPackets`
+    pub egress_packets: Option<u64>,
 }
 
 /// What only timers have.
@@ -165,6 +209,13 @@ impl Unit {
             inactive_exit: None,
             invocation_id: None,
             control_group: None,
+            oom_kills: None,
+            managed_oom_kills: None,
+            conditions_met: None,
+            conditions_checked: None,
+            file_state: None,
+            file_preset: None,
+            since_boot: SinceBoot::default(),
             needs_reload: None,
             detail: match kind {
                 Kind::Service => Detail::Service(Box::default()),

@@ -7,6 +7,7 @@ use crate::metrics::Kind::{Counter, Gauge};
 use crate::metrics::Resets::WithUnit;
 use crate::metrics::{Family, Sink, Unit};
 use crate::snapshot::Snapshot;
+use crate::systemd::unit::Unit as SystemdUnit;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     out.family(
@@ -122,5 +123,37 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             .into_iter()
             .filter_map(move |(event, count)| Some(([name, kind, event], count?)))
         }),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_oom_kills_total",
+            kind: Counter(WithUnit),
+            unit: Unit::None,
+            help: "Processes of the unit that the kernel killed for want of memory.",
+            source: "D-Bus OOMKills (systemd 259), asked every minute",
+            labels: ["name", "type"],
+        },
+        kills(snapshot, |unit| unit.oom_kills),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_managed_oom_kills_total",
+            kind: Counter(WithUnit),
+            unit: Unit::None,
+            help: "Processes of the unit that systemd-oomd killed for want of memory.",
+            source: "D-Bus ManagedOOMKills (systemd 259), asked every minute",
+            labels: ["name", "type"],
+        },
+        kills(snapshot, |unit| unit.managed_oom_kills),
     )
+}
+
+fn kills(
+    snapshot: &Snapshot,
+    count: impl Fn(&SystemdUnit) -> Option<u64>,
+) -> impl Iterator<Item = ([&str; 2], u64)> {
+    let units = snapshot.systemd.iter().flat_map(|systemd| &systemd.units);
+    units.filter_map(move |unit| Some(([&*unit.name, unit.kind.as_str()], count(unit)?)))
 }

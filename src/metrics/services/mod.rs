@@ -1,5 +1,6 @@
 //! What services went through: failures and their causes, exits, restarts; and their settings.
 
+mod ip;
 mod settings;
 
 use std::fmt;
@@ -157,7 +158,8 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         services(snapshot).filter_map(|(name, service)| Some(([name], service.main_pid?))),
     )?;
 
-    settings::families(snapshot, out)
+    settings::families(snapshot, out)?;
+    ip::families(snapshot, out)
 }
 
 fn services(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &Service)> {

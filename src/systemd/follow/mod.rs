@@ -5,6 +5,7 @@
 //! answer is never older than the state that it is applied to. Nothing here awaits an answer:
 //! zbus would deadlock once its queue is full of signals.
 
+mod blame;
 mod drafts;
 mod listing;
 mod round;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 use super::bus::Bus;
+use super::properties::Extras;
 use super::state::Shared;
 use session::Session;
 
@@ -28,6 +30,8 @@ pub struct Options {
     pub address: String,
     /// How often the mirror is compared with PID 1's list of units.
     pub resync: Duration,
+    /// What is asked of units beyond what always is, as far as PID 1 has it.
+    pub extras: Extras,
 }
 
 /// Follows PID 1 until the task is dropped. A panic, which would be a fault of the exporter, costs
@@ -54,7 +58,7 @@ async fn connect(shared: Shared, options: Options) -> Infallible {
     loop {
         let error = match Bus::connect(&options.address, own_uid).await {
             Ok(bus) => {
-                let error = Session::new(&shared, bus, options.resync).run().await;
+                let error = Session::new(&shared, bus, options.resync, options.extras).run().await;
                 shared.lock().status.reconnects += 1;
                 error
             }

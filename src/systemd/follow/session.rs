@@ -10,6 +10,7 @@ use zbus::message::{Message, Type};
 use zbus::names::OwnedUniqueName;
 use zbus::{Connection, MessageStream, OwnedVariant, Variant};
 
+use super::blame::Blame;
 use super::drafts::Drafts;
 use super::listing::{Listing, Reason};
 use super::round::Round;
@@ -17,7 +18,7 @@ use super::window::Window;
 use crate::systemd::bus::{self, Bus, Call, Error, Get};
 use crate::systemd::ledger::Gap;
 use crate::systemd::mirror::Listed;
-use crate::systemd::properties::{Interface, wanted};
+use crate::systemd::properties::{Extras, Interface, wanted};
 use crate::systemd::state::{Shared, State};
 use crate::systemd::unit::Unit;
 use crate::systemd::{manager, properties};
@@ -49,6 +50,11 @@ pub(super) struct Session<'s> {
     pub(super) reloaded: Option<Instant>,
     /// A listing to make as soon as none is under way.
     pub(super) relist: Option<Reason>,
+    pub(super) extras: Extras,
+    /// Whether units' files are enabled.
+    files_enabled: Round,
+    /// How long units took at boot.
+    pub(super) blame: Blame,
     /// Whether units' files have changed.
     pub(super) files_changed: Round,
     next_resync: Instant,
@@ -58,7 +64,7 @@ pub(super) struct Session<'s> {
 }
 
 impl<'s> Session<'s> {
-    pub(super) fn new(shared: &'s Shared, bus: Bus, resync: Duration) -> Self {
+    pub(super) fn new(shared: &'s Shared, bus: Bus, resync: Duration, extras: Extras) -> Self {
         let Bus { connection, owner } = bus;
         let now = Instant::now();
         let status = &mut shared.lock().status;
@@ -85,7 +91,10 @@ impl<'s> Session<'s> {
             gap,
             reloaded: None,
             relist: Some(Reason::Connect),
+            extras,
             files_changed: Round::new(FILES_CHANGED, now),
+            files_enabled: Round::new(FILES_ENABLED, now),
+            blame: Blame::default(),
             next_resync: now + resync,
             next_poll: now + WATCH,
             polls: 0,
@@ -169,6 +178,9 @@ impl<'s> Session<'s> {
                 if let Some(value) = value(reply, state).filter(|_| error.is_none()) {
                     state.manager.set(&property, &value);
                 }
+                // it is asked first of all
+                let version = state.manager.version_number();
+                self.extras.oom_kills = version.is_some_and(|version| version >= 259);
             }
         }
     }
@@ -180,9 +192,12 @@ impl<'s> Session<'s> {
         values: Vec<(&'static str, OwnedVariant)>,
     ) {
         let Get { name, interface, generation, .. } = get;
-        if *generation == ALONE {
+        if [ALONE, BLAME].contains(generation) {
             for (property, value) in values {
                 state.mirror.change(name, |unit| unit.set(*interface, property, &value));
+            }
+            if *generation == BLAME {
+                self.blame.answered(state);
             }
             return;
         }
@@ -190,7 +205,7 @@ impl<'s> Session<'s> {
             if let Some(change) = state.mirror.change(name, |unit| draft.apply(unit)) {
                 state.ledger.observe(&change, draft.gap);
                 let now = Instant::now();
-                for property in properties::afterwards(&change.after) {
+                for property in properties::afterwards(&change.after, self.extras) {
                     self.hint(name, Interface::Unit, property, now);
                 }
             }
@@ -228,6 +243,13 @@ impl<'s> Session<'s> {
                 self.hint(&name, Interface::Unit, "NeedDaemonReload", now);
             }
         }
+        if self.extras.files && now >= self.files_enabled.next {
+            for name in self.files_enabled.turn(&state.mirror, now) {
+                self.hint(&name, Interface::Unit, "UnitFileState", now);
+                self.hint(&name, Interface::Unit, "UnitFilePreset", now);
+            }
+        }
+        self.find_blame(state);
         if now >= self.next_resync {
             self.next_resync = now + self.resync;
             self.relist = self.relist.or(Some(Reason::Schedule));
@@ -288,14 +310,15 @@ impl<'s> Session<'s> {
             self.window.call(Call::Manager(property.to_owned()));
         }
         let now = Instant::now();
-        for unit in state.mirror.units().filter(|unit| unit.selected) {
+        let does_something = |unit: &&Arc<Unit>| !unit.is("inactive") && !unit.is("failed");
+        for unit in state.mirror.units().filter(|unit| unit.selected).filter(does_something) {
             self.hint_polled(unit, all, now);
         }
     }
 
     /// Asks soon what PID 1 changes of this unit without a signal.
     pub(super) fn hint_polled(&mut self, unit: &Unit, all: bool, at: Instant) {
-        for property in properties::polled(unit, all) {
+        for property in properties::polled(unit, self.extras, all) {
             self.hint(&unit.name, Interface::Kind, property, at);
         }
     }
@@ -368,7 +391,7 @@ impl<'s> Session<'s> {
         {
             let Some(unit) = state.mirror.unit(&name) else { continue };
             let kind = unit.kind;
-            let calls: Vec<_> = wanted(kind).collect();
+            let calls: Vec<_> = wanted(kind, self.extras).collect();
             let Some(generation) = self.drafts.calls(&name, calls.len()) else { continue };
             for (interface, property) in calls {
                 let name = name.clone();
@@ -432,6 +455,9 @@ fn describe(reply: &Message) -> String {
 
 const ALONE: u32 = 0;
 
+/// Asked alone, for the blame of the boot.
+pub(super) const BLAME: u32 = u32::MAX;
+
 /// A reload takes seconds; after this long its end was missed.
 const RELOAD: Duration = Duration::from_secs(90);
 
@@ -446,6 +472,9 @@ const POLL: u32 = 4;
 
 /// Units asked at each step of the round: two a second in all.
 const FILES_CHANGED: usize = 4;
+
+/// The same, where PID 1 looks for links in many directories: 3 to 6 ms a unit after each reload.
+const FILES_ENABLED: usize = 2;
 
 /// While answers are awaited: how often it is looked whether they are late.
 const TICK: Duration = Duration::from_secs(1);

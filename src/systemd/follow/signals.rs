@@ -14,9 +14,10 @@ use crate::systemd::bus::{
 };
 use crate::systemd::ledger::Gap;
 use crate::systemd::name::{Kind, from_object_path};
-use crate::systemd::properties::{CONTROL_GROUP, Interface};
+use crate::systemd::properties::{CONDITION_TIME, CONTROL_GROUP, Interface};
 use crate::systemd::state::State;
 use crate::systemd::unit::{Service, Unit};
+use crate::systemd::value::Timestamp;
 
 impl Session<'_> {
     /// Takes one signal. An error ends the session.
@@ -129,6 +130,11 @@ impl Session<'_> {
             if unit.selected && kind.has_cgroup() && unit.control_group.is_none() && begins {
                 self.hint(&unit.name, Interface::Kind, CONTROL_GROUP, now + SOON);
             }
+        }
+        let is_unmet = unit.conditions_met == Some(false)
+            && unit.conditions_checked.and_then(Timestamp::set).is_none();
+        if unit.selected && self.extras.conditions && is_unmet {
+            self.hint(&unit.name, Interface::Unit, CONDITION_TIME, now + SOON);
         }
         // a socket unit signals around connections, of which its properties do not tell
         let asks = match interface {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Learnt, Property, property};
+use super::{CONDITION_TIME, CONTROL_GROUP, Learnt, Property, property};
 use crate::systemd::unit::{Detail, Service, Socket, Timer, Unit};
 use crate::systemd::value::{
     as_bool, as_duration, as_invocation_id, as_number, as_str, as_time, as_word,
@@ -27,6 +27,23 @@ pub(super) const UNIT: &[Property<Unit>] = &[
     property("InvocationID", Learnt::Signalled, |unit, value| {
         unit.invocation_id = as_invocation_id(value);
     }),
+    property("ConditionResult", Learnt::Apart, |unit, value| {
+        unit.conditions_met = as_bool(value);
+    }),
+    property(CONDITION_TIME, Learnt::Apart, |unit, value| {
+        unit.conditions_checked = as_time(value);
+    }),
+    property("UnitFileState", Learnt::Apart, |unit, value| unit.file_state = as_word(value)),
+    property("UnitFilePreset", Learnt::Apart, |unit, value| unit.file_preset = as_word(value)),
+    property("InactiveExitTimestampMonotonic", Learnt::Apart, |unit, value| {
+        unit.since_boot.inactive_exit = as_time(value);
+    }),
+    property("ActiveEnterTimestampMonotonic", Learnt::Apart, |unit, value| {
+        unit.since_boot.active_enter = as_time(value);
+    }),
+    property("InactiveEnterTimestampMonotonic", Learnt::Apart, |unit, value| {
+        unit.since_boot.inactive_enter = as_time(value);
+    }),
     property("NeedDaemonReload", Learnt::Apart, |unit, value| unit.needs_reload = as_bool(value)),
     property("StartLimitBurst", Learnt::Apart, |unit, value| {
         if let Detail::Service(service) = &mut unit.detail {
@@ -37,6 +54,20 @@ pub(super) const UNIT: &[Property<Unit>] = &[
         if let Detail::Service(service) = &mut unit.detail {
             service.start_limit_interval = as_duration(value);
         }
+    }),
+];
+
+/// Of every kind with a cgroup, on its own interface.
+pub(super) const CGROUP: &[Property<Unit>] = &[
+    property(CONTROL_GROUP, Learnt::Fetched, |unit, value| {
+        // empty while nothing runs: the last path stays, its files are absent then
+        if let Some(path) = as_str(value).filter(|path| !path.is_empty()) {
+            unit.control_group = Some(path.into());
+        }
+    }),
+    property("OOMKills", Learnt::Polled, |unit, value| unit.oom_kills = as_number(value)),
+    property("ManagedOOMKills", Learnt::Polled, |unit, value| {
+        unit.managed_oom_kills = as_number(value);
     }),
 ];
 
@@ -63,6 +94,21 @@ pub(super) const SERVICE: &[Property<Service>] = &[
     }),
     property("NFileDescriptorStore", Learnt::Polled, |service, value| {
         service.fd_store = as_number(value);
+    }),
+    property("IPAccounting", Learnt::Fetched, |service, value| {
+        service.ip_accounting = as_bool(value);
+    }),
+    property("IPIngressBytes", Learnt::Watched, |service, value| {
+        service.ip.ingress_bytes = as_number(value);
+    }),
+    property("IPIngressPackets", Learnt::Watched, |service, value| {
+        service.ip.ingress_packets = as_number(value);
+    }),
+    property("IPEgressBytes", Learnt::Watched, |service, value| {
+        service.ip.egress_bytes = as_number(value);
+    }),
+    property("IPEgressPackets", Learnt::Watched, |service, value| {
+        service.ip.egress_packets = as_number(value);
     }),
     property("TasksMax", Learnt::Fetched, |service, value| service.tasks_max = as_number(value)),
     property("StatusErrno", Learnt::Signalled, |service, value| {

@@ -1,16 +1,9 @@
-//! What the page says of services, timers, socket units and the manager is what systemctl, busctl and
-//! systemd-analyze say.
-
-mod support;
+//! Services: how they are set up, what they tell, what they depend on.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use support::{Exporter, Machine, Samples, eventually, machine};
-use unit_exporter::systemd::name::{Kind, object_path};
+use crate::support::{Samples, eventually};
+use crate::{number, prepared, show};
 
 #[test]
 fn services_are_set_up_as_systemctl_shows() {
@@ -81,6 +74,28 @@ fn what_a_service_tells_of_itself_is_passed_on() {
 }
 
 #[test]
+fn traffic_of_a_service_with_ip_accounting_is_that_of_systemctl() {
+    let (machine, exporter) = prepared();
+    machine.ok(&["systemctl", "start", "talks.service"]);
+    if number(machine, "talks.service", "IPIngressBytes").is_none() {
+        panic!("this kernel or machine allows no IP accounting: it needs BPF and cgroup v2");
+    }
+    let names = ["ingress_bytes", "egress_bytes", "ingress_packets_total", "egress_packets_total"];
+    let properties = ["IPIngressBytes", "IPEgressBytes", "IPIngressPackets", "IPEgressPackets"];
+    // it has said all it says, which is asked when it ends, or within 15 s
+    eventually("the same numbers", || {
+        let page = exporter.samples();
+        let labels = [("name", "talks.service")];
+        let told = names.map(|name| page.value(&format!("systemd_service_ip_{name}"), &labels));
+        let shown = properties.map(|property| number(machine, "talks.service", property));
+        (told == shown && told[0] > Some(1000.0)).then(|| eprintln!("{told:?}"))
+    });
+    let page = exporter.samples();
+    let without = [("name", "redis-server.service")];
+    assert_eq!(page.value("systemd_service_ip_ingress_bytes", &without), None);
+}
+
+#[test]
 fn a_stopped_redis_is_an_unmet_dependency_of_the_queue_until_it_is_started() {
     let (machine, exporter) = prepared();
     let unmet = |unit: &str, relation: &str| {
@@ -125,34 +140,6 @@ fn unmet_dependencies_of_every_service_are_those_that_systemctl_shows_inactive()
     });
 }
 
-#[test]
-fn a_changed_unit_file_needs_a_reload_until_it_is_reloaded() {
-    let machine = Machine::options().boot();
-    machine.unit("edited.service", SLEEP);
-    machine.ok(&["systemctl", "start", "edited.service"]);
-    let exporter = machine.exporter(&[]);
-    let needs = || {
-        let page = exporter.samples();
-        let unit = page.value("systemd_unit_need_daemon_reload", &[("name", "edited.service")]);
-        (unit, page.value("systemd_units_need_daemon_reload", &[]))
-    };
-    assert_eq!(needs(), (None, Some(0.0)));
-    // mtimes have to differ
-    thread::sleep(Duration::from_millis(50));
-    machine.write("/etc/systemd/system/edited.service", format!("{SLEEP}Nice=1\n"));
-    let shown = ["systemctl", "show", "-P", "NeedDaemonReload", "edited.service"];
-    assert_eq!(machine.ok(&shown).trim(), "yes");
-    let (begun, mut seen) = (Instant::now(), needs());
-    while seen != (Some(1.0), Some(1.0)) {
-        assert!(begun.elapsed() < Duration::from_secs(240), "{seen:?}");
-        thread::sleep(Duration::from_millis(200));
-        seen = needs();
-    }
-    eprintln!("a changed file shows after {:?}", begun.elapsed());
-    machine.ok(&["systemctl", "daemon-reload"]);
-    eventually("none is due", || (needs() == (None, Some(0.0))).then_some(()));
-}
-
 /// Counts unmet dependencies of services the way the reference describes it.
 fn unmet(units: &BTreeMap<String, BTreeMap<String, String>>) -> BTreeMap<(String, String), f64> {
     let is_there = |name: &str, relation: &str| {
@@ -183,93 +170,3 @@ fn unmet(units: &BTreeMap<String, BTreeMap<String, String>>) -> BTreeMap<(String
     }
     counts
 }
-
-/// A machine with the units below, and an exporter in it; shared by the tests.
-fn prepared() -> (&'static Machine, &'static Exporter<'static>) {
-    static EXPORTER: OnceLock<Exporter<'static>> = OnceLock::new();
-    let exporter = EXPORTER.get_or_init(|| {
-        let machine = machine();
-        machine.write("/opt/all-set.py", ALL_SET_SCRIPT);
-        machine.units(&[
-            ("all-set.service", ALL_SET),
-            ("redis-server.service", &format!("{SLEEP}[Install]\nAlias=redis.service\n")),
-            ("laravel-queue.service", &format!("[Unit]\nWants=redis.service\n{SLEEP}")),
-            ("bound-queue.service", &format!("[Unit]\nBindsTo=redis.service\n{SLEEP}")),
-            ("strict-queue.service", &format!("[Unit]\nRequisite=redis.service\n{SLEEP}")),
-            (
-                "all.target",
-                "[Unit]\nWants=strict-queue.service bound-queue.service all-set.service\n",
-            ),
-        ]);
-        machine.ok(&["systemctl", "enable", "redis-server.service"]);
-        machine.ok(&["systemctl", "start", "redis", "laravel-queue", "bound-queue", "all.target"]);
-        machine.exporter(&[])
-    });
-    (machine(), exporter)
-}
-
-/// Properties of units as systemctl shows them, by unit.
-fn show(
-    machine: &Machine,
-    pattern: &str,
-    properties: &str,
-) -> BTreeMap<String, BTreeMap<String, String>> {
-    let text = machine.ok(&["systemctl", "show", "--all", "--property", properties, pattern]);
-    text.split("\n\n")
-        .map(|unit| {
-            let pairs = unit.lines().filter_map(|line| line.split_once('='));
-            pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-        })
-        .map(|unit: BTreeMap<String, String>| (unit["Id"].clone(), unit))
-        .collect()
-}
-
-/// A number among a unit's properties, as busctl has it; `None` for "not set".
-#[track_caller]
-fn number(machine: &Machine, unit: &str, property: &str) -> Option<f64> {
-    let own = Kind::of(unit).expect("a unit").interface();
-    let path = object_path(unit);
-    let get = |interface: &str| {
-        let manager = "org.freedesktop.systemd1";
-        let command =
-            ["busctl", "--json=short", "get-property", manager, &path, interface, property];
-        let output = machine.exec(&command);
-        output.status.success().then_some(output.stdout)
-    };
-    let answer = get(own).or_else(|| get("org.freedesktop.systemd1.Unit")).expect("a property");
-    let answer: Value = serde_json::from_slice(&answer).expect("JSON");
-    answer["data"].as_f64().filter(|number| *number < 1.8e19)
-}
-
-const SLEEP: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
-
-const ALL_SET: &str = "[Unit]
-StartLimitBurst=4
-StartLimitIntervalSec=90
-[Service]
-Type=notify
-ExecStart=/usr/bin/python3 /opt/all-set.py
-ExecReload=/bin/false
-Restart=on-failure
-RestartSec=7.5
-User=nobody
-Slice=odd.slice
-WatchdogSec=20
-FileDescriptorStoreMax=3
-NotifyAccess=all
-";
-
-/// Keeps two descriptors with systemd, tells an error, then goes on saying that it is well.
-const ALL_SET_SCRIPT: &str = r#"
-import array, os, socket, time
-notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-notify.connect(os.environ["NOTIFY_SOCKET"])
-for _ in range(2):
-    one, _other = os.pipe()
-    keep = array.array("i", [one])
-    notify.sendmsg([b"FDSTORE=1\nFDNAME=kept"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, keep)])
-notify.send(b"READY=1\nERRNO=5")
-while True:
-    notify.send(b"WATCHDOG=1")
-    time.sleep(1)
-"#;

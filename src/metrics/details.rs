@@ -1,0 +1,103 @@
+//! Details of units, each group of them off unless it is asked for.
+
+use std::fmt;
+
+use super::Kind::Gauge;
+use super::{Family, Sink, Subject, Unit};
+use crate::snapshot::Snapshot;
+use crate::systemd::unit::Unit as SystemdUnit;
+use crate::systemd::value::Timestamp;
+
+pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
+    if out.subject(Subject { collector: "dependencies", title: "Dependencies of services" }) {
+        dependencies(snapshot, out)?;
+    }
+    if out.subject(Subject { collector: "conditions", title: "Conditions of units" }) {
+        conditions(snapshot, out)?;
+    }
+    if out.subject(Subject { collector: "unit-files", title: "Files of units" }) {
+        files(snapshot, out)?;
+    }
+    if out.subject(Subject { collector: "sandbox", title: "Sandboxes of services" }) {
+        sandbox(snapshot, out)?;
+    }
+    Ok(())
+}
+
+fn dependencies(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
+    out.family(
+        Family {
+            name: "systemd_unit_dependency_info",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Always 1. A unit that the service depends on, and how: requires, binds_to, requisite, wants. Services only.",
+            source: "D-Bus Unit.Requires, BindsTo, Requisite, Wants",
+            labels: ["name", "dependency", "relation"],
+        },
+        units(snapshot).filter_map(|unit| Some((unit, unit.service()?))).flat_map(
+            |(unit, service)| {
+                service.dependencies.iter().map(move |(relation, dependency)| {
+                    ([&*unit.name, &**dependency, relation.as_str()], true)
+                })
+            },
+        ),
+    )
+}
+
+fn conditions(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
+    out.family(
+        Family {
+            name: "systemd_unit_condition_failed",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "1 where the unit was to be started and was not, because a Condition…= of its was not met. Absent otherwise.",
+            source: "D-Bus Unit.ConditionResult, ConditionTimestamp",
+            labels: ["name", "type"],
+        },
+        units(snapshot)
+            .filter(|unit| unit.conditions_met == Some(false))
+            .filter(|unit| unit.conditions_checked.and_then(Timestamp::set).is_some())
+            .map(|unit| ([&*unit.name, unit.kind.as_str()], true)),
+    )
+}
+
+fn files(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
+    out.family(
+        Family {
+            name: "systemd_unit_file_info",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Always 1. Whether the unit's file is enabled, disabled, static and so on, and which of them the distribution presets.",
+            source: "D-Bus Unit.UnitFileState, UnitFilePreset, asked of one unit a second",
+            labels: ["name", "type", "unit_file_state", "preset"],
+        },
+        units(snapshot).filter_map(|unit| {
+            // a unit without a file has an empty state
+            let state = unit.file_state.as_deref().filter(|state| !state.is_empty())?;
+            let preset = unit.file_preset.as_deref().unwrap_or_default();
+            Some(([&*unit.name, unit.kind.as_str(), state, preset], true))
+        }),
+    )
+}
+
+fn sandbox(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
+    out.family(
+        Family {
+            name: "systemd_service_sandbox",
+            kind: Gauge,
+            unit: Unit::None,
+            help: "Whether the setting restricts the service, in whatever degree: NoNewPrivileges, PrivateTmp, ProtectSystem and others of systemd.exec(5).",
+            source: "D-Bus Service, the property of that name",
+            labels: ["name", "setting"],
+        },
+        units(snapshot).filter_map(|unit| Some((unit, unit.service()?))).flat_map(
+            |(unit, service)| {
+                service.sandbox.iter().map(move |(setting, is_on)| ([&*unit.name, setting], is_on))
+            },
+        ),
+    )
+}
+
+fn units(snapshot: &Snapshot) -> impl Iterator<Item = &SystemdUnit> {
+    snapshot.systemd.iter().flat_map(|systemd| &systemd.units).map(|unit| &**unit)
+}

@@ -1,0 +1,69 @@
+//! IP traffic of services, under the names that systemd_exporter gave it.
+
+use std::fmt;
+
+use super::services;
+use crate::metrics::Kind::{Counter, Gauge};
+use crate::metrics::Resets::WithUnit;
+use crate::metrics::{Family, Sink, Unit};
+use crate::snapshot::Snapshot;
+use crate::systemd::unit::Ip;
+
+pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
+    out.family(
+        Family {
+            name: "systemd_service_ip_ingress_bytes",
+            kind: Gauge,
+            unit: Unit::Bytes,
+            help: "Bytes that this run of the service received: it only rises, whatever its type. Absent without IPAccounting=.",
+            source: "D-Bus Service.IPIngressBytes, asked every 15 s",
+            labels: ["name"],
+        },
+        traffic(snapshot, |ip| ip.ingress_bytes),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_service_ip_egress_bytes",
+            kind: Gauge,
+            unit: Unit::Bytes,
+            help: "Bytes that this run of the service sent: it only rises, whatever its type. Absent without IPAccounting=.",
+            source: "D-Bus Service.IPEgressBytes, asked every 15 s",
+            labels: ["name"],
+        },
+        traffic(snapshot, |ip| ip.egress_bytes),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_service_ip_ingress_packets_total",
+            kind: Counter(WithUnit),
+            unit: Unit::None,
+            help: "Packets that the service received. Absent without IPAccounting=.",
+            source: "D-Bus Service.IPIngressPackets, asked every 15 s",
+            labels: ["name"],
+        },
+        traffic(snapshot, |ip| ip.ingress_packets),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_service_ip_egress_packets_total",
+            kind: Counter(WithUnit),
+            unit: Unit::None,
+            help: "Packets that the service sent. Absent without IPAccounting=.",
+            source: "D-Bus Service.IPEgressPackets, asked every 15 s",
+            labels: ["name"],
+        },
+        traffic(snapshot, |ip| ip.egress_packets),
+    )
+}
+
+fn traffic(
+    snapshot: &Snapshot,
+    value: impl Fn(&Ip) -> Option<u64>,
+) -> impl Iterator<Item = ([&str; 1], u64)> {
+    services(snapshot)
+        .filter(|(_, service)| service.ip_accounting == Some(true))
+        .filter_map(move |(name, service)| Some(([name], value(&service.ip)?)))
+}

@@ -1,0 +1,160 @@
+//! The manager, its jobs, and the boot.
+
+use serde_json::Value;
+
+use crate::prepared;
+use crate::support::{Machine, eventually};
+
+#[test]
+fn the_manager_is_as_busctl_and_systemd_analyze_have_it() {
+    let (machine, exporter) = prepared();
+    let page = exporter.samples();
+    let version = machine.ok(&["systemctl", "--version"]);
+    let version: f64 = version.split(' ').nth(1).and_then(|v| v.parse().ok()).expect("a version");
+    assert_eq!(page.value("systemd_version", &[]), Some(version));
+    let one = |family: &str| {
+        page.all(family, &[]).map(|sample| sample.labels.clone()).collect::<Vec<_>>()
+    };
+    let virtualization = manager(machine, "Virtualization");
+    assert_eq!(
+        one("systemd_virtualization_info")[0]["virtualization_type"],
+        virtualization["data"]
+    );
+    let tainted: Vec<_> =
+        one("systemd_tainted").iter().map(|labels| labels["taint"].clone()).collect();
+    assert_eq!(tainted.join(":"), manager(machine, "Tainted")["data"].as_str().expect("text"));
+    // a failed unit of another test may have just gone
+    eventually("the state that systemctl tells", || {
+        let page = exporter.samples();
+        let told = page.all("systemd_system_state", &[]).next()?.label("state").to_owned();
+        let shown = machine.exec(&["systemctl", "is-system-running"]).stdout;
+        let running = page.value("systemd_system_running", &[]);
+        assert_eq!(running, Some(f64::from(u8::from(told == "running"))));
+        (told.as_bytes() == shown.trim_ascii()).then_some(())
+    });
+    for stage in ["Userspace", "Finish", "UnitsLoadStart", "SecurityFinish", "InitRD"] {
+        for (family, suffix) in [("monotonic", "TimestampMonotonic"), ("time", "Timestamp")] {
+            let shown = manager(machine, &format!("{stage}{suffix}"))["data"].as_f64();
+            let value = page.value(&format!("systemd_boot_{family}_seconds"), &[("stage", stage)]);
+            assert_eq!(value, shown.map(|micros| micros / 1e6), "{stage} {family}");
+        }
+    }
+    let device = manager(machine, "WatchdogDevice")["data"] != "";
+    assert_eq!(page.value("systemd_watchdog_enabled", &[]), Some(f64::from(u8::from(device))));
+    let processes = std::fs::read_dir(format!("/proc/{}/task", machine.pid1())).expect("PID 1");
+    assert_eq!(page.value("systemd_pid1_threads", &[]), Some(processes.count() as f64));
+    let listed = |options: &[&str]| {
+        let command =
+            [&["systemctl", "list-units", "--all", "--no-legend", "--plain"], options].concat();
+        machine.ok(&command).lines().count() as f64
+    };
+    eventually("as many units as systemctl lists", || {
+        let before = (listed(&[]), listed(&["--state=failed"]), listed(&["--state=not-found"]));
+        let page = exporter.samples();
+        let units: f64 = page.all("systemd_units", &[]).map(|sample| sample.value).sum();
+        let absent = page.value("systemd_units_by_load_state", &[("load_state", "not-found")]);
+        let failed = page.value("systemd_failed_units", &[])?;
+        ((units, failed, absent?) == before).then_some(())
+    });
+}
+
+#[test]
+fn jobs_are_seen_while_they_wait() {
+    let (machine, exporter) = prepared();
+    machine.ok(&["systemctl", "start", "--no-block", "slow.service"]);
+    let jobs = eventually("a job that waits for a second and more", || {
+        let page = exporter.samples();
+        let age = page.value("systemd_job_oldest_age_seconds", &[])?;
+        (age > 1.0).then(|| page.value("systemd_jobs_queued", &[]))
+    });
+    assert!(jobs >= Some(1.0));
+    assert!(machine.ok(&["systemctl", "list-jobs"]).contains("slow.service"));
+    machine.ok(&["systemctl", "stop", "slow.service"]);
+}
+
+#[test]
+fn the_slowest_units_of_the_boot_are_those_of_systemd_analyze() {
+    let machine = slow_to_boot();
+    let exporter = machine.exporter(&[]);
+    let blamed = eventually("the slowest units", || {
+        let page = exporter.samples();
+        let all = page.all("systemd_unit_boot_activation_seconds", &[]);
+        let all: Vec<_> =
+            all.map(|sample| (sample.label("name").to_owned(), sample.value)).collect();
+        (!all.is_empty()).then_some(all)
+    });
+    assert!(blamed.len() <= 20);
+    let analyzed = machine.ok(&["systemd-analyze", "blame", "--no-pager"]);
+    let analyzed: Vec<(String, f64)> = analyzed
+        .lines()
+        .filter_map(|line| line.trim().rsplit_once(' '))
+        // what the selection leaves out, and what started after the boot: the exporter
+        .filter(|(_, name)| !name.ends_with(".device") && !name.starts_with("unit-exporter"))
+        .map(|(took, name)| (name.to_owned(), seconds(took)))
+        .collect();
+    eprintln!("{blamed:?}\n{analyzed:?}");
+    assert_eq!(blamed[0].0, "sluggish.service");
+    assert!(blamed[0].1 > 2.0);
+    for (name, took) in &blamed {
+        let (_, truth) =
+            analyzed.iter().find(|(other, _)| other == name).expect("systemd blames it too");
+        // systemd-analyze writes milliseconds
+        assert!((truth - took).abs() <= 0.001_1, "{name}: {took}, {truth}");
+    }
+    let least = blamed.last().expect("some").1;
+    for (name, took) in analyzed.iter().filter(|(_, took)| *took > least + 0.001) {
+        assert!(blamed.iter().any(|(other, _)| other == name), "{name} took {took}");
+    }
+    // a later start is not the boot's
+    machine.ok(&["systemctl", "restart", "sluggish.service"]);
+    let page = exporter.samples();
+    let labels = [("name", "sluggish.service")];
+    assert_eq!(page.value("systemd_unit_boot_activation_seconds", &labels), Some(blamed[0].1));
+    // and an exporter that comes after it does not take it for the boot's
+    let late = machine.exporter(&[]);
+    eventually("the others", || {
+        let page = late.samples();
+        let all = page.all("systemd_unit_boot_activation_seconds", &[]).count();
+        assert_eq!(page.value("systemd_unit_boot_activation_seconds", &labels), None);
+        (all > 0).then_some(())
+    });
+}
+
+/// A machine with a service that takes two seconds to start when it boots.
+fn slow_to_boot() -> Machine {
+    let overlay = std::env::temp_dir().join(format!("unit-exporter-slow-{}", std::process::id()));
+    let wants = overlay.join("etc/systemd/system/multi-user.target.wants");
+    std::fs::create_dir_all(&wants).expect("a directory");
+    let unit = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sleep 2.1\n";
+    std::fs::write(overlay.join("etc/systemd/system/sluggish.service"), unit).expect("a unit");
+    std::os::unix::fs::symlink("../sluggish.service", wants.join("sluggish.service"))
+        .expect("a link");
+    let machine = Machine::options().overlay(&overlay).boot();
+    std::fs::remove_dir_all(&overlay).expect("the directory");
+    machine
+}
+
+/// `1min 2.345s` and `12ms` as systemd-analyze writes them.
+fn seconds(text: &str) -> f64 {
+    let part = |part: &str| -> f64 {
+        let at = part.find(|c: char| c.is_ascii_alphabetic()).expect("a unit");
+        let factor = match &part[at..] {
+            "us" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "min" => 60.0,
+            other => panic!("{other}"),
+        };
+        part[..at].parse::<f64>().expect("a number") * factor
+    };
+    text.split(' ').map(part).sum()
+}
+
+/// A property of PID 1 as busctl has it.
+#[track_caller]
+fn manager(machine: &Machine, property: &str) -> Value {
+    let (name, path) = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1");
+    let interface = "org.freedesktop.systemd1.Manager";
+    let command = ["busctl", "--json=short", "get-property", name, path, interface, property];
+    serde_json::from_str(&machine.ok(&command)).expect("JSON")
+}
