@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::collectors::{COLLECTORS, Collector, Off};
+use crate::profile::Profile;
 use crate::selection::{self, Selection, anchored};
 use crate::source::journal;
 use crate::source::listener::{self, Expectation};
@@ -102,6 +103,10 @@ pub struct Args {
     #[arg(long = "path.procfs", value_name = "PATH", default_value = "/proc")]
     pub procfs: PathBuf,
 
+    /// How much is exported
+    #[arg(long, value_name = "PROFILE", default_value = "default")]
+    pub profile: Profile,
+
     /// Which collectors are on, and which off.
     #[command(flatten)]
     pub collectors: CollectorArgs,
@@ -173,11 +178,11 @@ pub struct CollectorArgs {
 }
 
 impl CollectorArgs {
-    /// Those that are off, by flag or by default.
+    /// Those that are off, by flag or by profile.
     #[must_use]
-    pub fn off(&self) -> Off {
+    pub fn off(&self, profile: Profile) -> Off {
         let is_on = |collector: &Collector| {
-            self.switched.get(collector.name).copied().unwrap_or(collector.off.is_none())
+            self.switched.get(collector.name).copied().unwrap_or(profile.has(collector))
         };
         let off = COLLECTORS.iter().filter(|collector| !is_on(collector));
         Off(off.map(|collector| collector.name).collect())
@@ -404,7 +409,7 @@ mod tests {
             (&["--no-collector.boot", "--collector.boot"], false, true),
         ] {
             let args = Args::try_parse_from(["unit-exporter"].iter().chain(arguments)).unwrap();
-            let off = args.collectors.off().0;
+            let off = args.collectors.off(args.profile).0;
             assert_eq!(!off.contains(&"resolved"), resolved, "{arguments:?}");
             assert_eq!(!off.contains(&"boot"), boot, "{arguments:?}");
         }

@@ -10,6 +10,7 @@ use crate::collectors::Off;
 use crate::flight::Flights;
 use crate::metrics::{Dropped, Format, Selected, render};
 use crate::pages::{self, Host, Place, Shares, View};
+use crate::profile::Profile;
 use crate::scrape::Scraper;
 use crate::systemd::ledger::Event;
 use crate::systemd::value::InvocationId;
@@ -19,6 +20,7 @@ use crate::web::{Page, Refusal, Site, Wanted, WantedEvents};
 #[derive(Debug)]
 pub struct Exporter {
     scraper: Arc<Scraper>,
+    profile: Profile,
     off: Off,
     series_per_family: usize,
     telemetry_path: String,
@@ -104,11 +106,12 @@ impl Site for Exporter {
 }
 
 impl Exporter {
-    /// An exporter without the collectors that are off, with a budget of series for each family,
-    /// whose pages say that the metrics are at `telemetry_path`.
+    /// An exporter of a profile, without the collectors that are off, with a budget of series for
+    /// each family, whose pages say that the metrics are at `telemetry_path`.
     #[must_use]
     pub fn new(
         scraper: Scraper,
+        profile: Profile,
         off: Off,
         series_per_family: usize,
         telemetry_path: String,
@@ -117,6 +120,7 @@ impl Exporter {
             telemetry_path,
             shares: Arc::default(),
             scraper: Arc::new(scraper),
+            profile,
             off,
             series_per_family,
             dropped: Arc::default(),
@@ -143,7 +147,8 @@ impl Exporter {
     ) -> Result<Bytes, NoPage> {
         let without = self.off.and_left_out(collect, exclude).map_err(NoPage::BadQuestion)?;
         let series_per_family = self.series_per_family;
-        let selected = Selected { without, names: names.to_vec(), series_per_family };
+        let names = names.to_vec();
+        let selected = Selected { without, names, profile: self.profile, series_per_family };
         let (scraper, dropped) = (self.scraper.clone(), self.dropped.clone());
         let shares = self.shares.clone();
         let key = (format, selected.clone());

@@ -24,6 +24,7 @@ pub mod kept;
 pub mod metrics;
 pub mod notify;
 pub mod pages;
+pub mod profile;
 pub mod scrape;
 pub mod selection;
 pub mod snapshot;

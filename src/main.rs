@@ -60,7 +60,7 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         events: args.events,
     };
     let shared = Shared::new(Mirror::new(selection.clone()), Ledger::new(keep));
-    let mut off = args.collectors.off();
+    let mut off = args.collectors.off(args.profile);
     off.0.extend(args.disable_exporter_metrics.then_some("exporter"));
     let extras = Extras {
         conditions: !off.0.contains(&"conditions"),
@@ -84,7 +84,8 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if !off.0.contains(&"journal") {
         tokio::spawn(scraper.follow_journal());
     }
-    let exporter = Exporter::new(scraper, off, args.max_series, args.telemetry_path.clone());
+    let exporter =
+        Exporter::new(scraper, args.profile, off, args.max_series, args.telemetry_path.clone());
     if args.once {
         return once(&exporter).await;
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use unit_exporter::collectors::COLLECTORS;
 use unit_exporter::metrics::{Dropped, Format, Kind, Reference, Selected, Unit, render};
+use unit_exporter::profile::Profile;
 
 mod fixture;
 
@@ -76,6 +77,22 @@ fn collectors_and_families_can_be_chosen() {
 }
 
 #[test]
+fn the_minimal_profile_has_the_families_it_names_and_no_zeros_of_states() {
+    let minimal = Selected { profile: Profile::Minimal, ..everything() };
+    let page = page(Format::Text, &minimal);
+    let states = page.lines().filter(|line| line.starts_with("systemd_unit_state{"));
+    assert!(states.clone().count() > 5);
+    assert!(states.clone().all(|line| line.ends_with(" 1")), "{page}");
+    assert!(page.contains("systemd_service_restart_total{"));
+    assert!(!page.contains("systemd_service_main_pid{"));
+    assert!(!page.contains("systemd_exporter_scrape_duration_seconds"));
+    // asked for by name, any family is there
+    let names = vec!["systemd_service_main_pid".to_owned()];
+    let one = self::page(Format::Text, &Selected { names, ..minimal });
+    assert!(one.contains("systemd_service_main_pid{"));
+}
+
+#[test]
 fn the_budget_keeps_the_first_series_and_says_what_it_dropped() {
     let small = Selected { series_per_family: 3, ..everything() };
     let dropped = Arc::default();
@@ -103,7 +120,7 @@ fn page(format: Format, selected: &Selected) -> String {
 
 /// One series less than the unit states need, so that a drop is on the page too.
 fn everything() -> Selected {
-    Selected { without: vec![], names: vec![], series_per_family: 40 }
+    Selected { without: vec![], names: vec![], profile: Profile::default(), series_per_family: 40 }
 }
 
 #[track_caller]

@@ -10,7 +10,8 @@ use prometheus_client::registry::Registry;
 
 use super::openmetrics::OpenMetrics;
 use super::text::Text;
-use super::{Family, Histogram, Sample, Sink, Subject};
+use super::{Family, Histogram, Sample, Sink, Subject, Value};
+use crate::profile::Profile;
 use crate::snapshot::Snapshot;
 
 /// The formats a page is written in.
@@ -41,6 +42,8 @@ pub struct Selected {
     pub without: Vec<&'static str>,
     /// The families wanted by their full name; all, if empty.
     pub names: Vec<String>,
+    /// Which families there are otherwise.
+    pub profile: Profile,
     /// The most series of one family; what is beyond it in the order of the page is dropped.
     pub series_per_family: usize,
 }
@@ -101,11 +104,11 @@ fn write(
     dropped: &Dropped,
     sink: &mut impl Sink,
 ) -> fmt::Result {
-    let mut budget = Budget { selected, sink, kept: BTreeMap::new(), dropped: BTreeMap::new() };
+    let mut budget = Budget::new(selected, sink);
     super::all(snapshot, &mut budget)?;
     let (kept, beyond) = (budget.kept, budget.dropped);
     let tally = Tally { kept, dropped: dropped.add(&beyond) };
-    let mut rest = Budget { selected, sink, kept: BTreeMap::new(), dropped: BTreeMap::new() };
+    let mut rest = Budget::new(selected, sink);
     super::exporter::page(&tally, &mut rest)
 }
 
@@ -124,18 +127,28 @@ impl Dropped {
 struct Budget<'a, S> {
     selected: &'a Selected,
     sink: &'a mut S,
+    collector: &'static str,
     kept: BTreeMap<&'static str, u64>,
     dropped: BTreeMap<&'static str, u64>,
 }
 
-impl<S> Budget<'_, S> {
+impl<'a, S> Budget<'a, S> {
+    fn new(selected: &'a Selected, sink: &'a mut S) -> Self {
+        Self { selected, sink, collector: "", kept: BTreeMap::new(), dropped: BTreeMap::new() }
+    }
+
     fn wants(&self, family: &str) -> bool {
-        self.selected.names.is_empty() || self.selected.names.iter().any(|name| name == family)
+        let Selected { names, profile, .. } = self.selected;
+        match names.as_slice() {
+            [] => profile.has_family(self.collector, family),
+            names => names.iter().any(|name| name == family),
+        }
     }
 }
 
 impl<S: Sink> Sink for Budget<'_, S> {
     fn subject(&mut self, subject: Subject) -> bool {
+        self.collector = subject.collector;
         !self.selected.without.contains(&subject.collector) && self.sink.subject(subject)
     }
 
@@ -147,7 +160,10 @@ impl<S: Sink> Sink for Budget<'_, S> {
         if !self.wants(family.name) {
             return Ok(());
         }
-        let mut samples = samples.into_iter();
+        let zeros = !self.selected.profile.leaves_out_zeros_of(family.name);
+        let samples = samples.into_iter().map(Into::into);
+        let mut samples =
+            samples.filter(|sample: &Sample<'a, N>| zeros || sample.value != Value::Integer(0));
         let mut kept = 0;
         let within = samples.by_ref().take(self.selected.series_per_family);
         self.sink.family(family, within.inspect(|_| kept += 1))?;

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use super::{Family, Histogram, Kind, Resets, Sample, Sink, Subject, Unit};
 use crate::collectors::COLLECTORS;
+use crate::profile::MINIMAL;
 use crate::snapshot::Snapshot;
 
 /// Every declaration, in the order of the page.
@@ -61,6 +62,10 @@ impl Reference {
                 );
             }
             let _ = writeln!(page, "{row}");
+        }
+        page.push_str(PROFILES);
+        for (collector, families) in MINIMAL {
+            let _ = writeln!(page, "- {collector}: `{}`", families.join("`, `"));
         }
         page
     }
@@ -128,6 +133,14 @@ Every systemd since 247 is served; where a source names a newer version, the met
 A value that the host does not offer is absent, never 0.
 A collector is left out of one answer by `?exclude[]=NAME`, and `?collect[]=NAME` asks for some alone.
 Some are off unless the exporter is started with `--collector.NAME`; `--no-collector.NAME` leaves out any other.
+";
+
+const PROFILES: &str = "
+## Profiles
+
+`--profile=full` has every collector. `--profile=minimal` has these metrics, of `systemd_unit_state` without the zeros; a
+collector that is switched on beside it, as by `--collector.cgroup`, has all of its own.
+
 ";
 
 const TABLE_HEAD: &str = "| Metric | Type | Labels | Meaning | Source |\n|---|---|---|---|---|\n";

@@ -38,7 +38,7 @@ pub struct Unit {
     pub control_group: Option<Arc<str>>,
     /// `OOMKills`: processes of this run that the kernel killed for want of memory; systemd 259.
     pub oom_kills: Option<u64>,
-    /// `ManagedOOMKills`: the same by systemd-oomd.
+    /// `ManagedOOMKills`: how often systemd-oomd did.
     pub managed_oom_kills: Option<u64>,
     /// `ConditionResult`: whether the unit's conditions were met when it was last started; asked
     /// only if it is exported.

@@ -142,7 +142,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_managed_oom_kills_total",
             kind: Counter(WithUnit),
             unit: Unit::None,
-            help: "Processes of the unit that systemd-oomd killed for want of memory.",
+            help: "Times that systemd-oomd killed processes of the unit for want of memory.",
             source: "D-Bus ManagedOOMKills (systemd 259), asked every minute",
             labels: ["name", "type"],
         },
