@@ -1,0 +1,134 @@
+//! How did the hosts boot, and is their configuration whole?
+
+use super::super::grafana::Dashboard;
+use super::super::page::{Hosts, Page, Units};
+use super::super::panel::{HOST, bar_chart, bars, lines, stat, to_host};
+use super::super::style::{BAD, GOOD, INFO, QUIET, WARNING, fixed, thresholds};
+use super::super::table::{Cell, table};
+
+pub(crate) fn page() -> Dashboard {
+    Page::new(
+        "systemd-boot",
+        "Boot and configuration",
+        "How long did the hosts take to boot, what made them wait, and is their configuration whole?",
+        Hosts::All,
+        Units::All,
+    )
+    .row("Did they boot well?", vec![
+        stat("Still booting", "Hosts whose boot is not finished.", r#"count(systemd_system_state{state=~"initializing|starting"}) or vector(0)"#)
+            .zero_is_good(WARNING)
+            .if_empty("0"),
+        stat("Maintenance", "Hosts in rescue or emergency mode: nobody gets in but at the console.", r#"count(systemd_system_state{state="maintenance"}) or vector(0)"#)
+            .zero_is_good(BAD)
+            .if_empty("0"),
+        stat("Booted", "Hosts that booted in the time shown.", r#"count(systemd_boot_time_seconds{stage="Userspace"} > time() - $__range_s) or vector(0)"#)
+            .colored(thresholds(QUIET, &[(0.5, INFO)]))
+            .if_empty("0"),
+        stat("Slowest boot", "The longest boot of all hosts, from the start of systemd until it was finished.", r#"max((systemd_boot_monotonic_seconds{stage="Finish"} > 0) - on (instance) systemd_boot_monotonic_seconds{stage="Userspace"})"#)
+            .unit("s")
+            .decimals(1)
+            .colored(thresholds(GOOD, &[(60.0, WARNING), (300.0, BAD)]))
+            .if_empty("None has finished"),
+        stat("Longest up", "The host that has not booted for the longest time: its kernel is the oldest.", r#"max(time() - systemd_boot_time_seconds{stage="Userspace"})"#)
+            .unit("dtdurations")
+            .colored(thresholds(GOOD, &[(7_776_000.0, WARNING), (15_552_000.0, BAD)]))
+            .if_empty("Not reporting"),
+        stat("Units not loaded", "Units whose file could not be loaded: not found, or with a bad setting. Masked ones are not among them.", r#"count(systemd_unit_load_state{load_state!="masked"}) or vector(0)"#)
+            .zero_is_good(WARNING)
+            .if_empty("0"),
+        stat("Units missing", "Units that --expect-unit names and that are not there. 0 also where nothing is expected.", "sum(systemd_unit_missing) or vector(0)")
+            .zero_is_good(BAD)
+            .if_empty("0"),
+        stat("Watchdogs", "Hosts whose systemd feeds a hardware watchdog, which resets the machine if it hangs.", "sum(systemd_watchdog_enabled) or vector(0)")
+            .colored(thresholds(QUIET, &[(0.5, GOOD)]))
+            .if_empty("0"),
+    ])
+    .row("What took how long?", vec![
+        stages(),
+        lines("Boots over time", "How long after systemd's start the boot was finished. A step is a new boot; up, and it has become slower.")
+            .line(r#"max by (instance) ((systemd_boot_monotonic_seconds{stage="Finish"} > 0) - on (instance) systemd_boot_monotonic_seconds{stage="Userspace"})"#, "{{instance}}")
+            .unit("s")
+            .link(to_host(HOST))
+            .if_empty("No boot has finished"),
+        table("Hosts", "When each host booted, what it runs on, and with which systemd.", &["instance"])
+            .column("Booted", r#"max by (instance) (systemd_boot_time_seconds{stage="Userspace"}) * 1000"#, Cell::ago())
+            .labels_of("max by (instance, version) (systemd_version)")
+            .label("version", "systemd", Cell::plain())
+            .labels_of("max by (instance, virtualization_type) (systemd_virtualization_info)")
+            .label("virtualization_type", "Runs on", Cell::plain())
+            .labels_of("max by (instance, layout) (systemd_cgroup_layout_info)")
+            .label("layout", "cgroups", Cell::plain())
+            .sort("Booted", true)
+            .size(12, 8)
+            .if_empty("No host reports"),
+    ])
+    .row("Is the configuration whole?", vec![
+        table("Units that could not be loaded", "Bad-setting: systemd-analyze verify says what. Not-found: something needs a unit that is not installed.", &["instance", "name"])
+            .label("load_state", "Load state", Cell::words(&[("error", BAD), ("bad-setting", BAD), ("not-found", WARNING)]))
+            .labels_of(r#"max by (instance, name, load_state) (systemd_unit_load_state{load_state!="masked"})"#)
+            .size(12, 8)
+            .if_empty("Every unit could be loaded"),
+        table("Taints", "What is unusual about a host in the eyes of systemd: cgroupsv1 and unmerged-usr will not be served any more, local-hwclock breaks timers.", &["instance"])
+            .labels_of("max by (instance, taint) (systemd_tainted)")
+            .label("taint", "Taint", Cell::plain())
+            .size(12, 8)
+            .if_empty("No host is tainted"),
+        table("Expected units", "What --expect-unit names, and whether it is there.", &["instance", "name"])
+            .column("There", "1 - max by (instance, name) (systemd_unit_missing)", Cell::there().width(100))
+            .sort("There", false)
+            .size(12, 8)
+            .if_empty("Nothing is expected: --expect-unit is not used"),
+        bars("Reloads", "Times that systemd read its configuration anew, or executed itself anew: each is a change, or a package installed.")
+            .line("sum by (instance) (rate(systemd_manager_reloads_total[$__rate_interval])) * $__interval_ms / 1000 > 0", "{{instance}}")
+            .link(to_host(HOST))
+            .if_empty("No host has reloaded"),
+    ])
+    .collapsed("What is masked, and are the watchdogs fed?", vec![
+        table("Masked units", "Units that somebody forbade, and on how many hosts. One that is masked on a few only may have been forgotten there.", &["name"])
+            .column("Hosts", r#"count by (name) (systemd_unit_load_state{load_state="masked"})"#, Cell::plain().decimals(0).bar(QUIET))
+            .sort("Hosts", true)
+            .size(12, 7)
+            .if_empty("No unit is masked"),
+        lines("Time since the last feeding", "How long ago systemd fed the hardware watchdog. Dashed: past this, the machine is reset.")
+            .line("max by (instance, device) (time() - systemd_watchdog_last_ping_time_seconds)", "{{instance}} {{device}}")
+            .limit("min(systemd_watchdog_runtime_seconds)", "reset", BAD)
+            .unit("s")
+            .link(to_host(HOST))
+            .size(12, 7)
+            .if_empty("No host feeds a hardware watchdog"),
+    ])
+    .build()
+}
+
+/// One bar a host, one part a stage.
+fn stages() -> super::super::grafana::Panel {
+    let mut panel = bar_chart(
+        "Stages of the last boot",
+        "How long each stage of the last boot took. Firmware and loader are absent where the firmware does not tell; a container has userspace alone.",
+        "Host",
+    );
+    let stages = [
+        ("Firmware", r#"max by (instance) ((systemd_boot_monotonic_seconds{stage="Firmware"} > 0) - on (instance) systemd_boot_monotonic_seconds{stage="Loader"})"#, QUIET),
+        ("Loader", r#"max by (instance) (systemd_boot_monotonic_seconds{stage="Loader"} > 0)"#, "light-blue"),
+        ("Kernel", r#"max by (instance) ((systemd_boot_monotonic_seconds{stage="InitRD"} > 0 or systemd_boot_monotonic_seconds{stage="Userspace"}) and on (instance) systemd_boot_time_seconds{stage="Kernel"} > 0)"#, INFO),
+        ("Initrd", r#"max by (instance) (systemd_boot_monotonic_seconds{stage="Userspace"} - on (instance) (systemd_boot_monotonic_seconds{stage="InitRD"} > 0))"#, "purple"),
+        ("Userspace", r#"max by (instance) ((systemd_boot_monotonic_seconds{stage="Finish"} > 0) - on (instance) systemd_boot_monotonic_seconds{stage="Userspace"})"#, GOOD),
+    ];
+    let mut names = serde_json::Map::from_iter([("instance".to_owned(), "Host".into())]);
+    for (index, (stage, expression, color)) in stages.into_iter().enumerate() {
+        let field = format!("Value #{}", super::super::panel::ref_id(index));
+        names.insert(field, stage.into());
+        panel = panel.target(expression, "", "table", true);
+        panel
+            .config()
+            .overrides
+            .push(super::super::grafana::Override::of(stage).with("color", fixed(color)));
+    }
+    panel.transformations = vec![
+        serde_json::json!({"id": "merge", "options": {}}),
+        serde_json::json!({"id": "organize", "options": {
+            "excludeByName": {"Time": true}, "indexByName": {}, "renameByName": names
+        }}),
+    ];
+    panel.unit("s").decimals(2).link(to_host("${__data.fields.Host}")).if_empty("No boot has finished")
+}

@@ -1,0 +1,364 @@
+//! The kinds of panel, with the style that all pages share.
+
+use serde_json::{Value, json};
+
+use super::grafana::{Defaults, FieldConfig, Grid, Override, Panel, Source, Target};
+use super::promql::on_hosts;
+use super::style::{self, fixed, thresholds};
+
+/// One number.
+pub(super) fn stat(title: &str, description: &'static str, expression: &str) -> Panel {
+    let mut panel = Panel::new("stat", title, description).size(3, 4).instant(expression, "");
+    panel.options = json!({
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": false},
+        "colorMode": "value",
+        "graphMode": "none",
+        "justifyMode": "center",
+        "textMode": "value",
+        "orientation": "auto",
+        "wideLayout": true
+    });
+    panel.colored(thresholds("text", &[])).decimals(0)
+}
+
+/// Lines over time.
+pub(super) fn lines(title: &str, description: &'static str) -> Panel {
+    let mut panel = Panel::new("timeseries", title, description).size(12, 8);
+    panel.options = series_options(&["lastNotNull"]);
+    panel.config().defaults.min = Some(0);
+    panel.config().defaults.color = json!({"mode": "palette-classic"});
+    panel.config().defaults.custom = json!({
+        "drawStyle": "line",
+        "lineWidth": 2,
+        "fillOpacity": 8,
+        "gradientMode": "opacity",
+        "showPoints": "never",
+        "spanNulls": false,
+        "axisSoftMin": 0
+    });
+    panel
+}
+
+/// Lines that add up.
+pub(super) fn areas(title: &str, description: &'static str) -> Panel {
+    let mut panel = lines(title, description);
+    let custom = &mut panel.config().defaults.custom;
+    custom["fillOpacity"] = json!(35);
+    custom["lineWidth"] = json!(1);
+    custom["gradientMode"] = json!("none");
+    custom["stacking"] = json!({"mode": "normal", "group": "A"});
+    panel
+}
+
+/// Counts of events: a bar for each interval that ends where it stands, added up in the legend.
+pub(super) fn bars(title: &str, description: &'static str) -> Panel {
+    let mut panel = lines(title, description).decimals(0);
+    panel.interval = Some("2m");
+    panel.max_data_points = Some(120);
+    panel.options = series_options(&["sum"]);
+    panel.config().defaults.custom = json!({
+        "drawStyle": "bars",
+        "barAlignment": -1,
+        "barWidthFactor": 0.8,
+        "lineWidth": 0,
+        "fillOpacity": 85,
+        "gradientMode": "none",
+        "showPoints": "never",
+        "axisSoftMax": 3,
+        "stacking": {"mode": "normal", "group": "A"}
+    });
+    panel
+}
+
+/// The states of units over time, numbered as in `style::STATES`.
+pub(super) fn state_timeline(title: &str, description: &'static str) -> Panel {
+    let mut panel = Panel::new("state-timeline", title, description).size(24, 8);
+    panel.options = json!({
+        "mergeValues": true,
+        "showValue": "never",
+        "alignValue": "left",
+        "rowHeight": 0.82,
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": true},
+        "tooltip": {"mode": "single", "sort": "none"}
+    });
+    panel.max_data_points = Some(400);
+    panel.config().defaults.mappings = vec![style::numbered(&style::STATES)];
+    panel.config().defaults.custom = json!({"lineWidth": 0, "fillOpacity": 75});
+    panel
+}
+
+/// One box for each interval, coloured by its value.
+pub(super) fn status_history(title: &str, description: &'static str) -> Panel {
+    let mut panel = Panel::new("status-history", title, description).size(24, 8);
+    panel.options = json!({
+        "showValue": "never",
+        "rowHeight": 0.88,
+        "colWidth": 0.92,
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": true},
+        "tooltip": {"mode": "single", "sort": "none"}
+    });
+    panel.interval = Some("2m");
+    panel.max_data_points = Some(60);
+    panel.config().defaults.custom = json!({"lineWidth": 0, "fillOpacity": 80});
+    panel
+}
+
+/// Horizontal bars, a row of the table each, their numeric columns stacked.
+pub(super) fn bar_chart(title: &str, description: &'static str, x: &str) -> Panel {
+    let mut panel = Panel::new("barchart", title, description).size(24, 8);
+    panel.options = json!({
+        "orientation": "horizontal",
+        "stacking": "normal",
+        "xField": x,
+        "showValue": "auto",
+        "groupWidth": 0.7,
+        "barWidth": 0.9,
+        "fullHighlight": false,
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": []},
+        "tooltip": {"mode": "multi", "sort": "none"}
+    });
+    panel.config().defaults.min = Some(0);
+    panel.config().defaults.custom = json!({"lineWidth": 0, "fillOpacity": 75});
+    panel
+}
+
+/// A few sentences, where a word needs them.
+pub(super) fn text(title: &str, description: &'static str, markdown: &str) -> Panel {
+    let mut panel = Panel::new("text", title, description).size(24, 3);
+    panel.options = json!({"mode": "markdown", "content": markdown});
+    panel.datasource = None;
+    panel.field_config = None;
+    panel
+}
+
+impl Panel {
+    pub(super) fn new(r#type: &'static str, title: &str, description: &'static str) -> Self {
+        Self {
+            id: 0,
+            r#type,
+            title: title.to_owned(),
+            description,
+            grid_pos: Grid::default(),
+            datasource: Some(Source::chosen()),
+            targets: Vec::new(),
+            interval: None,
+            max_data_points: None,
+            transformations: Vec::new(),
+            field_config: Some(FieldConfig {
+                defaults: Defaults {
+                    unit: "none",
+                    decimals: None,
+                    min: None,
+                    max: None,
+                    no_value: "",
+                    color: json!({"mode": "thresholds"}),
+                    thresholds: thresholds("text", &[]),
+                    mappings: Vec::new(),
+                    links: Vec::new(),
+                    custom: json!({}),
+                },
+                overrides: Vec::new(),
+            }),
+            options: Value::Null,
+            collapsed: None,
+            panels: None,
+        }
+    }
+
+    pub(super) fn size(mut self, w: u32, h: u32) -> Self {
+        self.grid_pos = Grid { w, h, ..self.grid_pos };
+        // the legend of a narrow graph has room for names alone
+        if self.r#type == "timeseries" && w <= 8 && self.options["legend"]["calcs"] != json!(["sum"]) {
+            self.options["legend"]["calcs"] = json!([]);
+        }
+        self
+    }
+
+    pub(super) fn unit(mut self, unit: &'static str) -> Self {
+        self.config().defaults.unit = unit;
+        self
+    }
+
+    pub(super) fn decimals(mut self, decimals: u32) -> Self {
+        self.config().defaults.decimals = Some(decimals);
+        self
+    }
+
+    /// What emptiness means; every panel says it.
+    pub(super) fn if_empty(mut self, meaning: &'static str) -> Self {
+        self.config().defaults.no_value = meaning;
+        self
+    }
+
+    /// Colours by value.
+    pub(super) fn colored(mut self, thresholds: Value) -> Self {
+        self.config().defaults.thresholds = thresholds;
+        self
+    }
+
+    /// Zero is good, and more is this bad.
+    pub(super) fn zero_is_good(self, else_color: &str) -> Self {
+        self.colored(thresholds(style::GOOD, &[(0.5, else_color)]))
+    }
+
+    pub(super) fn mapped(mut self, mapping: Value) -> Self {
+        self.config().defaults.mappings.push(mapping);
+        self
+    }
+
+    /// The series of these names in these colours.
+    pub(super) fn series_colors(mut self, colors: &[(&str, &str)]) -> Self {
+        let overrides = &mut self.config().overrides;
+        overrides.extend(
+            colors.iter().map(|(name, color)| Override::of(name).with("color", fixed(color))),
+        );
+        self
+    }
+
+    /// A limit: dashed, and never part of a stack.
+    pub(super) fn limit(self, expression: &str, name: &str, color: &str) -> Self {
+        let mut panel = self.line(expression, name);
+        let all = format!("/^{name}/");
+        let style = json!({"fill": "dash", "dash": [8, 6]});
+        panel.config().overrides.push(
+            Override::matching(&all)
+                .with("custom.lineStyle", style)
+                .with("custom.lineWidth", 1)
+                .with("custom.fillOpacity", 0)
+                .with("custom.gradientMode", "none")
+                .with("custom.stacking", json!({"mode": "none", "group": "A"}))
+                .with("color", fixed(color)),
+        );
+        panel
+    }
+
+    /// The series whose names match are drawn downwards.
+    pub(super) fn mirrored(mut self, expression: &str) -> Self {
+        let below = Override::matching(expression).with("custom.transform", "negative-Y");
+        self.config().overrides.push(below);
+        self.config().defaults.min = None;
+        self
+    }
+
+    /// A query over the span of time.
+    pub(super) fn line(self, expression: &str, legend: &str) -> Self {
+        self.target(expression, legend, "time_series", false)
+    }
+
+    /// A query of the end of the span.
+    pub(super) fn instant(self, expression: &str, legend: &str) -> Self {
+        self.target(expression, legend, "time_series", true)
+    }
+
+    pub(super) fn target(
+        mut self,
+        expression: &str,
+        legend: &str,
+        format: &'static str,
+        instant: bool,
+    ) -> Self {
+        let ref_id = ref_id(self.targets.len());
+        self.targets.push(Target {
+            ref_id,
+            datasource: Source::chosen(),
+            expr: on_hosts(expression),
+            legend_format: legend.to_owned(),
+            format,
+            instant,
+            range: !instant,
+        });
+        self
+    }
+
+    /// A stat that shows how its number came to be.
+    pub(super) fn trend(mut self) -> Self {
+        self.options["graphMode"] = json!("area");
+        for target in &mut self.targets {
+            (target.instant, target.range) = (false, true);
+        }
+        self
+    }
+
+    /// A stat that shows the name of its series, not its value.
+    pub(super) fn named(mut self, legend: &str, colors: &[(&str, &str)]) -> Self {
+        self.options["textMode"] = json!("name");
+        self.options["colorMode"] = json!("value");
+        for target in &mut self.targets {
+            legend.clone_into(&mut target.legend_format);
+        }
+        self.series_colors(colors)
+    }
+
+    /// Where a click on a value or series leads.
+    pub(super) fn link(mut self, link: Value) -> Self {
+        self.config().defaults.links.push(link);
+        self
+    }
+
+    pub(super) fn option(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.options[name] = value.into();
+        self
+    }
+
+    /// The legend as a table to the right, not as a list below.
+    pub(super) fn legend_right(mut self) -> Self {
+        self.options["legend"]["placement"] = json!("right");
+        self.options["legend"]["displayMode"] = json!("table");
+        self
+    }
+
+    pub(super) fn config(&mut self) -> &mut FieldConfig {
+        self.field_config.as_mut().expect("a panel with values")
+    }
+}
+
+/// A, B, C and so on.
+pub(super) fn ref_id(index: usize) -> String {
+    char::from(b'A' + u8::try_from(index).expect("few queries")).to_string()
+}
+
+/// A link to the page of a host. `host` is a variable of Grafana's that holds its name.
+pub(super) fn to_host(host: &str) -> Value {
+    link(&format!("Host {host}"), "systemd-host", &format!("var-instance={}", encoded(host)))
+}
+
+/// A link to the page of a unit on a host.
+pub(super) fn to_unit(host: &str, unit: &str) -> Value {
+    let variables = format!("var-instance={}&var-name={}", encoded(host), encoded(unit));
+    link(&format!("Unit {unit}"), "systemd-unit", &variables)
+}
+
+/// A link to the page of a unit on all hosts that are chosen.
+pub(super) fn to_unit_everywhere(unit: &str) -> Value {
+    let variables = format!("${{instance:queryparam}}&var-name={}", encoded(unit));
+    link(&format!("Unit {unit}"), "systemd-unit", &variables)
+}
+
+/// A link to another page with all that is chosen on this one.
+pub(super) fn to_page(title: &str, uid: &str) -> Value {
+    link(title, uid, "${instance:queryparam}")
+}
+
+/// Grafana's names for what a clicked series is labelled with.
+pub(super) const HOST: &str = "${__field.labels.instance}";
+pub(super) const UNIT: &str = "${__field.labels.name}";
+
+fn link(title: &str, uid: &str, variables: &str) -> Value {
+    let chosen = "${datasource:queryparam}&${job:queryparam}";
+    json!({"title": title, "url": format!("/d/{uid}?{chosen}&{variables}&${{__url_time_range}}")})
+}
+
+/// Names of units contain backslashes.
+fn encoded(variable: &str) -> String {
+    match variable.strip_suffix('}') {
+        Some(open) => format!("{open}:percentencode}}"),
+        None => variable.to_owned(),
+    }
+}
+
+fn series_options(calcs: &[&str]) -> Value {
+    json!({
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": calcs},
+        "tooltip": {"mode": "multi", "sort": "desc"}
+    })
+}
