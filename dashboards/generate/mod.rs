@@ -6,7 +6,7 @@
 //! panel      the kinds of panel, with the style that all share
 //! table      tables: one column an expression
 //! style      one colour for each state, cause and resource
-//! promql     metrics by their declared names, the selectors of hosts put in
+//! query      metrics by their declared names, the selectors of hosts put in
 //! grafana    Grafana's JSON, as much of it as is used
 //! ```
 
@@ -14,7 +14,7 @@ pub(crate) mod grafana;
 mod page;
 mod pages;
 mod panel;
-pub(crate) mod promql;
+mod query;
 mod style;
 mod table;
 

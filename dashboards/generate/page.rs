@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::grafana::{Dashboard, Grid, List, Panel, Source, Time, Variable};
-use super::promql::on_hosts;
+use super::query::on_hosts;
 
 /// A dashboard in the making.
 pub(super) struct Page {
@@ -183,9 +183,9 @@ fn query_variable(
 /// What explains a graph: failures, reboots, new exporters.
 fn annotations(units: &Units) -> Vec<Value> {
     let failures = match units {
-        Units::All => "sum by (instance) (increase(systemd_failures_total[$__interval])) >= 1",
+        Units::All => "sum by (instance) (increase(systemd_failures_total[$__rate_interval])) > 0",
         Units::Chosen => {
-            r#"sum by (instance, name) (increase(systemd_service_failures_total{name=~"$name"}[$__interval])) >= 1"#
+            r#"sum by (instance, name) (increase(systemd_service_failures_total{name=~"$name"}[$__rate_interval])) > 0"#
         }
     };
     let failed = match units {

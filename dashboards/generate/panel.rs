@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::grafana::{Defaults, FieldConfig, Grid, Override, Panel, Source, Target};
-use super::promql::on_hosts;
+use super::query::on_hosts;
 use super::style::{self, fixed, thresholds};
 
 /// One number.
@@ -292,11 +292,6 @@ impl Panel {
     /// Where a click on a value or series leads.
     pub(super) fn link(mut self, link: Value) -> Self {
         self.config().defaults.links.push(link);
-        self
-    }
-
-    pub(super) fn option(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.options[name] = value.into();
         self
     }
 

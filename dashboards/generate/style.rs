@@ -17,7 +17,7 @@ pub(super) const STATES: [(&str, &str); 7] = [
 pub(super) const SYSTEM_STATES: [(&str, &str); 7] = [
     ("running", "green"),
     ("degraded", "orange"),
-    ("maintenance", "red"),
+    ("maintenance", "purple"),
     ("initializing", "blue"),
     ("starting", "blue"),
     ("stopping", "#6e7680"),
@@ -43,7 +43,7 @@ pub(super) const RESULTS: [(&str, &str); 12] = [
 /// How a job ends.
 pub(super) const JOB_RESULTS: [(&str, &str); 8] = [
     ("done", "green"),
-    ("failed", "semi-dark-red"),
+    ("failed", "red"),
     ("timeout", "semi-dark-yellow"),
     ("dependency", "semi-dark-orange"),
     ("canceled", "#6e7680"),

@@ -191,6 +191,11 @@ impl Cell {
         Self::plain().text(style::mapping(words.into_iter()))
     }
 
+    /// 1 for what has changed; nothing for what has not.
+    pub(super) fn changed() -> Self {
+        Self::plain().text(style::mapping([("1", "yes", style::WARNING)].into_iter()))
+    }
+
     /// A bar as long as the value is large among the others.
     pub(super) fn gauge(self) -> Self {
         self.with(

@@ -1,11 +1,26 @@
-//! The dashboards: generated as they are committed, and sound by rules that Grafana's own linter has and some that it has not.
+//! The dashboards: generated as they are committed, sound by the rules of Grafana's own linter and
+//! by ours, and answered by a real Prometheus.
 
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../dashboards/generate/mod.rs"]
 mod generate;
+mod house;
+mod json;
+mod linter;
+mod live;
+#[path = "../promql/mod.rs"]
+mod promql;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use json::{substituted, targets, text, variables};
+use linter::{Exclusions, RULES};
+use promql::Vocabulary;
 
 #[test]
 fn the_dashboards_are_current() {
@@ -16,8 +31,113 @@ fn the_dashboards_are_current() {
             std::fs::write(&path, &json).unwrap();
         }
         let committed = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(committed == json, "{}: if that is meant: UPDATE=1 cargo test --test dashboards", path.display());
+        let same = committed == json;
+        assert!(same, "{path:?}: if that is meant: UPDATE=1 cargo test --test dashboards");
     }
+}
+
+#[test]
+fn every_expression_asks_for_what_there_is() {
+    let vocabulary = Vocabulary::of_the_project();
+    let mut asked = 0;
+    for dashboard in committed() {
+        let of_panels = targets(&dashboard).map(|(_, target)| text(&target["expr"]).to_owned());
+        let annotations = dashboard["annotations"]["list"].as_array().unwrap().iter();
+        let of_annotations = annotations.filter_map(|one| Some(one["expr"].as_str()?.to_owned()));
+        let of_variables = variables(&dashboard).filter_map(|variable| {
+            let inside = variable["query"]["query"].as_str()?.strip_prefix("label_values(")?;
+            let (selector, label) = inside.strip_suffix(')')?.rsplit_once(", ")?;
+            Some(format!("count by ({label}) ({selector})"))
+        });
+        for expression in of_panels.chain(of_annotations).chain(of_variables) {
+            let objections = vocabulary.objections(&substituted(&expression));
+            assert!(objections.is_empty(), "{}: {expression}\n{objections:#?}", dashboard["title"]);
+            asked += 1;
+        }
+    }
+    println!("{asked} expressions");
+    assert!(asked > 200, "{asked}");
+}
+
+#[test]
+fn grafanas_linter_objects_to_nothing() {
+    let file = std::fs::read_to_string(folder().join(".lint")).unwrap();
+    let Exclusions { exclusions } = serde_saphyr::from_str(&file).unwrap();
+    let mut used = 0;
+    for dashboard in committed() {
+        for (rule, check) in RULES {
+            let excluded = exclusions.get(rule);
+            let objections: Vec<_> = check(&dashboard)
+                .into_iter()
+                .filter(|objection| {
+                    let entries = excluded.into_iter().flat_map(|excluded| &excluded.entries);
+                    let mut same = entries.filter(|entry| {
+                        entry.dashboard == text(&dashboard["title"])
+                            && entry.panel == objection.panel
+                            && Some(&entry.target_idx) == objection.target.map(|at| at.to_string()).as_ref()
+                    });
+                    let excluded = same.next().is_some();
+                    used += usize::from(excluded);
+                    !excluded
+                })
+                .collect();
+            assert!(objections.is_empty(), "{rule}: {}: {objections:#?}", dashboard["title"]);
+        }
+    }
+    let entries: usize = exclusions.values().map(|excluded| excluded.entries.len()).sum();
+    assert_eq!(used, entries, "an exclusion in dashboards/.lint is not needed");
+    assert!(exclusions.values().all(|excluded| excluded.reason.len() > 20));
+}
+
+#[test]
+fn every_rule_of_the_linter_can_object() {
+    type Spoil = fn(&mut Value);
+    let spoils: [(&str, Spoil); 17] = [
+        ("template-datasource-rule", |page| page["templating"]["list"][0]["name"] = "ds".into()),
+        ("template-job-rule", |page| page["templating"]["list"][1]["multi"] = false.into()),
+        ("template-instance-rule", |page| page["templating"]["list"][2]["allValue"] = ".*".into()),
+        ("template-label-promql-rule", |page| {
+            page["templating"]["list"][1]["query"]["query"] = "label_values(up{, job)".into();
+        }),
+        ("template-on-time-change-reload-rule", |page| {
+            page["templating"]["list"][2]["refresh"] = 1.into();
+        }),
+        ("panel-datasource-rule", |page| page["panels"][1]["datasource"]["uid"] = "prom".into()),
+        ("panel-title-description-rule", |page| page["panels"][1]["description"] = "".into()),
+        ("panel-units-rule", |page| {
+            page["panels"][1]["fieldConfig"]["defaults"]["unit"] = "parsecs".into();
+        }),
+        ("panel-no-targets-rule", |page| page["panels"][1]["targets"] = Value::Null),
+        ("target-promql-rule", |page| expression(page, "sum(")),
+        ("target-rate-interval-rule", |page| expression(page, "rate(x[5m])")),
+        ("target-job-rule", |page| expression(page, r#"up{instance=~"$instance"}"#)),
+        ("target-instance-rule", |page| expression(page, r#"up{job=~"$job"}"#)),
+        ("target-counter-agg-rule", |page| expression(page, "x_total - increase(y_total[1h])")),
+        ("uneditable-dashboard", |page| page["editable"] = true.into()),
+        ("target-logql-rule", |page| page["panels"][1]["datasource"]["type"] = "loki".into()),
+        ("target-logql-auto-rule", |page| expression(page, "count_over_time(x[$__auto])")),
+    ];
+    let good = &committed()[1];
+    for ((rule, check), (spoiled, spoil)) in RULES.into_iter().zip(spoils) {
+        assert_eq!(rule, spoiled);
+        assert_eq!(check(good), [], "{rule}");
+        let mut bad = good.clone();
+        spoil(&mut bad);
+        assert_ne!(check(&bad), [], "{rule} does not see it");
+    }
+}
+
+fn expression(page: &mut Value, expression: &str) {
+    page["panels"][1]["targets"][0]["expr"] = expression.into();
+}
+
+/// The dashboards as they are committed.
+fn committed() -> Vec<Value> {
+    let read = |uid| std::fs::read_to_string(folder().join(format!("{uid}.json")));
+    generate::all()
+        .iter()
+        .map(|page| serde_json::from_str(&read(page.uid).unwrap()).unwrap())
+        .collect()
 }
 
 fn folder() -> PathBuf {

@@ -64,12 +64,14 @@ pub fn ask(
     )?;
     let mut answer = Vec::new();
     connection.read_to_end(&mut answer)?;
-    let response = parse(&answer).ok_or_else(|| {
+    let mut response = parse(&answer).ok_or_else(|| {
         let start = String::from_utf8_lossy(&answer[..answer.len().min(200)]).into_owned();
         io::Error::new(io::ErrorKind::InvalidData, format!("no HTTP response: {start:?}"))
     })?;
     if response.header("transfer-encoding").is_some() {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "a body in chunks"));
+        response.body = joined(&response.body)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "chunks cut short"))?;
+        return Ok(response);
     }
     match response.header("content-length").map(str::parse::<usize>) {
         Some(Ok(length)) if method != "HEAD" && response.body.len() != length => {
@@ -93,6 +95,22 @@ fn parse(answer: &[u8]) -> Option<Response> {
         headers: headers.collect::<Option<_>>()?,
         body: answer[end + 4..].to_vec(),
     })
+}
+
+/// A body that came in chunks.
+fn joined(mut chunks: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let end = chunks.windows(2).position(|window| window == b"\r\n")?;
+        let size = std::str::from_utf8(&chunks[..end]).ok()?.split(';').next()?;
+        let size = usize::from_str_radix(size.trim(), 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        let from = end + 2;
+        body.extend_from_slice(chunks.get(from..from + size)?);
+        chunks = chunks.get(from + size + 2..)?;
+    }
 }
 
 const TIMEOUT: Duration = Duration::from_secs(30);

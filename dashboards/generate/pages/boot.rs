@@ -3,6 +3,7 @@
 use super::super::grafana::Dashboard;
 use super::super::page::{Hosts, Page, Units};
 use super::super::panel::{HOST, bar_chart, bars, lines, stat, to_host};
+use super::super::query::events;
 use super::super::style::{BAD, GOOD, INFO, QUIET, WARNING, fixed, thresholds};
 use super::super::table::{Cell, table};
 
@@ -39,8 +40,8 @@ pub(crate) fn page() -> Dashboard {
         stat("Units missing", "Units that --expect-unit names and that are not there. 0 also where nothing is expected.", "sum(systemd_unit_missing) or vector(0)")
             .zero_is_good(BAD)
             .if_empty("0"),
-        stat("Watchdogs", "Hosts whose systemd feeds a hardware watchdog, which resets the machine if it hangs.", "sum(systemd_watchdog_enabled) or vector(0)")
-            .colored(thresholds(QUIET, &[(0.5, GOOD)]))
+        stat("Changed on disk", "Units whose files are newer than what systemd has read: a daemon-reload is due, or the next restart brings a surprise.", "sum(systemd_units_need_daemon_reload) or vector(0)")
+            .zero_is_good(WARNING)
             .if_empty("0"),
     ])
     .row("What took how long?", vec![
@@ -68,6 +69,10 @@ pub(crate) fn page() -> Dashboard {
             .labels_of(r#"max by (instance, name, load_state) (systemd_unit_load_state{load_state!="masked"})"#)
             .size(12, 8)
             .if_empty("Every unit could be loaded"),
+        table("Changed since systemd read them", "Units whose files are newer than what systemd has read. systemctl daemon-reload makes it read them.", &["instance", "name"])
+            .labels_of("max by (instance, name) (systemd_unit_need_daemon_reload)")
+            .size(12, 8)
+            .if_empty("Every unit is as systemd has read it"),
         table("Taints", "What is unusual about a host in the eyes of systemd: cgroupsv1 and unmerged-usr will not be served any more, local-hwclock breaks timers.", &["instance"])
             .labels_of("max by (instance, taint) (systemd_tainted)")
             .label("taint", "Taint", Cell::plain())
@@ -79,7 +84,7 @@ pub(crate) fn page() -> Dashboard {
             .size(12, 8)
             .if_empty("Nothing is expected: --expect-unit is not used"),
         bars("Reloads", "Times that systemd read its configuration anew, or executed itself anew: each is a change, or a package installed.")
-            .line("sum by (instance) (rate(systemd_manager_reloads_total[$__rate_interval])) * $__interval_ms / 1000 > 0", "{{instance}}")
+            .line(&events("instance", "systemd_manager_reloads_total"), "{{instance}}")
             .link(to_host(HOST))
             .if_empty("No host has reloaded"),
     ])

@@ -5,7 +5,7 @@ use super::super::page::{Hosts, Page, Units};
 use super::super::panel::{
     HOST, UNIT, bars, lines, stat, state_timeline, status_history, text, to_host, to_unit,
 };
-use super::super::promql::{events_from_birth, state};
+use super::super::query::{events, events_from_birth, state};
 use super::super::style::{
     BAD, INFO, JOB_RESULTS, QUIET, RESULTS, STATES, WARNING, thresholds,
 };
@@ -16,7 +16,7 @@ pub(crate) fn page() -> Dashboard {
         stat(
             title,
             description,
-            &format!("sum(increase(systemd_failures_total{{result=~\"{result}\"}}[$__range])) or vector(0)"),
+            &format!("sum(increase(systemd_failures_total{{result=\"{result}\"}}[$__range])) or vector(0)"),
         )
         .colored(thresholds(QUIET, &[(0.5, color)]))
         .if_empty("0")
@@ -54,7 +54,7 @@ pub(crate) fn page() -> Dashboard {
             .size(24, 8)
             .if_empty("No service has failed"),
         bars("Failures by cause", "Failures of all services on the hosts chosen, by how they ended.")
-            .line("sum by (result) (rate(systemd_failures_total[$__rate_interval])) * $__interval_ms / 1000 > 0", "{{result}}")
+            .line(&events("result", "systemd_failures_total"), "{{result}}")
             .series_colors(&RESULTS)
             .size(24, 6)
             .if_empty("No service has failed"),
@@ -84,7 +84,7 @@ pub(crate) fn page() -> Dashboard {
             .size(24, 6)
             .if_empty("No host has this unit"),
         bars("Failures by host", "Every failure of the units chosen, by host. The same unit failing on all hosts at once: a release, or something they all need.")
-            .line(r#"sum by (instance) (rate(systemd_service_failures_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 > 0"#, "{{instance}}")
+            .line(&events("instance", r#"systemd_service_failures_total{name=~"$name"}"#), "{{instance}}")
             .link(to_host(HOST))
             .size(24, 6)
             .if_empty("It has not failed"),
@@ -111,7 +111,7 @@ pub(crate) fn page() -> Dashboard {
             .size(12, 8)
             .if_empty("Every job succeeded"),
         bars("Deaths whose cause was not seen", "Failures that the exporter counted without their cause, by why: the bus was away, systemd reloaded, or told two as one.")
-            .line("sum by (reason) (rate(systemd_exporter_events_lost_total[$__rate_interval])) * $__interval_ms / 1000", "{{reason}}")
+            .line(&events("reason", "systemd_exporter_events_lost_total"), "{{reason}}")
             .if_empty("Every cause was seen"),
     ])
     .build()

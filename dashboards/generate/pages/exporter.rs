@@ -3,6 +3,7 @@
 use super::super::grafana::Dashboard;
 use super::super::page::{Hosts, Page, Units};
 use super::super::panel::{HOST, bars, lines, stat, status_history, to_host};
+use super::super::query::events;
 use super::super::style::{BAD, GOOD, INFO, QUIET, WARNING, mapping, thresholds};
 use super::super::table::{Cell, table};
 
@@ -94,30 +95,30 @@ pub(crate) fn page() -> Dashboard {
             .size(12, 9)
             .if_empty("No exporter reports"),
         bars("Signals from systemd", "Signals that systemd sent and the exporters took in.")
-            .line("sum by (source) (rate(systemd_exporter_events_total[$__rate_interval])) * $__interval_ms / 1000", "{{source}}")
+            .line(&events("source", "systemd_exporter_events_total"), "{{source}}")
             .size(12, 9)
             .if_empty("No exporter reports"),
     ])
     .collapsed("What went wrong between the exporter and systemd?", vec![
         bars("Errors on the bus", "What failed with systemd, by why.")
-            .line("sum by (kind) (rate(systemd_exporter_dbus_errors_total[$__rate_interval])) * $__interval_ms / 1000 > 0", "{{kind}}")
+            .line(&events("kind", "systemd_exporter_dbus_errors_total"), "{{kind}}")
             .size(8, 7)
             .if_empty("Nothing failed"),
         bars("Connections lost", "Connections to the bus that were lost and made anew.")
-            .line("sum by (instance) (rate(systemd_exporter_dbus_reconnects_total[$__rate_interval])) * $__interval_ms / 1000 > 0", "{{instance}}")
+            .line(&events("instance", "systemd_exporter_dbus_reconnects_total"), "{{instance}}")
             .link(to_host(HOST))
             .size(8, 7)
             .if_empty("No connection was lost"),
         bars("Comparisons", "Comparisons of what is remembered with systemd's list, by why.")
-            .line("sum by (reason) (rate(systemd_exporter_resyncs_total[$__rate_interval])) * $__interval_ms / 1000 > 0", "{{reason}}")
+            .line(&events("reason", "systemd_exporter_resyncs_total"), "{{reason}}")
             .size(8, 7)
             .if_empty("None was made"),
         bars("Calls to systemd", "Calls that exporters made to systemd. Scrapes make none.")
-            .line("sum by (kind) (rate(systemd_exporter_dbus_calls_total[$__rate_interval])) * $__interval_ms / 1000 > 0", "{{kind}}")
+            .line(&events("kind", "systemd_exporter_dbus_calls_total"), "{{kind}}")
             .size(8, 7)
             .if_empty("None was made"),
         bars("Answers by status", "HTTP answers of the exporters. 401: somebody without a password; 503: too many at the same time.")
-            .line("sum by (code) (rate(systemd_exporter_http_requests_total[$__rate_interval])) * $__interval_ms / 1000 > 0", "{{code}}")
+            .line(&events("code", "systemd_exporter_http_requests_total"), "{{code}}")
             .series_colors(&[("200", GOOD), ("401", WARNING), ("404", QUIET), ("503", BAD)])
             .size(8, 7)
             .if_empty("None was given"),

@@ -3,6 +3,7 @@
 use super::super::grafana::Dashboard;
 use super::super::page::{Hosts, Page, Units};
 use super::super::panel::{HOST, bars, lines, stat, to_host, to_page};
+use super::super::query::events;
 use super::super::style::{BAD, GOOD, INFO, RESULTS, SEVERITIES, SYSTEM_STATES, WARNING, thresholds};
 use super::super::table::{Cell, table};
 
@@ -143,7 +144,7 @@ pub(crate) fn page() -> Dashboard {
             "The alerts of systemd-alerts.yml that fire now, for the hosts chosen and for the fleet as a whole.",
             &["instance", "name"],
         )
-        .labels_of(r#"max by (alertname, severity, instance, name) (ALERTS{alertname=~"Systemd.+",alertstate="firing"})"#)
+        .labels_of(r#"max by (alertname, severity, instance, name) (ALERTS{alertname=~"Systemd.+",alertstate="firing"} or ALERTS{alertname=~"Systemd.+",alertstate="firing",instance=""})"#)
         .label("alertname", "Alert", Cell::plain())
         .label("severity", "Severity", Cell::words(&SEVERITIES).width(100))
         .sort("Severity", false)
@@ -155,7 +156,7 @@ pub(crate) fn page() -> Dashboard {
             "Failures by cause",
             "Failures of services on all hosts, by how they ended. A wall of one colour that starts at once is a release.",
         )
-        .line("sum by (result) (rate(systemd_failures_total[$__rate_interval])) * $__interval_ms / 1000 > 0", "{{result}}")
+        .line(&events("result", "systemd_failures_total"), "{{result}}")
         .series_colors(&RESULTS)
         .if_empty("No service has failed"),
         lines(
@@ -209,11 +210,24 @@ pub(crate) fn page() -> Dashboard {
         .sort("Booted", true)
         .size(8, 7)
         .if_empty("No host has booted"),
+        table(
+            "Configuration changed on disk",
+            "Hosts where files of units are newer than what systemd has read: a daemon-reload is due.",
+            &["instance"],
+        )
+        .column(
+            "Units changed",
+            "sum by (instance) (systemd_units_need_daemon_reload) > 0",
+            Cell::plain().decimals(0).bar(WARNING),
+        )
+        .sort("Units changed", true)
+        .size(8, 8)
+        .if_empty("Every host is as systemd has read it"),
         lines("Units by state", "Units of all hosts by their state, as systemd has them loaded.")
             .line("sum by (state) (systemd_units)", "{{state}}")
             .series_colors(&super::super::style::STATES)
             .decimals(0)
-            .legend_right()
+            .size(8, 8)
             .if_empty("No host reports"),
         lines("Jobs waiting", "Jobs that wait or run, by host; the ten hosts with most. A line that stays up is a job that hangs.")
             .line(
@@ -221,6 +235,7 @@ pub(crate) fn page() -> Dashboard {
                 "{{instance}}",
             )
             .decimals(0)
+            .size(8, 8)
             .link(to_host(HOST))
             .if_empty("No job has waited"),
     ])

@@ -3,7 +3,7 @@
 use super::super::grafana::Dashboard;
 use super::super::page::{Hosts, Page, Units};
 use super::super::panel::{HOST, UNIT, areas, bars, lines, stat, state_timeline, to_page, to_unit};
-use super::super::promql::state;
+use super::super::query::{events, state};
 use super::super::style::{
     BAD, GOOD, INFO, JOB_RESULTS, QUIET, RESOURCES, RESULTS, STATES, SYSTEM_STATES, WARNING, thresholds,
 };
@@ -76,7 +76,7 @@ pub(crate) fn page() -> Dashboard {
         .if_empty("Every unit was well"),
         bars("Failures by unit", "How often each service failed, also where Restart= brought it back at once.")
             .line(
-                "sum by (instance, name) (rate(systemd_service_failures_total[$__rate_interval])) * $__interval_ms / 1000 > 0",
+                &events("instance, name", "systemd_service_failures_total"),
                 "{{name}}",
             )
             .link(to_unit(HOST, UNIT))
@@ -200,7 +200,7 @@ pub(crate) fn page() -> Dashboard {
     ])
     .collapsed("What does systemd itself do?", vec![
         bars("Jobs by result", "Jobs that ended: starts, stops, reloads. Dependency: not begun, as what it needs failed.")
-            .line("sum by (result) (rate(systemd_job_results_total[$__rate_interval])) * $__interval_ms / 1000 > 0", "{{result}}")
+            .line(&events("result", "systemd_job_results_total"), "{{result}}")
             .series_colors(&JOB_RESULTS)
             .if_empty("No job has ended"),
         lines("Oldest job", "How long the oldest job has been waiting or running. Minutes: something hangs.")

@@ -3,6 +3,7 @@
 use super::super::grafana::Dashboard;
 use super::super::page::{Hosts, Page, Units};
 use super::super::panel::{HOST, UNIT, bars, lines, stat, to_unit};
+use super::super::query::events;
 use super::super::style::{BAD, GOOD, INFO, QUIET, WARNING, thresholds};
 use super::super::table::{Cell, table};
 
@@ -62,7 +63,7 @@ pub(crate) fn page() -> Dashboard {
             .link(to_unit(HOST, UNIT))
             .if_empty("Nobody waits"),
         bars("Dropped", "Connections and datagrams that listeners had no room for.")
-            .line("sum by (instance, name, port) (rate(systemd_listener_drops_total[$__rate_interval])) * $__interval_ms / 1000 > 0", "{{name}}:{{port}} · {{instance}}")
+            .line(&events("instance, name, port", "systemd_listener_drops_total"), "{{name}}:{{port}} · {{instance}}")
             .link(to_unit(HOST, UNIT))
             .if_empty("Nothing was dropped"),
     ])
@@ -90,17 +91,19 @@ pub(crate) fn page() -> Dashboard {
     .row("What comes in through socket units?", vec![
         table("Socket units", "Socket units. Open, accepted and refused are counted by systemd itself, for those with Accept=yes.", &["instance", "name"])
             .only(r#"systemd_unit_state{type="socket"}"#)
-            .column("State", &super::super::promql::state(r#",type="socket""#), Cell::numbered(&super::super::style::STATES).width(100))
+            .column("State", &super::super::query::state(r#",type="socket""#), Cell::numbered(&super::super::style::STATES).width(100))
+            .labels_of("max by (instance, name, unit) (systemd_socket_info)")
+            .label("unit", "Starts", Cell::plain().link(to_unit("${__data.fields.Host}", "${__value.raw}")))
             .column("Open", "sum by (instance, name) (systemd_socket_current_connections)", Cell::plain().decimals(0).bar(INFO))
             .column("Accepted/s", "sum by (instance, name) (rate(systemd_socket_accepted_connections_total[$__rate_interval]))", Cell::unit("cps").decimals(2).width(100))
             .column("Refused", "sum by (instance, name) (increase(systemd_socket_refused_connections_total[$__range]))", Cell::count(BAD).width(90))
             .sort("Open", true)
-            .size(14, 8)
+            .size(24, 8)
             .if_empty("There are no socket units"),
         lines("Connections of socket units", "Connections that systemd itself accepted and that are open.")
             .line("sum by (instance, name) (systemd_socket_current_connections) and on (instance, name) topk(8, sum by (instance, name) (max_over_time(systemd_socket_current_connections[$__range] @ end())) > 0)", "{{name}} · {{instance}}")
             .decimals(0)
-            .size(10, 8)
+            .size(24, 7)
             .link(to_unit(HOST, UNIT))
             .if_empty("No socket unit has Accept=yes and a connection"),
     ])

@@ -3,7 +3,7 @@
 use super::super::grafana::Dashboard;
 use super::super::page::{Hosts, Page, Units};
 use super::super::panel::{HOST, UNIT, bars, lines, stat, status_history, to_unit};
-use super::super::promql::events_from_birth;
+use super::super::query::{events, events_from_birth};
 use super::super::style::{
     BAD, GOOD, INFO, JOB_RESULTS, QUIET, RESULTS, WARNING, mapping, thresholds,
 };
@@ -81,7 +81,7 @@ pub(crate) fn page() -> Dashboard {
     ])
     .row("What did systemd's jobs come to?", vec![
         bars("Jobs by result", "Starts, stops and reloads that ended, by result.")
-            .line("sum by (result) (rate(systemd_job_results_total[$__rate_interval])) * $__interval_ms / 1000 > 0", "{{result}}")
+            .line(&events("result", "systemd_job_results_total"), "{{result}}")
             .series_colors(&JOB_RESULTS)
             .if_empty("No job has ended"),
         table("Jobs that did not succeed", "Units whose starts or stops ended badly in the time shown. Dependency: a unit that it needs failed, so it stays inactive and never shows as failed.", &["instance", "name"])

@@ -3,7 +3,7 @@
 use super::super::grafana::Dashboard;
 use super::super::page::{Hosts, Page, Units};
 use super::super::panel::{HOST, bars, lines, stat, state_timeline, to_host};
-use super::super::promql::state;
+use super::super::query::state;
 use super::super::style::{BAD, GOOD, INFO, QUIET, RESOURCES, RESULTS, STATES, WARNING, thresholds};
 use super::super::table::{Cell, table};
 
@@ -79,6 +79,31 @@ pub(crate) fn page() -> Dashboard {
             .size(24, 6)
             .if_empty("No host has this unit"),
     ])
+    .row("How is it set up, and what does it need?", vec![
+        table("Settings", "What its unit file says of how it runs. Restart limit: so many starts within the time given, and systemd gives it up. Changed on disk: its files are newer than what systemd has read, a daemon-reload is due.", &["instance", "name"])
+            .labels_of(r#"max by (instance, name, service_type, restart, user, slice) (systemd_service_info{name=~"$name"})"#)
+            .label("service_type", "Type=", Cell::plain().width(90))
+            .label("restart", "Restart=", Cell::plain().width(110))
+            .label("user", "User=", Cell::plain().width(130))
+            .label("slice", "Slice=", Cell::plain().width(130))
+            .column("After", r#"max by (instance, name) (systemd_service_restart_delay_seconds{name=~"$name"})"#, Cell::unit("s").width(90))
+            .column("Restart limit", r#"max by (instance, name) (systemd_service_start_limit_burst{name=~"$name"})"#, Cell::plain().decimals(0).width(110))
+            .column("Within", r#"max by (instance, name) (systemd_service_start_limit_interval_seconds{name=~"$name"})"#, Cell::unit("s").width(90))
+            .column("Watchdog", r#"max by (instance, name) (systemd_service_watchdog_timeout_seconds{name=~"$name"})"#, Cell::unit("s").width(90))
+            .column("Changed on disk", r#"max by (instance, name) (systemd_unit_need_daemon_reload{name=~"$name"})"#, Cell::changed().width(130))
+            .sort("Host", false)
+            .size(24, 5)
+            .if_empty("It is no service"),
+        table("Needs what is not there", "How many of the units that it depends on are not active. Requires, binds_to, requisite: without them it cannot start. Wants: it does without.", &["instance", "name"])
+            .label("relation", "Relation", Cell::words(&[("requires", BAD), ("binds_to", BAD), ("requisite", BAD), ("wants", WARNING)]).width(110))
+            .column("Units not active", r#"max by (instance, name, relation) (systemd_unit_unmet_dependencies{name=~"$name"})"#, Cell::plain().decimals(0).width(140))
+            .size(12, 6)
+            .if_empty("All that it needs is there"),
+        table("Started by", "Timers and socket units that start it.", &["instance", "name"])
+            .labels_of(r#"max by (instance, name) (systemd_timer_info{unit=~"$name"} or systemd_socket_info{unit=~"$name"})"#)
+            .size(12, 6)
+            .if_empty("No timer and no socket unit starts it"),
+    ])
     .row("What does it use, and how much may it?", vec![
         lines("CPU", "CPUs used. Dashed: CPUQuota=, past which it is held back.")
             .line(r#"sum by (instance) (rate(systemd_unit_cpu_seconds_total{name=~"$name"}[$__rate_interval]))"#, "{{instance}}")
@@ -126,7 +151,7 @@ pub(crate) fn page() -> Dashboard {
             .size(8, 7)
             .if_empty("It has no process"),
     ])
-    .row("Who can reach it?", vec![
+    .collapsed("Who can reach it?", vec![
         table("Listeners", "Where it listens, and how many connections wait to be accepted.", &["instance", "protocol", "address", "port"])
             .column("Waiting", r#"max by (instance, protocol, address, port) (systemd_listener_accept_queue_length{name=~"$name"})"#, Cell::plain().decimals(0).width(90))
             .column("Room", r#"max by (instance, protocol, address, port) (systemd_listener_accept_queue_limit{name=~"$name"})"#, Cell::plain().decimals(0).width(90))
@@ -142,6 +167,15 @@ pub(crate) fn page() -> Dashboard {
             .link(to_host(HOST))
             .size(12, 7)
             .if_empty("It accepts no connections"),
+    ])
+    .collapsed("Does it feed its watchdog?", vec![
+        lines("Time since the last sign of life", "How long ago the service told systemd that it is well. Dashed: WatchdogSec=, past which it is killed.")
+            .line(r#"max by (instance, name) (time() - systemd_service_watchdog_last_ping_time_seconds{name=~"$name"})"#, "{{name}} · {{instance}}")
+            .limit(r#"min(systemd_service_watchdog_timeout_seconds{name=~"$name"})"#, "limit", BAD)
+            .unit("s")
+            .link(to_host(HOST))
+            .size(24, 7)
+            .if_empty("It has no WatchdogSec="),
     ])
     .build()
 }

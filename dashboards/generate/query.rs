@@ -1,11 +1,9 @@
 //! Metrics by their declared names, with the selectors of job and host put in.
 
-use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
-use unit_exporter::metrics::{Kind, Reference};
-
 use super::style::STATES;
+use crate::promql::Vocabulary;
 
 /// An expression with `job=~"$job",instance=~"$instance"` in each of its selectors.
 ///
@@ -29,8 +27,13 @@ pub(crate) fn on_hosts(expression: &str) -> String {
         if before.ends_with('$') || before.ends_with("${") {
             continue;
         }
-        if known().contains(name) {
-            out.push_str(r#"{job=~"$job",instance=~"$instance""#);
+        if let Some(series) = vocabulary().series(name) {
+            out.push_str(r#"{job=~"$job""#);
+            let matchers = after.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+            let named = matchers.is_some_and(|(matchers, _)| matchers.contains("instance="));
+            if series.may_have("instance") && !named {
+                out.push_str(r#",instance=~"$instance""#);
+            }
             rest = match after.strip_prefix('{') {
                 Some(matchers) => {
                     out.push(',');
@@ -64,12 +67,12 @@ pub(super) fn state(matchers: &str) -> String {
     format!("max by (instance, name) ({})", parts.join(" or "))
 }
 
-/// How many events a counter counted in each interval, exactly.
+/// How many events a counter counted in each interval, exactly; nothing where there were none.
 ///
 /// `increase(…[$__interval])` would lose what happens between the last sample of one interval and
 /// the first of the next. `$__rate_interval` is one scrape longer, so that intervals meet.
 pub(super) fn events(by: &str, counter: &str) -> String {
-    format!("sum by ({by}) (rate({counter}[$__rate_interval])) * $__interval_ms / 1000")
+    format!("sum by ({by}) (rate({counter}[$__rate_interval])) * $__interval_ms / 1000 > 0")
 }
 
 /// How many events a counter counted in the time shown, where it appears with its first event.
@@ -83,20 +86,10 @@ pub(super) fn events_from_birth(by: &str, counter: &str) -> String {
     format!("{counted} + (0 * {old} or (0 * {counted} + 1 and {watched}) or 0 * {counted})")
 }
 
-/// Every name that a query may select: declared, recorded, or made by Prometheus itself.
-fn known() -> &'static BTreeSet<String> {
-    static KNOWN: OnceLock<BTreeSet<String>> = OnceLock::new();
-    KNOWN.get_or_init(|| {
-        let mut names: BTreeSet<String> = BUILT_IN.map(str::to_owned).into();
-        for row in Reference::collect().rows {
-            if row.kind == Kind::Histogram {
-                names.extend(["_bucket", "_sum", "_count"].map(|part| format!("{}{part}", row.name)));
-            } else {
-                names.insert(row.name.to_owned());
-            }
-        }
-        names
-    })
+/// What a query may speak of: what is declared, recorded, or made by Prometheus itself.
+fn vocabulary() -> &'static Vocabulary {
+    static VOCABULARY: OnceLock<Vocabulary> = OnceLock::new();
+    VOCABULARY.get_or_init(Vocabulary::of_the_project)
 }
 
 fn string_end(text: &str) -> usize {
@@ -115,6 +108,3 @@ fn string_end(text: &str) -> usize {
 fn in_name(character: char) -> bool {
     character.is_ascii_alphanumeric() || character == '_' || character == ':'
 }
-
-const BUILT_IN: [&str; 5] =
-    ["up", "ALERTS", "ALERTS_FOR_STATE", "scrape_duration_seconds", "scrape_samples_scraped"];

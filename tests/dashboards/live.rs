@@ -1,0 +1,225 @@
+//! Every query of every panel, asked of a real Prometheus that scrapes a real systemd.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::committed;
+use super::json::{targets, text};
+use super::promql::rules;
+use super::support::{Machine, eventually};
+
+#[test]
+fn every_panel_has_something_to_show_of_a_host_with_trouble() {
+    let machine = machine();
+    trouble(&machine);
+    let exporter = machine.exporter(&[
+        "--expect-unit=redis.service",
+        "--expect-listener=laravel-reverb.service:tcp:6001",
+        "--collector.listeners.connections",
+        "--collector.listeners.unix",
+    ]);
+    prometheus(&machine, exporter.port());
+    eventually("Prometheus is ready", || {
+        machine.get(PROMETHEUS, "/-/ready", &[]).ok().filter(|answer| answer.status == 200)
+    });
+    eventually("Prometheus has scraped", || {
+        ask(&machine, "query", &[("query", "systemd_exporter_build_info")]).pop()
+    });
+    // long enough for what is compared with the start of the time shown
+    std::thread::sleep(Duration::from_secs(4));
+    machine.ok(&["systemctl", "daemon-reload"]);
+    machine.write("etc/systemd/system/service.d/changed.conf", "[Unit]\nDescription=Changed\n");
+    std::thread::sleep(RANGE);
+    machine.exec(&["systemctl", "kill", "--signal=KILL", "laravel-reverb"]);
+    machine.exec(&["systemctl", "start", "--no-block", "late"]);
+    machine.exec(&["systemctl", "stop", "--no-block", "early"]);
+    std::thread::sleep(Duration::from_secs(12));
+
+    let start = Instant::now();
+    let (mut asked, mut empty) = (0, BTreeSet::new());
+    for page in committed() {
+        for (panel, target) in targets(&page) {
+            let expression = substituted(text(&target["expr"]));
+            let answer = if target["instant"] == true {
+                ask(&machine, "query", &[("query", &expression)])
+            } else {
+                let (from, to) = span();
+                let parameters = [("query", &*expression), ("start", &from), ("end", &to), ("step", "13")];
+                ask(&machine, "query_range", &parameters)
+            };
+            asked += 1;
+            if answer.is_empty() {
+                empty.insert((text(&page["uid"]).to_owned(), text(&panel["title"]).to_owned(), expression));
+            }
+        }
+    }
+    println!("{asked} queries in {:?}, {} empty", start.elapsed(), empty.len());
+    empty.retain(|(uid, title, expression)| {
+        let mut may_be = EMPTY.iter();
+        !may_be.any(|(of, panel, part, _)| of == uid && panel == title && expression.contains(part))
+    });
+    assert!(empty.is_empty(), "{empty:#?}\n{}", exporter.log());
+    machine.exec(&["systemctl", "stop", "prometheus-test"]);
+}
+
+/// A machine whose units have memory and tasks: where the controllers are mounted as v1, the hybrid layout has them.
+fn machine() -> Machine {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/services");
+    let options = || Machine::options().bind(&examples, "/opt/examples");
+    options().cgroup_v1().try_boot().unwrap_or_else(|_| options().boot())
+}
+
+/// A little of everything that goes wrong.
+fn trouble(machine: &Machine) {
+    machine.write("run/stuck.py", STUCK);
+    machine.write("run/clients.py", CLIENTS);
+    machine.units(&UNITS);
+    let examples = ["redis", "laravel-queue", "laravel-reverb", "crashing", "backup", "echo@"];
+    let examples = examples.map(|name| format!("/opt/examples/{name}.service"));
+    let others = ["echo.socket", "backup.timer"].map(|name| format!("/opt/examples/{name}"));
+    let mut link = vec!["systemctl".to_owned(), "link".to_owned()];
+    link.extend(examples.into_iter().chain(others));
+    machine.ok(&link);
+    let start = "systemctl start --no-block redis laravel-queue laravel-reverb crashing echo.socket backup.timer \
+                 needy hopeful job.timer busy fed slow early stuck clients";
+    machine.exec(&start.split_whitespace().collect::<Vec<_>>());
+}
+
+fn prometheus(machine: &Machine, port: u16) {
+    let mut files = Vec::new();
+    for path in rules::paths() {
+        let inside = format!("/run/{}", path.file_name().unwrap().display());
+        machine.write(&inside, std::fs::read(&path).unwrap());
+        files.push(inside);
+    }
+    machine.write(
+        "/run/prometheus.yml",
+        format!(
+            "global: {{scrape_interval: 2s, scrape_timeout: 2s, evaluation_interval: 1s}}\nrule_files: {files:?}\nscrape_configs:\n- job_name: systemd\n  static_configs:\n  - targets: ['127.0.0.1:{port}']\n"
+        ),
+    );
+    machine.ok(&[
+        "systemd-run",
+        "--quiet",
+        "--unit=prometheus-test",
+        "--property=TimeoutStopSec=5",
+        "/usr/bin/prometheus",
+        "--config.file=/run/prometheus.yml",
+        "--storage.tsdb.path=/run/tsdb",
+        &format!("--web.listen-address=127.0.0.1:{PROMETHEUS}"),
+    ]);
+}
+
+/// The series of the answer; panics with what Prometheus says of a query that it does not like.
+fn ask(machine: &Machine, what: &str, parameters: &[(&str, &str)]) -> Vec<Value> {
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+    let answer = machine.get(PROMETHEUS, &format!("/api/v1/{what}?{query}"), &[]).unwrap();
+    assert_eq!(answer.status, 200, "{parameters:?}: {}", answer.text());
+    let answer: Value = serde_json::from_str(answer.text()).unwrap();
+    answer["data"]["result"].as_array().unwrap().clone()
+}
+
+/// The time shown: three steps.
+fn span() -> (String, String) {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    ((now - 39).to_string(), now.to_string())
+}
+
+/// As Grafana would at a step of 13 seconds, with a scrape every 2.
+fn substituted(expression: &str) -> String {
+    let range = RANGE.as_secs();
+    let mut out = expression.replace("$__rate_interval", "15s").replace("$__interval_ms", "13000");
+    out = out.replace("$__range_s", &range.to_string()).replace("$__range", &format!("{range}s"));
+    for variable in ["$job", "$instance", "$name"] {
+        out = out.replace(variable, ".+");
+    }
+    // what looks five minutes back looks as far as there is something
+    out.replace("[5m] offset", "[10s] offset")
+}
+
+const PROMETHEUS: u16 = 9090;
+const RANGE: Duration = Duration::from_secs(24);
+
+const UNITS: [(&str, &str); 13] = [
+    // given up, and needed by others
+    (
+        "hopeless.service",
+        "[Unit]\nStartLimitBurst=3\nStartLimitIntervalSec=60\n[Service]\nExecStart=/bin/false\nRestart=on-failure\nRestartSec=100ms\n",
+    ),
+    (
+        "needy.service",
+        "[Unit]\nRequires=hopeless.service\nAfter=hopeless.service\n[Service]\nExecStart=/bin/sleep 600\n",
+    ),
+    (
+        "hopeful.service",
+        "[Unit]\nWants=hopeless.service bad.service\n[Service]\nExecStart=/bin/sleep 600\n",
+    ),
+    ("bad.service", "[Service]\nType=simple\n"),
+    // fails every few seconds, by a timer
+    ("job.service", "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'sleep 1; exit 3'\n"),
+    ("job.timer", "[Timer]\nOnActiveSec=1s\nOnUnitInactiveSec=4s\nAccuracySec=100ms\n"),
+    // has limits, and works up to its quota
+    (
+        "busy.service",
+        "[Service]\nExecStart=/bin/sh -c 'while :; do :; done'\nCPUQuota=5%\nMemoryMax=64M\nMemoryHigh=48M\nTasksMax=4\nLimitNOFILE=8\n",
+    ),
+    // feeds its watchdog
+    (
+        "fed.service",
+        "[Service]\nType=notify\nNotifyAccess=all\nWatchdogSec=60\nExecStart=/bin/sh -c 'systemd-notify --ready; while :; do systemd-notify WATCHDOG=1; sleep 3; done'\n",
+    ),
+    // its start takes its time
+    ("slow.service", "[Service]\nType=oneshot\nExecStart=/bin/sleep 120\n"),
+    // listen from the start, and from later on
+    ("early.service", "[Service]\nExecStart=/usr/bin/python3 /opt/examples/listen.py 6500\n"),
+    ("late.service", "[Service]\nExecStart=/usr/bin/python3 /opt/examples/listen.py 6600\n"),
+    // does not accept
+    ("stuck.service", "[Service]\nExecStart=/usr/bin/python3 /run/stuck.py\n"),
+    ("clients.service", "[Service]\nExecStart=/usr/bin/python3 /run/clients.py\nRestart=always\n"),
+];
+
+const STUCK: &str = "
+import socket, time
+listener = socket.create_server(('127.0.0.1', 6700), backlog=2)
+held = []
+while True:
+    client = socket.socket()
+    client.setblocking(False)
+    client.connect_ex(('127.0.0.1', 6700))
+    held = held[-9:] + [client]
+    time.sleep(1)
+";
+
+const CLIENTS: &str = "
+import socket, time
+while True:
+    held = [socket.create_connection(('127.0.0.1', 7777)) for _ in range(3)]
+    time.sleep(5)
+";
+
+/// Queries whose panel shows nothing of this host: page, title, what marks the query, and why that is right.
+const EMPTY: [(&str, &str, &str, &str); 20] = [
+    ("systemd-fleet", "Firing alerts", "", "nothing has been so for long enough"),
+    ("systemd-fleet", "Booted in the time shown", "", "it booted before"),
+    ("systemd-boot", "Stages of the last boot", "Firmware", "a container has none"),
+    ("systemd-boot", "Stages of the last boot", "Loader", "a container has none"),
+    ("systemd-boot", "Stages of the last boot", "Kernel", "a container has none of its own"),
+    ("systemd-boot", "Stages of the last boot", "InitRD", "a container has none"),
+    ("systemd-boot", "Taints", "", "only the hybrid layout is one"),
+    ("systemd-boot", "Time since the last feeding", "", "there is no hardware watchdog"),
+    ("systemd-crashes", "Deaths whose cause was not seen", "", "all were seen"),
+    ("systemd-exporter", "Connections lost", "", "none was"),
+    ("systemd-exporter", "Errors on the bus", "", "there were none"),
+    ("systemd-exporter", "Series left out", "", "every one had room"),
+    ("systemd-exporter", "What could not be read", "", "everything was read"),
+    ("systemd-host", "IO by unit", "", "only what has its own io controller counts"),
+    ("systemd-host", "Pressure on the host", "", "the kernel may have none"),
+    ("systemd-unit", "IO", "", "only what has its own io controller counts"),
+    ("systemd-timers", "Timers", "next_trigger_seconds{job=~\".+\",instance=~\".+\"} > 60", "none is so late"),
+    ("systemd-listeners", "Dropped", "", "the kernel may let all wait"),
+    ("systemd-unit", "Memory", "high", "the hybrid layout has no MemoryHigh="),
+    ("systemd-crashes", "Memory against its limits", "high", "the hybrid layout has no MemoryHigh="),
+];
