@@ -204,7 +204,13 @@ fn annotations(units: &Units) -> Vec<Value> {
         }),
         annotation("Failures", "red", failures, failed, false),
         annotation("Reboots", "purple", BOOTED, "{{instance}} booted", true),
-        annotation("Exporter restarts", "#6e7680", STARTED, "Exporter on {{instance}} started", true),
+        annotation(
+            "Exporter restarts",
+            "#6e7680",
+            STARTED,
+            "Exporter on {{instance}} started",
+            true,
+        ),
     ]
 }
 

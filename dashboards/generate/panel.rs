@@ -168,7 +168,10 @@ impl Panel {
     pub(super) fn size(mut self, w: u32, h: u32) -> Self {
         self.grid_pos = Grid { w, h, ..self.grid_pos };
         // the legend of a narrow graph has room for names alone
-        if self.r#type == "timeseries" && w <= 8 && self.options["legend"]["calcs"] != json!(["sum"]) {
+        if self.r#type == "timeseries"
+            && w <= 8
+            && self.options["legend"]["calcs"] != json!(["sum"])
+        {
             self.options["legend"]["calcs"] = json!([]);
         }
         self

@@ -60,7 +60,8 @@ pub(super) fn state(matchers: &str) -> String {
         .zip(1..)
         .map(|((state, _), number)| {
             let state = if *state == "reloading" { r#"=~"reloading|refreshing""# } else { state };
-            let equal = if state.starts_with('=') { state.to_owned() } else { format!("=\"{state}\"") };
+            let equal =
+                if state.starts_with('=') { state.to_owned() } else { format!("=\"{state}\"") };
             format!("{number} * (systemd_unit_state{{state{equal}{matchers}}} == 1)")
         })
         .collect();

@@ -60,18 +60,6 @@ pub(super) const SEVERITIES: [(&str, &str); 3] =
 pub(super) const RESOURCES: [(&str, &str); 3] =
     [("cpu", "blue"), ("memory", "purple"), ("io", "orange")];
 
-/// Priorities of the journal.
-pub(super) const PRIORITIES: [(&str, &str); 8] = [
-    ("emerg", "dark-red"),
-    ("alert", "dark-red"),
-    ("crit", "red"),
-    ("err", "light-red"),
-    ("warning", "orange"),
-    ("notice", "blue"),
-    ("info", "#6e7680"),
-    ("debug", "#464c54"),
-];
-
 /// Good, neutral, bad: where a number alone has to say so.
 pub(super) const GOOD: &str = "green";
 pub(super) const QUIET: &str = "#6e7680";

@@ -27,8 +27,14 @@ pub(super) fn table(title: &str, description: &'static str, keys: &[&'static str
     let mut panel = Panel::new("table", title, description).size(24, 8);
     panel.options = json!({"showHeader": true, "cellHeight": "sm"});
     panel.config().defaults.custom = json!({"align": "auto", "filterable": true});
-    let mut table =
-        Table { panel, keys: Vec::new(), order: Vec::new(), only: None, shown: Vec::new(), sort: None };
+    let mut table = Table {
+        panel,
+        keys: Vec::new(),
+        order: Vec::new(),
+        only: None,
+        shown: Vec::new(),
+        sort: None,
+    };
     for &key in keys {
         table.key(key);
     }
@@ -87,8 +93,12 @@ impl Table {
                 hidden.insert(plain(&field, several), json!(true));
             }
         }
-        let order: Map<String, Value> =
-            self.order.iter().enumerate().map(|(at, field)| (plain(field, several), json!(at))).collect();
+        let order: Map<String, Value> = self
+            .order
+            .iter()
+            .enumerate()
+            .map(|(at, field)| (plain(field, several), json!(at)))
+            .collect();
         let titles: Map<String, Value> =
             self.shown.iter().map(|(field, title)| (plain(field, several), json!(title))).collect();
         self.panel.transformations = vec![
@@ -172,7 +182,12 @@ impl Cell {
     /// A share between 0 and 1 as a bar.
     pub(super) fn share() -> Self {
         let steps = thresholds(style::GOOD, &[(0.8, style::WARNING), (0.95, style::BAD)]);
-        Self::unit("percentunit").decimals(1).gauge().with("min", 0).with("max", 1).with("thresholds", steps)
+        Self::unit("percentunit")
+            .decimals(1)
+            .gauge()
+            .with("min", 0)
+            .with("max", 1)
+            .with("thresholds", steps)
     }
 
     /// A word in its colour.

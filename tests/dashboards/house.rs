@@ -1,11 +1,14 @@
 //! What we ask of a dashboard beyond what Grafana's linter does.
 
+#![allow(clippy::disallowed_types, reason = "promtool is a program")]
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::process::Command;
 
 use serde_json::Value;
 
 use super::json::{panels, substituted, targets, text, variables};
-use super::promql::Vocabulary;
+use super::promql::{Vocabulary, rules};
 use super::{committed, folder};
 
 #[test]
@@ -17,7 +20,8 @@ fn uids_are_fixed_and_every_link_leads_to_one() {
     let mut links = 0;
     for page in &pages {
         for url in urls(page) {
-            let (uid, query) = url.strip_prefix("/d/").and_then(|rest| rest.split_once('?')).unwrap();
+            let (uid, query) =
+                url.strip_prefix("/d/").and_then(|rest| rest.split_once('?')).unwrap();
             let to = pages.iter().find(|page| page["uid"] == uid);
             let to = to.unwrap_or_else(|| panic!("{url} leads nowhere"));
             let has: BTreeSet<_> = variables(to).map(|variable| text(&variable["name"])).collect();
@@ -25,7 +29,8 @@ fn uids_are_fixed_and_every_link_leads_to_one() {
                 let name = part.strip_prefix("var-").and_then(|rest| rest.split_once('='));
                 assert!(name.is_none_or(|(name, _)| has.contains(name)), "{url}: no such variable");
             }
-            for carried in ["${datasource:queryparam}", "${job:queryparam}", "${__url_time_range}"] {
+            for carried in ["${datasource:queryparam}", "${job:queryparam}", "${__url_time_range}"]
+            {
                 assert!(query.contains(carried), "{url} does not carry {carried}");
             }
             links += 1;
@@ -50,16 +55,16 @@ fn every_cell_and_series_that_names_a_host_or_unit_links_on() {
                     }
                 }
             }
-            let legends = panel["targets"].as_array().into_iter().flatten();
-            for legend in legends.map(|target| text(&target["legendFormat"])) {
-                let lacks = |uid: &str| {
-                    let links = config["defaults"]["links"].as_array().into_iter().flatten();
-                    !links.into_iter().any(|link| text(&link["url"]).contains(uid))
-                };
-                if legend.contains("{{name}}") && page["uid"] != "systemd-listeners" {
-                    assert!(!lacks("/d/systemd-unit?") || !lacks("/d/systemd-host?"), "{told}");
+            let links = config["defaults"]["links"].as_array().into_iter().flatten();
+            let links: Vec<_> = links.map(|link| text(&link["url"])).collect();
+            let leads = |uid: &str| links.iter().any(|url| url.starts_with(&format!("/d/{uid}?")));
+            let targets = panel["targets"].as_array().into_iter().flatten();
+            for legend in targets.map(|target| text(&target["legendFormat"])) {
+                let to_unit = leads("systemd-unit");
+                if legend.contains("{{name}}") && page["uid"] != "systemd-unit" {
+                    assert!(to_unit, "{told}");
                 } else if legend.contains("{{instance}}") {
-                    assert!(!lacks("/d/systemd-host?") || !lacks("/d/systemd-unit?"), "{told}");
+                    assert!(to_unit || leads("systemd-host"), "{told}");
                 }
             }
         }
@@ -71,7 +76,12 @@ fn panels_have_ids_of_their_own_and_do_not_overlap() {
     for page in committed() {
         let mut ids = BTreeSet::new();
         for panel in panels(&page) {
-            assert!(ids.insert(panel["id"].as_u64().unwrap()), "{}: {}", page["title"], panel["id"]);
+            assert!(
+                ids.insert(panel["id"].as_u64().unwrap()),
+                "{}: {}",
+                page["title"],
+                panel["id"]
+            );
         }
         disjoint(page["panels"].as_array().unwrap());
         for row in page["panels"].as_array().unwrap() {
@@ -100,7 +110,10 @@ fn every_panel_says_what_it_shows_and_what_emptiness_means() {
             assert!(description.ends_with(['.', '?']) && description != title, "{told}");
             if panel["type"] != "text" {
                 let defaults = &panel["fieldConfig"]["defaults"];
-                assert!(!text(&defaults["noValue"]).is_empty(), "{told}: nothing instead of No data");
+                assert!(
+                    !text(&defaults["noValue"]).is_empty(),
+                    "{told}: nothing instead of No data"
+                );
             }
         }
     }
@@ -112,7 +125,8 @@ fn every_panel_says_what_it_shows_and_what_emptiness_means() {
 fn a_page_opens_with_at_most_eight_numbers_in_one_line() {
     for page in committed() {
         let panels = page["panels"].as_array().unwrap();
-        let first: Vec<_> = panels.iter().skip(1).take_while(|panel| panel["type"] != "row").collect();
+        let first: Vec<_> =
+            panels.iter().skip(1).take_while(|panel| panel["type"] != "row").collect();
         assert!((4..=8).contains(&first.len()), "{}", page["title"]);
         assert!(first.iter().all(|panel| panel["type"] == "stat" && panel["gridPos"]["y"] == 1));
         let bottom = panels.iter().map(|panel| {
@@ -127,10 +141,17 @@ fn states_are_never_shown_without_the_bars_that_count_failures() {
     let mut timelines = 0;
     for page in committed() {
         let all: Vec<_> = panels(&page).collect();
-        for (at, panel) in all.iter().enumerate().filter(|(_, panel)| panel["type"] == "state-timeline") {
+        for (at, panel) in
+            all.iter().enumerate().filter(|(_, panel)| panel["type"] == "state-timeline")
+        {
             let below = &all[at + 1];
             let bars = &below["fieldConfig"]["defaults"]["custom"]["drawStyle"] == "bars";
-            assert!(bars && text(&below["title"]).starts_with("Failures"), "{}: {}", page["title"], panel["title"]);
+            assert!(
+                bars && text(&below["title"]).starts_with("Failures"),
+                "{}: {}",
+                page["title"],
+                panel["title"]
+            );
             timelines += 1;
         }
     }
@@ -152,7 +173,9 @@ fn a_word_has_one_colour_everywhere() {
     for page in committed() {
         for panel in panels(&page) {
             each_object(panel, &mut |object| {
-                if let (Some(word), Some(color)) = (object["text"].as_str(), object["color"].as_str()) {
+                if let (Some(word), Some(color)) =
+                    (object["text"].as_str(), object["color"].as_str())
+                {
                     colors.entry(word.to_owned()).or_default().insert(color.to_owned());
                 }
                 if object["matcher"]["id"] == "byName" {
@@ -197,8 +220,14 @@ fn legends_and_columns_name_labels_that_their_queries_have() {
                 .filter(|(of, _)| of["id"] == panel["id"])
                 .flat_map(|(_, target)| vocabulary.labels_of(&substituted(text(&target["expr"]))))
                 .collect();
-            for (field, column) in renamed(panel).into_iter().filter(|(field, _)| !field.starts_with("Value")) {
-                assert!(of_panel.contains(&field), "{}: {column}: no label {field}", panel["title"]);
+            for (field, column) in
+                renamed(panel).into_iter().filter(|(field, _)| !field.starts_with("Value"))
+            {
+                assert!(
+                    of_panel.contains(&field),
+                    "{}: {column}: no label {field}",
+                    panel["title"]
+                );
                 checked += 1;
             }
         }
@@ -233,6 +262,33 @@ fn every_page_has_a_picture_in_the_readme() {
     }
 }
 
+#[test]
+fn the_provisioning_files_are_what_grafana_and_prometheus_read() {
+    let read =
+        |path: &str| std::fs::read_to_string(folder().join("provisioning").join(path)).unwrap();
+    let yaml = |path| -> Value { serde_saphyr::from_str(&read(path)).unwrap() };
+    let provider = &yaml("grafana/dashboards/systemd.yaml")["providers"][0];
+    let path = text(&provider["options"]["path"]);
+    let readme = std::fs::read_to_string(folder().join("README.md")).unwrap();
+    assert!(readme.contains(&format!("-t {path}/ dashboards/*.json")), "{path}");
+    let source = &yaml("grafana/datasources/prometheus.yaml")["datasources"][0];
+    assert_eq!(source["type"], "prometheus");
+
+    // as it is installed, with the rules beside it
+    let installed = tempfile::tempdir().unwrap();
+    std::fs::create_dir(installed.path().join("rules")).unwrap();
+    for path in rules::paths() {
+        let name = path.file_name().unwrap();
+        std::fs::copy(&path, installed.path().join("rules").join(name)).unwrap();
+    }
+    let config = installed.path().join("prometheus.yml");
+    std::fs::write(&config, read("prometheus/prometheus.yml")).unwrap();
+    let promtool = Command::new("promtool").args(["check", "config"]).arg(&config).output();
+    let promtool = promtool.expect("promtool: apt-get install prometheus");
+    let said = String::from_utf8_lossy(&promtool.stdout);
+    assert!(promtool.status.success() && said.contains("3 rule files found"), "{said}{promtool:?}");
+}
+
 /// Every URL of a link in the JSON.
 fn urls(page: &Value) -> Vec<String> {
     let mut urls = Vec::new();
@@ -254,7 +310,8 @@ fn each_object(value: &Value, see: &mut impl FnMut(&Value)) {
 /// The columns of a table: what the field is called, and what the reader sees.
 fn renamed(panel: &Value) -> BTreeMap<String, String> {
     let transformations = panel["transformations"].as_array().into_iter().flatten();
-    let names = transformations.filter_map(|one| one["options"]["renameByName"].as_object()).flatten();
+    let names =
+        transformations.filter_map(|one| one["options"]["renameByName"].as_object()).flatten();
     names.map(|(field, title)| (field.clone(), text(title).to_owned())).collect()
 }
 
@@ -262,8 +319,11 @@ fn renamed(panel: &Value) -> BTreeMap<String, String> {
 fn property<'p>(panel: &'p Value, column: &str, id: &str) -> &'p Value {
     let overrides = panel["fieldConfig"]["overrides"].as_array().into_iter().flatten();
     let of_column = overrides.filter(|one| one["matcher"]["options"] == column);
-    let mut properties = of_column.flat_map(|one| one["properties"].as_array().into_iter().flatten());
-    properties.find(|property| property["id"] == id).map_or(&Value::Null, |property| &property["value"])
+    let mut properties =
+        of_column.flat_map(|one| one["properties"].as_array().into_iter().flatten());
+    properties
+        .find(|property| property["id"] == id)
+        .map_or(&Value::Null, |property| &property["value"])
 }
 
 fn disjoint(panels: &[Value]) {

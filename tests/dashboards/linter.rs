@@ -29,7 +29,9 @@ pub(crate) const RULES: [Rule; 17] = [
         });
         on_page(!good, "no variable `datasource` labelled `Data source`")
     }),
-    ("template-job-rule", |dashboard| on_page(!is_templated(dashboard, "job", "Job"), "no variable `job`")),
+    ("template-job-rule", |dashboard| {
+        on_page(!is_templated(dashboard, "job", "Job"), "no variable `job`")
+    }),
     ("template-instance-rule", |dashboard| {
         on_page(!is_templated(dashboard, "instance", "Instance"), "no variable `instance`")
     }),
@@ -41,7 +43,7 @@ pub(crate) const RULES: [Rule; 17] = [
                 .strip_prefix("label_values(")
                 .and_then(|rest| rest.strip_suffix(')'))
                 .and_then(|inside| inside.rsplit_once(','));
-            !selector.is_some_and(|(selector, _)| parse(&substituted(selector)).is_ok())
+            selector.is_none_or(|(selector, _)| parse(&substituted(selector)).is_err())
         });
         bad.map(|variable| objection("", None, &format!("{variable}"))).collect()
     }),
@@ -79,7 +81,9 @@ pub(crate) const RULES: [Rule; 17] = [
         on_panels(dashboard, bad, "no query")
     }),
     ("target-promql-rule", |dashboard| {
-        on_targets(dashboard, |expression| parse(&substituted(expression)).is_err().then_some("does not parse"))
+        on_targets(dashboard, |expression| {
+            parse(&substituted(expression)).is_err().then_some("does not parse")
+        })
     }),
     ("target-rate-interval-rule", |dashboard| {
         on_targets(dashboard, |expression| {
@@ -117,10 +121,16 @@ pub(crate) const RULES: [Rule; 17] = [
     }),
     ("uneditable-dashboard", |dashboard| on_page(dashboard["editable"] != false, "editable")),
     ("target-logql-rule", |dashboard| {
-        on_panels(dashboard, |panel| panel["datasource"]["type"] == "loki", "logs: not checked here")
+        on_panels(
+            dashboard,
+            |panel| panel["datasource"]["type"] == "loki",
+            "logs: not checked here",
+        )
     }),
     ("target-logql-auto-rule", |dashboard| {
-        on_targets(dashboard, |expression| expression.contains("[$__auto]").then_some("a range of logs"))
+        on_targets(dashboard, |expression| {
+            expression.contains("[$__auto]").then_some("a range of logs")
+        })
     }),
 ];
 
@@ -201,7 +211,8 @@ fn on_selectors(dashboard: &Value, label: &str) -> Vec<Objection> {
         let mut missing = false;
         each(&parsed, &mut |part| {
             if let Some(selector) = selector(part) {
-                missing |= !selector.matchers.matchers.iter().any(|matcher| matcher.to_string() == wanted);
+                missing |=
+                    !selector.matchers.matchers.iter().any(|matcher| matcher.to_string() == wanted);
             }
         });
         missing.then_some("a selector that does not use the variable")
@@ -214,5 +225,14 @@ fn objection(panel: &str, target: Option<usize>, what: &str) -> Objection {
 
 // Of the linter's list, those used here.
 const UNITS: [&str; 10] = [
-    "none", "short", "s", "dtdurations", "bytes", "Bps", "percentunit", "cps", "dateTimeFromNow", "bool_yes_no",
+    "none",
+    "short",
+    "s",
+    "dtdurations",
+    "bytes",
+    "Bps",
+    "percentunit",
+    "cps",
+    "dateTimeFromNow",
+    "bool_yes_no",
 ];

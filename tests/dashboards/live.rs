@@ -47,12 +47,17 @@ fn every_panel_has_something_to_show_of_a_host_with_trouble() {
                 ask(&machine, "query", &[("query", &expression)])
             } else {
                 let (from, to) = span();
-                let parameters = [("query", &*expression), ("start", &from), ("end", &to), ("step", "13")];
+                let parameters =
+                    [("query", &*expression), ("start", &from), ("end", &to), ("step", "13")];
                 ask(&machine, "query_range", &parameters)
             };
             asked += 1;
             if answer.is_empty() {
-                empty.insert((text(&page["uid"]).to_owned(), text(&panel["title"]).to_owned(), expression));
+                empty.insert((
+                    text(&page["uid"]).to_owned(),
+                    text(&panel["title"]).to_owned(),
+                    expression,
+                ));
             }
         }
     }
@@ -218,8 +223,18 @@ const EMPTY: [(&str, &str, &str, &str); 20] = [
     ("systemd-host", "IO by unit", "", "only what has its own io controller counts"),
     ("systemd-host", "Pressure on the host", "", "the kernel may have none"),
     ("systemd-unit", "IO", "", "only what has its own io controller counts"),
-    ("systemd-timers", "Timers", "next_trigger_seconds{job=~\".+\",instance=~\".+\"} > 60", "none is so late"),
+    (
+        "systemd-timers",
+        "Timers",
+        "next_trigger_seconds{job=~\".+\",instance=~\".+\"} > 60",
+        "none is so late",
+    ),
     ("systemd-listeners", "Dropped", "", "the kernel may let all wait"),
     ("systemd-unit", "Memory", "high", "the hybrid layout has no MemoryHigh="),
-    ("systemd-crashes", "Memory against its limits", "high", "the hybrid layout has no MemoryHigh="),
+    (
+        "systemd-crashes",
+        "Memory against its limits",
+        "high",
+        "the hybrid layout has no MemoryHigh=",
+    ),
 ];

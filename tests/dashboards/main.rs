@@ -74,7 +74,8 @@ fn grafanas_linter_objects_to_nothing() {
                     let mut same = entries.filter(|entry| {
                         entry.dashboard == text(&dashboard["title"])
                             && entry.panel == objection.panel
-                            && Some(&entry.target_idx) == objection.target.map(|at| at.to_string()).as_ref()
+                            && Some(&entry.target_idx)
+                                == objection.target.map(|at| at.to_string()).as_ref()
                     });
                     let excluded = same.next().is_some();
                     used += usize::from(excluded);

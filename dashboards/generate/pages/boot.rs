@@ -1,8 +1,10 @@
 //! How did the hosts boot, and is their configuration whole?
 
-use super::super::grafana::Dashboard;
+use serde_json::{Map, json};
+
+use super::super::grafana::{Dashboard, Override, Panel};
 use super::super::page::{Hosts, Page, Units};
-use super::super::panel::{HOST, bar_chart, bars, lines, stat, to_host};
+use super::super::panel::{HOST, bar_chart, bars, lines, ref_id, stat, to_host};
 use super::super::query::events;
 use super::super::style::{BAD, GOOD, INFO, QUIET, WARNING, fixed, thresholds};
 use super::super::table::{Cell, table};
@@ -106,34 +108,55 @@ pub(crate) fn page() -> Dashboard {
 }
 
 /// One bar a host, one part a stage.
-fn stages() -> super::super::grafana::Panel {
+fn stages() -> Panel {
     let mut panel = bar_chart(
         "Stages of the last boot",
         "How long each stage of the last boot took. Firmware and loader are absent where the firmware does not tell; a container has userspace alone.",
         "Host",
     );
     let stages = [
-        ("Firmware", r#"max by (instance) ((systemd_boot_monotonic_seconds{stage="Firmware"} > 0) - on (instance) systemd_boot_monotonic_seconds{stage="Loader"})"#, QUIET),
-        ("Loader", r#"max by (instance) (systemd_boot_monotonic_seconds{stage="Loader"} > 0)"#, "light-blue"),
-        ("Kernel", r#"max by (instance) ((systemd_boot_monotonic_seconds{stage="InitRD"} > 0 or systemd_boot_monotonic_seconds{stage="Userspace"}) and on (instance) systemd_boot_time_seconds{stage="Kernel"} > 0)"#, INFO),
-        ("Initrd", r#"max by (instance) (systemd_boot_monotonic_seconds{stage="Userspace"} - on (instance) (systemd_boot_monotonic_seconds{stage="InitRD"} > 0))"#, "purple"),
-        ("Userspace", r#"max by (instance) ((systemd_boot_monotonic_seconds{stage="Finish"} > 0) - on (instance) systemd_boot_monotonic_seconds{stage="Userspace"})"#, GOOD),
+        (
+            "Firmware",
+            r#"max by (instance) ((systemd_boot_monotonic_seconds{stage="Firmware"} > 0) - on (instance) systemd_boot_monotonic_seconds{stage="Loader"})"#,
+            QUIET,
+        ),
+        (
+            "Loader",
+            r#"max by (instance) (systemd_boot_monotonic_seconds{stage="Loader"} > 0)"#,
+            "light-blue",
+        ),
+        (
+            "Kernel",
+            r#"max by (instance) ((systemd_boot_monotonic_seconds{stage="InitRD"} > 0 or systemd_boot_monotonic_seconds{stage="Userspace"}) and on (instance) systemd_boot_time_seconds{stage="Kernel"} > 0)"#,
+            INFO,
+        ),
+        (
+            "Initrd",
+            r#"max by (instance) (systemd_boot_monotonic_seconds{stage="Userspace"} - on (instance) (systemd_boot_monotonic_seconds{stage="InitRD"} > 0))"#,
+            "purple",
+        ),
+        (
+            "Userspace",
+            r#"max by (instance) ((systemd_boot_monotonic_seconds{stage="Finish"} > 0) - on (instance) systemd_boot_monotonic_seconds{stage="Userspace"})"#,
+            GOOD,
+        ),
     ];
-    let mut names = serde_json::Map::from_iter([("instance".to_owned(), "Host".into())]);
+    let mut names = Map::from_iter([("instance".to_owned(), "Host".into())]);
     for (index, (stage, expression, color)) in stages.into_iter().enumerate() {
-        let field = format!("Value #{}", super::super::panel::ref_id(index));
+        let field = format!("Value #{}", ref_id(index));
         names.insert(field, stage.into());
         panel = panel.target(expression, "", "table", true);
-        panel
-            .config()
-            .overrides
-            .push(super::super::grafana::Override::of(stage).with("color", fixed(color)));
+        panel.config().overrides.push(Override::of(stage).with("color", fixed(color)));
     }
     panel.transformations = vec![
-        serde_json::json!({"id": "merge", "options": {}}),
-        serde_json::json!({"id": "organize", "options": {
+        json!({"id": "merge", "options": {}}),
+        json!({"id": "organize", "options": {
             "excludeByName": {"Time": true}, "indexByName": {}, "renameByName": names
         }}),
     ];
-    panel.unit("s").decimals(2).link(to_host("${__data.fields.Host}")).if_empty("No boot has finished")
+    panel
+        .unit("s")
+        .decimals(2)
+        .link(to_host("${__data.fields.Host}"))
+        .if_empty("No boot has finished")
 }

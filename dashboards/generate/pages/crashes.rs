@@ -6,9 +6,7 @@ use super::super::panel::{
     HOST, UNIT, bars, lines, stat, state_timeline, status_history, text, to_host, to_unit,
 };
 use super::super::query::{events, events_from_birth, state};
-use super::super::style::{
-    BAD, INFO, JOB_RESULTS, QUIET, RESULTS, STATES, WARNING, thresholds,
-};
+use super::super::style::{BAD, INFO, JOB_RESULTS, QUIET, RESULTS, STATES, WARNING, thresholds};
 use super::super::table::{Cell, table};
 
 pub(crate) fn page() -> Dashboard {

@@ -4,7 +4,9 @@ use super::super::grafana::Dashboard;
 use super::super::page::{Hosts, Page, Units};
 use super::super::panel::{HOST, bars, lines, stat, to_host, to_page};
 use super::super::query::events;
-use super::super::style::{BAD, GOOD, INFO, RESULTS, SEVERITIES, SYSTEM_STATES, WARNING, thresholds};
+use super::super::style::{
+    BAD, GOOD, INFO, RESULTS, SEVERITIES, STATES, SYSTEM_STATES, WARNING, thresholds,
+};
 use super::super::table::{Cell, table};
 
 pub(crate) fn page() -> Dashboard {
@@ -225,7 +227,7 @@ pub(crate) fn page() -> Dashboard {
         .if_empty("Every host is as systemd has read it"),
         lines("Units by state", "Units of all hosts by their state, as systemd has them loaded.")
             .line("sum by (state) (systemd_units)", "{{state}}")
-            .series_colors(&super::super::style::STATES)
+            .series_colors(&STATES)
             .decimals(0)
             .size(8, 8)
             .if_empty("No host reports"),

@@ -5,7 +5,8 @@ use super::super::page::{Hosts, Page, Units};
 use super::super::panel::{HOST, UNIT, areas, bars, lines, stat, state_timeline, to_page, to_unit};
 use super::super::query::{events, state};
 use super::super::style::{
-    BAD, GOOD, INFO, JOB_RESULTS, QUIET, RESOURCES, RESULTS, STATES, SYSTEM_STATES, WARNING, thresholds,
+    BAD, GOOD, INFO, JOB_RESULTS, QUIET, RESOURCES, RESULTS, STATES, SYSTEM_STATES, WARNING,
+    thresholds,
 };
 use super::super::table::{Cell, table};
 

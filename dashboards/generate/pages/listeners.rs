@@ -2,9 +2,9 @@
 
 use super::super::grafana::Dashboard;
 use super::super::page::{Hosts, Page, Units};
-use super::super::panel::{HOST, UNIT, bars, lines, stat, to_unit};
-use super::super::query::events;
-use super::super::style::{BAD, GOOD, INFO, QUIET, WARNING, thresholds};
+use super::super::panel::{HOST, UNIT, bars, lines, stat, to_host, to_unit, to_unit_everywhere};
+use super::super::query::{events, state};
+use super::super::style::{BAD, GOOD, INFO, QUIET, STATES, WARNING, thresholds};
 use super::super::table::{Cell, table};
 
 pub(crate) fn page() -> Dashboard {
@@ -84,14 +84,14 @@ pub(crate) fn page() -> Dashboard {
         lines("Listeners by host", "How many listeners each host has.")
             .line("sum by (instance) (systemd_unit_listeners)", "{{instance}}")
             .decimals(0)
-            .link(super::super::panel::to_host(HOST))
+            .link(to_host(HOST))
             .size(12, 7)
             .if_empty("Nobody listens"),
     ])
     .row("What comes in through socket units?", vec![
         table("Socket units", "Socket units. Open, accepted and refused are counted by systemd itself, for those with Accept=yes.", &["instance", "name"])
             .only(r#"systemd_unit_state{type="socket"}"#)
-            .column("State", &super::super::query::state(r#",type="socket""#), Cell::numbered(&super::super::style::STATES).width(100))
+            .column("State", &state(r#",type="socket""#), Cell::numbered(&STATES).width(100))
             .labels_of("max by (instance, name, unit) (systemd_socket_info)")
             .label("unit", "Starts", Cell::plain().link(to_unit("${__data.fields.Host}", "${__value.raw}")))
             .column("Open", "sum by (instance, name) (systemd_socket_current_connections)", Cell::plain().decimals(0).bar(INFO))
@@ -110,6 +110,7 @@ pub(crate) fn page() -> Dashboard {
     .collapsed("What is off by default?", vec![
         lines("Connections by unit", "TCP connections by state. Needs --collector.listeners.connections.")
             .line("sum by (name, state) (systemd_unit_connections)", "{{name}} {{state}}")
+            .link(to_unit_everywhere(UNIT))
             .decimals(0)
             .legend_right()
             .if_empty("--collector.listeners.connections is not used"),

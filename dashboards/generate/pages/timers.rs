@@ -2,7 +2,7 @@
 
 use super::super::grafana::Dashboard;
 use super::super::page::{Hosts, Page, Units};
-use super::super::panel::{HOST, UNIT, bars, lines, stat, status_history, to_unit};
+use super::super::panel::{HOST, UNIT, bars, lines, stat, status_history, to_host, to_unit};
 use super::super::query::{events, events_from_birth};
 use super::super::style::{
     BAD, GOOD, INFO, JOB_RESULTS, QUIET, RESULTS, WARNING, mapping, thresholds,
@@ -93,19 +93,20 @@ pub(crate) fn page() -> Dashboard {
         lines("Jobs waiting", "Jobs that wait or run, by host; the ten hosts with most. A line that stays up: something hangs.")
             .line("sum by (instance) (systemd_jobs_queued) and on (instance) topk(10, sum by (instance) (max_over_time(systemd_jobs_queued[$__range] @ end())) > 0)", "{{instance}}")
             .decimals(0)
-            .link(super::super::panel::to_host(HOST))
+            .link(to_host(HOST))
             .if_empty("No job has waited"),
         lines("Oldest job", "How long the oldest job of each host has been waiting or running.")
             .line("max by (instance) (systemd_job_oldest_age_seconds)", "{{instance}}")
             .unit("s")
-            .link(super::super::panel::to_host(HOST))
+            .link(to_host(HOST))
             .if_empty("No job has waited"),
     ])
     .build()
 }
 
 /// Narrows what is said of services to those that timers start.
-const OF_TIMERS: &str = r#"and on (instance, name) label_replace(systemd_timer_info, "name", "$1", "unit", "(.+)")"#;
+const OF_TIMERS: &str =
+    r#"and on (instance, name) label_replace(systemd_timer_info, "name", "$1", "unit", "(.+)")"#;
 
 /// Says of timers what is known of the services that they start.
 const BY_TIMER: &str = "systemd_timer_info * on (job, instance, unit) group_left";

@@ -4,7 +4,9 @@ use super::super::grafana::Dashboard;
 use super::super::page::{Hosts, Page, Units};
 use super::super::panel::{HOST, bars, lines, stat, state_timeline, to_host};
 use super::super::query::state;
-use super::super::style::{BAD, GOOD, INFO, QUIET, RESOURCES, RESULTS, STATES, WARNING, thresholds};
+use super::super::style::{
+    BAD, GOOD, INFO, QUIET, RESOURCES, RESULTS, STATES, WARNING, thresholds,
+};
 use super::super::table::{Cell, table};
 
 pub(crate) fn page() -> Dashboard {
