@@ -3,6 +3,7 @@
 
 mod details;
 mod manager;
+mod profiles;
 mod services;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,0 +1,53 @@
+//! How many series each profile has.
+
+use std::collections::BTreeMap;
+
+use crate::prepared;
+use crate::support::Samples;
+
+#[test]
+fn each_profile_has_its_share_of_series() {
+    let (machine, exporter) = prepared();
+    let page = |profile: &str| {
+        let flag = format!("--profile={profile}");
+        machine.exporter(&[&flag]).samples()
+    };
+    let (minimal, default, full) = (page("minimal"), exporter.samples(), page("full"));
+    let units = |page: &Samples| {
+        let names = page.all("systemd_unit_sub_state", &[]).map(|sample| sample.label("name"));
+        names.collect::<std::collections::BTreeSet<_>>().len()
+    };
+    for (name, page) in [("minimal", &minimal), ("default", &default), ("full", &full)] {
+        let (series, units) = (page.0.len(), units(page));
+        eprintln!("{name}: {series} series, {units} units, {} a unit", series / units);
+    }
+    let mut families = BTreeMap::<&str, usize>::new();
+    for sample in &default.0 {
+        *families.entry(&sample.name).or_default() += 1;
+    }
+    let mut families: Vec<_> = families.into_iter().collect();
+    families.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    eprintln!("{:?}", &families[..20]);
+    assert!(default.0.len() <= 30 * units(&default), "{} series", default.0.len());
+    assert!(minimal.0.len() * 3 < default.0.len() && default.0.len() < full.0.len());
+    // what alerts need of states is there
+    assert!(minimal.all("systemd_unit_state", &[("state", "active")]).all(|one| one.value == 1.0));
+    assert!(minimal.value("systemd_failed_units", &[]).is_some());
+}
+
+#[test]
+fn every_collector_answers_alone() {
+    let (machine, _) = prepared();
+    let exporter = machine.exporter(&["--profile=full"]);
+    for collector in unit_exporter::collectors::COLLECTORS {
+        let name = collector.name;
+        let answer = exporter.get(&format!("/metrics?collect[]={name}"), &[]);
+        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+        let page = Samples::parse(answer.text());
+        // what the mirror tells stands beside it: how the one collector went
+        let success = page.all("systemd_exporter_collector_success", &[]).count();
+        assert_eq!(success > 0, name == "exporter", "{name}");
+    }
+    let nobody = exporter.get("/metrics?collect[]=nobody", &[]);
+    assert_eq!(nobody.status, 400);
+}
