@@ -109,7 +109,12 @@ impl ListenAddress {
         let Some(host) = &self.host else {
             return Ok(vec![every_address(self.port)?]);
         };
-        let mut addresses: Vec<_> = (host.as_str(), self.port).to_socket_addrs()?.collect();
+        let mut addresses: Vec<SocketAddr> = match (host.as_str(), self.port).to_socket_addrs() {
+            Ok(addresses) => addresses.collect(),
+            // a container may have no /etc/hosts to say so
+            Err(_) if host == "localhost" => vec![(Ipv4Addr::LOCALHOST, self.port).into()],
+            Err(error) => return Err(error),
+        };
         addresses.dedup();
         addresses.into_iter().map(one_address).collect()
     }
