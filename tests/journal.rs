@@ -159,6 +159,38 @@ fn a_vacuum_loses_nothing_and_a_flush_counts_nothing_twice() {
 }
 
 #[test]
+fn on_a_full_disk_it_counts_what_journald_could_store() {
+    let machine = booted("SystemMaxFileSize=1M\nSystemMaxUse=100M\nSystemKeepFree=1\n");
+    let disk = "systemctl stop systemd-journald.socket systemd-journald-dev-log.socket systemd-journald && \
+                mount -t tmpfs -o size=4M,mode=2755,gid=systemd-journal tmpfs /var/log/journal && \
+                systemctl start systemd-journald && journalctl --flush";
+    machine.ok(&["sh", "-c", disk]);
+    machine.unit("counted.service", &saying(&machine, "native 2000 100000 4", ""));
+    let exporter = machine.exporter(&[]);
+    exporter.scrape();
+    let log_and_compare = || {
+        machine.ok(&["systemctl", "start", "counted"]);
+        until_over(&machine, &["counted"]);
+        machine.ok(&["journalctl", "--sync"]);
+        let told = told(&exporter.samples(), "counted.service")["warning"];
+        let truth = by_priority(&machine, "counted.service")["warning"];
+        assert_eq!(told, truth);
+        told
+    };
+    assert_eq!(log_and_compare(), 2000.0);
+    let fill =
+        "head -c 8M /dev/zero > /var/log/journal/fill || true; df --output=avail /var/log/journal";
+    assert!(machine.ok(&["sh", "-c", fill]).ends_with(" 0\n"));
+    for _run in 0..3 {
+        log_and_compare();
+    }
+    machine.ok(&["rm", "/var/log/journal/fill"]);
+    log_and_compare();
+    let before = log_and_compare();
+    assert_eq!(log_and_compare(), before + 2000.0);
+}
+
+#[test]
 fn damaged_files_are_said_and_left_and_counting_goes_on() {
     let machine = booted("");
     let exporter = machine.exporter(&[]);

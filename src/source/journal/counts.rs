@@ -1,6 +1,6 @@
 //! What was counted: by unit, and for the host as a whole.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -129,21 +129,17 @@ impl Totals {
             return false;
         }
         self.forgotten = now;
-        let mut unloaded: Vec<_> =
-            self.units.iter().filter(|unit| !is_loaded(&unit.name)).map(|unit| unit.last).collect();
+        let unloaded = self.units.iter().filter(|unit| !is_loaded(&unit.name));
+        let mut unloaded: Vec<_> = unloaded.map(|unit| (unit.last, unit.name.clone())).collect();
         unloaded.sort_unstable_by(|a, b| b.cmp(a));
-        // the last so many, and of those what is young enough
-        let oldest = unloaded.get(self.keep).copied();
-        let is_over = |unit: &Unit| {
-            (oldest.is_some_and(|oldest| unit.last <= oldest)
-                || now.duration_since(unit.last) > self.keep_for)
-                && !is_loaded(&unit.name)
-        };
-        let before = self.units.len();
-        self.units.retain(|unit| !is_over(unit));
-        if self.units.len() == before {
+        // the last so many stay, and of those what is young enough
+        let old = |last: Instant| now.duration_since(last) > self.keep_for;
+        let stay = unloaded.iter().take(self.keep).take_while(|(last, _)| !old(*last)).count();
+        let over: HashSet<Arc<str>> = unloaded.drain(stay..).map(|(_, name)| name).collect();
+        if over.is_empty() {
             return false;
         }
+        self.units.retain(|unit| !over.contains(&unit.name));
         let numbered = self.units.iter().zip(0..);
         self.numbers = numbered.map(|(unit, number)| (unit.name.clone(), number)).collect();
         true

@@ -9,6 +9,7 @@ mod entry;
 mod field;
 mod file;
 mod folder;
+mod followed;
 mod format;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use counts::Totals;
 use entry::Reader;
 use file::{Fault, File, Inode};
 use folder::{Folder, Name};
+use followed::{Followed, Span};
 use format::{Id, Stamp};
 
 /// Where the journal is, and what of it is counted.
@@ -98,22 +100,6 @@ pub struct Progress {
     pub damaged: u64,
 }
 
-#[derive(Debug)]
-struct Followed {
-    file: File,
-    name: Name,
-    /// How many entries it has, at the last look.
-    end: u64,
-    /// Whether it is still what journald writes to, at the last look.
-    current: bool,
-    span: Option<Span>,
-    fault: Option<Fault>,
-    was_damaged: bool,
-}
-
-/// Two points of `CLOCK_MONOTONIC`, both inside.
-type Span = (u64, u64);
-
 impl Journal {
     /// Opens the journal at its end.
     ///
@@ -168,27 +154,22 @@ impl Journal {
 
     /// What has been counted so far.
     pub fn reading(&self) -> Reading {
-        let fault = self.files.iter().find_map(|followed| {
-            Some(format!("{}: {}", followed.name.path().display(), followed.fault.as_ref()?))
-        });
+        let trouble = self.files.iter().find_map(Followed::trouble);
         let progress = Progress {
             files: self.files.len(),
             waiting: self.files.iter().map(Followed::waiting).sum(),
             ..self.progress
         };
-        self.totals.reading(progress, self.folder.refusal().or(fault))
+        self.totals.reading(progress, self.folder.refusal().or(trouble))
     }
 
     /// Looks which files there are. Those there at first are followed from their end, later ones
     /// from their beginning.
     fn look(&mut self, first: bool) {
-        for followed in &mut self.files {
-            let name = &followed.name;
-            followed.current = name.is_current() && followed.file.is_at(name.path());
-        }
-        let written: Vec<Inode> =
-            self.files.iter().filter(|followed| followed.current).map(Followed::inode).collect();
-        for name in self.folder.list(|inode| written.contains(&inode), first) {
+        self.files.iter_mut().for_each(Followed::look);
+        let current = self.files.iter().filter(|followed| followed.is_current());
+        let current: Vec<Inode> = current.map(Followed::inode).collect();
+        for name in self.folder.list(|inode| current.contains(&inode), first) {
             match File::open(name.path(), self.opened) {
                 Ok(Some(file)) => self.take(file, name, first),
                 // gone again, or not written yet: next time
@@ -201,7 +182,7 @@ impl Journal {
     fn take(&mut self, mut file: File, name: Name, first: bool) {
         self.opened += 1;
         self.folder.remember(&name);
-        let is_known = self.files.iter().any(|followed| followed.file.id() == file.id());
+        let is_known = self.files.iter().any(|followed| followed.id() == file.id());
         if is_known || self.finished.contains(&file.id()) {
             return;
         }
@@ -212,16 +193,7 @@ impl Journal {
             file.skip_to_end();
         }
         debug!(file = %name.path().display(), from = file.position(), "following");
-        let (end, current) = (file.position(), name.is_current());
-        self.files.push(Followed {
-            file,
-            name,
-            end,
-            current,
-            span: None,
-            fault: None,
-            was_damaged: false,
-        });
+        self.files.push(Followed::new(file, name));
     }
 
     fn refuse(&mut self, name: &Name, fault: &Fault) {
@@ -229,7 +201,7 @@ impl Journal {
         let Fault::Damaged(_, inode) = fault else { return };
         self.folder.remember(name);
         if !self.refused.contains(inode) {
-            remember(&mut self.refused, *inode, REMEMBERED);
+            remember(&mut self.refused, *inode);
             self.progress.damaged += 1;
         }
     }
@@ -237,77 +209,46 @@ impl Journal {
     /// Looks how many entries each file has: those in /var first, so that of whatever they have
     /// from /run the original is known, too.
     fn refresh(&mut self) {
+        let Self { files, reader, .. } = self;
         let (volatile, persistent): (Vec<_>, Vec<_>) =
-            self.files.iter_mut().partition(|followed| followed.name.is_volatile());
+            files.iter_mut().partition(|followed| followed.name().is_volatile());
         for followed in persistent.into_iter().chain(volatile) {
-            match followed.file.refresh() {
-                Ok(end) => (followed.end, followed.fault) = (end, None),
-                Err(fault) => followed.fault = Some(fault),
-            }
-            if followed.name.is_volatile() && followed.end > 0 {
-                let from = match followed.span {
-                    Some((from, _)) => Some(from),
-                    None => self.reader.first_monotonic(&followed.file),
-                };
-                followed.span = from.map(|from| (from, followed.file.header().tail_monotonic));
-            }
+            followed.refresh(reader);
         }
     }
 
     fn read(&mut self, deadline: Instant) {
         let Self { files, reader, totals, progress, boot_id, since, volatile_spans, .. } = self;
-        let spans = files.iter().filter_map(|followed| followed.span);
+        let spans = files.iter().filter_map(Followed::span);
         let spans: Vec<Span> = volatile_spans.iter().copied().chain(spans).collect();
         for followed in files {
             let is_copy = |at: u64| spans.iter().any(|(from, to)| (*from..=*to).contains(&at));
-            let persistent = !followed.name.is_volatile();
+            let is_volatile = followed.name().is_volatile();
             let counts = |stamp: &Stamp| {
                 stamp.boot_id == *boot_id
                     && stamp.monotonic >= *since
-                    && !(persistent && is_copy(stamp.monotonic))
+                    && (is_volatile || !is_copy(stamp.monotonic))
             };
-            if followed.fault.is_none() {
-                let outcome =
-                    reader.read(&mut followed.file, followed.end, deadline, counts, totals);
-                progress.unreadable += outcome.unreadable;
-                followed.fault = outcome.fault;
-            }
-            let is_damaged = matches!(followed.fault, Some(Fault::Damaged(..)));
-            progress.damaged += u64::from(is_damaged && !followed.was_damaged);
-            followed.was_damaged |= is_damaged;
+            progress.unreadable += followed.read(reader, deadline, counts, totals);
+            progress.damaged += u64::from(followed.is_newly_damaged());
         }
     }
 
     /// Lets go of files that journald has left and that have been read to their end, or cannot be.
     fn drop_finished(&mut self) {
-        let Self { files, finished, volatile_spans, progress, .. } = self;
-        files.retain(|followed| {
-            if followed.current || (followed.waiting() > 0 && followed.fault.is_none()) {
-                return true;
+        for followed in self.files.extract_if(.., |followed| followed.is_finished()) {
+            debug!(file = %followed.name().path().display(), "read to its end");
+            self.progress.unreadable += followed.waiting();
+            remember(&mut self.finished, followed.id());
+            if let Some(span) = followed.span() {
+                remember(&mut self.volatile_spans, span);
             }
-            progress.unreadable += followed.waiting();
-            remember(finished, followed.file.id(), REMEMBERED);
-            if let Some(span) = followed.span {
-                remember(volatile_spans, span, REMEMBERED);
-            }
-            debug!(file = %followed.name.path().display(), "read to its end");
-            false
-        });
+        }
     }
 }
 
-impl Followed {
-    fn inode(&self) -> Inode {
-        self.file.inode()
-    }
-
-    fn waiting(&self) -> u64 {
-        self.end.saturating_sub(self.file.position())
-    }
-}
-
-fn remember<T>(memory: &mut VecDeque<T>, value: T, most: usize) {
-    if memory.len() >= most {
+fn remember<T>(memory: &mut VecDeque<T>, value: T) {
+    if memory.len() >= REMEMBERED {
         memory.pop_front();
     }
     memory.push_back(value);

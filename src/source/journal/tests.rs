@@ -166,6 +166,13 @@ fn silent_units_are_forgotten_unless_they_are_loaded() {
     totals.message(unit, Priority::NONE);
     assert!(totals.forget(begun + Duration::from_secs(3900), is_loaded));
     assert_eq!(names(&totals), ["a.service", "d.service"]);
+    // of those that logged last at the same time, no more than has to be
+    for name in ["f.service", "g.service", "h.service"] {
+        let unit = totals.number(name.as_bytes());
+        totals.message(unit, Priority::NONE);
+    }
+    assert!(totals.forget(begun + Duration::from_secs(4000), is_loaded));
+    assert_eq!(names(&totals), ["a.service", "g.service", "h.service"]);
 }
 
 proptest! {
