@@ -73,6 +73,10 @@ pub struct Args {
     #[command(flatten)]
     pub listeners: ListenerArgs,
 
+    /// Export the units of the service manager of the exporter's own user instead of the system's
+    #[arg(long = "systemd.collector.user")]
+    pub user: bool,
+
     /// How often the units in memory are compared with systemd's list
     #[arg(long = "systemd.resync-interval", value_name = "DURATION", default_value = "5m",
           value_parser = duration)]
@@ -151,6 +155,29 @@ impl Args {
             keep_for: self.keep_unloaded,
             keep: self.keep_unloaded_max,
         }
+    }
+
+    /// The collectors that are off.
+    #[must_use]
+    pub fn off(&self) -> Off {
+        let mut off = self.collectors.off(self.profile);
+        off.0.extend(self.disable_exporter_metrics.then_some("exporter"));
+        off
+    }
+
+    /// The bus of the manager that is followed: the system's, or the exporter's own user's.
+    #[must_use]
+    pub fn manager_address(&self) -> String {
+        if !self.user {
+            return self.dbus_address.clone();
+        }
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        variable("DBUS_SESSION_BUS_ADDRESS").unwrap_or_else(|| {
+            let uid = rustix::process::getuid();
+            let directory = variable("XDG_RUNTIME_DIR");
+            let directory = directory.unwrap_or_else(|| format!("/run/user/{uid}"));
+            format!("unix:path={directory}/bus")
+        })
     }
 }
 
@@ -342,8 +369,9 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// Flags of systemd_exporter that switch a collector on.
-const RENAMED: [(&str, &str); 1] = [("systemd.collector.enable-resolved", "resolved")];
+/// Other names of flags that switch a collector on: systemd_exporter's, and a longer one.
+const RENAMED: [(&str, &str); 2] =
+    [("systemd.collector.enable-resolved", "resolved"), ("user-managers", "users")];
 
 /// A year.
 const LONGEST: u64 = 8760 * 3600;

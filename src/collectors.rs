@@ -25,6 +25,7 @@ pub const COLLECTORS: &[Collector] = &[
     on("timers"),
     off("unit-files", "which units are enabled; systemd takes up to 6 ms for each after a reload"),
     on("units"),
+    off("users", "the units of users that linger, of their own managers; needs CAP_SETUID"),
 ];
 
 /// A group of metrics that is collected, or left out, as one.

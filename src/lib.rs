@@ -30,4 +30,5 @@ pub mod selection;
 pub mod snapshot;
 pub mod source;
 pub mod systemd;
+pub mod users;
 pub mod web;

@@ -16,11 +16,12 @@ use unit_exporter::metrics::Format;
 use unit_exporter::notify::Notify;
 use unit_exporter::scrape::{Host, Scraper};
 use unit_exporter::selection::Selection;
-use unit_exporter::systemd::follow::{self, follow};
+use unit_exporter::systemd::follow::{self, Place, follow};
 use unit_exporter::systemd::ledger::{Keep, Ledger};
 use unit_exporter::systemd::mirror::Mirror;
 use unit_exporter::systemd::properties::Extras;
 use unit_exporter::systemd::state::Shared;
+use unit_exporter::users::{Terms, Users};
 use unit_exporter::web::{self, Listener, Protection, Pulse, Requests};
 
 fn main() -> ExitCode {
@@ -60,16 +61,23 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         events: args.events,
     };
     let shared = Shared::new(Mirror::new(selection.clone()), Ledger::new(keep));
-    let mut off = args.collectors.off(args.profile);
-    off.0.extend(args.disable_exporter_metrics.then_some("exporter"));
+    let off = args.off();
     let extras = Extras {
         conditions: !off.0.contains(&"conditions"),
         files: !off.0.contains(&"unit-files"),
         ..Extras::default()
     };
-    let options =
-        follow::Options { address: args.dbus_address.clone(), resync: args.resync, extras };
+    let place = Place::Bus(args.manager_address());
+    let options = follow::Options { place, resync: args.resync, extras };
     tokio::spawn(follow(shared.clone(), options));
+    let terms = Terms {
+        selection: selection.clone(),
+        keep,
+        resync: args.resync,
+        extras,
+        dbus_address: args.dbus_address.clone(),
+    };
+    let users = if off.0.contains(&"users") { Users::default() } else { Users::watch(terms) };
 
     let host = Host {
         proc: args.procfs.clone(),
@@ -79,6 +87,7 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         listeners: args.listeners.options(&args.procfs),
         dbus_address: args.dbus_address.clone(),
         journal: args.journal(selection),
+        users,
     };
     let scraper = Scraper::new(shared, host, requests.clone());
     if !off.0.contains(&"journal") {

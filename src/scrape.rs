@@ -4,6 +4,7 @@ mod daemons;
 mod journal;
 mod listeners;
 mod resources;
+mod users;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use crate::source::security::Security;
 use crate::source::{Error, own, pid1};
 use crate::systemd::ledger::Event;
 use crate::systemd::state::{Shared, State};
+use crate::users::Users;
 use crate::web::Requests;
 
 /// Where on this machine to look, and for what.
@@ -45,6 +47,8 @@ pub struct Host {
     pub dbus_address: String,
     /// Where the journal is.
     pub journal: JournalOptions,
+    /// The users whose managers are followed.
+    pub users: Users,
 }
 
 /// Reads the host for each scrape, and remembers how that went.
@@ -59,6 +63,8 @@ pub struct Scraper {
     outcomes: Mutex<BTreeMap<&'static str, Outcome>>,
     cgroups: Kept<Cgroups>,
     processes: Kept<Processes>,
+    user_cgroups: Kept<Cgroups>,
+    user_processes: Kept<Processes>,
     flights: Flights<Vec<&'static str>, Arc<Snapshot>>,
     durations: Mutex<Histogram>,
     requests: Arc<Requests>,
@@ -92,6 +98,8 @@ impl Scraper {
             outcomes: Mutex::default(),
             cgroups: Kept::default(),
             processes: Kept::default(),
+            user_cgroups: Kept::default(),
+            user_processes: Kept::default(),
             flights: Flights::default(),
             durations: Mutex::new(Histogram { buckets, sum: 0.0 }),
             requests,
@@ -195,15 +203,16 @@ impl Scraper {
         let journal = journal::journal(&self.journal, &host.journal, &self.shared, deadline);
         let pid1 = async { spawn_blocking(move || pid1::read(&proc)).await };
         let own = async { spawn_blocking(move || own::read(started)).await };
-        let (cgroups, processes, journal, listeners, pid1, own, (daemons, asked)) = tokio::join!(
+        let (cgroups, processes, journal, listeners, pid1, own, others) = tokio::join!(
             self.attempt("cgroup", wants("cgroup"), cgroups),
             self.attempt("process", wants("process"), processes),
             self.attempt_in_part("journal", wants("journal"), journal),
             self.attempt_in_part("listeners", wants("listeners"), listeners),
             self.attempt("manager", wants("manager"), pid1),
             self.attempt("exporter", wants("exporter"), own),
-            self.daemons(wants),
+            async { tokio::join!(self.daemons(wants), self.users(wants, deadline)) },
         );
+        let ((daemons, asked), (users, seen)) = others;
         // last, so that the states are as new as can be
         let mut snapshot = self.systemd();
         snapshot.cgroups = take(cgroups, &mut snapshot.attempts);
@@ -220,6 +229,8 @@ impl Scraper {
         snapshot.listeners = take(listeners, &mut snapshot.attempts);
         snapshot.daemons = daemons;
         snapshot.attempts.extend(asked);
+        snapshot.users = users;
+        snapshot.attempts.extend(seen);
         snapshot.exporter = crate::snapshot::Exporter {
             requests: self.requests.by_code().map(|(code, n)| (code.to_string(), n)).collect(),
             scrapes: self.took(began.elapsed()),

@@ -45,8 +45,19 @@ pub struct Snapshot {
     pub listeners: Option<listener::Reading>,
     /// What other daemons say.
     pub daemons: Daemons,
+    /// What is known of the managers of users.
+    pub users: Vec<User>,
     /// How reading each collector's source went.
     pub attempts: Vec<Attempt>,
+}
+
+/// What is known of one user's manager.
+#[derive(Debug)]
+pub struct User {
+    /// The user's name.
+    pub name: Arc<str>,
+    /// Its manager, its units and what they use; nothing else.
+    pub snapshot: Snapshot,
 }
 
 /// A copy of mirror and ledger, as far as it is exported.

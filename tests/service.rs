@@ -13,7 +13,9 @@ use support::{Exporter, Machine, Samples, eventually};
 
 #[test]
 fn systemd_finds_no_fault_with_the_units() {
-    for drop_ins in [&[][..], &["socket-activated"], &["deep-processes"], &["tls"]] {
+    for drop_ins in
+        [&[][..], &["socket-activated"], &["deep-processes"], &["user-managers"], &["tls"]]
+    {
         let _installed = Installed::with(drop_ins);
         for unit in [SERVICE, "unit-exporter.socket"] {
             // the manual is checked by tests/manual.rs
@@ -26,9 +28,12 @@ fn systemd_finds_no_fault_with_the_units() {
 
 #[test]
 fn it_is_exposed_to_next_to_nothing() {
-    for (drop_ins, most) in
-        [(&[][..], "13"), (&["socket-activated"], "8"), (&["deep-processes"], "16")]
-    {
+    for (drop_ins, most) in [
+        (&[][..], "13"),
+        (&["socket-activated"], "8"),
+        (&["deep-processes"], "16"),
+        (&["user-managers"], "26"),
+    ] {
         let _installed = Installed::with(drop_ins);
         let command = ["systemd-analyze", "security", "--offline=true", "--threshold", most];
         machine().ok(&[&command[..], &[SERVICE]].concat());

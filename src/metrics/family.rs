@@ -70,6 +70,8 @@ pub struct Sample<'a, const LABELS: usize> {
     pub value: Value,
     /// Leads from a counter to what it last counted (OpenMetrics only).
     pub exemplar: Option<Exemplar<'a>>,
+    /// Whose manager the unit belongs to, as the label `user`; `None` for the system's.
+    pub user: Option<&'a str>,
 }
 
 /// What a counter last counted.
@@ -126,7 +128,7 @@ pub struct Subject {
 
 impl<'a, const N: usize, V: Into<Value>> From<([&'a str; N], V)> for Sample<'a, N> {
     fn from((labels, value): ([&'a str; N], V)) -> Self {
-        Self { labels, value: value.into(), exemplar: None }
+        Self { labels, value: value.into(), exemplar: None, user: None }
     }
 }
 
@@ -134,7 +136,7 @@ impl<'a, const N: usize, V: Into<Value>> From<([&'a str; N], V, Option<Exemplar<
     for Sample<'a, N>
 {
     fn from((labels, value, exemplar): ([&'a str; N], V, Option<Exemplar<'a>>)) -> Self {
-        Self { labels, value: value.into(), exemplar }
+        Self { labels, value: value.into(), exemplar, user: None }
     }
 }
 

@@ -17,12 +17,14 @@ mod processes;
 mod reference;
 mod resolved;
 mod resources;
+mod rows;
 mod security;
 mod services;
 mod sockets;
 mod text;
 mod timers;
 mod units;
+mod users;
 
 pub use family::{Exemplar, Family, Histogram, Kind, Resets, Sample, Sink, Subject, Unit, Value};
 pub use page::{Dropped, Format, Selected, Tally, render};
@@ -49,5 +51,6 @@ pub fn all(snapshot: &Snapshot, out: &mut impl Sink) -> std::fmt::Result {
     machined::families(snapshot, out)?;
     dbus::families(snapshot, out)?;
     security::families(snapshot, out)?;
+    users::families(snapshot, out)?;
     exporter::families(snapshot, out)
 }

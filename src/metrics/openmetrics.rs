@@ -38,9 +38,12 @@ impl Sink for OpenMetrics<'_> {
             family.kind.on_wire(),
         )?;
         for sample in samples {
-            let Sample { labels, value, exemplar } = sample.into();
+            let Sample { labels, value, exemplar, user } = sample.into();
             let labels: [_; N] = array::from_fn(|i| (family.labels[i], labels[i]));
-            if N == 0 {
+            if let Some(user) = user {
+                let labels: Vec<_> = labels.into_iter().chain([("user", user)]).collect();
+                write_labelled(encoder.encode_family(&labels)?, family.kind, value, exemplar)?;
+            } else if N == 0 {
                 // without braces, as prometheus-client writes what has no family
                 write_value(&mut encoder, family.kind, value)?;
             } else {

@@ -9,6 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, text::encode};
 use prometheus_client::registry::Registry;
 
 use super::openmetrics::OpenMetrics;
+use super::rows::Rows;
 use super::text::Text;
 use super::{Family, Histogram, Sample, Sink, Subject, Value};
 use crate::profile::Profile;
@@ -105,6 +106,7 @@ fn write(
     sink: &mut impl Sink,
 ) -> fmt::Result {
     let mut budget = Budget::new(selected, sink);
+    budget.users = Rows::collect(&snapshot.users, selected)?;
     super::all(snapshot, &mut budget)?;
     let (kept, beyond) = (budget.kept, budget.dropped);
     let tally = Tally { kept, dropped: dropped.add(&beyond) };
@@ -128,19 +130,23 @@ struct Budget<'a, S> {
     selected: &'a Selected,
     sink: &'a mut S,
     collector: &'static str,
+    users: Rows,
     kept: BTreeMap<&'static str, u64>,
     dropped: BTreeMap<&'static str, u64>,
 }
 
 impl<'a, S> Budget<'a, S> {
     fn new(selected: &'a Selected, sink: &'a mut S) -> Self {
-        Self { selected, sink, collector: "", kept: BTreeMap::new(), dropped: BTreeMap::new() }
+        let (kept, dropped) = (BTreeMap::new(), BTreeMap::new());
+        Self { selected, sink, collector: "", users: Rows::default(), kept, dropped }
     }
+}
 
-    fn wants(&self, family: &str) -> bool {
-        let Selected { names, profile, .. } = self.selected;
-        match names.as_slice() {
-            [] => profile.has_family(self.collector, family),
+impl Selected {
+    /// Whether the family is among those asked for by name, or else by profile.
+    pub(super) fn wants(&self, collector: &str, family: &str) -> bool {
+        match self.names.as_slice() {
+            [] => self.profile.has_family(collector, family),
             names => names.iter().any(|name| name == family),
         }
     }
@@ -157,13 +163,13 @@ impl<S: Sink> Sink for Budget<'_, S> {
         family: Family<N>,
         samples: impl IntoIterator<Item = T>,
     ) -> fmt::Result {
-        if !self.wants(family.name) {
+        if !self.selected.wants(self.collector, family.name) {
             return Ok(());
         }
         let zeros = !self.selected.profile.leaves_out_zeros_of(family.name);
-        let samples = samples.into_iter().map(Into::into);
-        let mut samples =
-            samples.filter(|sample: &Sample<'a, N>| zeros || sample.value != Value::Integer(0));
+        let system = samples.into_iter().map(|sample| shared(sample.into()));
+        let samples = system.chain(self.users.of(family.name));
+        let mut samples = samples.filter(|sample| zeros || sample.value != Value::Integer(0));
         let mut kept = 0;
         let within = samples.by_ref().take(self.selected.series_per_family);
         self.sink.family(family, within.inspect(|_| kept += 1))?;
@@ -178,12 +184,17 @@ impl<S: Sink> Sink for Budget<'_, S> {
     }
 
     fn histogram(&mut self, family: Family<0>, histogram: &Histogram) -> fmt::Result {
-        if !self.wants(family.name) {
+        if !self.selected.wants(self.collector, family.name) {
             return Ok(());
         }
         self.kept.insert(family.name, histogram.buckets.len() as u64 + 2);
         self.sink.histogram(family, histogram)
     }
+}
+
+/// The same sample, to stand beside some that do not live as long.
+fn shared<'s, 'a: 's, const N: usize>(sample: Sample<'a, N>) -> Sample<'s, N> {
+    sample
 }
 
 #[cfg(test)]

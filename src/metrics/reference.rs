@@ -133,6 +133,7 @@ Every systemd since 247 is served; where a source names a newer version, the met
 A value that the host does not offer is absent, never 0.
 A collector is left out of one answer by `?exclude[]=NAME`, and `?collect[]=NAME` asks for some alone.
 Some are off unless the exporter is started with `--collector.NAME`; `--no-collector.NAME` leaves out any other.
+Units of users' own managers (`--collector.users`) carry the label `user` besides those named; the system's do not.
 ";
 
 const PROFILES: &str = "

@@ -46,10 +46,11 @@ impl Sink for Text<'_> {
             self.head(&family);
         }
         for sample in samples {
-            let Sample { labels, value, .. } = sample.into();
+            let Sample { labels, value, user, .. } = sample.into();
             self.body.push_str(family.name);
             let mut opening = '{';
-            for (label, value) in family.labels.iter().zip(labels) {
+            let user = user.map(|user| (&"user", user));
+            for (label, value) in family.labels.iter().zip(labels).chain(user) {
                 self.body.push(opening);
                 self.body.push_str(label);
                 self.body.push_str("=\"");
@@ -57,7 +58,7 @@ impl Sink for Text<'_> {
                 self.body.push('"');
                 opening = ',';
             }
-            self.body.push_str(if N == 0 { " " } else { "} " });
+            self.body.push_str(if opening == '{' { " " } else { "} " });
             write_value(self.body, value)?;
             self.body.push('\n');
         }

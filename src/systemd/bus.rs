@@ -11,6 +11,7 @@ use zbus::{Connection, MessageStream, Variant, message};
 
 use super::mirror::Listed;
 use super::name::{Kind, object_path};
+use super::place::Place;
 use super::properties::Interface;
 use super::value::word;
 
@@ -37,10 +38,8 @@ pub(super) enum Error {
     /// There is a bus, but PID 1 is not on it.
     #[error("systemd is not on the bus: {0}; is this host booted with systemd?")]
     NoManager(zbus::Error),
-    /// Somebody who is not root has taken systemd's name.
-    #[error(
-        "org.freedesktop.systemd1 belongs to uid {0}, not to root or to this user: not trusted"
-    )]
+    /// Somebody else has taken systemd's name.
+    #[error("org.freedesktop.systemd1 belongs to uid {0}: not trusted")]
     Impostor(u32),
     /// A call failed that nothing goes without.
     #[error("{what}: {error}")]
@@ -63,12 +62,10 @@ pub(super) enum Error {
 
 impl Bus {
     /// Connects, finds PID 1 and asks the bus for its signals.
-    pub(super) async fn connect(address: &str, own_uid: u32) -> Result<Self, Error> {
-        let connect = |error| Error::Connect { address: address.to_owned(), error };
-        let connection = zbus::connection::Builder::address(address)
-            .max_queued(QUEUE)
-            .method_timeout(TIMEOUT)
-            .build();
+    pub(super) async fn connect(place: &Place) -> Result<Self, Error> {
+        let connect = |error| Error::Connect { address: place.to_string(), error };
+        let builder = place.builder().await.map_err(connect)?;
+        let connection = builder.max_queued(QUEUE).method_timeout(TIMEOUT).build();
         let connection = match tokio::time::timeout(TIMEOUT, connection).await {
             Ok(connection) => connection.map_err(connect)?,
             Err(_) => return Err(Error::Silent(TIMEOUT)),
@@ -76,7 +73,7 @@ impl Bus {
         watch(&connection, OWNER_CHANGES).await?;
         let owner = owner(&connection).await?;
         let uid: u32 = ask(&connection, "GetConnectionUnixUser").await.map_err(Error::NoManager)?;
-        if uid != 0 && uid != own_uid {
+        if !place.trusts(uid) {
             return Err(Error::Impostor(uid));
         }
         watch(&connection, &signals(&owner)).await?;

@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod manager;
 pub mod mirror;
 pub mod name;
+mod place;
 pub mod properties;
 pub mod sandbox;
 pub mod state;

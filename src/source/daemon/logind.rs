@@ -63,6 +63,21 @@ pub async fn read(daemons: Arc<Daemons>) -> Result<Logins, Error> {
     Ok(logins)
 }
 
+/// Users that have a manager whether they are logged in or not, by their number.
+pub async fn lingering(daemons: Arc<Daemons>) -> Result<BTreeMap<u32, String>, Error> {
+    let peer = daemons.find(LOGIND).await?;
+    let mut lingering = BTreeMap::new();
+    let listed: Vec<(u32, String, OwnedObjectPath)> =
+        peer.call(PATH, MANAGER, "ListUsers", &()).await?;
+    for (uid, name, path) in listed.into_iter().take(MOST) {
+        let properties = peer.properties(&path, USER).await?.unwrap_or_default();
+        if properties.get("Linger").and_then(|value| as_bool(value)) == Some(true) {
+            lingering.insert(uid, name);
+        }
+    }
+    Ok(lingering)
+}
+
 fn session(properties: &Properties) -> Option<Session> {
     Some(Session {
         class: word(text(properties, "Class")?),

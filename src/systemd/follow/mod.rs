@@ -16,18 +16,20 @@ mod window;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use tracing::{debug, error, info, warn};
+use tokio::task::JoinSet;
+use tracing::{Instrument, debug, error, info, warn};
 
 use super::bus::Bus;
+pub use super::place::Place;
 use super::properties::Extras;
 use super::state::Shared;
 use session::Session;
 
-/// Where PID 1 is, and how often the mirror is compared with it.
+/// Which manager is followed, and how often the mirror is compared with it.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The bus: `unix:path=/run/dbus/system_bus_socket`.
-    pub address: String,
+    /// Where the manager is.
+    pub place: Place,
     /// How often the mirror is compared with PID 1's list of units.
     pub resync: Duration,
     /// What is asked of units beyond what always is, as far as PID 1 has it.
@@ -38,7 +40,10 @@ pub struct Options {
 /// what was heard since the last signal, and following begins anew.
 pub async fn follow(shared: Shared, options: Options) {
     loop {
-        let Err(error) = tokio::spawn(connect(shared.clone(), options.clone())).await;
+        // a task that ends with this future, when that is dropped
+        let mut task = JoinSet::new();
+        task.spawn(connect(shared.clone(), options.clone()).in_current_span());
+        let Some(Err(error)) = task.join_next().await else { continue };
         error!(%error, "following systemd failed in a way that it must not; beginning anew");
         {
             let status = &mut shared.lock().status;
@@ -52,11 +57,10 @@ pub async fn follow(shared: Shared, options: Options) {
 
 /// Connects, and follows for as long as that goes well, again and again.
 async fn connect(shared: Shared, options: Options) -> Infallible {
-    let own_uid = rustix::process::geteuid().as_raw();
     let mut backoff = Backoff::default();
     let mut last_trouble = String::new();
     loop {
-        let error = match Bus::connect(&options.address, own_uid).await {
+        let error = match Bus::connect(&options.place).await {
             Ok(bus) => {
                 let error = Session::new(&shared, bus, options.resync, options.extras).run().await;
                 shared.lock().status.reconnects += 1;
