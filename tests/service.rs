@@ -32,7 +32,7 @@ fn it_is_exposed_to_next_to_nothing() {
         (&[][..], "13"),
         (&["socket-activated"], "8"),
         (&["deep-processes"], "16"),
-        (&["user-managers"], "26"),
+        (&["user-managers"], "20"),
     ] {
         let _installed = Installed::with(drop_ins);
         let command = ["systemd-analyze", "security", "--offline=true", "--threshold", most];
@@ -69,6 +69,22 @@ fn it_works_on_the_socket_of_its_socket_unit() {
 fn it_works_with_the_right_to_trace_processes() {
     let installed = Installed::with(&["deep-processes"]);
     assert_complete(&installed.start());
+}
+
+#[test]
+fn it_follows_users_with_the_right_to_become_them() {
+    let machine = machine();
+    machine.ok(&["useradd", "--create-home", "--uid", "1600", "lingerer"]);
+    machine.ok(&["loginctl", "enable-linger", "lingerer"]);
+    let installed = Installed::with(&["user-managers"]);
+    let exporter = installed.start();
+    let labels = [("user", "lingerer")];
+    eventually("its manager is followed", || {
+        let up = exporter.samples().value("systemd_user_manager_up", &labels);
+        (up == Some(1.0)).then_some(())
+    });
+    assert_complete(&exporter);
+    machine.ok(&["loginctl", "disable-linger", "lingerer"]);
 }
 
 #[test]
