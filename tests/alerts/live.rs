@@ -13,18 +13,15 @@ use super::support::{Machine, eventually};
 
 #[test]
 fn what_goes_wrong_on_a_booted_systemd_alerts_and_nothing_else_does() {
-    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/services");
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
     let machine = Machine::options().bind(examples, "/opt/examples").boot();
-    machine.ok(&[
-        "systemctl",
-        "link",
-        "/opt/examples/crashing.service",
-        "/opt/examples/redis.service",
-        "/opt/examples/laravel-reverb.service",
-    ]);
+    machine.ok(&["systemctl", "link", "/opt/examples/services/crashing.service"]);
     machine.units(&[
         ("bad.service", "[Service]\nExecStart=/bin/false\n"),
         ("hopeless.service", "[Service]\nExecStart=/bin/false\nRestart=on-failure\n"),
+        // active, and does not listen
+        ("laravel-reverb.service", "[Service]\nExecStart=/bin/sleep infinity\n"),
+        ("well.service", "[Service]\nExecStart=/bin/sleep infinity\n"),
     ]);
     let exporter = machine.exporter(&[
         "--expect-unit=absent.service",
@@ -58,7 +55,7 @@ fn what_goes_wrong_on_a_booted_systemd_alerts_and_nothing_else_does() {
         answer["data"]["result"].get(0).map(drop)
     });
 
-    machine.exec(&["systemctl", "start", "crashing", "redis", "bad", "hopeless"]);
+    machine.exec(&["systemctl", "start", "crashing", "bad", "hopeless", "laravel-reverb", "well"]);
     let start = Instant::now();
     let expected: BTreeSet<(String, String)> = [
         ("SystemdServiceCrashLooping", "crashing.service"),
