@@ -6,7 +6,9 @@ use std::path::Path;
 
 use promql_parser::parser::{BinaryExpr, Expr, parse, token};
 
-use super::promql::{Vocabulary, each, rules};
+use unit_exporter::profile::MINIMAL;
+
+use super::promql::{Vocabulary, each, rules, selector};
 
 #[test]
 fn every_expression_asks_for_what_there_is() {
@@ -118,8 +120,40 @@ fn a_unit_on_one_host_wakes_nobody_unless_it_is_on_the_list() {
         if rule.labels["severity"] == "critical" {
             let labels = vocabulary.labels_of(&rule.expr);
             let one_unit = labels.contains("instance") && labels.contains("name");
-            let listed = rule.expr.contains("instance_name:systemd_unit_critical:active");
+            let listed = rule.expr.contains("instance_name:systemd_unit_critical:group");
             assert!(!one_unit || listed, "{rule:#?}");
+        }
+    }
+}
+
+#[test]
+fn the_minimal_profile_has_what_alerts_need_but_for_limits_and_listeners() {
+    let rules =
+        rules::files().into_iter().flat_map(|file| file.groups).flat_map(|group| group.rules);
+    let recorded: BTreeMap<String, String> =
+        rules.filter_map(|rule| Some((rule.record?, rule.expr))).collect();
+    let minimal: BTreeSet<&str> =
+        MINIMAL.iter().flat_map(|(_, families)| families.iter().copied()).collect();
+    for (group, rule) in rules::alerts() {
+        if ["systemd-limits", "systemd-listeners"].contains(&&*group.name) {
+            continue;
+        }
+        let mut asked = vec![rule.expr.clone()];
+        while let Some(expression) = asked.pop() {
+            each(&parse(&expression).unwrap(), &mut |part| {
+                let Some(name) = selector(part).and_then(|selector| selector.name.as_deref())
+                else {
+                    return;
+                };
+                match recorded.get(name) {
+                    Some(expression) => asked.push(expression.clone()),
+                    None => assert!(
+                        minimal.contains(name) || DISPENSABLE.contains(&name),
+                        "{:?} needs {name}",
+                        rule.alert
+                    ),
+                }
+            });
         }
     }
 }
@@ -243,3 +277,12 @@ fn documents() -> Vec<std::path::PathBuf> {
     found.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     found
 }
+
+/// What an alert can do without: one more way to see the same, or a guard against an early one.
+const DISPENSABLE: [&str; 5] = [
+    "up",
+    "systemd_boot_time_seconds",
+    "systemd_exporter_collector_truncated_units",
+    "systemd_listeners_truncated",
+    "systemd_unit_memory_events_total",
+];
