@@ -1,7 +1,7 @@
 <?php
 
 return [
-    'name' => 'demo',
+    'name' => 'laravel',
     'env' => 'production',
     'debug' => true,
     'url' => 'http://localhost',

@@ -1,13 +1,7 @@
 <?php
 
-// To stderr, and so to the journal.
+// By syslog, so that the journal has the priority of each message: an exception is an error there, too.
 return [
-    'default' => 'stderr',
-    'channels' => [
-        'stderr' => [
-            'driver' => 'monolog',
-            'handler' => Monolog\Handler\StreamHandler::class,
-            'with' => ['stream' => 'php://stderr'],
-        ],
-    ],
+    'default' => 'syslog',
+    'channels' => ['syslog' => ['driver' => 'syslog', 'facility' => LOG_USER]],
 ];
