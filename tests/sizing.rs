@@ -5,13 +5,13 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use support::{Exporter, Machine, eventually};
+use support::{Machine, eventually};
 
 /// Prints the tables of docs/sizing.md: cargo test --test sizing -- --ignored --nocapture
 #[test]
 #[ignore = "a measurement, of minutes"]
 fn what_a_page_comes_to() {
-    println!("| units | live | series | text | gzip | series of the drop-in set |");
+    println!("| units | live | minimal | default | full | text | gzip |");
     for units in [0, 100, 300, 1000] {
         let machine = machine_with_limits();
         populate(&machine, units);
@@ -23,15 +23,16 @@ fn what_a_page_comes_to() {
             (ours.count() >= units).then_some(page)
         });
         let live = page.all("systemd_service_main_pid", &[]).count();
-        let drop_in =
-            "/metrics?collect[]=units&collect[]=services&collect[]=timers&collect[]=sockets";
+        let [minimal, full] = ["minimal", "full"].map(|profile| {
+            let flag = format!("--profile={profile}");
+            machine.exporter(&[&flag]).samples().0.len()
+        });
         println!(
-            "| {} | {live} | {} | {} | {} | {} |",
+            "| {} | {live} | {minimal} | {} | {full} | {} | {} |",
             page.all("systemd_unit_state", &[("state", "active")]).count(),
             page.0.len(),
             kilobytes(exporter.get("/metrics", &[]).body.len()),
             kilobytes(exporter.get("/metrics", &[("accept-encoding", "gzip")]).body.len()),
-            series(&exporter, drop_in),
         );
         if units == 100 {
             largest_families(&page.0);
@@ -80,10 +81,6 @@ fn populate(machine: &Machine, units: usize) {
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
     machine.units(&files);
     machine.ok(&["systemctl", "start", "sized-all.target"]);
-}
-
-fn series(exporter: &Exporter<'_>, path: &str) -> usize {
-    exporter.get(path, &[]).text().lines().filter(|line| !line.starts_with('#')).count()
 }
 
 fn largest_families(page: &[support::Sample]) {
