@@ -167,6 +167,7 @@ BREAKS = {
             'systemd_listener_info{port="6379"}',
             "!systemd_unit_unmet_dependencies{%s}" % QUEUE,
             "systemd_service_failures_by_result_total{%s}" % QUEUE,
+            'systemd_unit_journal_messages_total{%s,priority="err"}' % QUEUE,
         ],
         {"SystemdServiceGivenUp", "SystemdListenerMissing"},
     ),
