@@ -11,6 +11,7 @@ use std::{fs, iter};
 use clap::CommandFactory;
 use promql::{Vocabulary, rules};
 use regex::Regex;
+use serde_json::Value;
 use unit_exporter::args::Args;
 
 #[test]
@@ -70,6 +71,28 @@ fn every_alert_exists() {
         let unknown: Vec<&str> = named.filter(|&name| !alerts.contains(name)).collect();
         assert!(unknown.is_empty(), "{}: {unknown:?}", page.name);
     }
+}
+
+#[test]
+fn every_panel_exists() {
+    let folder = fs::read_dir(root().join("dashboards")).expect("dashboards/").flatten();
+    let files = folder.map(|entry| entry.path());
+    let panels: BTreeSet<String> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .flat_map(|path| {
+            let text = fs::read_to_string(path).expect("a dashboard");
+            let dashboard: Value = serde_json::from_str(&text).expect("JSON");
+            let title = dashboard["title"].as_str().expect("a title");
+            titles(&dashboard, title.rsplit(" / ").next().expect("a name"))
+        })
+        .collect();
+    let panel = Regex::new(r"\*([A-Z][a-z ]+: [^*]+)\*").expect("a pattern");
+    let commands = Page::read(root().join("docs/from-commands.md"));
+    let named: Vec<&str> =
+        panel.captures_iter(&commands.text).map(|found| found.extract::<1>().1[0]).collect();
+    assert!(named.len() > 30, "{named:?}");
+    let unknown: Vec<_> = named.into_iter().filter(|&name| !panels.contains(name)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
 }
 
 #[test]
@@ -182,6 +205,18 @@ fn pages() -> Vec<Page> {
         path.extension().is_some_and(|extension| extension == "md") && !path.ends_with("METRICS.md")
     });
     iter::once(root().join("README.md")).chain(pages).map(Page::read).collect()
+}
+
+/// `Page: Title` of every panel, those in rows too.
+fn titles(of: &Value, page: &str) -> Vec<String> {
+    let panels = of["panels"].as_array().map_or(&[][..], Vec::as_slice);
+    panels
+        .iter()
+        .flat_map(|panel| {
+            let title = panel["title"].as_str().unwrap_or_default();
+            iter::once(format!("{page}: {title}")).chain(titles(panel, page))
+        })
+        .collect()
 }
 
 fn is_about_metrics(span: &str) -> bool {
