@@ -1,9 +1,9 @@
-# A NixOS module, as an example: the program from the release's tarball, the units from its folder systemd/.
+# A NixOS module, as an example; not tried here, where there is no Nix. With the source in ./unit-exporter:
 #
-#   imports = [ ./unit-exporter/nixos/module.nix ];
+#   imports = [ ./unit-exporter/packaging/nixos/module.nix ];
 #   services.unit-exporter = {
 #     enable = true;
-#     package = pkgs.callPackage ./unit-exporter/nixos/package.nix { };
+#     package = pkgs.callPackage ./unit-exporter/packaging/nixos/package.nix { };
 #     flags = [ "--expect-unit=nginx.service" ];
 #   };
 { config, lib, ... }:
