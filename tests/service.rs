@@ -138,11 +138,15 @@ fn the_watchdog_restarts_it_when_it_hangs_and_not_before() {
 
 #[test]
 fn a_page_on_its_way_arrives_whole_though_the_service_is_stopped() {
+    let names: Vec<String> = (0..200).map(|number| format!("many-{number}.service")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    machine().units(&names.iter().map(|name| (*name, DONE)).collect::<Vec<_>>());
+    machine().ok(&[&["systemctl", "start"], &*names].concat());
     let installed = Installed::with(&[]);
     let _exporter = installed.start();
     let mut scrape = machine().tcp(9558).expect("a connection");
-    // so little is taken at a time that most of the page has yet to be sent
-    set_socket_recv_buffer_size(&scrape, 4096).expect("a small buffer");
+    // both ends buffer half of the page; nobody reads the rest before the service is told to stop
+    set_socket_recv_buffer_size(&scrape, 64 << 10).expect("a small buffer");
     scrape.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
     let mut answer = vec![0; 12];
     scrape.read_exact(&mut answer).expect("the beginning of an answer");
@@ -156,6 +160,8 @@ fn a_page_on_its_way_arrives_whole_though_the_service_is_stopped() {
     let head = head.to_lowercase();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     assert_eq!(length, Some(&*page.len().to_string()));
+    assert!(page.len() > 400 << 10, "{} bytes would fit into the kernel's buffers", page.len());
+    machine().ok(&[&["systemctl", "stop"], &*names].concat());
     eventually("it ends", || (show("ActiveState") == "inactive").then_some(()));
     assert_eq!((show("Result"), show("ExecMainStatus")), ("success".to_owned(), "0".to_owned()));
 }
@@ -308,4 +314,5 @@ fn boot() -> Machine {
     Machine::options().bind(env!("CARGO_BIN_EXE_unit-exporter"), "/usr/bin/unit-exporter").boot()
 }
 
+const DONE: &str = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n";
 const SERVICE: &str = "unit-exporter.service";
