@@ -221,10 +221,13 @@ impl Panel {
     /// A limit: dashed, and never part of a stack.
     pub(super) fn limit(self, expression: &str, name: &str, color: &str) -> Self {
         let mut panel = self.line(expression, name);
-        let all = format!("/^{name}/");
+        let series = match name.split_once("{{") {
+            Some((start, _)) => Override::matching(&format!("/^{start}/")),
+            None => Override::of(name),
+        };
         let style = json!({"fill": "dash", "dash": [8, 6]});
         panel.config().overrides.push(
-            Override::matching(&all)
+            series
                 .with("custom.lineStyle", style)
                 .with("custom.lineWidth", 1)
                 .with("custom.fillOpacity", 0)
@@ -295,6 +298,12 @@ impl Panel {
     /// Where a click on a value or series leads.
     pub(super) fn link(mut self, link: Value) -> Self {
         self.config().defaults.links.push(link);
+        self
+    }
+
+    /// At most so many points, where each costs Prometheus much.
+    pub(super) fn points(mut self, most: u32) -> Self {
+        self.max_data_points = Some(most);
         self
     }
 

@@ -54,11 +54,23 @@ pub(super) const JOB_RESULTS: [(&str, &str); 8] = [
 
 /// Severities of alerts.
 pub(super) const SEVERITIES: [(&str, &str); 3] =
-    [("critical", "red"), ("warning", "orange"), ("info", "blue")];
+    [("critical", "red"), ("warning", "orange"), ("info", QUIET)];
 
 /// What a unit waits for.
 pub(super) const RESOURCES: [(&str, &str); 3] =
     [("cpu", "blue"), ("memory", "purple"), ("io", "orange")];
+
+/// Priorities of the journal.
+pub(super) const PRIORITIES: [(&str, &str); 8] = [
+    ("emerg", "dark-red"),
+    ("alert", "dark-red"),
+    ("crit", "dark-red"),
+    ("err", "light-red"),
+    ("warning", "orange"),
+    ("notice", "blue"),
+    ("info", "#6e7680"),
+    ("debug", "#464c54"),
+];
 
 /// Good, neutral, bad: where a number alone has to say so.
 pub(super) const GOOD: &str = "green";

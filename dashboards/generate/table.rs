@@ -136,7 +136,7 @@ impl Table {
         };
         self.order.push(label.to_owned());
         self.shown.push((label.to_owned(), title.to_owned()));
-        self.style(title, cell);
+        self.style(title, cell.with("noValue", "–"));
     }
 
     fn expression(&self, expression: &str) -> String {

@@ -16,7 +16,8 @@ fn every_panel_has_something_to_show_of_a_host_with_trouble() {
     let machine = machine();
     trouble(&machine);
     let exporter = machine.exporter(&[
-        "--expect-unit=redis.service",
+        "--profile=full",
+        "--expect-unit=redis-server.service",
         "--expect-listener=laravel-reverb.service:tcp:6001",
         "--collector.listeners.connections",
         "--collector.listeners.unix",
@@ -72,24 +73,32 @@ fn every_panel_has_something_to_show_of_a_host_with_trouble() {
 
 /// A machine whose units have memory and tasks: where the controllers are mounted as v1, the hybrid layout has them.
 fn machine() -> Machine {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/services");
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let options = || Machine::options().bind(&examples, "/opt/examples");
     options().cgroup_v1().try_boot().unwrap_or_else(|_| options().boot())
 }
 
 /// A little of everything that goes wrong.
 fn trouble(machine: &Machine) {
+    machine.write("run/listen.py", LISTEN);
     machine.write("run/stuck.py", STUCK);
     machine.write("run/clients.py", CLIENTS);
     machine.units(&UNITS);
-    let examples = ["redis", "laravel-queue", "laravel-reverb", "crashing", "backup", "echo@"];
-    let examples = examples.map(|name| format!("/opt/examples/{name}.service"));
-    let others = ["echo.socket", "backup.timer"].map(|name| format!("/opt/examples/{name}"));
+    let examples = [
+        "small/redis-server.service",
+        "small/laravel-queue.service",
+        "small/laravel-reverb.service",
+        "services/crashing.service",
+        "services/backup.service",
+        "services/backup.timer",
+        "services/echo.socket",
+        "services/echo@.service",
+    ];
     let mut link = vec!["systemctl".to_owned(), "link".to_owned()];
-    link.extend(examples.into_iter().chain(others));
+    link.extend(examples.map(|file| format!("/opt/examples/{file}")));
     machine.ok(&link);
-    let start = "systemctl start --no-block redis laravel-queue laravel-reverb crashing echo.socket backup.timer \
-                 needy hopeful job.timer busy fed slow early stuck clients";
+    let start = "systemctl start --no-block redis-server laravel-queue laravel-reverb crashing echo.socket backup.timer \
+                 needy hopeful job.timer busy fed slow early stuck clients unmet";
     machine.exec(&start.split_whitespace().collect::<Vec<_>>());
 }
 
@@ -148,7 +157,7 @@ fn substituted(expression: &str) -> String {
 const PROMETHEUS: u16 = 9090;
 const RANGE: Duration = Duration::from_secs(24);
 
-const UNITS: [(&str, &str); 13] = [
+const UNITS: [(&str, &str); 14] = [
     // given up, and needed by others
     (
         "hopeless.service",
@@ -163,6 +172,7 @@ const UNITS: [(&str, &str); 13] = [
         "[Unit]\nWants=hopeless.service bad.service\n[Service]\nExecStart=/bin/sleep 600\n",
     ),
     ("bad.service", "[Service]\nType=simple\n"),
+    ("unmet.service", "[Unit]\nConditionPathExists=/nowhere\n[Service]\nExecStart=/bin/true\n"),
     // fails every few seconds, by a timer
     ("job.service", "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'sleep 1; exit 3'\n"),
     ("job.timer", "[Timer]\nOnActiveSec=1s\nOnUnitInactiveSec=4s\nAccuracySec=100ms\n"),
@@ -179,12 +189,18 @@ const UNITS: [(&str, &str); 13] = [
     // its start takes its time
     ("slow.service", "[Service]\nType=oneshot\nExecStart=/bin/sleep 120\n"),
     // listen from the start, and from later on
-    ("early.service", "[Service]\nExecStart=/usr/bin/python3 /opt/examples/listen.py 6500\n"),
-    ("late.service", "[Service]\nExecStart=/usr/bin/python3 /opt/examples/listen.py 6600\n"),
+    ("early.service", "[Service]\nExecStart=/usr/bin/python3 /run/listen.py 6500\n"),
+    ("late.service", "[Service]\nExecStart=/usr/bin/python3 /run/listen.py 6600\n"),
     // does not accept
     ("stuck.service", "[Service]\nExecStart=/usr/bin/python3 /run/stuck.py\n"),
     ("clients.service", "[Service]\nExecStart=/usr/bin/python3 /run/clients.py\nRestart=always\n"),
 ];
+
+const LISTEN: &str = "
+import socket, sys, time
+listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+time.sleep(600)
+";
 
 const STUCK: &str = "
 import socket, time
@@ -206,7 +222,7 @@ while True:
 ";
 
 /// Queries whose panel shows nothing of this host: page, title, what marks the query, and why that is right.
-const EMPTY: [(&str, &str, &str, &str); 20] = [
+const EMPTY: [(&str, &str, &str, &str); 23] = [
     ("systemd-fleet", "Firing alerts", "", "nothing has been so for long enough"),
     ("systemd-fleet", "Booted in the time shown", "", "it booted before"),
     ("systemd-boot", "Stages of the last boot", "Firmware", "a container has none"),
@@ -220,6 +236,9 @@ const EMPTY: [(&str, &str, &str, &str); 20] = [
     ("systemd-exporter", "Errors on the bus", "", "there were none"),
     ("systemd-exporter", "Series left out", "", "every one had room"),
     ("systemd-exporter", "What could not be read", "", "everything was read"),
+    ("systemd-crashes", "Core dumps", "", "the kernel outside has systemd-coredump, or nobody"),
+    ("systemd-unit", "Packets", "", "counting them needs BPF"),
+    ("systemd-boot", "Most exposed services", "", "judging them may take longer than this"),
     ("systemd-host", "IO by unit", "", "only what has its own io controller counts"),
     ("systemd-host", "Pressure on the host", "", "the kernel may have none"),
     ("systemd-unit", "IO", "", "only what has its own io controller counts"),

@@ -47,12 +47,12 @@ pub(crate) fn page() -> Dashboard {
             .if_empty("0"),
     ])
     .row("What took how long?", vec![
-        stages(),
-        lines("Boots over time", "How long after systemd's start the boot was finished. A step is a new boot; up, and it has become slower.")
-            .line(r#"max by (instance) ((systemd_boot_monotonic_seconds{stage="Finish"} > 0) - on (instance) systemd_boot_monotonic_seconds{stage="Userspace"})"#, "{{instance}}")
-            .unit("s")
-            .link(to_host(HOST))
-            .if_empty("No boot has finished"),
+        stages().size(14, 8),
+        table("Slowest units", "What took longest to start when the hosts booted; of each host, the exporter tells the 20 slowest.", &["instance", "name"])
+            .column("Took", "topk(20, max by (instance, name) (systemd_unit_boot_activation_seconds))", Cell::unit("s").decimals(2).bar(INFO))
+            .sort("Took", true)
+            .size(10, 8)
+            .if_empty("No unit took long"),
         table("Hosts", "When each host booted, what it runs on, and with which systemd.", &["instance"])
             .column("Booted", r#"max by (instance) (systemd_boot_time_seconds{stage="Userspace"}) * 1000"#, Cell::ago())
             .labels_of("max by (instance, version) (systemd_version)")
@@ -62,32 +62,39 @@ pub(crate) fn page() -> Dashboard {
             .labels_of("max by (instance, layout) (systemd_cgroup_layout_info)")
             .label("layout", "cgroups", Cell::plain())
             .sort("Booted", true)
-            .size(12, 8)
+            .size(14, 7)
             .if_empty("No host reports"),
+        lines("Boots over time", "How long after systemd's start the boot was finished. A step is a new boot; up, and it has become slower.")
+            .line(r#"max by (instance) ((systemd_boot_monotonic_seconds{stage="Finish"} > 0) - on (instance) systemd_boot_monotonic_seconds{stage="Userspace"})"#, "{{instance}}")
+            .unit("s")
+            .link(to_host(HOST))
+            .size(10, 7)
+            .if_empty("No boot has finished"),
     ])
     .row("Is the configuration whole?", vec![
         table("Units that could not be loaded", "Bad-setting: systemd-analyze verify says what. Not-found: something needs a unit that is not installed.", &["instance", "name"])
-            .label("load_state", "Load state", Cell::words(&[("error", BAD), ("bad-setting", BAD), ("not-found", WARNING)]))
+            .label("load_state", "Load state", Cell::words(&[("error", BAD), ("bad-setting", BAD), ("not-found", WARNING)]).width(110))
             .labels_of(r#"max by (instance, name, load_state) (systemd_unit_load_state{load_state!="masked"})"#)
-            .size(12, 8)
+            .size(8, 7)
             .if_empty("Every unit could be loaded"),
         table("Changed since systemd read them", "Units whose files are newer than what systemd has read. systemctl daemon-reload makes it read them.", &["instance", "name"])
             .labels_of("max by (instance, name) (systemd_unit_need_daemon_reload)")
-            .size(12, 8)
+            .size(8, 7)
             .if_empty("Every unit is as systemd has read it"),
+        table("Expected units", "What --expect-unit names, and whether it is there.", &["instance", "name"])
+            .column("There", "1 - max by (instance, name) (systemd_unit_missing)", Cell::there().width(90))
+            .sort("There", false)
+            .size(8, 7)
+            .if_empty("Nothing is expected: --expect-unit is not used"),
         table("Taints", "What is unusual about a host in the eyes of systemd: cgroupsv1 and unmerged-usr will not be served any more, local-hwclock breaks timers.", &["instance"])
             .labels_of("max by (instance, taint) (systemd_tainted)")
             .label("taint", "Taint", Cell::plain())
-            .size(12, 8)
+            .size(8, 7)
             .if_empty("No host is tainted"),
-        table("Expected units", "What --expect-unit names, and whether it is there.", &["instance", "name"])
-            .column("There", "1 - max by (instance, name) (systemd_unit_missing)", Cell::there().width(100))
-            .sort("There", false)
-            .size(12, 8)
-            .if_empty("Nothing is expected: --expect-unit is not used"),
         bars("Reloads", "Times that systemd read its configuration anew, or executed itself anew: each is a change, or a package installed.")
             .line(&events("instance", "systemd_manager_reloads_total"), "{{instance}}")
             .link(to_host(HOST))
+            .size(16, 7)
             .if_empty("No host has reloaded"),
     ])
     .collapsed("What is masked, and are the watchdogs fed?", vec![
@@ -103,6 +110,24 @@ pub(crate) fn page() -> Dashboard {
             .link(to_host(HOST))
             .size(12, 7)
             .if_empty("No host feeds a hardware watchdog"),
+    ])
+    .collapsed("What do collectors tell that are off by default?", vec![
+        table("Files of units", "Units by whether their file is enabled, and by what the distribution presets. Needs --collector.unit-files.", &[])
+            .label("unit_file_state", "State of the file", Cell::plain())
+            .label("preset", "Preset", Cell::plain())
+            .column("Units", "count by (unit_file_state, preset) (systemd_unit_file_info)", Cell::plain().decimals(0).bar(INFO))
+            .sort("Units", true)
+            .size(8, 8)
+            .if_empty("--collector.unit-files is not used"),
+        table("Conditions not met", "Units that were to be started and were not, for a Condition of theirs. Needs --collector.conditions.", &["instance", "name"])
+            .labels_of("max by (instance, name) (systemd_unit_condition_failed)")
+            .size(8, 8)
+            .if_empty("None, or --collector.conditions is not used"),
+        table("Most exposed services", "How much a service's settings leave open, from 0 to 10, as systemd-analyze security judges. Needs --collector.security.", &["name"])
+            .column("Exposure", "topk(20, max by (name) (systemd_unit_security_exposure))", Cell::plain().decimals(1).bar(WARNING))
+            .sort("Exposure", true)
+            .size(8, 8)
+            .if_empty("--collector.security is not used"),
     ])
     .build()
 }

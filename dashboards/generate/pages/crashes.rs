@@ -6,7 +6,9 @@ use super::super::panel::{
     HOST, UNIT, bars, lines, stat, state_timeline, status_history, text, to_host, to_unit,
 };
 use super::super::query::{events, events_from_birth, state};
-use super::super::style::{BAD, INFO, JOB_RESULTS, QUIET, RESULTS, STATES, WARNING, thresholds};
+use super::super::style::{
+    BAD, INFO, JOB_RESULTS, PRIORITIES, QUIET, RESULTS, STATES, WARNING, thresholds,
+};
 use super::super::table::{Cell, table};
 
 pub(crate) fn page() -> Dashboard {
@@ -69,7 +71,7 @@ pub(crate) fn page() -> Dashboard {
             .column("Status", "max by (instance, name) (systemd_service_main_exit_status)", Cell::plain().decimals(0).width(80))
             .column("Failures", "sum by (instance, name) (increase(systemd_service_failures_total[$__range]))", Cell::plain().decimals(0).bar(WARNING))
             .column("Restarts", "sum by (instance, name) (increase(systemd_service_restart_total[$__range]))", Cell::plain().decimals(0).bar(INFO))
-            .column("Given up", "max by (instance, name) (systemd_service_given_up)", Cell::count(BAD).width(90))
+            .column("Given up", "max by (instance, name) (systemd_service_given_up)", Cell::count(BAD).width(100))
             .sort("Last ended", true)
             .size(24, 9)
             .if_empty("No service has failed"),
@@ -100,6 +102,17 @@ pub(crate) fn page() -> Dashboard {
             .unit("bytes")
             .link(to_unit(HOST, UNIT))
             .if_empty("It has no process"),
+        bars("Journal by priority", "What the units chosen logged, and what systemd said of them: the last words before a crash.")
+            .line(&events("priority", r#"systemd_unit_journal_messages_total{name=~"$name"}"#), "{{priority}}")
+            .series_colors(&PRIORITIES)
+            .size(12, 7)
+            .if_empty("They have logged nothing, or the journal may not be read"),
+        table("Core dumps", "Processes of the units chosen that left a core dump, by signal: coredumpctl info there tells where it died. Needs systemd-coredump.", &["instance", "name"])
+            .label("signal", "Signal", Cell::plain().width(130))
+            .column("Times", &events_from_birth("instance, name, signal", r#"systemd_unit_core_dumps_total{name=~"$name"}"#), Cell::plain().decimals(0).bar(WARNING))
+            .sort("Times", true)
+            .size(12, 7)
+            .if_empty("There are no core dumps"),
     ])
     .collapsed("What could not even start?", vec![
         table("Jobs that did not succeed", "Starts and stops that ended badly in the time shown. Dependency: a unit that it needs failed, so it stays inactive and never shows as failed.", &["instance", "name"])

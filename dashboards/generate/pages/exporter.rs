@@ -128,6 +128,18 @@ pub(crate) fn page() -> Dashboard {
             .link(to_host(HOST))
             .size(8, 7)
             .if_empty("No exporter reports"),
+        lines("Journal entries waiting", "Entries of the journal that have not been read yet, as time ran out or their file is damaged. Counts of messages are late by that much.")
+            .line("sum by (instance) (systemd_exporter_journal_entries_waiting)", "{{instance}}")
+            .decimals(0)
+            .link(to_host(HOST))
+            .size(12, 7)
+            .if_empty("The collector journal is off"),
+        bars("Journal that makes no sense", "Entries of the journal that could not be read, and files found damaged.")
+            .line("sum(rate(systemd_exporter_journal_entries_unreadable_total[$__rate_interval])) * $__interval_ms / 1000", "entries")
+            .line("sum(rate(systemd_exporter_journal_files_damaged_total[$__rate_interval])) * $__interval_ms / 1000", "files")
+            .series_colors(&[("entries", WARNING), ("files", BAD)])
+            .size(12, 7)
+            .if_empty("The collector journal is off"),
         table("What could not be read", "Collectors that did not come to all units in the last scrape, or could not understand some of what they read.", &["instance"])
             .label("collector", "Collector", Cell::plain())
             .column("Units left out", "max by (instance, collector) (systemd_exporter_collector_truncated_units > 0)", Cell::count(WARNING))

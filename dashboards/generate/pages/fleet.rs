@@ -96,7 +96,7 @@ pub(crate) fn page() -> Dashboard {
             "sum by (instance) (increase(systemd_failures_total[$__range]))",
             Cell::count(WARNING).width(90),
         )
-        .column("Given up", "sum by (instance) (systemd_service_given_up)", Cell::count(BAD).width(90))
+        .column("Given up", "sum by (instance) (systemd_service_given_up)", Cell::count(BAD).width(100))
         .column(
             "CPUs used",
             r#"sum by (instance) (rate(systemd_unit_cpu_seconds_total{name="-.slice"}[$__rate_interval]))"#,
@@ -226,6 +226,7 @@ pub(crate) fn page() -> Dashboard {
         .size(8, 8)
         .if_empty("Every host is as systemd has read it"),
         lines("Units by state", "Units of all hosts by their state, as systemd has them loaded.")
+            .points(100)
             .line("sum by (state) (systemd_units)", "{{state}}")
             .series_colors(&STATES)
             .decimals(0)

@@ -5,8 +5,8 @@ use super::super::page::{Hosts, Page, Units};
 use super::super::panel::{HOST, UNIT, areas, bars, lines, stat, state_timeline, to_page, to_unit};
 use super::super::query::{events, state};
 use super::super::style::{
-    BAD, GOOD, INFO, JOB_RESULTS, QUIET, RESOURCES, RESULTS, STATES, SYSTEM_STATES, WARNING,
-    thresholds,
+    BAD, GOOD, INFO, JOB_RESULTS, PRIORITIES, QUIET, RESOURCES, RESULTS, STATES, SYSTEM_STATES,
+    WARNING, thresholds,
 };
 use super::super::table::{Cell, table};
 
@@ -95,7 +95,7 @@ pub(crate) fn page() -> Dashboard {
         .column(
             "Exit status",
             "max by (instance, name) (systemd_service_main_exit_status)",
-            Cell::plain().decimals(0).width(100),
+            Cell::plain().decimals(0).width(110),
         )
         .column(
             "Failures",
@@ -110,7 +110,7 @@ pub(crate) fn page() -> Dashboard {
         .column(
             "Given up",
             "max by (instance, name) (systemd_service_given_up)",
-            Cell::count(BAD).width(90),
+            Cell::count(BAD).width(100),
         )
         .column(
             "Last ended",
@@ -199,6 +199,21 @@ pub(crate) fn page() -> Dashboard {
             .link(to_unit(HOST, UNIT))
             .if_empty("No unit used a block device"),
     ])
+    .row("What does the journal say?", vec![
+        bars("Messages by priority", "All that was logged on the host, by priority. Warnings and worse that begin at once often explain what fails.")
+            .line(&events("priority", "systemd_journal_messages_total"), "{{priority}}")
+            .series_colors(&PRIORITIES)
+            .size(12, 7)
+            .if_empty("The exporter may not read the journal, or nothing was logged"),
+        bars("Errors by unit", "Messages of priority err and worse, of the eight units that logged most of them.")
+            .line(
+                &format!("({}) and on (instance, name) topk(8, {ERRORS})", events("instance, name", r#"systemd_unit_journal_messages_total{priority=~"emerg|alert|crit|err"}"#)),
+                "{{name}}",
+            )
+            .link(to_unit(HOST, UNIT))
+            .size(12, 7)
+            .if_empty("No unit logged an error"),
+    ])
     .collapsed("What does systemd itself do?", vec![
         bars("Jobs by result", "Jobs that ended: starts, stops, reloads. Dependency: not begun, as what it needs failed.")
             .line(&events("result", "systemd_job_results_total"), "{{result}}")
@@ -235,5 +250,7 @@ const UNWELL: &str = r#"max_over_time(systemd_unit_state{state="failed"}[$__rang
 
 /// The same, asked at its end.
 const UNWELL_NOW: &str = r#"systemd_unit_state{state="failed"} == 1 or on (instance, name) increase(systemd_service_failures_total[$__range]) > 0"#;
+
+const ERRORS: &str = r#"sum by (instance, name) (increase(systemd_unit_journal_messages_total{priority=~"emerg|alert|crit|err"}[$__range] @ end()))"#;
 
 const CPU_IN_ALL: &str = r#"sum by (instance, name) (increase(systemd_unit_cpu_seconds_total{type!="slice"}[$__range] @ end()))"#;

@@ -95,7 +95,7 @@ pub(crate) fn page() -> Dashboard {
             .labels_of("max by (instance, name, unit) (systemd_socket_info)")
             .label("unit", "Starts", Cell::plain().link(to_unit("${__data.fields.Host}", "${__value.raw}")))
             .column("Open", "sum by (instance, name) (systemd_socket_current_connections)", Cell::plain().decimals(0).bar(INFO))
-            .column("Accepted/s", "sum by (instance, name) (rate(systemd_socket_accepted_connections_total[$__rate_interval]))", Cell::unit("cps").decimals(2).width(100))
+            .column("Accepted/s", "sum by (instance, name) (rate(systemd_socket_accepted_connections_total[$__rate_interval]))", Cell::unit("cps").decimals(2).width(120))
             .column("Refused", "sum by (instance, name) (increase(systemd_socket_refused_connections_total[$__range]))", Cell::count(BAD).width(90))
             .sort("Open", true)
             .size(24, 8)

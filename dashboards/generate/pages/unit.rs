@@ -2,10 +2,10 @@
 
 use super::super::grafana::Dashboard;
 use super::super::page::{Hosts, Page, Units};
-use super::super::panel::{HOST, bars, lines, stat, state_timeline, to_host};
-use super::super::query::state;
+use super::super::panel::{HOST, bars, lines, stat, state_timeline, to_host, to_unit};
+use super::super::query::{events, state};
 use super::super::style::{
-    BAD, GOOD, INFO, QUIET, RESOURCES, RESULTS, STATES, WARNING, thresholds,
+    BAD, GOOD, INFO, PRIORITIES, QUIET, RESOURCES, RESULTS, STATES, WARNING, thresholds,
 };
 use super::super::table::{Cell, table};
 
@@ -57,24 +57,29 @@ pub(crate) fn page() -> Dashboard {
             .line(FIRST, "first of its kind")
             .series_colors(&RESULTS)
             .series_colors(&[("first of its kind", "dark-red")])
-            .size(12, 7)
+            .size(8, 7)
             .if_empty("It has not failed"),
         bars("Starts", "Runs of the unit begun, by Restart= or otherwise: by hand, by a timer, for another unit. Many of these without failures: somebody restarts it over and over.")
             .line(RESTARTED, "by Restart=")
             .line(STARTED, "otherwise")
             .series_colors(&[("by Restart=", WARNING), ("otherwise", GOOD)])
-            .size(12, 7)
+            .size(8, 7)
             .if_empty("It has not been started"),
+        bars("Journal by priority", "What it logged, and what systemd said of it, by priority.")
+            .line(&events("priority", r#"systemd_unit_journal_messages_total{name=~"$name"}"#), "{{priority}}")
+            .series_colors(&PRIORITIES)
+            .size(8, 7)
+            .if_empty("It has logged nothing, or the journal may not be read"),
         table("On each host", "The unit as each host has it.", &["instance", "name"])
             .column("State", &state(r#",name=~"$name""#), Cell::numbered(&STATES).width(100))
             .labels_of(r#"max by (instance, name, sub_state) (systemd_unit_sub_state{name=~"$name"})"#)
             .label("sub_state", "In its own words", Cell::plain())
             .labels_of(r#"max by (instance, name, result) (systemd_service_result{name=~"$name"})"#)
             .label("result", "Last result", Cell::words(&RESULTS).width(110))
-            .column("Exit status", r#"max by (instance, name) (systemd_service_main_exit_status{name=~"$name"})"#, Cell::plain().decimals(0).width(100))
-            .column("Main PID", r#"max by (instance, name) (systemd_service_main_pid{name=~"$name"})"#, Cell::unit("none").decimals(0).width(90))
+            .column("Exit status", r#"max by (instance, name) (systemd_service_main_exit_status{name=~"$name"})"#, Cell::plain().decimals(0).width(110))
+            .column("Main PID", r#"max by (instance, name) (systemd_service_main_pid{name=~"$name"})"#, Cell::unit("none").decimals(0).width(100))
             .column("Failures", r#"sum by (instance, name) (increase(systemd_service_failures_total{name=~"$name"}[$__range]))"#, Cell::count(WARNING).width(90))
-            .column("Given up", r#"max by (instance, name) (systemd_service_given_up{name=~"$name"})"#, Cell::count(BAD).width(90))
+            .column("Given up", r#"max by (instance, name) (systemd_service_given_up{name=~"$name"})"#, Cell::count(BAD).width(100))
             .column("Active since", r#"max by (instance, name) (systemd_unit_active_enter_time_seconds{name=~"$name"} > 0) * 1000"#, Cell::ago())
             .column("Last ended", r#"max by (instance, name) (systemd_unit_active_exit_time_seconds{name=~"$name"} > 0) * 1000"#, Cell::ago())
             .sort("Host", false)
@@ -89,21 +94,27 @@ pub(crate) fn page() -> Dashboard {
             .label("user", "User=", Cell::plain().width(130))
             .label("slice", "Slice=", Cell::plain().width(130))
             .column("After", r#"max by (instance, name) (systemd_service_restart_delay_seconds{name=~"$name"})"#, Cell::unit("s").width(90))
-            .column("Restart limit", r#"max by (instance, name) (systemd_service_start_limit_burst{name=~"$name"})"#, Cell::plain().decimals(0).width(110))
+            .column("Restart limit", r#"max by (instance, name) (systemd_service_start_limit_burst{name=~"$name"})"#, Cell::plain().decimals(0).width(130))
             .column("Within", r#"max by (instance, name) (systemd_service_start_limit_interval_seconds{name=~"$name"})"#, Cell::unit("s").width(90))
-            .column("Watchdog", r#"max by (instance, name) (systemd_service_watchdog_timeout_seconds{name=~"$name"})"#, Cell::unit("s").width(90))
-            .column("Changed on disk", r#"max by (instance, name) (systemd_unit_need_daemon_reload{name=~"$name"})"#, Cell::changed().width(130))
+            .column("Watchdog", r#"max by (instance, name) (systemd_service_watchdog_timeout_seconds{name=~"$name"})"#, Cell::unit("s").width(110))
+            .column("Changed on disk", r#"max by (instance, name) (systemd_unit_need_daemon_reload{name=~"$name"})"#, Cell::changed().width(150))
             .sort("Host", false)
             .size(24, 5)
             .if_empty("It is no service"),
         table("Needs what is not there", "How many of the units that it depends on are not active. Requires, binds_to, requisite: without them it cannot start. Wants: it does without.", &["instance", "name"])
-            .label("relation", "Relation", Cell::words(&[("requires", BAD), ("binds_to", BAD), ("requisite", BAD), ("wants", WARNING)]).width(110))
-            .column("Units not active", r#"max by (instance, name, relation) (systemd_unit_unmet_dependencies{name=~"$name"})"#, Cell::plain().decimals(0).width(140))
-            .size(12, 6)
+            .label("relation", "Relation", Cell::words(&RELATIONS).width(90))
+            .column("Units", r#"max by (instance, name, relation) (systemd_unit_unmet_dependencies{name=~"$name"})"#, Cell::plain().decimals(0).width(60))
+            .size(8, 5)
             .if_empty("All that it needs is there"),
+        table("Failed units that it depends on", "Which of the units that it depends on are failed. The exporter tells with --collector.dependencies.", &["instance"])
+            .label("dependency", "Depends on", Cell::plain().link(to_unit("${__data.fields.Host}", "${__value.raw}")))
+            .label("relation", "Relation", Cell::words(&RELATIONS).width(100))
+            .labels_of(r#"max by (instance, dependency, relation) (systemd_unit_dependency_info{name=~"$name"} and on (job, instance, dependency) label_replace(systemd_unit_state{state="failed"} == 1, "dependency", "$1", "name", "(.+)"))"#)
+            .size(8, 5)
+            .if_empty("None, as far as dependencies are collected"),
         table("Started by", "Timers and socket units that start it.", &["instance", "name"])
             .labels_of(r#"max by (instance, name) (systemd_timer_info{unit=~"$name"} or systemd_socket_info{unit=~"$name"})"#)
-            .size(12, 6)
+            .size(8, 5)
             .if_empty("No timer and no socket unit starts it"),
     ])
     .row("What does it use, and how much may it?", vec![
@@ -169,6 +180,14 @@ pub(crate) fn page() -> Dashboard {
             .link(to_host(HOST))
             .size(12, 7)
             .if_empty("It accepts no connections"),
+        lines("Packets", "IP packets sent, and received below the line. Only where IPAccounting= is on.")
+            .line(r#"sum by (instance) (rate(systemd_service_ip_egress_packets_total{name=~"$name"}[$__rate_interval]))"#, "{{instance}} sent")
+            .line(r#"sum by (instance) (rate(systemd_service_ip_ingress_packets_total{name=~"$name"}[$__rate_interval]))"#, "{{instance}} received")
+            .mirrored("/received$/")
+            .unit("cps")
+            .link(to_host(HOST))
+            .size(24, 7)
+            .if_empty("It has no IPAccounting="),
     ])
     .collapsed("Does it feed its watchdog?", vec![
         lines("Time since the last sign of life", "How long ago the service told systemd that it is well. Dashed: WatchdogSec=, past which it is killed.")
@@ -190,3 +209,6 @@ const BY_CAUSE: &str = r#"sum by (result) (rate(systemd_service_failures_by_resu
 const RESTARTED: &str = r#"sum(rate(systemd_service_restart_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000"#;
 
 const STARTED: &str = r#"clamp_min(sum(rate(systemd_unit_starts_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 - (sum(rate(systemd_service_restart_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 or vector(0)), 0)"#;
+
+const RELATIONS: [(&str, &str); 4] =
+    [("requires", BAD), ("binds_to", BAD), ("requisite", BAD), ("wants", WARNING)];
