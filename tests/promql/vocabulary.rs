@@ -51,8 +51,12 @@ impl Vocabulary {
     pub fn declared() -> Self {
         let mut vocabulary = Self::default();
         for row in Reference::collect().rows {
-            let labels: BTreeSet<_> =
+            let mut labels: BTreeSet<_> =
                 row.labels.iter().chain(&TARGET).map(|label| (*label).to_owned()).collect();
+            if row.labels.contains(&"name") {
+                // of users' own managers
+                labels.insert("user".to_owned());
+            }
             match row.kind {
                 Kind::Counter(_) => vocabulary.insert(row.name, Nature::Counter, Some(labels)),
                 Kind::Gauge => vocabulary.insert(row.name, Nature::Gauge, Some(labels)),
