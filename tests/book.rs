@@ -60,6 +60,18 @@ fn every_flag_exists() {
 }
 
 #[test]
+fn every_subcommand_exists() {
+    let command = Args::command();
+    let ours: BTreeSet<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    let named = Regex::new(r"unit-exporter ((?:check|hash)-[a-z]+)").expect("a pattern");
+    for page in pages() {
+        let named = named.captures_iter(&page.text).map(|found| found.extract::<1>().1[0]);
+        let unknown: Vec<&str> = named.filter(|name| !ours.contains(name)).collect();
+        assert!(unknown.is_empty(), "{}: {unknown:?}", page.name);
+    }
+}
+
+#[test]
 fn every_alert_exists() {
     let files = rules::files();
     let rules = files.iter().flat_map(|file| &file.groups).flat_map(|group| &group.rules);
