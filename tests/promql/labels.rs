@@ -88,7 +88,7 @@ impl Vocabulary {
         let matching = modifier.and_then(|modifier| modifier.matching.as_ref());
         if let Some(matching) = matching {
             let must_be_in_both = matching.is_include();
-            for label in &matching.labels().labels {
+            for label in matching.labels().labels.iter().filter(|label| *label != OF_USERS) {
                 let there = (left.contains(label), right.contains(label));
                 if !(there.0 && there.1) && (must_be_in_both || !(there.0 || there.1)) {
                     objections.push(format!("{}: no label {label} on both sides", binary.op));
@@ -131,3 +131,6 @@ fn with(
     }
     many.into_iter().chain(extra.iter().cloned()).collect()
 }
+
+/// Whose manager a unit belongs to; not declared, and not there but for units of users.
+const OF_USERS: &str = "user";

@@ -154,7 +154,7 @@ pub(crate) fn page() -> Dashboard {
         )
         .column(
             "Tasks",
-            "max by (instance, name) (systemd_unit_tasks_current / on (instance, name) (systemd_unit_tasks_max > 0))",
+            "max by (instance, name) (systemd_unit_tasks_current / ignoring (type) (systemd_unit_tasks_max > 0))",
             Cell::share(),
         )
         .sort("CPUs", true)

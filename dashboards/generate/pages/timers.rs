@@ -109,7 +109,7 @@ const OF_TIMERS: &str =
     r#"and on (instance, name) label_replace(systemd_timer_info, "name", "$1", "unit", "(.+)")"#;
 
 /// Says of timers what is known of the services that they start.
-const BY_TIMER: &str = "systemd_timer_info * on (job, instance, unit) group_left";
+const BY_TIMER: &str = "systemd_timer_info * on (job, instance, user, unit) group_left";
 const AS_UNIT: &str = r#""unit", "$1", "name", "(.+)""#;
 
 /// How long the last run took, once it has ended.

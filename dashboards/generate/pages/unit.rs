@@ -41,7 +41,7 @@ pub(crate) fn page() -> Dashboard {
             .unit("percentunit")
             .colored(thresholds(GOOD, &[(0.8, WARNING), (0.95, BAD)]))
             .if_empty("No process"),
-        stat("Tasks used", "How much of TasksMax= is used.", r#"max(systemd_unit_tasks_current{name=~"$name"} / on (instance, name) (systemd_unit_tasks_max{name=~"$name"} > 0))"#)
+        stat("Tasks used", "How much of TasksMax= is used.", r#"max(systemd_unit_tasks_current{name=~"$name"} / ignoring (type) (systemd_unit_tasks_max{name=~"$name"} > 0))"#)
             .unit("percentunit")
             .colored(thresholds(GOOD, &[(0.8, WARNING), (0.95, BAD)]))
             .if_empty("No limit"),
@@ -145,7 +145,7 @@ pub(crate) fn page() -> Dashboard {
             .if_empty("It has no control group with the io controller"),
         lines("Tasks", "Processes and threads. Dashed: TasksMax=, past which it cannot start another.")
             .line(r#"sum by (instance) (systemd_unit_tasks_current{name=~"$name"}) or sum by (instance) (systemd_unit_threads{name=~"$name"})"#, "{{instance}}")
-            .limit(r#"min(systemd_unit_tasks_max{name=~"$name"}) and max(systemd_unit_tasks_current{name=~"$name"} / on (instance, name) systemd_unit_tasks_max{name=~"$name"}) > 0.2"#, "max", BAD)
+            .limit(r#"min(systemd_unit_tasks_max{name=~"$name"}) and max(systemd_unit_tasks_current{name=~"$name"} / ignoring (type) systemd_unit_tasks_max{name=~"$name"}) > 0.2"#, "max", BAD)
             .decimals(0)
             .link(to_host(HOST))
             .size(8, 7)
