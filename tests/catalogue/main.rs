@@ -8,6 +8,7 @@ mod services;
 #[path = "../support/mod.rs"]
 mod support;
 mod timers;
+mod told;
 mod units;
 
 use std::collections::BTreeMap;
@@ -39,7 +40,15 @@ fn show(
     pattern: &str,
     properties: &str,
 ) -> BTreeMap<String, BTreeMap<String, String>> {
-    let text = machine.ok(&["systemctl", "show", "--all", "--property", properties, pattern]);
+    let text = machine.ok(&[
+        "systemctl",
+        "show",
+        "--all",
+        "--timestamp=unix",
+        "--property",
+        properties,
+        pattern,
+    ]);
     text.split("\n\n")
         .map(|unit| {
             let pairs = unit.lines().filter_map(|line| line.split_once('='));

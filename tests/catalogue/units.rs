@@ -25,15 +25,36 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("boxed.service", sleeps("") + BOXED),
         ("talks.service", own(TALKS)),
         ("slow.service", own("[Service]\nType=oneshot\nExecStart=/bin/sleep 60\n")),
+        (
+            "once.service",
+            own(
+                "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",
+            ),
+        ),
+        ("fails.service", own(FAILS)),
+        ("needs.service", sleeps("[Unit]\nRequires=fails.service\nAfter=fails.service\n")),
+        (
+            "flood.socket",
+            own("[Socket]\nListenStream=7009\nTriggerLimitBurst=1\nTriggerLimitIntervalSec=60\n"),
+        ),
+        ("flood.service", own(ONCE)),
         ("all.target", format!("[Unit]\nWants={KEPT}\n")),
     ]
 }
 
 /// Wanted by something, they stay loaded when they are stopped.
 const KEPT: &str = "strict-queue.service bound-queue.service all-set.service boxed.service \
-    never.service neither.service talks.service";
+    never.service neither.service talks.service \
+    once.service needs.service flood.socket";
 
 pub(crate) const SLEEP: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
+
+const FAILS: &str = "[Unit]
+StartLimitIntervalSec=0
+[Service]
+Type=oneshot
+ExecStart=/bin/false
+";
 
 const ONCE: &str = "[Service]\nType=oneshot\nExecStart=/bin/true\n";
 
