@@ -28,7 +28,13 @@ fn timers_elapse_next_when_systemctl_says() {
         });
         eprintln!("{name}: {:?} s away", offsets.last());
     }
-    let page = exporter.samples();
+    // a timer that has just been loaded is told by signals first, its settings are asked for
+    let page = eventually("the settings of all three", || {
+        let page = exporter.samples();
+        let known =
+            |name| page.value("systemd_timer_accuracy_seconds", &[("name", name)]).is_some();
+        ["beat.timer", "weekly.timer", "both.timer"].into_iter().all(known).then_some(page)
+    });
     for sample in page.all("systemd_timer_info", &[]) {
         let shown = ["systemctl", "show", "-P", "Unit", sample.label("name")];
         assert_eq!(sample.label("unit"), machine.ok(&shown).trim());
