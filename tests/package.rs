@@ -109,8 +109,10 @@ fn the_tarball_has_a_program_that_needs_nothing_else() {
     for property in [
         "RootDirectory=/scratch",
         "MountAPIVFS=yes",
-        "BindReadOnlyPaths=/run/dbus/system_bus_socket /sys/fs/cgroup",
+        "BindReadOnlyPaths=/run/dbus/system_bus_socket /sys/fs/cgroup /etc/machine-id",
+        "BindReadOnlyPaths=/var/log/journal -/run/log/journal",
         "User=65534",
+        "SupplementaryGroups=systemd-journal",
         "CapabilityBoundingSet=",
         "NoNewPrivileges=yes",
     ] {
