@@ -3,6 +3,8 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use support::{Exporter, Machine, Samples, eventually, in_time};
 
@@ -104,6 +106,36 @@ fn users_come_and_go_and_their_managers_are_restarted() {
     });
     assert_eq!(success(&exporter.samples()), Some(1.0), "{}", exporter.log());
     up(&exporter, "one", 1.0);
+}
+
+#[test]
+fn a_frozen_manager_is_said_to_be_and_costs_nobody_else() {
+    let machine = Machine::options().boot();
+    let _one = User::lingers(&machine, "one", 1501);
+    let _two = User::lingers(&machine, "two", 1502);
+    let exporter = machine.exporter(&["--user-managers"]);
+    up(&exporter, "one", 1.0);
+    up(&exporter, "two", 1.0);
+    let stop = |signal: &str| {
+        let signal = format!("--signal={signal}");
+        machine.ok(&["systemctl", "kill", "--kill-who=main", &signal, "user@1501.service"]);
+    };
+    stop("STOP");
+    let begun = Instant::now();
+    let one = [("user", "one")];
+    while exporter.samples().value("systemd_user_manager_up", &one) == Some(1.0) {
+        assert!(begun.elapsed() < Duration::from_secs(90), "it is not said");
+        thread::sleep(Duration::from_millis(200));
+    }
+    eprintln!("said after {:?}", begun.elapsed());
+    let page = exporter.samples();
+    assert_eq!(page.value("systemd_user_manager_up", &[("user", "two")]), Some(1.0));
+    assert_eq!(success(&page), Some(0.0));
+    assert_eq!(page.value("systemd_exporter_subscription_active", &[]), Some(1.0));
+    assert!(exporter.log().contains("one: systemd has not answered"), "{}", exporter.log());
+    stop("CONT");
+    up(&exporter, "one", 1.0);
+    assert_eq!(success(&exporter.samples()), Some(1.0));
 }
 
 #[test]

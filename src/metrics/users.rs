@@ -16,11 +16,14 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_user_manager_up",
             kind: Gauge,
             unit: Unit::None,
-            help: "Whether the user's manager is followed: the states of its units are true, and nothing is missed.",
+            help: "Whether the user's manager is followed and answers: the states of its units are true, and nothing is missed.",
             source: "the exporter",
             labels: ["user"],
         },
-        snapshot.users.iter().map(|user| ([&*user.name], user.snapshot.status.following)),
+        snapshot.users.iter().map(|user| {
+            let status = &user.snapshot.status;
+            ([&*user.name], status.following && status.trouble.is_none())
+        }),
     )?;
 
     out.family(
