@@ -208,7 +208,8 @@ fn damaged_files_are_said_and_left_and_counting_goes_on() {
         .write_all_at(&[0xff; 64], 0)
         .expect("damage");
     eventually("it is said", || (success(&exporter) == 0.0).then_some(()));
-    assert_eq!(damaged(), Some(1.0));
+    // once more if journald has put it aside meanwhile
+    assert!(damaged() >= Some(1.0));
     machine.ok(&["systemctl", "restart", "systemd-journald"]);
     counter.logs(20);
     assert_eq!(success(&exporter), 1.0, "{}", exporter.log());
