@@ -1,11 +1,16 @@
 //! The flags and their defaults.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{
+    Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
+    ValueEnum,
+};
 
 use crate::collectors::{COLLECTORS, Collector, Off};
 use crate::profile::Profile;
@@ -189,6 +194,13 @@ pub enum Action {
         /// The file
         file: PathBuf,
     },
+    /// Tell which collectors work on this host and what to change where one does not, and end:
+    /// with 0 if all that are on work
+    CheckHost {
+        /// Flags as for serving
+        #[arg(value_name = "FLAGS", trailing_var_arg = true, allow_hyphen_values = true)]
+        flags: Vec<OsString>,
+    },
     /// Read a password and print what basic_auth_users in that file wants of it
     HashPassword {
         /// How much work each check of the password is: each step doubles it
@@ -202,6 +214,21 @@ pub enum Action {
 #[derive(Clone, Debug, Default)]
 pub struct CollectorArgs {
     switched: BTreeMap<&'static str, bool>,
+}
+
+impl Args {
+    /// The flags behind `check-host`, and those before it.
+    #[must_use]
+    pub fn to_check(flags: &[OsString]) -> Self {
+        let all: Vec<_> = std::env::args_os().collect();
+        let before = all.iter().take_while(|argument| *argument != "check-host");
+        let args = Self::parse_from(before.chain(flags));
+        if args.action.is_some() {
+            let text = "check-host takes the flags for serving, and nothing else";
+            Self::command().error(ErrorKind::ArgumentConflict, text).exit();
+        }
+        args
+    }
 }
 
 impl CollectorArgs {

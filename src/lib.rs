@@ -17,6 +17,7 @@
 //! first, or add the property's line to `systemd/properties/tables.rs`.
 
 pub mod args;
+pub mod check;
 pub mod collectors;
 pub mod exporter;
 pub mod flight;

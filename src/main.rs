@@ -11,9 +11,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
 use unit_exporter::args::{Action, Args, Level, LogFormat};
+use unit_exporter::check::{Asker, Report};
+use unit_exporter::collectors::Off;
 use unit_exporter::exporter::Exporter;
 use unit_exporter::metrics::Format;
 use unit_exporter::notify::Notify;
+use unit_exporter::pages;
 use unit_exporter::scrape::{Host, Scraper};
 use unit_exporter::selection::Selection;
 use unit_exporter::systemd::follow::{self, Place, follow};
@@ -25,7 +28,16 @@ use unit_exporter::users::{Terms, Users};
 use unit_exporter::web::{self, Listener, Protection, Pulse, Requests};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let mut args = Args::parse();
+    let checking = match &args.action {
+        Some(Action::CheckHost { flags }) => {
+            args = Args::to_check(flags);
+            // the report says what would be logged
+            args.log_level = Level::Error;
+            true
+        }
+        _ => false,
+    };
     log(&args);
     if let Some(action) = &args.action {
         return ended(act(action));
@@ -37,7 +49,7 @@ fn main() -> ExitCode {
         .enable_all()
         .build();
     let outcome = runtime.context("starting threads").and_then(|runtime| {
-        let outcome = runtime.block_on(run(&args));
+        let outcome = runtime.block_on(run(&args, checking));
         // a source that hangs in the kernel does not keep the program
         runtime.shutdown_background();
         outcome
@@ -52,8 +64,24 @@ fn ended(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     })
 }
 
-async fn run(args: &Args) -> anyhow::Result<ExitCode> {
+async fn run(args: &Args, checking: bool) -> anyhow::Result<ExitCode> {
     let requests: Arc<Requests> = Arc::default();
+    let mut off = args.collectors.off(args.profile);
+    off.0.extend(args.disable_exporter_metrics.then_some("exporter"));
+    let scraper = scraper(args, &off, requests.clone())?;
+    if checking {
+        return check_host(args, &off, &Arc::new(scraper)).await;
+    }
+    let exporter =
+        Exporter::new(scraper, args.profile, off, args.max_series, args.telemetry_path.clone());
+    if args.once {
+        return once(&exporter).await;
+    }
+    serve(args, exporter, requests).await
+}
+
+/// Follows systemd from now on, and reads the rest when it is asked.
+fn scraper(args: &Args, off: &Off, requests: Arc<Requests>) -> anyhow::Result<Scraper> {
     let selection = Selection::new(&args.unit_include, &args.unit_exclude)?;
     let keep = Keep {
         retired_for: args.keep_unloaded,
@@ -61,7 +89,6 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         events: args.events,
     };
     let shared = Shared::new(Mirror::new(selection.clone()), Ledger::new(keep));
-    let off = args.off();
     let extras = Extras {
         conditions: !off.0.contains(&"conditions"),
         files: !off.0.contains(&"unit-files"),
@@ -89,16 +116,18 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         journal: args.journal(selection),
         users,
     };
-    let scraper = Scraper::new(shared, host, requests.clone());
+    let scraper = Scraper::new(shared, host, requests);
     if !off.0.contains(&"journal") {
         tokio::spawn(scraper.follow_journal());
     }
-    let exporter =
-        Exporter::new(scraper, args.profile, off, args.max_series, args.telemetry_path.clone());
-    if args.once {
-        return once(&exporter).await;
-    }
+    Ok(scraper)
+}
 
+async fn serve(
+    args: &Args,
+    exporter: Exporter,
+    requests: Arc<Requests>,
+) -> anyhow::Result<ExitCode> {
     let protection = match &args.web_config {
         Some(path) => Protection::open(path)?,
         None => Protection::default(),
@@ -157,19 +186,44 @@ fn act(action: &Action) -> anyhow::Result<ExitCode> {
             let password = web::read_password().context("reading the password")?;
             writeln!(stdout, "{}", web::hash_password(&password, *cost)?)?;
         }
+        // it needs all that serving needs
+        Action::CheckHost { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the page; success only if every collector answered.
-async fn once(exporter: &Exporter) -> anyhow::Result<ExitCode> {
+/// Prints whether each collector works; success only if all that are on do.
+async fn check_host(args: &Args, off: &Off, scraper: &Arc<Scraper>) -> anyhow::Result<ExitCode> {
+    filled(scraper, FILL / 3).await;
+    // what is followed from the start may have nothing to tell at the first look
+    let without = off.and_left_out(&[], &[]).unwrap_or_default();
+    scraper.scrape(&without).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let snapshot = scraper.scrape(&without).await.context("reading the host")?;
+    let asker = Asker::here(&args.dbus_address);
+    let mut report = Report::new(&snapshot, off, &pages::Host::here(), &asker);
+    if let Some(path) = &args.web_config {
+        let good = format!("{}: good", path.display());
+        report.config(Protection::open(path).map(|_| good).map_err(|error| error.to_string()));
+    }
+    write!(std::io::stdout(), "{report}").context("writing the report")?;
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits until the units are known, but no longer than that.
+async fn filled(scraper: &Scraper, limit: Duration) {
     let filled = async {
-        while exporter.scraper().ready().is_err() {
+        while scraper.ready().is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     // after that the page says itself what is missing
-    let _ = tokio::time::timeout(FILL, filled).await;
+    let _ = tokio::time::timeout(limit, filled).await;
+}
+
+/// Prints the page; success only if every collector answered.
+async fn once(exporter: &Exporter) -> anyhow::Result<ExitCode> {
+    filled(exporter.scraper(), FILL).await;
     let page = exporter.page(Format::Text, &[], &[], &[]).await?;
     std::io::stdout().write_all(&page).context("writing the page")?;
     let failed = exporter.scraper().failed();

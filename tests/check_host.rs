@@ -1,0 +1,76 @@
+//! `check-host` tells what works, and what to change where something does not.
+
+mod support;
+
+use support::{EXPORTER_INSIDE, machine};
+
+#[test]
+fn a_host_where_everything_works_is_told_so() {
+    let (code, said) = check(&[], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    for line in
+        ["host ", "bus ", "cgroups ", "rights     root", "journal    works", "timers     works"]
+    {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert!(said.contains("resolved   is off; --collector.resolved"), "{said}");
+    assert!(!said.contains("level="), "nothing is logged beside it: {said}");
+}
+
+#[test]
+fn without_a_bus_it_says_which_collectors_fail_and_what_they_need() {
+    let (code, said) = check(&["--dbus.address=unix:path=/nowhere"], &[]);
+    assert_eq!(code, Some(1), "{said}");
+    for (collector, why) in
+        [("units", "--dbus.address"), ("services", "see units"), ("manager", "see units")]
+    {
+        let line = said.lines().find(|line| line.starts_with(collector)).expect(collector);
+        assert!(line.contains("does not work") && line.contains(why), "{line}");
+    }
+    assert!(said.contains("exporter   works"), "{said}");
+}
+
+#[test]
+fn a_sandbox_that_is_too_tight_is_told_with_what_to_change() {
+    let tight = ["ProtectProc=invisible", "RestrictAddressFamilies=AF_UNIX", "User=nobody"];
+    let (code, said) = check(&["--collector.resolved"], &tight);
+    assert_eq!(code, Some(1), "{said}");
+    for (collector, remedy) in [
+        ("process", "ProtectProc=default"),
+        ("manager", "ProtectProc=default"),
+        ("listeners", "AF_NETLINK"),
+        ("journal", "systemd-journal"),
+        ("resolved", "systemd-resolved"),
+    ] {
+        let line = said.lines().find(|line| line.starts_with(collector)).expect(collector);
+        assert!(line.contains("does not work") && line.contains(remedy), "{line}");
+    }
+    // what is off is not missed
+    let without = ["process", "manager", "listeners", "journal"];
+    let without = without.map(|collector| format!("--no-collector.{collector}"));
+    let (code, said) = check(&without.each_ref().map(String::as_str), &tight);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn flags_may_stand_before_it_and_nothing_else_behind_it() {
+    let ok = machine().exec(&[EXPORTER_INSIDE, "--dbus.address=unix:path=/nowhere", "check-host"]);
+    assert_eq!(ok.status.code(), Some(1));
+    let bad = machine().exec(&[EXPORTER_INSIDE, "check-host", "check-config", "x"]);
+    assert_eq!(bad.status.code(), Some(2), "{bad:?}");
+    let bad = machine().exec(&[EXPORTER_INSIDE, "check-host", "--no-such-flag"]);
+    assert_eq!(bad.status.code(), Some(2), "{bad:?}");
+    let help = machine().ok(&[EXPORTER_INSIDE, "check-host", "--help"]);
+    assert!(help.contains("[FLAGS]"), "{help}");
+}
+
+/// What it says with these flags, as a unit with these properties.
+fn check(flags: &[&str], properties: &[&str]) -> (Option<i32>, String) {
+    let mut command = vec!["systemd-run", "--quiet", "--wait", "--pipe", "--collect"];
+    command.extend(properties.iter().flat_map(|property| ["--property", property]));
+    command.extend(["--", EXPORTER_INSIDE, "check-host"]);
+    command.extend(flags);
+    let output = machine().exec(&command);
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
