@@ -215,8 +215,8 @@ fn cgroups(snapshot: &Snapshot) -> Vec<String> {
         lacking.push("no unit has a control group, as far as is known".to_owned());
         return lacking;
     }
-    let nobody_has = |has: fn(&Cgroup) -> bool| !cgroups.units.iter().any(|(_, group)| has(group));
-    let controllers: [(&str, fn(&Cgroup) -> bool); 4] = [
+    let nobody_has = |has: Has| !cgroups.units.iter().any(|(_, cgroup)| has(cgroup));
+    let controllers: [(&str, Has); 4] = [
         ("CPU", |cgroup| cgroup.cpu.user.is_some()),
         ("Memory", |cgroup| cgroup.memory.current.is_some()),
         ("IO", |cgroup| cgroup.io.is_some()),
@@ -239,6 +239,9 @@ fn cgroups(snapshot: &Snapshot) -> Vec<String> {
     }
     lacking
 }
+
+/// Whether a control group has something.
+type Has = fn(&Cgroup) -> bool;
 
 fn processes(snapshot: &Snapshot) -> Vec<String> {
     let mut lacking = Vec::new();

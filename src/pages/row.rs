@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::View;
 use super::question::Column;
 use crate::source::cgroup::Cgroup;
+use crate::source::journal::Counts;
 use crate::source::listener::{Connections, Listener, UnixListener};
 use crate::source::process::UnitProcesses;
 use crate::systemd::ledger::Account;
@@ -20,6 +21,7 @@ pub(super) struct Row<'a> {
     pub(super) account: Option<&'a Account>,
     pub(super) cgroup: Option<&'a Cgroup>,
     pub(super) processes: Option<&'a UnitProcesses>,
+    pub(super) logged: Option<&'a Counts>,
     pub(super) listeners: Vec<&'a Listener>,
     pub(super) unix: Vec<&'a UnixListener>,
     pub(super) connections: Vec<&'a Connections>,
@@ -37,6 +39,8 @@ pub(super) fn rows<'a>(view: &View<'a>) -> Vec<Row<'a>> {
     let processes = view.snapshot.processes.iter().flat_map(|readings| &readings.units);
     let processes: HashMap<&str, &UnitProcesses> =
         processes.map(|(name, processes)| (&**name, processes)).collect();
+    let logged = view.snapshot.journal.iter().flat_map(|reading| &reading.units);
+    let logged: HashMap<&str, &Counts> = logged.map(|(name, counts)| (&**name, counts)).collect();
     let accounts = systemd.accounts.iter();
     let accounts: HashMap<&str, &Account> =
         accounts.map(|(name, account)| (&**name, &**account)).collect();
@@ -48,6 +52,7 @@ pub(super) fn rows<'a>(view: &View<'a>) -> Vec<Row<'a>> {
             account: accounts.get(&*unit.name).copied(),
             cgroup: cgroups.get(&*unit.name).copied(),
             processes: processes.get(&*unit.name).copied(),
+            logged: logged.get(&*unit.name).copied(),
             listeners: Vec::new(),
             unix: Vec::new(),
             connections: Vec::new(),

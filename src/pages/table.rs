@@ -131,6 +131,9 @@ fn line(view: &View<'_>, row: &Row<'_>, html: &mut Html) {
     if let Some(load) = unit.load_state.as_deref().filter(|load| *load != "loaded") {
         html.put(" <small class=busy>").text(load).put("</small>");
     }
+    if unit.needs_reload == Some(true) {
+        html.put(" <small class=busy>wants a daemon-reload</small>");
+    }
     html.put("<td>");
     if let Some(since) = row.since() {
         Moment(since).ago(view.now, html);

@@ -8,6 +8,7 @@ use super::super::html::Html;
 use super::super::row::Row;
 use super::{bytes_of, count_of, fact, facts, known_fact, several, times};
 use crate::source::cgroup::{CpuMax, Limit, Pressure};
+use crate::source::journal::Priority;
 use crate::systemd::ledger::Account;
 use crate::systemd::unit::{Detail, Service, Socket, Timer};
 use crate::systemd::value::{InvocationId, Timestamp};
@@ -31,6 +32,7 @@ pub(super) fn sections(view: &View<'_>, row: &Row<'_>, html: &mut Html) {
     facts("Processes", html, |html| processes(view, row, html));
     facts("Main process", html, |html| main_process(view, row, html));
     facts("Waiting", html, |html| pressure(row, html));
+    facts("Logged", html, |html| logged(row, html));
     if let Some(account) = row.account {
         counts(view, account, html);
     }
@@ -39,6 +41,11 @@ pub(super) fn sections(view: &View<'_>, row: &Row<'_>, html: &mut Html) {
 fn unit(view: &View<'_>, row: &Row<'_>, html: &mut Html) {
     let unit = row.unit;
     known_fact("Loaded", unit.load_state.as_ref(), html);
+    if unit.needs_reload == Some(true) {
+        fact("Its files", html, |html| {
+            html.put("<span class=busy>have changed: systemctl daemon-reload</span>");
+        });
+    }
     for (name, time) in [
         ("Became active", unit.active_enter),
         ("Left active", unit.active_exit),
@@ -57,12 +64,46 @@ fn unit(view: &View<'_>, row: &Row<'_>, html: &mut Html) {
 
 fn service(view: &View<'_>, service: &Service, html: &mut Html) {
     known_fact("Type", service.service_type.as_ref(), html);
+    known_fact("User", service.user.as_ref().filter(|user| !user.is_empty()), html);
     known_fact("Restart policy", service.restart.as_ref(), html);
+    if service.is_restarted() {
+        known_fact("Pause before a restart", service.restart_delay.map(Lasting), html);
+        if let (Some(burst), Some(interval)) =
+            (service.start_limit_burst, service.start_limit_interval)
+        {
+            fact("Start limit", html, |html| {
+                html.text(Count(burst)).put(" in ").text(Lasting(interval));
+            });
+        }
+    }
+    known_fact("Watchdog", service.watchdog.map(Lasting), html);
+    if service.watchdog.is_some() {
+        moment("Last sign of life", service.watchdog_ping, view.now, html);
+    }
     known_fact("Main PID", service.main_pid, html);
     moment("Main process began", service.main_start, view.now, html);
     moment("Main process ended", service.main_exit, view.now, html);
     known_fact("Result", service.result.as_ref(), html);
     known_fact("Restarts, by systemd's count", service.restarts.map(Count), html);
+    let reload = service.reload_result.as_ref().filter(|result| **result != "success");
+    known_fact("Last reload", reload, html);
+    sandbox(service, html);
+}
+
+fn sandbox(service: &Service, html: &mut Html) {
+    let settings: Vec<_> = service.sandbox.iter().collect();
+    let off: Vec<_> =
+        settings.iter().filter(|(_, is_on)| !is_on).map(|(setting, _)| *setting).collect();
+    if settings.is_empty() {
+        return;
+    }
+    fact("Sandbox", html, |html| {
+        count_of((settings.len() - off.len()) as u64, Some(settings.len() as u64), html);
+        if !off.is_empty() {
+            html.put("<details id=sandbox><summary>without</summary><small>");
+            html.text(off.join(", ")).put("</small></details>");
+        }
+    });
 }
 
 fn timer(view: &View<'_>, timer: &Timer, html: &mut Html) {
@@ -214,6 +255,17 @@ fn pressure(row: &Row<'_>, html: &mut Html) {
     line("For a processor", pressures.cpu);
     line("For memory", pressures.memory);
     line("For disks", pressures.io);
+}
+
+fn logged(row: &Row<'_>, html: &mut Html) {
+    let Some(logged) = row.logged else { return };
+    for (priority, count) in Priority::ALL.into_iter().zip(logged.messages) {
+        known_fact(priority, (count > 0).then_some(Count(count)), html);
+    }
+    let dumps: u64 = logged.core_dumps.values().sum();
+    known_fact("Core dumps", (dumps > 0).then_some(Count(dumps)), html);
+    let dropped = (logged.dropped > 0).then_some(Count(logged.dropped));
+    known_fact("Dropped by journald", dropped, html);
 }
 
 /// What was counted of a unit since the exporter was started.

@@ -1,9 +1,12 @@
 //! What one unit has to do with others, as far as a scrape knows.
 
+use std::sync::Arc;
+
 use super::super::html::{Html, segment};
 use super::super::row::Row;
 use super::super::words;
 use super::{fact, several};
+use crate::systemd::dependencies::Relation;
 use crate::systemd::name::Kind;
 use crate::systemd::unit::{Detail, Unit};
 
@@ -15,6 +18,16 @@ pub(super) fn section(row: &Row<'_>, rows: &[Row<'_>], html: &mut Html) {
         several("Started by", rows.iter().filter(triggered), html, |other, html| {
             link(&other.unit.name, rows, html);
         });
+        for (relation, name, inverse) in RELATIONS {
+            let of_it = needs(unit).filter(|(its, _)| *its == relation);
+            several(name, of_it, html, |(_, other), html| link(other, rows, html));
+            let on_it = |other: &&Row<'_>| {
+                needs(other.unit).any(|(its, name)| its == relation && *name == unit.name)
+            };
+            several(inverse, rows.iter().filter(on_it).take(MOST), html, |other, html| {
+                link(&other.unit.name, rows, html);
+            });
+        }
         if let Some(slice) = slice(unit) {
             fact("In the slice", html, |html| link(slice, rows, html));
         }
@@ -41,6 +54,11 @@ fn triggers(unit: &Unit) -> impl Iterator<Item = &str> {
     one.into_iter().chain(many.iter().map(|name| &**name))
 }
 
+/// What a service depends on.
+fn needs(unit: &Unit) -> impl Iterator<Item = (Relation, &Arc<str>)> {
+    unit.service().into_iter().flat_map(|service| service.dependencies.iter())
+}
+
 /// The slice that a unit's control group is in.
 fn slice(unit: &Unit) -> Option<&str> {
     let (parents, _) = unit.control_group.as_deref()?.rsplit_once('/')?;
@@ -61,5 +79,12 @@ fn link(name: &str, rows: &[Row<'_>], html: &mut Html) {
     }
 }
 
-/// Of a slice's units.
+const RELATIONS: [(Relation, &str, &str); 4] = [
+    (Relation::Requires, "Requires", "Required by"),
+    (Relation::BindsTo, "Bound to", "Binds"),
+    (Relation::Requisite, "Needs, running", "Needed by, running"),
+    (Relation::Wants, "Wants", "Wanted by"),
+];
+
+/// Of a slice's units, and of those that need a unit.
 const MOST: usize = 50;
