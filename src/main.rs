@@ -66,8 +66,7 @@ fn ended(outcome: anyhow::Result<ExitCode>) -> ExitCode {
 
 async fn run(args: &Args, checking: bool) -> anyhow::Result<ExitCode> {
     let requests: Arc<Requests> = Arc::default();
-    let mut off = args.collectors.off(args.profile);
-    off.0.extend(args.disable_exporter_metrics.then_some("exporter"));
+    let off = args.off();
     let scraper = scraper(args, &off, requests.clone())?;
     if checking {
         return check_host(args, &off, &Arc::new(scraper)).await;

@@ -11,6 +11,7 @@ mod limits;
 mod load;
 mod logins;
 mod password;
+mod program;
 mod pulse;
 mod requests;
 mod secure;

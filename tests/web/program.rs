@@ -1,0 +1,75 @@
+//! The program itself: what `check-config` and `hash-password` say, and that it does not serve with
+//! a file that is broken.
+#![expect(clippy::disallowed_types, reason = "the program is what this is about")]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::certificates::Folder;
+
+#[test]
+fn a_broken_file_is_told_by_check_config_and_keeps_it_from_serving() {
+    let folder = Folder::new();
+    let tls = "cert_file: server.crt, key_file: server.key";
+    for (text, expected) in [
+        ("hWkNKRkXfGGHBqtG".to_owned(), "yaml"),
+        (
+            "tls_server_config: {cert_file: nowhere, key_file: server.key}".to_owned(),
+            "No such file",
+        ),
+        (
+            "tls_server_config: {key_file: server.key}".to_owned(),
+            "missing one of cert or cert_file",
+        ),
+        (format!("tls_server_config: {{{tls}, min_version: TLS111}}"), "unknown TLS version"),
+        (format!("tls_server_config: {{{tls}, cipher_suites: [X]}}"), "unknown cipher"),
+        (format!("tls_server_config: {{{tls}, curve_preferences: [X]}}"), "unknown curve"),
+        (format!("tls_server_config: {{{tls}, client_auth_type: X}}"), "invalid ClientAuth"),
+        ("basic_auth_users: {dave: short}".to_owned(), "hashedSecret too short"),
+        ("http_server_config: {headers: {Server: x}}".to_owned(), "can not be configured"),
+    ] {
+        let file = folder.write("web.yml", &text);
+        let flag = format!("--web.config.file={}", file.display());
+        let checked = run(&["check-config".as_ref(), &*file]);
+        let served = run(&[Path::new(&flag), "--web.listen-address=127.0.0.1:0".as_ref()]);
+        for output in [checked, served] {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{text}: {said}");
+            assert!(said.contains(expected), "{text}: {said}");
+        }
+    }
+    let absent = folder.path().join("nowhere.yml");
+    assert_eq!(run(&["check-config".as_ref(), &*absent]).status.code(), Some(1));
+}
+
+#[test]
+fn a_good_file_is_told_to_be_good_with_what_is_probably_not_meant() {
+    let folder = Folder::new();
+    let file = folder.tls(&["client_auth_type: VerifyClientCertIfGiven"]);
+    let output = run(&["check-config".as_ref(), &*file]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(said.lines().count() > 1, "a warning before it: {said}");
+    assert!(said.ends_with(&format!("{}: good\n", file.display())), "{said}");
+}
+
+#[test]
+fn a_password_from_stdin_becomes_a_line_for_the_file() {
+    let mut program = Command::new(PROGRAM)
+        .args(["hash-password", "--cost=4"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    program.stdin.take().unwrap().write_all(b"dave123\n").unwrap();
+    let output = program.wait_with_output().unwrap();
+    let hash = String::from_utf8(output.stdout).unwrap();
+    assert!(bcrypt::verify("dave123", hash.trim()).unwrap(), "{hash}");
+}
+
+fn run(arguments: &[&Path]) -> Output {
+    Command::new(PROGRAM).args(arguments).output().unwrap()
+}
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_unit-exporter");
