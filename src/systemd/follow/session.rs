@@ -268,8 +268,8 @@ impl<'s> Session<'s> {
         }
         self.count_drift(state, now);
         self.ask_arrivals(now);
-        self.ask_hints(state, now);
         self.fetch_next(state);
+        self.ask_hints(state, now);
         self.window.pump(|call| *state.status.calls.entry(call.kind()).or_default() += 1);
         if let Some(age) = self.window.check(now)? {
             *state.status.errors.entry("timeout").or_default() += 1;
@@ -284,11 +284,13 @@ impl<'s> Session<'s> {
 
     fn next_due(&self) -> Instant {
         let soon = Instant::now() + TICK;
+        // without room, the next answer is what they wait for
+        let hints = self.hints.values().copied().filter(|_| self.window.room() > 0);
         let waits =
             [self.next_heartbeat, self.next_poll, self.next_resync, self.files_changed.next]
                 .into_iter()
                 .chain(self.arrivals.values().copied())
-                .chain(self.hints.values().copied())
+                .chain(hints)
                 .chain(self.suspects.values().copied())
                 .min();
         if self.window.is_idle() {
@@ -335,8 +337,11 @@ impl<'s> Session<'s> {
     }
 
     fn ask_hints(&mut self, state: &State, now: Instant) {
-        let due: Vec<_> =
-            self.hints.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
+        // a queue would hold questions about units that are unloaded before their turn comes
+        let room = self.window.room();
+        let mut due: Vec<_> = self.hints.iter().filter(|(_, at)| **at <= now).collect();
+        due.sort_by_key(|(_, at)| **at);
+        let due: Vec<_> = due.into_iter().take(room).map(|(key, _)| key.clone()).collect();
         for key in due {
             self.hints.remove(&key);
             let (name, interface, property) = key;

@@ -134,7 +134,10 @@ impl Ledger {
     pub fn open(&mut self, unit: &Unit) {
         if unit.selected && !unit.is_absent() {
             let account = self.account(&unit.name, unit);
-            Arc::make_mut(account).retired = None;
+            if let Some(since) = Arc::make_mut(account).retired.take() {
+                // one that comes and goes over and over must not push others out
+                self.retired.retain(|(at, name)| *at != since || *name != unit.name);
+            }
         }
     }
 
@@ -209,10 +212,7 @@ impl Ledger {
             if !old && self.retired.len() <= self.keep.retired {
                 break;
             }
-            // the unit may have come back and gone again since: then a later entry stands for it
-            if self.accounts.get(name).is_some_and(|account| account.retired == Some(*since)) {
-                self.accounts.remove(name);
-            }
+            self.accounts.remove(name);
             self.retired.pop_front();
         }
     }

@@ -237,6 +237,12 @@ fn accounts_outlive_their_units_for_a_while_unless_nothing_happened() {
         ledger.accounts().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(names(&ledger), "b.service c.service");
+    // one that comes and goes pushes no other out
+    for _ in 0..5 {
+        ledger.open(&Unit::fresh("c.service".into(), Kind::Service, true));
+        ledger.unload(&"c.service".into(), begun);
+    }
+    assert_eq!(names(&ledger), "b.service c.service");
     ledger.forget(begun + Duration::from_secs(61));
     assert_eq!(names(&ledger), "");
 }
