@@ -7,6 +7,7 @@
 
 mod blame;
 mod drafts;
+mod hints;
 mod listing;
 mod round;
 mod session;

@@ -38,7 +38,7 @@ pub(super) struct Session<'s> {
     /// Units that were unloaded lately: asking about one may have loaded it.
     pub(super) departed: HashMap<Arc<str>, Instant>,
     /// Properties to ask again, and when.
-    hints: BTreeMap<(Arc<str>, Interface, &'static str), Instant>,
+    pub(super) hints: BTreeMap<(Arc<str>, Interface, &'static str), Instant>,
     /// Differences found by the resync, and when they count unless a signal explains them.
     pub(super) suspects: HashMap<Arc<str>, Instant>,
     pub(super) reloading: bool,
@@ -204,9 +204,9 @@ impl<'s> Session<'s> {
         if let Some(draft) = self.drafts.answer(name, *generation, *interface, values) {
             if let Some(change) = state.mirror.change(name, |unit| draft.apply(unit)) {
                 state.ledger.observe(&change, draft.gap);
-                let now = Instant::now();
+                // part of the fetch, so before the next one
                 for property in properties::afterwards(&change.after, self.extras) {
-                    self.hint(name, Interface::Unit, property, now);
+                    self.ask(&change.after, Interface::Unit, property);
                 }
             }
             self.settle(state);
@@ -318,41 +318,6 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// Asks soon what PID 1 changes of this unit without a signal.
-    pub(super) fn hint_polled(&mut self, unit: &Unit, all: bool, at: Instant) {
-        for property in properties::polled(unit, self.extras, all) {
-            self.hint(&unit.name, Interface::Kind, property, at);
-        }
-    }
-
-    /// Asks a property again soon, unless that is planned already.
-    pub(super) fn hint(
-        &mut self,
-        name: &Arc<str>,
-        interface: Interface,
-        property: &'static str,
-        at: Instant,
-    ) {
-        self.hints.entry((name.clone(), interface, property)).or_insert(at);
-    }
-
-    fn ask_hints(&mut self, state: &State, now: Instant) {
-        // a queue would hold questions about units that are unloaded before their turn comes
-        let room = self.window.room();
-        let mut due: Vec<_> = self.hints.iter().filter(|(_, at)| **at <= now).collect();
-        due.sort_by_key(|(_, at)| **at);
-        let due: Vec<_> = due.into_iter().take(room).map(|(key, _)| key.clone()).collect();
-        for key in due {
-            self.hints.remove(&key);
-            let (name, interface, property) = key;
-            // never about a unit that is not loaded: asking would load it
-            if let Some(unit) = state.mirror.unit(&name) {
-                let (kind, property, generation) = (unit.kind, Some(property), ALONE);
-                self.window.call(Call::Unit(Get { name, kind, interface, property, generation }));
-            }
-        }
-    }
-
     fn ask_arrivals(&mut self, now: Instant) {
         let due: Vec<_> = self
             .arrivals
@@ -458,7 +423,8 @@ fn describe(reply: &Message) -> String {
     format!("{name}: {text}")
 }
 
-const ALONE: u32 = 0;
+/// The generation of a question that is part of no fetch.
+pub(super) const ALONE: u32 = 0;
 
 /// Asked alone, for the blame of the boot.
 pub(super) const BLAME: u32 = u32::MAX;
