@@ -69,7 +69,7 @@ impl Report {
         }
         report.fact("rights", rights(asker));
         for collector in COLLECTORS {
-            let outcome = match off.0.contains(&collector.name) {
+            let outcome = match off.has(collector.name) {
                 true => Outcome::Off(collector.off),
                 false => outcome(snapshot, collector),
             };

@@ -42,6 +42,12 @@ pub struct Collector {
 pub struct Off(pub Vec<&'static str>);
 
 impl Off {
+    /// Whether a collector is off.
+    #[must_use]
+    pub fn has(&self, collector: &str) -> bool {
+        self.0.contains(&collector)
+    }
+
     /// The collectors that a page leaves out, which asks for those in `collect` alone, or for all
     /// but those in `exclude`.
     ///
@@ -67,14 +73,14 @@ impl Off {
             }
             return Err(text);
         }
-        if let Some(name) = collect.iter().find(|name| self.0.contains(&name.as_str())) {
+        if let Some(name) = collect.iter().find(|name| self.has(name)) {
             let text = format!(
                 "the collector {name} is off: the exporter has to be started with --collector.{name}"
             );
             return Err(text);
         }
         let is_out = |collector: &&str| {
-            self.0.contains(collector)
+            self.has(collector)
                 || exclude.iter().any(|name| name == collector)
                 || !(collect.is_empty() || collect.iter().any(|name| name == collector))
         };

@@ -89,8 +89,8 @@ fn scraper(args: &Args, off: &Off, requests: Arc<Requests>) -> anyhow::Result<Sc
     };
     let shared = Shared::new(Mirror::new(selection.clone()), Ledger::new(keep));
     let extras = Extras {
-        conditions: !off.0.contains(&"conditions"),
-        files: !off.0.contains(&"unit-files"),
+        conditions: !off.has("conditions"),
+        files: !off.has("unit-files"),
         ..Extras::default()
     };
     let place = Place::Bus(args.manager_address());
@@ -103,7 +103,7 @@ fn scraper(args: &Args, off: &Off, requests: Arc<Requests>) -> anyhow::Result<Sc
         extras,
         dbus_address: args.dbus_address.clone(),
     };
-    let users = if off.0.contains(&"users") { Users::default() } else { Users::watch(terms) };
+    let users = if off.has("users") { Users::default() } else { Users::watch(terms) };
 
     let host = Host {
         proc: args.procfs.clone(),
@@ -116,7 +116,7 @@ fn scraper(args: &Args, off: &Off, requests: Arc<Requests>) -> anyhow::Result<Sc
         users,
     };
     let scraper = Scraper::new(shared, host, requests);
-    if !off.0.contains(&"journal") {
+    if !off.has("journal") {
         tokio::spawn(scraper.follow_journal());
     }
     Ok(scraper)
