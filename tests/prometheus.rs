@@ -14,47 +14,24 @@ fn prometheus_scrapes_a_host_of_odd_names_without_an_error() {
     let machine = machine();
     odd_names(machine);
     let exporter = machine.exporter(&[]);
-    machine.write(
-        "/run/prometheus.yml",
-        format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: systemd\n  static_configs:\n  - targets: ['127.0.0.1:{}']\n",
-            exporter.port()
-        ),
-    );
-    machine.ok(&[
-        "systemd-run",
-        "--quiet",
-        "--unit=prometheus-test",
-        "--property=TimeoutStopSec=5",
-        "/usr/bin/prometheus",
-        "--config.file=/run/prometheus.yml",
-        "--storage.tsdb.path=/run/tsdb",
-        "--web.listen-address=127.0.0.1:9090",
-    ]);
-    let ask = |query: &str| -> serde_json::Value {
-        let path = format!("/api/v1/{query}");
-        let answer = machine.get(9090, &path, &[]).ok().filter(|answer| answer.status == 200);
-        answer.map_or(serde_json::Value::Null, |answer| {
-            serde_json::from_str(answer.text()).unwrap_or_default()
-        })
-    };
+    let prometheus = machine.prometheus(&format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: systemd\n  static_configs:\n  - targets: ['127.0.0.1:{}']\n",
+        exporter.port()
+    ));
     eventually("Prometheus has scraped", || {
-        let targets = ask("targets");
-        let target = &targets["data"]["activeTargets"][0];
+        let targets = prometheus.ask("targets", &[]);
+        let target = &targets["activeTargets"][0];
         assert!(target["lastError"].as_str().is_none_or(str::is_empty), "{target}");
         (target["health"] == "up").then_some(())
     });
-    let query =
-        "query?query=systemd_unit_state%7Bname%3D~%22dev-disk.%2B%22%2Cstate%3D%22inactive%22%7D";
+    let query = r#"systemd_unit_state{name=~"dev-disk.+",state="inactive"}"#;
     let found = eventually("the odd name is there", || {
-        let answer = ask(query);
-        answer["data"]["result"][0]["metric"]["name"].as_str().map(str::to_owned)
+        prometheus.query(query).first()?["metric"]["name"].as_str().map(str::to_owned)
     });
     assert_eq!(found, r"dev-disk-by\x2duuid-1.swap");
     // what it asked for, and got
     let page = exporter.samples();
     assert!(page.value("systemd_exporter_http_requests_total", &[("code", "200")]) > Some(0.0));
-    machine.exec(&["systemctl", "stop", "prometheus-test"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::promql::rules;
-use super::support::{Machine, eventually};
+use super::support::{Machine, Prometheus, eventually};
 
 #[test]
 fn what_goes_wrong_on_a_booted_systemd_alerts_and_nothing_else_does() {
@@ -31,29 +31,13 @@ fn what_goes_wrong_on_a_booted_systemd_alerts_and_nothing_else_does() {
         let name = path.file_name().unwrap().to_str().unwrap();
         machine.write(&format!("/run/rules/{name}"), sped_up(&fs::read_to_string(&path).unwrap()));
     }
-    machine.write(
-        "/run/prometheus.yml",
-        format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
-             rule_files: [/run/rules/*.yml]\n\
-             scrape_configs:\n- job_name: hosts\n  static_configs:\n  - targets: ['127.0.0.1:{}']\n",
-            exporter.port()
-        ),
-    );
-    machine.ok(&[
-        "systemd-run",
-        "--quiet",
-        "--unit=prometheus-test",
-        "--property=TimeoutStopSec=5",
-        "/usr/bin/prometheus",
-        "--config.file=/run/prometheus.yml",
-        "--storage.tsdb.path=/run/tsdb",
-        "--web.listen-address=127.0.0.1:9090",
-    ]);
-    eventually("Prometheus has scraped", || {
-        let answer = ask(&machine, "query?query=systemd_exporter_build_info");
-        answer["data"]["result"].get(0).map(drop)
-    });
+    let prometheus = machine.prometheus(&format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
+         rule_files: [/run/rules/*.yml]\n\
+         scrape_configs:\n- job_name: hosts\n  static_configs:\n  - targets: ['127.0.0.1:{}']\n",
+        exporter.port()
+    ));
+    eventually("Prometheus has scraped", || prometheus.query("systemd_exporter_build_info").pop());
 
     machine.exec(&["systemctl", "start", "crashing", "bad", "hopeless", "laravel-reverb", "well"]);
     let start = Instant::now();
@@ -69,7 +53,7 @@ fn what_goes_wrong_on_a_booted_systemd_alerts_and_nothing_else_does() {
     let mut seen = BTreeSet::new();
     while !seen.is_superset(&expected) {
         assert!(start.elapsed() < LIMIT, "not all within {LIMIT:?}: {seen:?}");
-        for alert in firing(&machine) {
+        for alert in firing(&prometheus) {
             let told = format!("{alert:?} after {:.0?}", start.elapsed());
             if seen.insert(alert) {
                 println!("{told}");
@@ -79,7 +63,7 @@ fn what_goes_wrong_on_a_booted_systemd_alerts_and_nothing_else_does() {
     }
     assert_eq!(seen, expected, "something else alerts too");
 
-    let groups = ask(&machine, "rules")["data"]["groups"].as_array().unwrap().clone();
+    let groups = prometheus.ask("rules", &[])["groups"].as_array().unwrap().clone();
     let mut evaluated = 0;
     for rule in groups.iter().flat_map(|group| group["rules"].as_array().unwrap()) {
         assert_eq!(rule["health"], "ok", "{rule:#}");
@@ -93,22 +77,15 @@ fn what_goes_wrong_on_a_booted_systemd_alerts_and_nothing_else_does() {
         .sum::<usize>();
     assert_eq!(evaluated, written);
     println!("{evaluated} rules evaluated, none with an error");
-    machine.exec(&["systemctl", "stop", "prometheus-test"]);
 }
 
 /// Warnings and worse; infos come and go.
-fn firing(machine: &Machine) -> Vec<(String, String)> {
-    let alerts = ask(machine, "alerts")["data"]["alerts"].as_array().cloned().unwrap_or_default();
+fn firing(prometheus: &Prometheus<'_>) -> Vec<(String, String)> {
+    let alerts = prometheus.ask("alerts", &[])["alerts"].as_array().cloned().unwrap_or_default();
     let firing = alerts.iter().filter(|alert| alert["state"] == "firing");
     let labels = firing.map(|alert| &alert["labels"]).filter(|labels| labels["severity"] != "info");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     labels.map(|labels| (text(&labels["alertname"]), text(&labels["name"]))).collect()
-}
-
-fn ask(machine: &Machine, query: &str) -> Value {
-    let url = format!("http://127.0.0.1:9090/api/v1/{query}");
-    let answer = machine.exec(&["curl", "--silent", "--max-time", "10", &url]);
-    serde_json::from_slice(&answer.stdout).unwrap_or_default()
 }
 
 /// The rules with every duration a thirtieth of what it is, so that a test need not take an hour.

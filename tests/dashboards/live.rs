@@ -4,12 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::committed;
 use super::json::{targets, text};
 use super::promql::rules;
-use super::support::{Machine, eventually};
+use super::support::{Machine, Prometheus, eventually};
 
 #[test]
 fn every_panel_has_something_to_show_of_a_host_with_trouble() {
@@ -22,13 +20,8 @@ fn every_panel_has_something_to_show_of_a_host_with_trouble() {
         "--collector.listeners.connections",
         "--collector.listeners.unix",
     ]);
-    prometheus(&machine, exporter.port());
-    eventually("Prometheus is ready", || {
-        machine.get(PROMETHEUS, "/-/ready", &[]).ok().filter(|answer| answer.status == 200)
-    });
-    eventually("Prometheus has scraped", || {
-        ask(&machine, "query", &[("query", "systemd_exporter_build_info")]).pop()
-    });
+    let prometheus = prometheus(&machine, exporter.port());
+    eventually("Prometheus has scraped", || prometheus.query("systemd_exporter_build_info").pop());
     // long enough for what is compared with the start of the time shown
     std::thread::sleep(Duration::from_secs(4));
     machine.ok(&["systemctl", "daemon-reload"]);
@@ -45,12 +38,12 @@ fn every_panel_has_something_to_show_of_a_host_with_trouble() {
         for (panel, target) in targets(&page) {
             let expression = substituted(text(&target["expr"]));
             let answer = if target["instant"] == true {
-                ask(&machine, "query", &[("query", &expression)])
+                prometheus.query(&expression)
             } else {
                 let (from, to) = span();
                 let parameters =
                     [("query", &*expression), ("start", &from), ("end", &to), ("step", "13")];
-                ask(&machine, "query_range", &parameters)
+                prometheus.series("query_range", &parameters)
             };
             asked += 1;
             if answer.is_empty() {
@@ -102,38 +95,16 @@ fn trouble(machine: &Machine) {
     machine.exec(&start.split_whitespace().collect::<Vec<_>>());
 }
 
-fn prometheus(machine: &Machine, port: u16) {
+fn prometheus(machine: &Machine, port: u16) -> Prometheus<'_> {
     let mut files = Vec::new();
     for path in rules::paths() {
         let inside = format!("/run/{}", path.file_name().unwrap().display());
         machine.write(&inside, std::fs::read(&path).unwrap());
         files.push(inside);
     }
-    machine.write(
-        "/run/prometheus.yml",
-        format!(
-            "global: {{scrape_interval: 2s, scrape_timeout: 2s, evaluation_interval: 1s}}\nrule_files: {files:?}\nscrape_configs:\n- job_name: systemd\n  static_configs:\n  - targets: ['127.0.0.1:{port}']\n"
-        ),
-    );
-    machine.ok(&[
-        "systemd-run",
-        "--quiet",
-        "--unit=prometheus-test",
-        "--property=TimeoutStopSec=5",
-        "/usr/bin/prometheus",
-        "--config.file=/run/prometheus.yml",
-        "--storage.tsdb.path=/run/tsdb",
-        &format!("--web.listen-address=127.0.0.1:{PROMETHEUS}"),
-    ]);
-}
-
-/// The series of the answer; panics with what Prometheus says of a query that it does not like.
-fn ask(machine: &Machine, what: &str, parameters: &[(&str, &str)]) -> Vec<Value> {
-    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
-    let answer = machine.get(PROMETHEUS, &format!("/api/v1/{what}?{query}"), &[]).unwrap();
-    assert_eq!(answer.status, 200, "{parameters:?}: {}", answer.text());
-    let answer: Value = serde_json::from_str(answer.text()).unwrap();
-    answer["data"]["result"].as_array().unwrap().clone()
+    machine.prometheus(&format!(
+        "global: {{scrape_interval: 2s, scrape_timeout: 2s, evaluation_interval: 1s}}\nrule_files: {files:?}\nscrape_configs:\n- job_name: systemd\n  static_configs:\n  - targets: ['127.0.0.1:{port}']\n"
+    ))
 }
 
 /// The time shown: three steps.
@@ -154,7 +125,6 @@ fn substituted(expression: &str) -> String {
     out.replace("[5m] offset", "[10s] offset")
 }
 
-const PROMETHEUS: u16 = 9090;
 const RANGE: Duration = Duration::from_secs(24);
 
 const UNITS: [(&str, &str); 14] = [

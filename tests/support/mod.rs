@@ -21,6 +21,7 @@
 mod exporter;
 mod http;
 mod machine;
+mod prometheus;
 mod samples;
 
 use std::sync::OnceLock;
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant};
 pub use exporter::Exporter;
 pub use http::Response;
 pub use machine::{EXPORTER_INSIDE, Machine, Options, cpu};
+pub use prometheus::Prometheus;
 pub use samples::{Sample, Samples};
 
 /// The machine that the tests of one binary share. It ends with the test process.
