@@ -1,7 +1,7 @@
 # The same few commands here, for a newcomer and in CI.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo soak lint fmt package test-package
+.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo soak test-scale lint fmt package test-package
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ fmt: ## format the sources
 soak: ## twenty minutes on a host that never rests: no drift, memory flat; needs root
 	@scripts/setup machine
 	cargo test --test soak -- --ignored --nocapture
+
+test-scale: ## what sockets, processes, units and forged signals in numbers cost; minutes, needs root
+	@scripts/setup machine
+	cargo test --release --test hostile -- --ignored --nocapture
 
 package: ## build the .deb, the .rpm and the tarball, into target/package
 	@scripts/package

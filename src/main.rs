@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         _ => false,
     };
     log(&args);
+    keep_to_ourselves();
     if let Some(action) = &args.action {
         return ended(act(action));
     }
@@ -55,6 +57,14 @@ fn main() -> ExitCode {
         outcome
     });
     ended(outcome)
+}
+
+/// Passwords and keys are in memory: no core is dumped, and nobody but root traces this process,
+/// though it be of the same user.
+fn keep_to_ourselves() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        warn!(%error, "other processes of this user can read this one's memory");
+    }
 }
 
 fn ended(outcome: anyhow::Result<ExitCode>) -> ExitCode {

@@ -10,7 +10,7 @@ use zbus::names::OwnedUniqueName;
 use zbus::{Connection, MessageStream, Variant, message};
 
 use super::mirror::Listed;
-use super::name::{Kind, object_path};
+use super::name::{Kind, is_valid, object_path};
 use super::place::Place;
 use super::properties::Interface;
 use super::value::word;
@@ -221,7 +221,7 @@ fn method<'m>(
     Message::method_call(path, member).destination(to).interface(interface)
 }
 
-/// The answer to a call that lists units.
+/// The answer to a call that lists units, less what cannot be the name of one.
 pub(super) fn listed(reply: &Message) -> zbus::Result<Vec<Listed>> {
     type Row<'m> = (
         &'m str,
@@ -239,6 +239,7 @@ pub(super) fn listed(reply: &Message) -> zbus::Result<Vec<Listed>> {
     let rows: Vec<Row<'_>> = body.deserialize()?;
     Ok(rows
         .into_iter()
+        .filter(|(name, ..)| is_valid(name))
         .map(|(name, _, load_state, active_state, sub_state, ..)| Listed {
             name: name.to_owned(),
             load_state: word(load_state),

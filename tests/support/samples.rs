@@ -1,6 +1,6 @@
 //! The samples of a page in Prometheus's text format or in OpenMetrics, for assertions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// One line of a page.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,15 +29,19 @@ impl Sample {
 pub struct Samples(pub Vec<Sample>);
 
 impl Samples {
-    /// Reads a page; panics at a line that is neither comment nor sample.
+    /// Reads a page; panics at a line that is neither comment nor sample, and at a series that is
+    /// there twice.
     #[track_caller]
     pub fn parse(page: &str) -> Self {
-        let lines = page.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        Self(
-            lines
-                .map(|line| sample(line).unwrap_or_else(|| panic!("no sample: {line:?}")))
-                .collect(),
-        )
+        let mut series = HashSet::new();
+        let lines = page.split('\n').filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let samples = lines.map(|line| {
+            let sample = sample(line).unwrap_or_else(|| panic!("no sample: {line:?}"));
+            let (name, labels) = (sample.name.clone(), sample.labels.clone());
+            assert!(series.insert((name, labels)), "there twice: {line:?}");
+            sample
+        });
+        Self(samples.collect())
     }
 
     /// The samples of that name that carry at least these labels.

@@ -44,18 +44,19 @@ impl Diag {
         Ok(Self { socket })
     }
 
-    /// Listeners by the cgroup they were made in. [`Error::Unavailable`] if the kernel has no
-    /// such dump.
-    pub(super) fn listeners<'a>(
+    /// Listeners by whose the cgroup is that they were made in. [`Error::Unavailable`] if the
+    /// kernel has no such dump.
+    pub(super) fn listeners<'a, O: Ord>(
         &self,
         protocol: Protocol,
         buffer: &mut [u8],
         wanted: &'a Wanted,
+        whose: &impl Fn(Option<u64>) -> O,
         deadline: Instant,
-    ) -> Result<Gathered<'a, Option<u64>>, Error> {
+    ) -> Result<Gathered<'a, O>, Error> {
         let state = if protocol.is_udp() { message::CLOSE } else { message::LISTEN };
         let request = message::inet_request(protocol, state);
-        let start = || wanted.by_cgroup();
+        let start = || wanted.dumped();
         self.dump(&request, buffer, deadline, start, |gathered, body| {
             let socket = InetSocket::parse(body)?;
             if !wanted.wants(protocol, socket.port) {
@@ -66,7 +67,7 @@ impl Diag {
                 tally.queue = Some(socket.receive_queue.into());
                 tally.limit = Some(socket.send_queue.into());
             }
-            let (owner, port, address) = (socket.cgroup, socket.port, socket.address);
+            let (owner, port, address) = (whose(socket.cgroup), socket.port, socket.address);
             gathered.add(Key { owner, protocol, port, address }, tally);
             Some(())
         })

@@ -101,10 +101,6 @@ impl<'a, O: Ord> Gathered<'a, O> {
         }
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &Key<O>> {
-        self.listeners.iter().map(|(key, _)| key)
-    }
-
     /// The listeners in order, and how many sockets found no room among them.
     pub(super) fn finish(mut self) -> (Vec<(Key<O>, Tally)>, u64) {
         self.compact();

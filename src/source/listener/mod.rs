@@ -121,8 +121,15 @@ impl Listeners {
         let mut reading = Reading::default();
         let diag = reading.unless_unavailable(Diag::open(deadline))?;
 
-        let by_cgroup =
-            by_cgroup(diag.as_ref(), &wanted, &mut self.buffer, deadline, &mut reading)?;
+        let (by_cgroup, truncated) = dumped(
+            diag.as_ref(),
+            &wanted,
+            &mut self.buffer,
+            |cgroup| cgroup,
+            deadline,
+            &mut reading,
+        )?
+        .finish();
         let mut connections = None;
         if let Some(diag) = &diag {
             if self.options.unix {
@@ -135,25 +142,39 @@ impl Listeners {
             }
         }
 
-        let made_in = by_cgroup.keys().filter_map(|key| key.owner);
+        let made_in = by_cgroup.iter().filter_map(|(key, _)| key.owner);
         let connected = connections.iter().flat_map(BTreeMap::keys).map(|(cgroup, _)| *cgroup);
         let cgroups = made_in.chain(connected).collect();
-        if let Err(error) = self.owners.learn(&cgroups, &input.units, deadline) {
+        // where /proc tells of them, nothing tells whose they are
+        let part = truncated > 0 && diag.is_some();
+        if let Err(error) = self.owners.learn(&cgroups, part, &input.units, deadline) {
             reading.degraded.get_or_insert(error.to_string());
         }
         reading.connections = connections.map(|by_cgroup| self.connections(by_cgroup));
 
-        let (listeners, truncated) = by_cgroup.finish();
         if input.units.is_empty() {
             reading.degraded.get_or_insert(NO_UNITS.into());
         }
-        if !listeners.is_empty() && listeners.iter().all(|(key, _)| key.owner.is_none()) {
+        if !by_cgroup.is_empty() && by_cgroup.iter().all(|(key, _)| key.owner.is_none()) {
             reading.degraded.get_or_insert(NO_CGROUPS.into());
         }
+        let owners = &self.owners;
+        let maker = |cgroup: Option<u64>| cgroup.and_then(|cgroup| owners.of(cgroup)).cloned();
+        let (by_maker, truncated) = if part {
+            // a user may make any number of cgroups, and each would have its share of the room
+            dumped(diag.as_ref(), &wanted, &mut self.buffer, maker, deadline, &mut reading)?
+                .finish()
+        } else {
+            let known = by_cgroup.into_iter().map(|(key, tally)| {
+                let maker = maker(key.owner);
+                (key.owned_by(maker), tally)
+            });
+            (known.collect(), truncated)
+        };
         let mut missing = self.options.expected.clone();
         let mut by_unit = wanted.by_unit();
-        for (key, mut tally) in listeners {
-            let maker = key.owner.and_then(|cgroup| self.owners.of(cgroup));
+        for (key, mut tally) in by_maker {
+            let maker = key.owner.as_ref();
             let owner = activation.owner(maker, key.protocol, key.address, key.port);
             tally.socket_unit = owner.socket_unit;
             let key = key.owned_by(owner.unit);
@@ -220,20 +241,21 @@ impl Listeners {
     }
 }
 
-/// Listeners of every protocol by the cgroup they were made in: from sock_diag, or from
-/// /proc where that is not to be had.
-fn by_cgroup<'a>(
+/// Listeners of every protocol by whose the cgroup is that they were made in: from sock_diag, or
+/// from /proc, which tells of no cgroup, where that is not to be had.
+fn dumped<'a, O: Ord>(
     diag: Option<&Diag>,
     wanted: &'a Wanted,
     buffer: &mut [u8],
+    whose: impl Fn(Option<u64>) -> O,
     deadline: Instant,
     reading: &mut Reading,
-) -> Result<Gathered<'a, Option<u64>>, Error> {
-    let mut all = wanted.by_cgroup();
+) -> Result<Gathered<'a, O>, Error> {
+    let mut all = wanted.dumped();
     for protocol in Protocol::ALL {
         let mut part = None;
         if let Some(diag) = diag {
-            let listeners = diag.listeners(protocol, buffer, wanted, deadline);
+            let listeners = diag.listeners(protocol, buffer, wanted, &whose, deadline);
             part = match listeners {
                 // A kernel without IPv6 has neither its dumps nor its tables.
                 Err(Error::Unavailable(_)) if !wanted.table("self", protocol).exists() => continue,
@@ -241,7 +263,8 @@ fn by_cgroup<'a>(
             }
         }
         if part.is_none() {
-            part = table::listeners(&wanted.table("self", protocol), protocol, wanted, deadline)?;
+            let table = wanted.table("self", protocol);
+            part = table::listeners(&table, protocol, wanted, || whose(None), deadline)?;
         }
         if let Some(part) = part {
             all.append(part);

@@ -18,7 +18,7 @@ pub(super) fn read(
     main_pids: &[(Arc<str>, u32)],
     wanted: &Wanted,
     deadline: Instant,
-    mut found: impl FnMut(Option<&Arc<str>>, Key<Option<u64>>, Tally),
+    mut found: impl FnMut(Option<&Arc<str>>, Key<()>, Tally),
 ) -> Result<(), Error> {
     let own = namespace(wanted, "self")
         .ok_or_else(|| Error::Unavailable("/proc/self/net/tcp is not to be seen".into()))?;
@@ -36,7 +36,7 @@ pub(super) fn read(
         for protocol in Protocol::ALL {
             let pid = units[0].1.to_string();
             let table = wanted.table(&pid, protocol);
-            if let Some(listeners) = table::listeners(&table, protocol, wanted, deadline)? {
+            if let Some(listeners) = table::listeners(&table, protocol, wanted, || (), deadline)? {
                 for (key, tally) in listeners.finish().0 {
                     found(unit, key, tally);
                 }

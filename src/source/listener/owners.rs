@@ -56,12 +56,14 @@ impl Owners {
         self.known.get(&cgroup)?.unit.as_ref()
     }
 
-    /// Finds out whose `cgroups` are; asks the file system only if one of them is new.
+    /// Finds out whose `cgroups` are; asks the file system only if one of them is new, or if they
+    /// are but a `part` of those that matter.
     ///
     /// `units` are names and control groups. A cgroup below a unit's is the unit's.
     pub(super) fn learn(
         &mut self,
         cgroups: &BTreeSet<u64>,
+        part: bool,
         units: &[(Arc<str>, Arc<str>)],
         deadline: Instant,
     ) -> Result<(), Error> {
@@ -74,7 +76,7 @@ impl Owners {
         self.unknown.retain(|cgroup, _| cgroups.contains(cgroup));
 
         let now = Instant::now();
-        if cgroups.iter().any(|cgroup| self.is_worth_a_look(*cgroup, now)) {
+        if part || cgroups.iter().any(|cgroup| self.is_worth_a_look(*cgroup, now)) {
             let root = openat(CWD, &self.root, DIRECTORY, Mode::empty())
                 .map_err(|errno| Error::io(&self.root)(errno.into()))?;
             let tree = self.look_at_units(&root, units);
@@ -253,7 +255,7 @@ mod tests {
             ("x.service".into(), "/system.slice/a.service/system.slice/x".into()),
         ];
         let x = id(&tree, "system.slice/a.service/system.slice/x");
-        owners.learn(&BTreeSet::from([x, 1]), &units, later()).unwrap();
+        owners.learn(&BTreeSet::from([x, 1]), false, &units, later()).unwrap();
         assert_eq!(owners.of(x), Some(&"x.service".into()));
     }
 
@@ -304,7 +306,7 @@ mod tests {
         let tree = tree(&["elsewhere"]);
         let mut owners = Owners::new(tree.path().to_owned());
         let units = [("a.service".into(), "/system.slice/a.service".into())];
-        let mut learn = |id| owners.learn(&BTreeSet::from([id]), &units, later());
+        let mut learn = |id| owners.learn(&BTreeSet::from([id]), false, &units, later());
         for _ in 0..2 {
             let error = learn(1).unwrap_err().to_string();
             assert!(error.contains("cgroup namespace"), "{error}");
@@ -315,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_missing_root_is_an_error_that_names_it() {
-        let error = Owners::new("/nowhere".into()).learn(&BTreeSet::from([1]), &[], later());
+        let error = Owners::new("/nowhere".into()).learn(&BTreeSet::from([1]), false, &[], later());
         assert!(error.unwrap_err().to_string().starts_with("/nowhere: "));
     }
 
@@ -337,7 +339,7 @@ mod tests {
             .map(|&unit| (unit.into(), format!("/system.slice/{unit}").into()))
             .chain([("system.slice".into(), "/system.slice".into())])
             .collect();
-        owners.learn(&ids.iter().copied().collect(), &units, later()).unwrap();
+        owners.learn(&ids.iter().copied().collect(), false, &units, later()).unwrap();
     }
 
     fn later() -> Instant {

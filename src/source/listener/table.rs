@@ -16,21 +16,22 @@ use super::gather::{Gathered, Identity, Key, Tally};
 use super::wanted::Wanted;
 use crate::source::Error;
 
-/// The listeners in a table, all without an owner. `None` if the process is gone whose network
-/// namespace it tells of, or the kernel lacks the protocol.
-pub(super) fn listeners<'a>(
+/// The listeners in a table, for which `nobody` stands as the owner. `None` if the process is gone
+/// whose network namespace it tells of, or the kernel lacks the protocol.
+pub(super) fn listeners<'a, O: Ord>(
     path: &Path,
     protocol: Protocol,
     wanted: &'a Wanted,
+    nobody: impl Fn() -> O,
     deadline: Instant,
-) -> Result<Option<Gathered<'a, Option<u64>>>, Error> {
+) -> Result<Option<Gathered<'a, O>>, Error> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if is_gone(&error) => return Ok(None),
         Err(error) => return Err(Error::io(path)(error)),
     };
     let mut file = BufReader::with_capacity(32 * 1024, file);
-    let mut gathered = wanted.by_cgroup();
+    let mut gathered = wanted.dumped();
     let mut line = Vec::new();
     for number in 0_usize.. {
         line.clear();
@@ -51,7 +52,7 @@ pub(super) fn listeners<'a>(
             let mut tally = Tally::one(Identity::Inode(row.inode), row.drops);
             tally.queue = row.queue.map(u64::from);
             let (port, address) = (row.port, row.address);
-            gathered.add(Key { owner: None, protocol, port, address }, tally);
+            gathered.add(Key { owner: nobody(), protocol, port, address }, tally);
         }
     }
     Ok(Some(gathered))

@@ -49,9 +49,9 @@ impl Wanted {
         self.proc.join(pid).join("net").join(protocol.name())
     }
 
-    /// Room for the listeners of cgroups: more than are told of, for which unit has how many is
-    /// known only when all are there.
-    pub(super) fn by_cgroup(&self) -> Gathered<'_, Option<u64>> {
+    /// Room for the listeners of a dump, by cgroup or by whose that is: more than are told of, for
+    /// which unit has how many is known only when all are there.
+    pub(super) fn dumped<O: Ord>(&self) -> Gathered<'_, O> {
         Gathered::new(self.max.saturating_mul(8).max(AT_LEAST), &self.preferred)
     }
 

@@ -15,7 +15,7 @@ use super::drafts::Drafts;
 use super::listing::{Listing, Reason};
 use super::round::Round;
 use super::window::Window;
-use crate::systemd::bus::{self, Bus, Call, Error, Get};
+use crate::systemd::bus::{self, Bus, Call, DRIVER, Error, Get};
 use crate::systemd::ledger::Gap;
 use crate::systemd::mirror::Listed;
 use crate::systemd::properties::{Extras, Interface, wanted};
@@ -139,6 +139,14 @@ impl<'s> Session<'s> {
 
     fn answer(&mut self, reply: &Message) {
         let header = reply.header();
+        // the bus lets nobody else answer, but that is for the bus's configuration to say
+        if header
+            .sender()
+            .is_some_and(|sender| ![self.owner.as_str(), DRIVER].contains(&sender.as_str()))
+        {
+            self.shared.lock().status.foreign += 1;
+            return;
+        }
         let Some(call) = header.reply_serial().and_then(|serial| self.window.answered(serial))
         else {
             return;
@@ -417,11 +425,16 @@ fn value(reply: &Message, state: &mut State) -> Option<OwnedVariant> {
     }
 }
 
+/// What an error says, as much of it as one line of a log should hold.
 fn describe(reply: &Message) -> String {
     let name = reply.header().error_name().map(ToString::to_string).unwrap_or_default();
-    let text: String = reply.body().deserialize().unwrap_or_default();
-    format!("{name}: {text}")
+    let body = reply.body();
+    let text: &str = body.deserialize().unwrap_or_default();
+    format!("{name}: {}", &text[..text.floor_char_boundary(LONGEST_ERROR)])
 }
+
+/// Bytes of an error's text; systemd's own have about a hundred.
+const LONGEST_ERROR: usize = 500;
 
 /// The generation of a question that is part of no fetch.
 pub(super) const ALONE: u32 = 0;

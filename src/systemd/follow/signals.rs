@@ -13,7 +13,7 @@ use crate::systemd::bus::{
     Changed, DRIVER, Error, MANAGER_INTERFACE, MANAGER_PATH, UNIT_INTERFACE, new_owner,
 };
 use crate::systemd::ledger::Gap;
-use crate::systemd::name::{Kind, from_object_path};
+use crate::systemd::name::{Kind, from_object_path, is_valid};
 use crate::systemd::properties::{CONDITION_TIME, CONTROL_GROUP, Interface};
 use crate::systemd::state::State;
 use crate::systemd::unit::{Service, Unit};
@@ -147,7 +147,7 @@ impl Session<'_> {
     }
 
     fn unit_new(&mut self, state: &mut State, name: &str, now: Instant) {
-        if self.reloading {
+        if self.reloading || !is_valid(name) {
             return;
         }
         let Some(unit) = state.mirror.load(name) else {

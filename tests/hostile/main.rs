@@ -1,0 +1,66 @@
+//! Hostile input: what an ordinary user of the host, or a client, can name, count, forge or hold up. docs/robustness.md
+//! has the table of attacks, and which test is about which.
+#![allow(clippy::disallowed_types, reason = "tests run programs")]
+
+mod access;
+mod bus;
+#[path = "../fixture/mod.rs"]
+mod fixture;
+mod intruder;
+mod listeners;
+mod names;
+mod processes;
+mod replies;
+mod round_trip;
+mod scale;
+mod secrets;
+mod series;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+
+use support::{Machine, Samples};
+
+/// A service that does nothing for as long as it may.
+const SLEEP: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
+
+/// The selected units that the page has states of.
+fn units(page: &Samples) -> BTreeSet<String> {
+    let states = page.all("systemd_unit_state", &[]);
+    states.map(|sample| sample.label("name").to_owned()).collect()
+}
+
+#[track_caller]
+fn assert_active(page: &Samples, unit: &str) {
+    let labels = [("name", unit), ("state", "active")];
+    assert_eq!(page.value("systemd_unit_state", &labels), Some(1.0), "{unit}");
+}
+
+/// Bytes of memory that a process has, by its pid as seen from outside: now, and at most so far.
+fn resident(pid: u32) -> (u64, u64) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let kilobytes = |key: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a value");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    };
+    (kilobytes("VmRSS:") << 10, kilobytes("VmHWM:") << 10)
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// Runs a script of this folder inside, as a service of its own, and waits until it says that it is ready.
+#[track_caller]
+fn python(machine: &Machine, unit: &str, script: &str, properties: &[&str], arguments: &[&str]) {
+    let file = format!("/opt/{unit}.py");
+    machine.write(&file, script);
+    let name = format!("--unit={unit}");
+    let mut command = vec!["systemd-run", "--quiet", &name];
+    let notify = ["Type=notify", "NotifyAccess=all", "TimeoutStartSec=infinity"];
+    command.extend(notify.iter().chain(properties).flat_map(|property| ["--property", property]));
+    command.extend(["--", "/usr/bin/python3", &file]);
+    command.extend(arguments);
+    machine.ok(&command);
+}
