@@ -134,7 +134,7 @@ impl Systemd {
         let mut load_states: BTreeMap<Word, u64> = BTreeMap::new();
         let mut unmet = Vec::new();
         let mut units = Vec::with_capacity(state.mirror.units().len());
-        for unit in state.mirror.units() {
+        for unit in state.mirror.units_by_rank() {
             let Some(active) = &unit.active_state else { continue };
             *counts.entry((unit.kind, active.clone())).or_default() += 1;
             if let Some(load) = &unit.load_state {

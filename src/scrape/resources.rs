@@ -22,7 +22,7 @@ pub(super) fn groups(state: &State) -> Vec<UnitGroup> {
             main_pid: unit.service().and_then(|service| service.main_pid),
         })
     };
-    state.mirror.units().filter(|unit| unit.selected).filter_map(group).collect()
+    state.mirror.units_by_rank().filter(|unit| unit.selected).filter_map(group).collect()
 }
 
 /// Reads their control groups.

@@ -2,7 +2,7 @@
 //!
 //! The mirror never waits and never asks: what follows the bus applies changes, scrapes copy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
@@ -67,6 +67,22 @@ impl Mirror {
     /// Every unit, in the order of their names.
     pub fn units(&self) -> impl ExactSizeIterator<Item = &Arc<Unit>> {
         self.units.values()
+    }
+
+    /// Every unit, in the order in which they find room where room is limited: by name, but the
+    /// instances of a template that has more than `CROWD` of them last. Whoever can start
+    /// instances at will pushes no other unit off a page.
+    pub fn units_by_rank(&self) -> impl Iterator<Item = &Arc<Unit>> {
+        let mut instances: HashMap<_, usize> = HashMap::new();
+        for template in self.units().filter_map(template) {
+            *instances.entry(template).or_default() += 1;
+        }
+        let is_one_of_many = |unit: &&Arc<Unit>| {
+            let of_template = template(unit).and_then(|template| instances.get(&template));
+            of_template.is_some_and(|count| *count > CROWD)
+        };
+        let (many, others): (Vec<_>, Vec<_>) = self.units().partition(is_one_of_many);
+        others.into_iter().chain(many)
     }
 
     /// The units from this name on, in the order of their names.
@@ -149,3 +165,12 @@ impl Mirror {
 
 /// PID 1 allows 128 Ki jobs; more than this many are not told apart.
 const MOST_JOBS: usize = 16_384;
+
+/// What an instance is an instance of: the name up to its `@`, and the kind.
+fn template(unit: &Arc<Unit>) -> Option<(&str, Kind)> {
+    let (template, _) = unit.name.split_once('@')?;
+    Some((template, unit.kind))
+}
+
+/// More instances than a template has by intent: one a connection, one a user, one a queue.
+const CROWD: usize = 500;

@@ -62,5 +62,8 @@ fn python(machine: &Machine, unit: &str, script: &str, properties: &[&str], argu
     command.extend(notify.iter().chain(properties).flat_map(|property| ["--property", property]));
     command.extend(["--", "/usr/bin/python3", &file]);
     command.extend(arguments);
-    machine.ok(&command);
+    if !machine.exec(&command).status.success() {
+        let said = machine.exec(&["journalctl", "--no-pager", "--output=cat", "--unit", unit]);
+        panic!("{unit} does not get ready:\n{}", String::from_utf8_lossy(&said.stdout));
+    }
 }

@@ -82,10 +82,17 @@ fn mounts_whose_names_systemd_cannot_say_cost_the_mounts_alone_and_merge_with_no
     let mount = r"for path in $'/srv/\xff' $'/srv/\xfe' $'/srv/\xc3\x28'; do
         mkdir -p $path; mount -t tmpfs tmpfs $path; done";
     machine.ok(&["bash", "-c", mount]);
+    let fails = eventually("systemd has seen them", || {
+        let listed =
+            machine.exec(&["systemctl", "list-units", "--type=mount", "--plain", "--no-legend"]);
+        let of_srv =
+            listed.stdout.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"srv-"));
+        let fails = !listed.status.success();
+        (fails || of_srv.count() == 3).then_some(fails)
+    });
+    eprintln!("systemd's own list of all units failed: {fails}");
     // both an exporter that was there before, and one that comes only now
     let late = machine.exporter(&[]);
-    let fails = !machine.exec(&["systemctl", "list-units"]).status.success();
-    eprintln!("systemd's own list of all units failed: {fails}");
     machine.ok(&["systemctl", "restart", "honest"]);
     machine.ok(&["systemctl", "daemon-reload"]);
     for exporter in [&exporter, &late] {

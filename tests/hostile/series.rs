@@ -2,14 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use crate::assert_active;
 use crate::support::{Machine, Samples, eventually};
+use crate::{SLEEP, assert_active};
 
 #[test]
 fn instances_beyond_number_fill_their_families_and_the_rest_is_counted() {
     let machine = Machine::options().boot();
-    machine.unit("flood@.target", "[Unit]\nDescription=one of many\n");
-    let exporter = machine.exporter(&["--web.max-series=2000"]);
+    machine.units(&[
+        ("flood@.target", "[Unit]\nDescription=one of many\n"),
+        ("few@.target", "[Unit]\nDescription=one of few\n"),
+        ("zebra.service", SLEEP),
+    ]);
+    machine.ok(&["bash", "-c", "systemctl start zebra few@{1..20}.target"]);
+    let exporter = machine.exporter(&["--web.max-series=4000"]);
     let before = exporter.samples();
     machine.ok(&["bash", "-c", "systemctl start flood@{1..1000}.target"]);
     let all = machine.exporter(&[]);
@@ -30,18 +35,21 @@ fn instances_beyond_number_fill_their_families_and_the_rest_is_counted() {
         page.value("systemd_exporter_series_dropped_total", &family).unwrap_or(0.0)
     };
     eventually("the small page is full", || {
-        (of_state(&exporter.samples()).len() == 2000).then_some(())
+        (of_state(&exporter.samples()).len() == 4000).then_some(())
     });
     let (first, second) = (exporter.samples(), exporter.samples());
     let kept: BTreeSet<_> = of_state(&first);
     assert_eq!(kept, of_state(&second), "the same are kept");
-    assert_eq!(kept.len(), 2000);
     assert!(kept.is_subset(&whole));
     let beyond = whole.len() - kept.len();
     assert_eq!(dropped(&second) - dropped(&first), beyond as f64, "and the rest is counted");
-    // those that stand first, by name: which is no matter of luck
-    let last = kept.last().expect("some");
+    // of those that are many the first by name, and all of the others, wherever they stand
+    let is_many = |state: &&(String, String)| state.0.starts_with("flood@");
+    assert!(whole.difference(&kept).all(|state| is_many(&state)));
+    let last = kept.iter().filter(is_many).max().expect("some");
     assert!(whole.difference(&kept).all(|other| other.0 >= last.0));
+    assert_active(&second, "zebra.service");
+    assert_active(&second, "few@20.target");
     // who else has few series keeps them all
     let families = |page: &Samples| -> BTreeSet<_> {
         page.0.iter().map(|sample| sample.name.clone()).collect()

@@ -1,6 +1,7 @@
 """Makes argv[1] control groups, and in each of them argv[2] listening sockets; with 0 groups, argv[2] in its own."""
 import ctypes
 import os
+import resource
 import socket
 import struct
 import subprocess
@@ -43,7 +44,18 @@ for number in range(groups):
     made += sockets
     os.close(directory)
 if not groups:
-    for _ in range(sockets):
-        listen()
+    # as many in a process as it may have
+    room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100
+    for first in range(0, sockets, room):
+        made = first
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            for _ in range(min(room, sockets - first)):
+                listen()
+            os.close(writer)
+            time.sleep(100000)
+        os.close(writer)
+        assert os.read(reader, 1) == b""
+        os.close(reader)
 subprocess.run(["systemd-notify", "--ready"], close_fds=True)
 time.sleep(100000)
