@@ -1,8 +1,12 @@
 //! All of it at once: sockets, processes, units and forged signals in numbers. `make test-scale` runs it.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
+
+use unit_exporter::source::cgroup::UnitGroup;
+use unit_exporter::source::process::Processes;
 
 use crate::bus::{BUS, CRASHING, forged, runtime};
 use crate::intruder::{NOBODY, connect, connection_of};
@@ -180,3 +184,71 @@ fn free_pids() -> u32 {
 
 const LISTENING: &str = "[Service]\nExecStart=/usr/bin/python3 -c 'import socket, time; \
                          s = socket.create_server((\"127.0.0.1\", 7777)); time.sleep(100000)'\n";
+
+/// More processes than this machine has numbers for: 50,000 as files. One unit has 30,000 of them, twenty have 999 each.
+#[test]
+#[ignore = "a measurement: make test-scale"]
+fn fifty_thousand_processes_keep_no_unit_from_being_read() {
+    let host = tempfile::tempdir_in("/dev/shm").expect("a folder");
+    let (proc, cgroup) = (host.path().join("proc"), host.path().join("cgroup"));
+    let write = |path: PathBuf, text: &str| {
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+    };
+    write(proc.join("stat"), "btime 1763900000\n");
+    write(cgroup.join("cgroup.controllers"), "cpu memory pids\n");
+    write(cgroup.join("cgroup.procs"), "");
+    let mut pids = 1..;
+    let mut unit = |name: &str, processes: usize| {
+        let pids: Vec<u32> = pids.by_ref().take(processes).collect();
+        for pid in &pids {
+            let rest = "S 1 1 1 0 -1 4194304 100 0 0 0 50 25 0 0 20 0 1 0 100 8192000 700 18446744073709551615";
+            write(
+                proc.join(format!("{pid}/stat")),
+                &format!("{pid} (a) R 1 (b) {rest} 1 1 0 0 0\n"),
+            );
+            write(
+                proc.join(format!("{pid}/limits")),
+                "Max open files            1024                 524288               files     \n",
+            );
+            fs::create_dir(proc.join(format!("{pid}/fd"))).expect("a folder");
+        }
+        let listed: String = pids.iter().map(|pid| format!("{pid}\n")).collect();
+        write(cgroup.join(format!("system.slice/{name}/cgroup.procs")), &listed);
+        let control_group = format!("/system.slice/{name}").into();
+        UnitGroup { unit: name.into(), control_group, main_pid: pids.first().copied() }
+    };
+    let mut units = vec![unit("crowd.service", 30_000)];
+    units.extend((0..20).map(|n| unit(&format!("busy-{n}.service"), 999)));
+    units.extend((0..20).map(|n| unit(&format!("honest-{n}.service"), 1)));
+    let mut processes = Processes::open(&proc, &cgroup).expect("a host");
+    let (before, _) = resident(std::process::id());
+    for pass in 0..3 {
+        let begun = Instant::now();
+        let readings = processes.read(&units, begun + Duration::from_secs(60)).expect("a reading");
+        let took = begun.elapsed();
+        let of = |name: &str| {
+            let (_, found) =
+                readings.units.iter().find(|(unit, _)| **unit == *name).expect("a unit");
+            (found.threads, found.truncated)
+        };
+        for n in 0..20 {
+            assert_eq!(of(&format!("honest-{n}.service")), (Some(1), 0));
+            assert_eq!(of(&format!("busy-{n}.service")), (Some(999), 0));
+        }
+        assert_eq!(of("crowd.service"), (Some(20_000), 10_000));
+        assert_eq!((readings.truncated, readings.failed), (0, 0), "{:?}", readings.failure);
+        let (now, _) = resident(std::process::id());
+        println!(
+            "pass {pass}: 50,000 processes in {took:?}, {} more resident",
+            megabytes(now.saturating_sub(before))
+        );
+    }
+    // where there is no time for all, those that have few come first
+    let soon = Instant::now() + Duration::from_millis(150);
+    let readings = processes.read(&units, soon).expect("a reading");
+    let whole: Vec<_> = readings.units.iter().filter(|(_, found)| found.truncated == 0).collect();
+    println!("in 150 ms: {} of 41 units whole", whole.len());
+    let honest = whole.iter().filter(|(unit, _)| unit.starts_with("honest-")).count();
+    assert!(honest == 20 || honest == whole.len(), "{honest} of {}", whole.len());
+}
