@@ -151,6 +151,30 @@ fn a_path_that_is_too_long_for_a_unit_is_a_unit_by_its_hash() {
     });
 }
 
+#[test]
+fn a_text_of_two_lines_is_one_line_of_the_log() {
+    let machine = Machine::options().boot();
+    let nowhere =
+        "--dbus.address=unix:path=/run/a\"\nlevel=error message=forged\n{\"level\":\"ERROR\"}";
+    for (format, log) in [("logfmt", "/opt/logfmt"), ("json", "/opt/json")] {
+        let file = format!("StandardError=file:{log}");
+        let format_of = format!("--log.format={format}");
+        let _exporter = machine.exporter_unit(&[&file], &[nowhere, &format_of]);
+        let log = eventually("it says that there is no bus", || {
+            let log = std::fs::read_to_string(machine.path(log)).expect("a log");
+            log.contains("forged").then_some(log)
+        });
+        for line in log.lines() {
+            let whole = match format {
+                "json" => serde_json::from_str::<serde_json::Value>(line)
+                    .is_ok_and(|line| line["level"] != "ERROR"),
+                _ => line.contains(" message=") && !line.starts_with("level=error"),
+            };
+            assert!(whole, "{line}");
+        }
+    }
+}
+
 const MANAGER: [&str; 3] =
     ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"];
 

@@ -1,6 +1,7 @@
 //! T7, T9 and T10: control groups and processes beyond number, and processes that hold up whoever reads of them.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -134,6 +135,47 @@ fn a_storm_of_short_lived_processes_is_no_error_and_counts_for_its_own_unit_alon
     }
     eprintln!("pids came again from the beginning {wraps} times");
     machine.ok(&["systemctl", "stop", "steady", "storm"]);
+}
+
+#[test]
+fn a_pid_that_comes_again_in_another_unit_counts_for_that_one_alone() {
+    let machine = Machine::options().boot();
+    let forking = "import os, subprocess, time\nfor _ in range(1000):\n    if os.fork() == 0:\n        time.sleep(100000)\n\
+                   subprocess.run(['systemd-notify', '--ready'])\ntime.sleep(100000)\n";
+    python(&machine, "first", forking, &["TasksMax=infinity", "Delegate=yes"], &[]);
+    machine.unit("second.service", SLEEP);
+    machine.ok(&["systemctl", "start", "second"]);
+    let exporter = machine.exporter(&[]);
+    machine.write("/opt/reborn.py", include_str!("reborn.py"));
+    let group = |unit: &str| format!("/sys/fs/cgroup/system.slice/{unit}.service");
+    let reborn = machine
+        .command("/usr/bin/python3")
+        .args(["/opt/reborn.py", &group("first"), &group("second"), "30000", "9"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python");
+    let begun = Instant::now();
+    let (mut scrapes, mut seen) = (0, [0_u32; 2]);
+    while begun.elapsed() < Duration::from_secs(8) {
+        let page = exporter.samples();
+        let stopped = |name: &str| {
+            let labels = [("name", name), ("state", "stopped")];
+            page.value("systemd_unit_processes", &labels).unwrap_or(0.0)
+        };
+        assert_eq!(stopped("first.service"), 0.0, "the other unit's process counts for it");
+        let threads = page.value("systemd_unit_threads", &[("name", "first.service")]);
+        assert!((Some(1001.0)..=Some(1002.0)).contains(&threads), "{threads:?}");
+        let failed = [("collector", "process")];
+        let failed = page.value("systemd_exporter_collector_failed_reads", &failed);
+        assert_eq!(failed, Some(0.0), "{}", exporter.log());
+        seen[0] += u32::from(threads == Some(1002.0));
+        seen[1] += u32::from(stopped("second.service") == 1.0);
+        scrapes += 1;
+    }
+    let output = reborn.wait_with_output().expect("an end");
+    let lives = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    eprintln!("{lives} lives of one pid, {scrapes} scrapes; seen in either unit {seen:?} times");
+    assert!(output.status.success() && seen[1] > 0);
 }
 
 /// So many control groups beside each other, and a tree so deep.
