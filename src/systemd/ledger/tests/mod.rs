@@ -1,5 +1,7 @@
 //! The rules, each on a service changed as PID 1's signals would change it.
 
+mod gaps;
+
 use std::time::Duration;
 
 use super::*;
@@ -245,4 +247,156 @@ fn accounts_outlive_their_units_for_a_while_unless_nothing_happened() {
     assert_eq!(names(&ledger), "b.service c.service");
     ledger.forget(begun + Duration::from_secs(61));
     assert_eq!(names(&ledger), "");
+}
+
+#[test]
+fn what_happened_is_told_the_newest_first_and_only_so_much_of_it() {
+    let mut case = Case::new();
+    case.start();
+    case.end(None, "exit-code");
+    case.state("activating", "auto-restart");
+    case.restart(None, 1);
+    case.start();
+    case.end(None, "success");
+    case.state("activating", "auto-restart");
+    case.restart(None, 1);
+    case.state("inactive", "dead");
+    case.state("failed", "failed");
+    let told: Vec<_> = case.ledger.events().map(|event| event.what).collect();
+    let all = [What::GivenUp, What::Restarted, What::Exited, What::Restarted, What::Failed];
+    assert_eq!(told, all);
+    let first = case.ledger.events().last().unwrap().clone();
+    assert_eq!((&*first.unit, first.invocation_id), ("x.service", Some(InvocationId([1; 16]))));
+    assert_eq!((first.cause.as_deref(), first.status.as_deref()), (Some("exit-code"), Some("3")));
+    assert_eq!(first.at, Timestamp(2_000_000).system_time());
+
+    case.ledger.keep.events = 2;
+    case.start();
+    case.end(None, "signal");
+    let told: Vec<_> = case.ledger.events().map(|event| event.what).collect();
+    assert_eq!(told, [What::Failed, What::GivenUp]);
+}
+
+#[test]
+fn a_job_counts_for_the_host_and_where_it_failed_for_its_unit() {
+    let mut case = Case::new();
+    let unit = case.unit.clone();
+    for result in ["done", "timeout", "timeout", "canceled", "dependency"] {
+        case.ledger.job_removed("x.service", Some(&unit), result);
+    }
+    case.ledger.job_removed("gone.service", None, "failed");
+    let hidden = Unit::fresh("hidden.service".into(), Kind::Service, false);
+    case.ledger.job_removed("hidden.service", Some(&hidden), "failed");
+    let results = &case.ledger.host().job_results;
+    assert_eq!((results["done"], results["timeout"], results["canceled"]), (1, 2, 1));
+    assert_eq!((results["dependency"], results["failed"]), (1, 2));
+    let (name, account) = case.ledger.accounts().next().unwrap();
+    assert_eq!((&**name, case.ledger.accounts().len()), ("x.service", 1));
+    assert_eq!(account.job_failures, [(word("timeout"), 2), (word("dependency"), 1)].into());
+    let causes: Vec<_> = case.ledger.events().map(|event| event.cause.as_deref()).collect();
+    assert_eq!(causes, [Some("dependency"), Some("timeout"), Some("timeout")]);
+    assert!(case.ledger.events().all(|event| event.what == What::JobFailed));
+}
+
+#[test]
+fn what_is_not_exported_or_not_there_has_no_account() {
+    let mut ledger = Ledger::default();
+    let hidden = Arc::new(Unit::fresh("hidden.service".into(), Kind::Service, false));
+    let mut absent = Unit::fresh("absent.service".into(), Kind::Service, true);
+    (absent.load_state, absent.active_state) = (Some(word("not-found")), Some(word("inactive")));
+    let absent = Arc::new(absent);
+    for unit in [hidden, absent.clone()] {
+        ledger.open(&unit);
+        ledger.observe(&Change { before: unit.clone(), after: unit }, None);
+    }
+    assert_eq!(ledger.accounts().len(), 0);
+    // one that runs has, and keeps it when its file is removed
+    let mut running = (*absent).clone();
+    running.active_state = Some(word("active"));
+    let running = Arc::new(running);
+    ledger.observe(&Change { before: absent.clone(), after: running.clone() }, None);
+    ledger.observe(&Change { before: running, after: absent }, None);
+    assert_eq!(ledger.accounts().next().unwrap().1.state_changes, 2);
+}
+
+#[test]
+fn changes_of_state_runs_and_elapsed_timers_are_counted() {
+    let mut case = Case::new();
+    for _ in 0..3 {
+        case.start();
+        case.state("inactive", "dead");
+    }
+    case.change(None, |unit| unit.invocation_id = Some(InvocationId::default()));
+    case.state("inactive", "dead");
+    let (_, account) = case.ledger.accounts().next().unwrap();
+    assert_eq!((account.starts, account.state_changes), (3, 6));
+
+    let mut case = Case::new();
+    case.ledger = Ledger::default();
+    case.unit = Arc::new(Unit::fresh("x.timer".into(), Kind::Timer, true));
+    for micros in [5, 5, 6, 0, 7] {
+        case.change(None, |unit| {
+            let Detail::Timer(timer) = &mut unit.detail else { unreachable!() };
+            timer.last_trigger = Some(Timestamp(micros));
+        });
+    }
+    assert_eq!(case.ledger.accounts().next().unwrap().1.triggers, 3);
+}
+
+#[test]
+fn an_account_is_blank_only_if_nothing_was_counted() {
+    let blank = Account::new(Kind::Service);
+    assert!(blank.is_blank());
+    let counted = |count: fn(&mut Account)| {
+        let mut account = blank.clone();
+        count(&mut account);
+        account
+    };
+    for account in [
+        counted(|account| account.state_changes = 1),
+        counted(|account| account.starts = 1),
+        counted(|account| account.restarts = 1),
+        counted(|account| account.failures.total = 1),
+        counted(|account| account.triggers = 1),
+        counted(|account| drop(account.job_failures.insert(word("timeout"), 1))),
+        counted(|account| {
+            account.main_exits.insert((ExitCode::Exited, word("0")), Counted::default());
+        }),
+    ] {
+        assert!(!account.is_blank(), "{account:?}");
+    }
+}
+
+#[test]
+fn a_service_first_seen_failed_or_after_a_gap_is_judged_by_what_is_left() {
+    for (known, gap, given_up) in [
+        (false, None, true),
+        (true, Some(Gap::Reconnect), true),
+        (false, Some(Gap::Reconnect), true),
+        (true, None, false),
+    ] {
+        let mut case = Case::new();
+        case.service(None, |service| service.restarts = Some(2));
+        case.change(None, |unit| unit.active_state = known.then(|| word("active")));
+        case.change(gap, |unit| unit.active_state = Some(word("failed")));
+        assert_eq!(case.given_up(), given_up, "{known} {gap:?}");
+        assert_eq!(case.ledger.events().filter(|event| event.what == What::GivenUp).count(), 0);
+    }
+}
+
+#[test]
+fn an_end_is_told_by_its_code_and_its_status_or_signal() {
+    let codes = [0, 1, 2, 3, 4].map(ExitCode::from_number);
+    let [exited, killed, dumped] = [ExitCode::Exited, ExitCode::Killed, ExitCode::Dumped];
+    assert_eq!(codes, [None, Some(exited), Some(killed), Some(dumped), None]);
+    assert_eq!([exited, killed, dumped].map(ExitCode::as_str), ["exited", "killed", "dumped"]);
+    for (code, status, told) in [
+        (exited, 9, "9"),
+        (killed, 9, "SIGKILL"),
+        (dumped, 11, "SIGSEGV"),
+        (killed, 34, "34"),
+        (killed, 0, "0"),
+    ] {
+        assert_eq!(code.status(status), told);
+    }
 }

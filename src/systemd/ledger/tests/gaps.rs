@@ -1,0 +1,150 @@
+//! Which death a restart follows, and what is unknown of deaths that were not seen.
+
+use super::*;
+
+/// A service that has crashed and whose restart systemd has planned, and counted.
+fn planned() -> Case {
+    let mut case = Case::new();
+    case.start();
+    case.end(None, "exit-code");
+    case.restart(None, 1);
+    case
+}
+
+/// Restarts and starts it in one change.
+fn restarted_and_started(case: &mut Case, gap: Option<Gap>, by: u64) {
+    case.service(gap, |service| {
+        began(service);
+        service.restarts = service.restarts.map(|old| old + by);
+    });
+}
+
+#[test]
+fn a_restart_follows_the_death_before_it_however_they_are_told() {
+    let mut case = Case::new();
+    case.start();
+    case.end(None, "exit-code");
+    restarted_and_started(&mut case, None, 1);
+    case.assert(&[("exit-code", 1)], 1, 1);
+    // the next one is owed a death of its own
+    restarted_and_started(&mut case, Some(Gap::Reload), 1);
+    case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
+
+    // so is one after a start by hand
+    let mut case = Case::new();
+    case.start();
+    case.end(None, "exit-code");
+    case.start();
+    restarted_and_started(&mut case, Some(Gap::Reconnect), 1);
+    case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 1);
+
+    // a clean end is a death, too
+    let mut case = Case::new();
+    case.start();
+    case.end(None, "success");
+    restarted_and_started(&mut case, None, 1);
+    case.assert(&[], 1, 1);
+
+    // and a counter that was reset goes on from there
+    let mut case = planned();
+    case.restart(None, 4);
+    case.start();
+    case.service(None, |service| {
+        ended(service, Timestamp(9), "signal");
+        service.restarts = Some(1);
+    });
+    case.assert(&[("exit-code", 1), ("signal", 1)], 2, 6);
+}
+
+#[test]
+fn only_a_reload_explains_a_restart_counted_twice_and_only_a_planned_one() {
+    let mut case = planned();
+    restarted_and_started(&mut case, None, 1);
+    case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
+
+    let mut case = Case::new();
+    case.start();
+    case.service(Some(Gap::Reload), |service| service.restarts = Some(1));
+    case.assert(&[("unknown", 1)], 0, 1);
+
+    // what happens to the unit meanwhile changes nothing
+    let mut case = planned();
+    case.state("activating", "auto-restart");
+    restarted_and_started(&mut case, Some(Gap::Reload), 1);
+    case.assert(&[("exit-code", 1)], 1, 2);
+
+    // but once it runs it is planned no more
+    let mut case = planned();
+    case.start();
+    restarted_and_started(&mut case, Some(Gap::Reload), 1);
+    case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
+
+    // nor if it ran and died
+    let mut case = planned();
+    case.end(None, "exit-code");
+    restarted_and_started(&mut case, Some(Gap::Reload), 2);
+    case.assert(&[("exit-code", 2), ("unknown", 1)], 2, 3);
+
+    // the death after it is seen, and the restart after that death comes later
+    let mut case = planned();
+    case.service(Some(Gap::Reload), |service| {
+        ended(service, Timestamp(9), "exit-code");
+        service.restarts = Some(2);
+    });
+    case.restart(None, 1);
+    case.assert(&[("exit-code", 2)], 2, 3);
+}
+
+#[test]
+fn a_death_seen_after_a_gap_is_in_doubt_until_the_service_runs_again() {
+    let doubtful = || {
+        let mut case = Case::new();
+        case.start();
+        case.service(Some(Gap::Reconnect), |service| {
+            ended(service, Timestamp(9), "exit-code");
+            service.restarts = Some(1);
+        });
+        case.assert(&[("exit-code", 1)], 1, 1);
+        case
+    };
+    // one more restart tells that there was one more death
+    let mut case = doubtful();
+    case.state("activating", "auto-restart");
+    case.restart(None, 1);
+    case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
+
+    let mut case = doubtful();
+    case.start();
+    case.end(None, "exit-code");
+    case.restart(None, 1);
+    case.assert(&[("exit-code", 2)], 2, 2);
+
+    let mut case = doubtful();
+    case.end(None, "exit-code");
+    case.restart(None, 1);
+    case.assert(&[("exit-code", 2)], 2, 2);
+
+    // a death that was seen before the gap is in none
+    let mut case = Case::new();
+    case.start();
+    case.end(None, "exit-code");
+    case.restart(Some(Gap::Reconnect), 1);
+    case.restart(None, 1);
+    case.assert(&[("exit-code", 1)], 1, 2);
+}
+
+#[test]
+fn the_host_has_the_sums() {
+    let mut case = Case::new();
+    case.start();
+    case.end(None, "exit-code");
+    restarted_and_started(&mut case, None, 3);
+    case.end(None, "exit-code");
+    restarted_and_started(&mut case, Some(Gap::Drift), 2);
+    case.ledger.reloaded();
+    case.ledger.reloaded();
+    let host = case.ledger.host();
+    assert_eq!((host.failures["exit-code"], host.failures["unknown"]), (2, 3));
+    assert_eq!((host.lost["coalesced"], host.lost["drift"], host.lost["reload"]), (2, 1, 0));
+    assert_eq!(host.reloads, 2);
+}
