@@ -1,7 +1,7 @@
 # The same few commands here, for a newcomer and in CI.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo soak test-scale lint fmt package test-package
+.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak test-scale lint fmt package test-package
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,14 @@ lint: ## formatting and clippy
 
 fmt: ## format the sources
 	cargo fmt
+
+fuzz: ## find inputs that break the parsers, SECONDS (60) for each; some minutes to build
+	@scripts/setup fuzz
+	@scripts/fuzz $(SECONDS)
+
+mutants: ## change FILE in all ways and see that a unit test or the golden page notices
+	@scripts/setup mutants
+	cargo mutants --file $(FILE)
 
 soak: ## twenty minutes on a host that never rests: no drift, memory flat; needs root
 	@scripts/setup machine

@@ -21,6 +21,9 @@ pub mod check;
 pub mod collectors;
 pub mod exporter;
 pub mod flight;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod kept;
 pub mod metrics;
 pub mod notify;

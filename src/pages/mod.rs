@@ -6,6 +6,8 @@
 mod amounts;
 mod attention;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod health;
 mod html;
 mod question;

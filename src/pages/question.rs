@@ -111,6 +111,7 @@ impl Question {
             }
         }
         question.text.truncate(question.text.floor_char_boundary(LONGEST));
+        question.text.truncate(question.text.trim_end().len());
         question
     }
 

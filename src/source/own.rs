@@ -1,10 +1,11 @@
 //! The exporter as a process, from /proc/self: the standard `process_*` values.
 
+use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
-use procfs::process::{LimitValue, Process};
-
+use super::cgroup::Limit;
+use super::process::parse;
 use super::{Error, pid1};
 
 /// What the exporter itself uses.
@@ -31,15 +32,12 @@ pub fn read(started: SystemTime) -> Result<Own, Error> {
     let dir = Path::new("/proc/self");
     let stat = pid1::stat(dir)?;
     let used = pid1::used(&stat, dir);
-    let limits = Process::myself().and_then(|own| own.limits()).ok();
-    let max_fds = limits.and_then(|limits| match limits.max_open_files.soft_limit {
-        LimitValue::Value(limit) => Some(limit),
-        LimitValue::Unlimited => None,
-    });
+    let limits = fs::read(dir.join("limits")).ok().and_then(|content| parse::limits(&content));
+    let max_fds = limits.and_then(|limits| limits.open_files).and_then(Limit::number);
     Ok(Own {
         cpu: used.cpu_user + used.cpu_system,
         resident: used.resident,
-        virtual_memory: stat.vsize,
+        virtual_memory: stat.virtual_bytes,
         threads: used.threads,
         open_fds: used.open_fds,
         max_fds,

@@ -1,12 +1,12 @@
 //! PID 1 as a process: what the service manager itself uses, from /proc/1.
 
-use std::io;
+use std::fs;
 use std::path::Path;
 
-use procfs::FromRead;
-use procfs::process::Stat;
+use rustix::param::{clock_ticks_per_second, page_size};
 
 use super::Error;
+use super::process::parse::{self, Stat};
 
 /// What PID 1 uses.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,21 +32,20 @@ pub fn read(proc: &Path) -> Result<Pid1, Error> {
 /// The stat of any process, from its directory below /proc.
 pub(super) fn stat(dir: &Path) -> Result<Stat, Error> {
     let path = dir.join("stat");
-    let file = std::fs::File::open(&path).map_err(Error::io(&path))?;
-    Stat::from_read(file)
-        .map_err(|error| Error::io(&path)(io::Error::new(io::ErrorKind::InvalidData, error)))
+    let content = fs::read(&path).map_err(Error::io(&path))?;
+    parse::stat(&content).ok_or_else(|| Error::malformed(&path, &content))
 }
 
 /// What any process uses, by its stat and its directory below /proc.
 pub(super) fn used(stat: &Stat, dir: &Path) -> Pid1 {
-    let tick = procfs::ticks_per_second();
+    let tick = clock_ticks_per_second();
     let seconds = |ticks: u64| precise(ticks) / precise(tick);
     let fds = dir.join("fd").metadata().map(|metadata| metadata.len()).unwrap_or(0);
     Pid1 {
-        cpu_user: seconds(stat.utime),
-        cpu_system: seconds(stat.stime),
-        resident: stat.rss.saturating_mul(procfs::page_size()),
-        threads: u64::try_from(stat.num_threads).unwrap_or_default(),
+        cpu_user: seconds(stat.user_ticks),
+        cpu_system: seconds(stat.system_ticks),
+        resident: stat.resident_pages.saturating_mul(page_size() as u64),
+        threads: stat.threads,
         // kernels before 6.2 say 0 for every process
         open_fds: (fds > 0).then_some(fds),
     }

@@ -223,39 +223,46 @@ fn method<'m>(
 
 /// The answer to a call that lists units, less what cannot be the name of one.
 pub(super) fn listed(reply: &Message) -> zbus::Result<Vec<Listed>> {
-    type Row<'m> = (
-        &'m str,
-        &'m str,
-        &'m str,
-        &'m str,
-        &'m str,
-        &'m str,
-        zbus::ObjectPath<'m>,
-        u32,
-        &'m str,
-        zbus::ObjectPath<'m>,
-    );
     let body = reply.body();
     let rows: Vec<Row<'_>> = body.deserialize()?;
-    Ok(rows
-        .into_iter()
-        .filter(|(name, ..)| is_valid(name))
-        .map(|(name, _, load_state, active_state, sub_state, ..)| Listed {
+    Ok(rows.into_iter().filter(|(name, ..)| is_valid(name)).map(Listed::from).collect())
+}
+
+impl From<Row<'_>> for Listed {
+    fn from((name, _, load_state, active_state, sub_state, ..): Row<'_>) -> Self {
+        Self {
             name: name.to_owned(),
             load_state: word(load_state),
             active_state: word(active_state),
             sub_state: word(sub_state),
-        })
-        .collect())
+        }
+    }
 }
 
 /// The answer to `ListJobs`: ids and units.
 pub(super) fn listed_jobs(reply: &Message) -> zbus::Result<Vec<(u32, String)>> {
-    type Row<'m> = (u32, &'m str, &'m str, &'m str, zbus::ObjectPath<'m>, zbus::ObjectPath<'m>);
     let body = reply.body();
-    let rows: Vec<Row<'_>> = body.deserialize()?;
+    let rows: Vec<JobRow<'_>> = body.deserialize()?;
     Ok(rows.into_iter().map(|(id, unit, ..)| (id, unit.to_owned())).collect())
 }
+
+/// One line of a list of units.
+pub(super) type Row<'m> = (
+    &'m str,
+    &'m str,
+    &'m str,
+    &'m str,
+    &'m str,
+    &'m str,
+    zbus::ObjectPath<'m>,
+    u32,
+    &'m str,
+    zbus::ObjectPath<'m>,
+);
+
+/// One line of the list of jobs.
+pub(super) type JobRow<'m> =
+    (u32, &'m str, &'m str, &'m str, zbus::ObjectPath<'m>, zbus::ObjectPath<'m>);
 
 /// The interface, the properties with their values, and those without, of a PropertiesChanged.
 pub(super) type Changed<'m> = (&'m str, HashMap<&'m str, Variant<'m>>, Vec<&'m str>);

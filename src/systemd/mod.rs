@@ -10,6 +10,8 @@
 mod bus;
 pub mod dependencies;
 pub mod follow;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 pub mod ledger;
 pub mod manager;
 pub mod mirror;

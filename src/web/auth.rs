@@ -46,9 +46,9 @@ pub(super) struct Queue {
 type Tag = [u8; 32];
 
 #[derive(Debug)]
-struct Credentials {
-    user: Zeroizing<Vec<u8>>,
-    password: Zeroizing<Vec<u8>>,
+pub(super) struct Credentials {
+    pub(super) user: Zeroizing<Vec<u8>>,
+    pub(super) password: Zeroizing<Vec<u8>>,
 }
 
 impl Default for Queue {
@@ -175,7 +175,8 @@ impl Queue {
     }
 }
 
-fn credentials(headers: &HeaderMap) -> Option<Credentials> {
+/// What a client says it is; `None` if it says nothing, or nothing that makes sense.
+pub(super) fn credentials(headers: &HeaderMap) -> Option<Credentials> {
     let value = headers.get(AUTHORIZATION)?.as_bytes();
     let (scheme, encoded) = value.split_at_checked(SCHEME.len())?;
     if !scheme.eq_ignore_ascii_case(SCHEME) {

@@ -8,6 +8,8 @@ mod body;
 mod config;
 mod connection;
 mod crowd;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod gzip;
 mod limits;
 mod listen;

@@ -3,6 +3,8 @@
 //! Kernel reference: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/.
 
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod layout;
 pub(crate) mod parse;
 mod v1;

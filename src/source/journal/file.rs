@@ -66,6 +66,14 @@ impl File {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
             Err(error) => return Err(Fault::Io(error.into())),
         };
+        Self::of(descriptor, number)
+    }
+
+    /// The file behind a descriptor; `None` if it is not written yet.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn of(descriptor: OwnedFd, number: u32) -> Result<Option<Self>, Fault> {
         let inode = fstat(&descriptor).map(inode).map_err(|error| Fault::Io(error.into()))?;
         match header(&descriptor).map_err(Fault::Io)? {
             Ok(header) => {

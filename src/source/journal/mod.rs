@@ -11,6 +11,8 @@ mod file;
 mod folder;
 mod followed;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 mod window;

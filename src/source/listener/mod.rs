@@ -8,6 +8,8 @@ mod diag;
 mod drops;
 mod endpoint;
 mod expectation;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod gather;
 mod message;
 mod namespaces;

@@ -60,7 +60,7 @@ pub(super) fn listeners<'a, O: Ord>(
 
 /// A socket as a table tells of it.
 #[derive(Debug, PartialEq)]
-struct Row {
+pub(super) struct Row {
     address: Address,
     port: u16,
     listens: bool,
@@ -72,7 +72,7 @@ struct Row {
 }
 
 impl Row {
-    fn parse(line: &[u8], protocol: Protocol) -> Option<Self> {
+    pub(super) fn parse(line: &[u8], protocol: Protocol) -> Option<Self> {
         let fields: Vec<&str> = str::from_utf8(line).ok()?.split_ascii_whitespace().collect();
         let (address, port) = fields.get(1)?.split_once(':')?;
         let address = match protocol.is_v6() {

@@ -4,8 +4,10 @@
 
 mod clock;
 mod descriptors;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod listing;
-mod parse;
+pub(super) mod parse;
 mod values;
 
 use std::collections::{HashMap, HashSet};
@@ -133,7 +135,7 @@ impl Processes {
                 Ok(Some(process)) => {
                     tally.add(&mut sum, &process, &self.clock);
                     if unit.main_pid == Some(pid) {
-                        sum.main = Some(self.main(&process));
+                        sum.main = Some(main(&process, &self.clock));
                     }
                 }
                 Ok(None) => missing.push(pid),
@@ -205,20 +207,6 @@ impl Processes {
         Ok(limits)
     }
 
-    fn main(&self, process: &Process) -> MainProcess {
-        let Process { stat, open_fds, limits } = process;
-        MainProcess {
-            cpu: self.clock.duration(stat.cpu_ticks),
-            resident_bytes: stat.resident_pages.saturating_mul(self.clock.page_size),
-            virtual_bytes: stat.virtual_bytes,
-            virtual_max_bytes: limits.address_space,
-            open_fds: *open_fds,
-            max_fds: limits.open_files,
-            threads: stat.threads,
-            start_time: self.clock.since_epoch(stat.start_ticks),
-        }
-    }
-
     /// Whether one of the processes that /proc does not know is in the unit all the same.
     fn are_hidden(
         &mut self,
@@ -240,6 +228,20 @@ impl Readings {
     fn fail(&mut self, error: Error) {
         self.failed += 1;
         self.failure.get_or_insert(error);
+    }
+}
+
+fn main(process: &Process, clock: &Clock) -> MainProcess {
+    let Process { stat, open_fds, limits } = process;
+    MainProcess {
+        cpu: clock.duration(stat.user_ticks.saturating_add(stat.system_ticks)),
+        resident_bytes: stat.resident_pages.saturating_mul(clock.page_size),
+        virtual_bytes: stat.virtual_bytes,
+        virtual_max_bytes: limits.address_space,
+        open_fds: *open_fds,
+        max_fds: limits.open_files,
+        threads: stat.threads,
+        start_time: clock.since_epoch(stat.start_ticks),
     }
 }
 
@@ -270,16 +272,16 @@ impl Tally {
         let Process { stat, open_fds, limits } = process;
         self.processes += 1;
         sum.states.count(stat.state);
-        *sum.threads.get_or_insert(0) += stat.threads;
         let resident_bytes = stat.resident_pages.saturating_mul(clock.page_size);
-        *sum.resident_bytes.get_or_insert(0) += resident_bytes;
+        sum.threads = Some(sum.threads.unwrap_or(0).saturating_add(stat.threads));
+        sum.resident_bytes = Some(sum.resident_bytes.unwrap_or(0).saturating_add(resident_bytes));
         if self.oldest_ticks.is_none_or(|oldest| stat.start_ticks < oldest) {
             self.oldest_ticks = Some(stat.start_ticks);
             sum.oldest_start_time = clock.since_epoch(stat.start_ticks);
         }
         match *open_fds {
             Some(count) => {
-                self.open_fds += count;
+                self.open_fds = self.open_fds.saturating_add(count);
                 sum.max_fds_ratio = worse(sum.max_fds_ratio, ratio(count, limits));
             }
             None => self.uncounted = true,

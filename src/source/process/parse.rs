@@ -5,33 +5,35 @@ use crate::source::cgroup::parse::integer;
 
 /// What is wanted of /proc/PID/stat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stat {
+pub(in crate::source) struct Stat {
     /// The state's letter.
-    pub(super) state: u8,
-    /// `utime` and `stime`.
-    pub(super) cpu_ticks: u64,
+    pub(in crate::source) state: u8,
+    /// `utime`.
+    pub(in crate::source) user_ticks: u64,
+    /// `stime`.
+    pub(in crate::source) system_ticks: u64,
     /// `num_threads`.
-    pub(super) threads: u64,
+    pub(in crate::source) threads: u64,
     /// `starttime`, since boot.
-    pub(super) start_ticks: u64,
+    pub(in crate::source) start_ticks: u64,
     /// `vsize`.
-    pub(super) virtual_bytes: u64,
+    pub(in crate::source) virtual_bytes: u64,
     /// `rss`.
-    pub(super) resident_pages: u64,
+    pub(in crate::source) resident_pages: u64,
 }
 
 /// What is wanted of /proc/PID/limits: soft limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(in crate::source) struct Limits {
     /// `Max open files`.
-    pub(super) open_files: Option<Limit>,
+    pub(in crate::source) open_files: Option<Limit>,
     /// `Max address space`.
-    pub(super) address_space: Option<Limit>,
+    pub(in crate::source) address_space: Option<Limit>,
 }
 
 /// /proc/PID/stat. The name is the process's own to set, with any byte but NUL: what counts
 /// stands after the last `)`, for the fields there are numbers.
-pub(super) fn stat(content: &[u8]) -> Option<Stat> {
+pub(in crate::source) fn stat(content: &[u8]) -> Option<Stat> {
     let name_end = content.iter().rposition(|&byte| byte == b')')?;
     let mut fields = content[name_end + 1..].split(u8::is_ascii_whitespace).skip(1);
     let [state] = fields.next()? else { return None };
@@ -42,11 +44,10 @@ pub(super) fn stat(content: &[u8]) -> Option<Stat> {
         at = number;
         value
     };
-    let utime = field(14)?;
-    let stime = field(15)?;
     Some(Stat {
         state: *state,
-        cpu_ticks: utime.checked_add(stime)?,
+        user_ticks: field(14)?,
+        system_ticks: field(15)?,
         threads: field(20)?,
         start_ticks: field(22)?,
         virtual_bytes: field(23)?,
@@ -55,7 +56,7 @@ pub(super) fn stat(content: &[u8]) -> Option<Stat> {
 }
 
 /// /proc/PID/limits: a name that holds spaces, the soft limit, the hard one, the unit.
-pub(super) fn limits(content: &[u8]) -> Option<Limits> {
+pub(in crate::source) fn limits(content: &[u8]) -> Option<Limits> {
     let mut limits = Limits::default();
     for line in content.split(|&byte| byte == b'\n') {
         if let Some(rest) = line.strip_prefix(b"Max open files") {
@@ -68,7 +69,7 @@ pub(super) fn limits(content: &[u8]) -> Option<Limits> {
 }
 
 /// `btime` of /proc/stat: when the host booted, in seconds since the epoch.
-pub(super) fn boot_time(content: &[u8]) -> Option<u64> {
+pub(in crate::source) fn boot_time(content: &[u8]) -> Option<u64> {
     content
         .split(|&byte| byte == b'\n')
         .find_map(|line| line.strip_prefix(b"btime "))
@@ -76,7 +77,7 @@ pub(super) fn boot_time(content: &[u8]) -> Option<u64> {
 }
 
 /// Whole lines of a `cgroup.procs`; a PID of 0 is a process outside of our PID namespace.
-pub(super) fn pids(content: &[u8]) -> impl Iterator<Item = Option<u32>> {
+pub(in crate::source) fn pids(content: &[u8]) -> impl Iterator<Item = Option<u32>> {
     content
         .split(|&byte| byte == b'\n')
         .filter(|line| !line.is_empty())

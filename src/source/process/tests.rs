@@ -206,7 +206,8 @@ proptest! {
         let content = [b"7 (".as_slice(), &name, rest.as_bytes()].concat();
         let expected = Stat {
             state: b'S',
-            cpu_ticks: 55,
+            user_ticks: 21,
+            system_ticks: 34,
             threads: 3,
             start_ticks: 4242,
             virtual_bytes: 8192,

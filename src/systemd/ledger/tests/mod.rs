@@ -358,7 +358,7 @@ fn an_account_is_blank_only_if_nothing_was_counted() {
         counted(|account| account.restarts = 1),
         counted(|account| account.failures.total = 1),
         counted(|account| account.triggers = 1),
-        counted(|account| drop(account.job_failures.insert(word("timeout"), 1))),
+        counted(|account| account.job_failures = [(word("timeout"), 1)].into()),
         counted(|account| {
             account.main_exits.insert((ExitCode::Exited, word("0")), Counted::default());
         }),

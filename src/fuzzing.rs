@@ -1,0 +1,159 @@
+//! What `fuzz/` runs, and `cargo test` over the corpus: a function for each format that comes from
+//! the host or from a client. It panics where a promise is broken.
+
+#[expect(dead_code, unreachable_pub, reason = "the tests' own reader, which has more")]
+#[path = "../tests/support/samples.rs"]
+mod samples;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use self::samples::{Sample, Samples};
+use crate::metrics::{Dropped, Format, Selected, render};
+use crate::pages::{self, Host, Place, View};
+use crate::profile::Profile;
+use crate::snapshot::Snapshot;
+use crate::source::{cgroup, journal, listener, process};
+use crate::{systemd, web};
+
+/// Takes any bytes.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name, which is that of its program in `fuzz/targets` and of its folder in
+/// `fuzz/corpus`.
+pub const TARGETS: [(&str, Target); 13] = [
+    ("bodies", systemd::fuzz::bodies),
+    ("cgroup", cgroup::fuzz::files),
+    ("config", web::fuzz::config),
+    ("html", pages::fuzz::html),
+    ("http", web::fuzz::http),
+    ("journal", journal::fuzz::file),
+    ("labels", labels),
+    ("names", systemd::fuzz::names),
+    ("netlink", listener::fuzz::netlink),
+    ("process", process::fuzz::files),
+    ("request", web::fuzz::request),
+    ("sockets", listener::fuzz::texts),
+    ("units", systemd::fuzz::units),
+];
+
+/// Runs one target; panics where it does not hold, and where there is none of that name.
+pub fn run(name: &str, data: &[u8]) {
+    let target = TARGETS.iter().find(|(known, _)| *known == name);
+    target.expect("a target").1(data);
+}
+
+/// Label values of any text are on both pages as they were meant.
+fn labels(data: &[u8]) {
+    let texts: BTreeSet<String> = data
+        .split(|byte| *byte == 0)
+        .map(|text| String::from_utf8_lossy(text).into_owned())
+        .collect();
+    let unix = texts.iter().zip(0..).map(|(text, accept_queue)| listener::UnixListener {
+        unit: text.as_str().into(),
+        path: text.clone(),
+        accept_queue,
+        accept_queue_limit: u64::MAX,
+    });
+    let reading = listener::Reading { unix: Some(unix.collect()), ..Default::default() };
+    for page in page(Snapshot { listeners: Some(reading), ..Snapshot::default() }) {
+        let lengths = page.all("systemd_unix_listener_accept_queue_length", &[]);
+        let told: Vec<_> = lengths.map(|one| (one.label("name"), one.label("path"))).collect();
+        let meant: Vec<_> = texts.iter().map(|text| (text.as_str(), text.as_str())).collect();
+        assert_eq!(told, meant);
+    }
+}
+
+/// What a scrape knows makes pages in both formats that say the same, and no series twice. The
+/// pages for people can be made, too.
+pub(crate) fn page(snapshot: Snapshot) -> [Samples; 2] {
+    let snapshot = Arc::new(snapshot);
+    let selected = Selected {
+        without: Vec::new(),
+        names: Vec::new(),
+        profile: Profile::Full,
+        series_per_family: 1000,
+    };
+    let pages = [Format::Text, Format::OpenMetrics].map(|format| {
+        let page = render(&snapshot, format, &selected, &Arc::new(Dropped::default()));
+        Samples::parse(&page.expect("a page"))
+    });
+    let [text, open] = pages.each_ref().map(|page| sorted(&page.0));
+    assert_eq!(text, open);
+    for pair in text.windows(2) {
+        assert!((&pair[0].0, &pair[0].1) != (&pair[1].0, &pair[1].1), "twice: {:?}", pair[0]);
+    }
+    people(&snapshot);
+    pages
+}
+
+fn people(snapshot: &Snapshot) {
+    let view = View {
+        host: &Host::default(),
+        now: SystemTime::now(),
+        started: SystemTime::UNIX_EPOCH,
+        snapshot,
+        events: &[],
+        cpu: None,
+        off: &[],
+        telemetry_path: "/metrics",
+    };
+    let units = snapshot.systemd.iter().flat_map(|systemd| &systemd.units);
+    let units = units.map(|unit| Place::Unit(unit.name.to_string()));
+    for place in units.take(2).chain([Place::Status]) {
+        assert!(!pages::page(&place, &[], &view).html.is_empty());
+    }
+}
+
+type Row = (String, Vec<(String, String)>, u64);
+
+fn sorted(samples: &[Sample]) -> Vec<Row> {
+    let rows = samples.iter().map(|Sample { name, labels, value }| {
+        (name.clone(), labels.clone().into_iter().collect(), value.to_bits())
+    });
+    let mut rows: Vec<Row> = rows.collect();
+    rows.sort_unstable();
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use super::TARGETS;
+
+    #[test]
+    fn every_target_has_a_corpus_that_holds() {
+        for (name, target) in TARGETS {
+            let inputs = listed(&format!("fuzz/corpus/{name}"));
+            assert!(!inputs.is_empty(), "fuzz/corpus/{name} is empty");
+            for input in inputs {
+                // said when it fails
+                println!("{}", input.display());
+                target(&fs::read(&input).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn every_program_and_corpus_has_its_target() {
+        let targets: BTreeSet<_> = TARGETS.into_iter().map(|(name, _)| name.to_owned()).collect();
+        for folder in ["fuzz/corpus", "fuzz/targets"] {
+            let stem = |path: PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
+            let there: BTreeSet<_> = listed(folder).into_iter().map(stem).collect();
+            assert_eq!(there, targets, "{folder}");
+        }
+    }
+
+    fn listed(folder: &str) -> Vec<PathBuf> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let entries = fs::read_dir(&folder);
+        let entries = entries.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    }
+}

@@ -1,0 +1,61 @@
+//! Fuzzing: a journal file of any content, which changes while it is read.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::io::pwrite;
+
+use super::counts::Totals;
+use super::entry::Reader;
+use super::file::File;
+use super::{Options, Progress, format};
+use crate::fuzzing::page;
+use crate::selection::Selection;
+use crate::snapshot::Snapshot;
+
+/// How long the file is at first, in two bytes; then that, and then what it becomes.
+pub(crate) fn file(data: &[u8]) {
+    let _ = format::id(data);
+    let Some((length, contents)) = data.split_first_chunk() else { return };
+    let length = usize::from(u16::from_le_bytes(*length));
+    let Some((before, after)) = contents.split_at_checked(length) else { return };
+    let descriptor = memfd_create("journal", MemfdFlags::CLOEXEC).expect("memory");
+    put(&descriptor, before);
+    let other = descriptor.try_clone().expect("a descriptor");
+    let Ok(Some(mut file)) = File::of(other, 0) else { return };
+    let (mut reader, mut totals) = (Reader::default(), Totals::new(&options()));
+    let mut unreadable = 0;
+    for content in [before, after] {
+        put(&descriptor, content);
+        reader.first_monotonic(&file);
+        let Ok(end) = file.refresh() else { break };
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let outcome = reader.read(&mut file, end, deadline, |_| true, &mut totals);
+        unreadable += outcome.unreadable;
+        assert!(file.position() <= end);
+        assert!(outcome.fault.is_some() || file.position() == end || Instant::now() >= deadline);
+    }
+    let reading = totals.reading(Progress::default(), None);
+    let messages: u64 = reading.messages.iter().sum();
+    assert!(messages <= file.position() && messages + unreadable >= file.position());
+    page(Snapshot { journal: Some(reading), ..Snapshot::default() });
+}
+
+fn put(descriptor: &OwnedFd, content: &[u8]) {
+    ftruncate(descriptor, content.len() as u64).expect("a length");
+    let written = pwrite(descriptor, content, 0).expect("memory");
+    assert_eq!(written, content.len());
+}
+
+fn options() -> Options {
+    Options {
+        persistent: "/".into(),
+        volatile: "/".into(),
+        machine_id: "/".into(),
+        boot_id: "/".into(),
+        selection: Selection::new(".+", "").expect("an expression"),
+        keep_for: Duration::ZERO,
+        keep: 0,
+    }
+}
