@@ -1,5 +1,6 @@
 //! What a service needs and wants, and which of that is not there.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use zbus::Variant;
@@ -26,10 +27,12 @@ pub enum Relation {
 }
 
 impl Dependencies {
-    /// Takes one property of `org.freedesktop.systemd1.Unit`; others are passed over.
+    /// Takes one property of `org.freedesktop.systemd1.Unit`; others are passed over. A name that
+    /// stands there twice is one dependency.
     pub(super) fn set(&mut self, name: &str, value: &Variant<'_>) {
         if let Some(at) = Relation::PROPERTIES.iter().position(|property| *property == name) {
-            self.0[at] = as_strings(value);
+            let names: BTreeSet<_> = as_strings(value).into_iter().collect();
+            self.0[at] = names.into_iter().collect();
         }
     }
 

@@ -400,3 +400,23 @@ fn an_end_is_told_by_its_code_and_its_status_or_signal() {
         assert_eq!(code.status(status), told);
     }
 }
+
+#[test]
+fn only_what_systemd_would_restart_is_given_up() {
+    for (restart, result, restarts, given_up) in [
+        ("always", "exit-code", 1, true),
+        ("always", "exit-code", 0, false),
+        ("always", "start-limit-hit", 0, true),
+        ("no", "exit-code", 1, false),
+        ("no", "start-limit-hit", 0, false),
+    ] {
+        let mut case = Case::new();
+        case.service(None, |service| {
+            service.restart = Some(word(restart));
+            service.result = Some(word(result));
+            service.restarts = Some(restarts);
+        });
+        case.state("failed", "failed");
+        assert_eq!(case.given_up(), given_up, "{restart} {result} {restarts}");
+    }
+}
