@@ -307,6 +307,7 @@ mod tests {
             error: Some("/sys/fs/cgroup: Permission denied (os error 13)".into()),
             took: std::time::Duration::ZERO,
             last_success: None,
+            panics: 0,
         };
         let systemd = Some(Systemd::default());
         let snapshot = Snapshot { systemd, attempts: vec![attempt], ..Snapshot::default() };

@@ -25,6 +25,7 @@ pub mod flight;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod kept;
+pub mod log;
 pub mod metrics;
 pub mod notify;
 pub mod pages;

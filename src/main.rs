@@ -15,6 +15,7 @@ use unit_exporter::args::{Action, Args, Level, LogFormat};
 use unit_exporter::check::{Asker, Report};
 use unit_exporter::collectors::Off;
 use unit_exporter::exporter::Exporter;
+use unit_exporter::log::{Flush, Log};
 use unit_exporter::metrics::Format;
 use unit_exporter::notify::Notify;
 use unit_exporter::pages;
@@ -39,7 +40,14 @@ fn main() -> ExitCode {
         }
         _ => false,
     };
-    log(&args);
+    let _flush = match log(&args) {
+        Ok(flush) => flush,
+        Err(error) => {
+            // nowhere is left to complain
+            let _ = writeln!(std::io::stderr(), "starting a thread for the log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     keep_to_ourselves();
     if let Some(action) = &args.action {
         return ended(act(action));
@@ -48,6 +56,8 @@ fn main() -> ExitCode {
         .worker_threads(WORKERS)
         // every source has one, and a page; one that hangs must not make hundreds
         .max_blocking_threads(BLOCKING)
+        // those of the first scrape stay: later, where a fork bomb runs, there may be none to be had
+        .thread_keep_alive(Duration::MAX)
         .enable_all()
         .build();
     let outcome = runtime.context("starting threads").and_then(|runtime| {
@@ -296,14 +306,16 @@ fn told_to_stop(
     })
 }
 
-fn log(args: &Args) {
+fn log(args: &Args) -> std::io::Result<Flush> {
     let level = match args.log_level {
         Level::Debug => LevelFilter::DEBUG,
         Level::Info => LevelFilter::INFO,
         Level::Warn => LevelFilter::WARN,
         Level::Error => LevelFilter::ERROR,
     };
-    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let log = Log::to(std::io::stderr())?;
+    let flush = log.flush_at_end();
+    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(log.clone());
     match args.log_format {
         LogFormat::Json => lines.json().with_target(false).init(),
         LogFormat::Logfmt => {
@@ -315,10 +327,15 @@ fn log(args: &Args) {
                 .with_timestamp(timestamps)
                 .subscriber_builder()
                 .with_max_level(level)
-                .with_writer(std::io::stderr)
+                .with_writer(log)
                 .init();
         }
     }
+    // it would write to standard error itself, and wait
+    std::panic::set_hook(Box::new(|panic| {
+        error!(%panic, "a fault of the exporter; please report it");
+    }));
+    Ok(flush)
 }
 
 /// One for the follower, one for the web: neither has much to do.

@@ -4,14 +4,17 @@ mod daemons;
 mod journal;
 mod listeners;
 mod resources;
+#[cfg(test)]
+mod tests;
 mod users;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::JoinError;
 use tracing::{info, warn};
 
 use crate::flight::Flights;
@@ -63,6 +66,9 @@ pub struct Scraper {
     outcomes: Mutex<BTreeMap<&'static str, Outcome>>,
     cgroups: Kept<Cgroups>,
     processes: Kept<Processes>,
+    // nothing to keep, but one that hangs must not take a thread at each scrape
+    pid1: Kept<()>,
+    own: Kept<()>,
     user_cgroups: Kept<Cgroups>,
     user_processes: Kept<Processes>,
     flights: Flights<Vec<&'static str>, Arc<Snapshot>>,
@@ -80,6 +86,8 @@ struct Outcome {
     /// Whether it answered but in part.
     partial: bool,
     last_success: Option<SystemTime>,
+    /// How often reading panicked.
+    panics: u64,
 }
 
 impl Scraper {
@@ -98,6 +106,8 @@ impl Scraper {
             outcomes: Mutex::default(),
             cgroups: Kept::default(),
             processes: Kept::default(),
+            pid1: Kept::default(),
+            own: Kept::default(),
             user_cgroups: Kept::default(),
             user_processes: Kept::default(),
             flights: Flights::default(),
@@ -201,8 +211,8 @@ impl Scraper {
         let processes = resources::processes(&self.processes, host, units, deadline);
         let listeners = listeners::listeners(&self.listeners, &host.listeners, input, deadline);
         let journal = journal::journal(&self.journal, &host.journal, &self.shared, deadline);
-        let pid1 = async { spawn_blocking(move || pid1::read(&proc)).await };
-        let own = async { spawn_blocking(move || own::read(started)).await };
+        let pid1 = self.pid1.read(|| Ok(()), move |()| pid1::read(&proc));
+        let own = self.own.read(|| Ok(()), move |()| own::read(started));
         let (cgroups, processes, journal, listeners, pid1, own, others) = tokio::join!(
             self.attempt("cgroup", wants("cgroup"), cgroups),
             self.attempt("process", wants("process"), processes),
@@ -214,7 +224,11 @@ impl Scraper {
         );
         let ((daemons, asked), (users, seen)) = others;
         // last, so that the states are as new as can be
-        let mut snapshot = self.systemd();
+        let mut snapshot = catch_unwind(AssertUnwindSafe(|| self.systemd())).unwrap_or_else(|_| {
+            let error = Some(Error::Panicked.to_string());
+            let attempts = vec![self.outcome("units", error, true, Duration::ZERO)];
+            Snapshot { attempts, ..Snapshot::default() }
+        });
         snapshot.cgroups = take(cgroups, &mut snapshot.attempts);
         snapshot.processes = take(processes, &mut snapshot.attempts);
         if let Some(cgroups) = &snapshot.cgroups {
@@ -234,6 +248,7 @@ impl Scraper {
         snapshot.exporter = crate::snapshot::Exporter {
             requests: self.requests.by_code().map(|(code, n)| (code.to_string(), n)).collect(),
             scrapes: self.took(began.elapsed()),
+            lines_dropped: crate::log::dropped(),
         };
         snapshot
     }
@@ -244,7 +259,7 @@ impl Scraper {
         let state: &State = &self.shared.lock();
         let status = state.status.clone();
         let silence = status.silence();
-        let outcome = |trouble| vec![self.outcome("units", trouble, began.elapsed())];
+        let outcome = |trouble| vec![self.outcome("units", trouble, false, began.elapsed())];
         if !status.filled {
             let attempts = outcome(status.trouble.clone());
             return Snapshot { status, silence, attempts, ..Snapshot::default() };
@@ -292,16 +307,23 @@ impl Scraper {
             Ok(Err(_)) => Err(Error::Panicked),
             Err(_) => Err(Error::Late),
         };
+        let panicked = matches!(outcome, Err(Error::Panicked));
         let (value, error) = match outcome {
             Ok((value, shortfall)) => (Some(value), shortfall),
             Err(error) => (None, Some(error.to_string())),
         };
-        let attempt = self.outcome(collector, error, began.elapsed());
+        let attempt = self.outcome(collector, error, panicked, began.elapsed());
         Some((value, attempt))
     }
 
     /// Remembers how a collector went, and logs it when that changed.
-    fn outcome(&self, collector: &'static str, error: Option<String>, took: Duration) -> Attempt {
+    fn outcome(
+        &self,
+        collector: &'static str,
+        error: Option<String>,
+        panicked: bool,
+        took: Duration,
+    ) -> Attempt {
         let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = outcomes.entry(collector).or_default();
         match &error {
@@ -312,10 +334,12 @@ impl Scraper {
             _ => {}
         }
         outcome.error.clone_from(&error);
+        outcome.panics += u64::from(panicked);
         if error.is_none() {
             outcome.last_success = Some(SystemTime::now());
         }
-        Attempt { collector, error, took, last_success: outcome.last_success }
+        let Outcome { last_success, panics, .. } = *outcome;
+        Attempt { collector, error, took, last_success, panics }
     }
 
     /// Logs the first failure of a collector that answered all the same, until one had none.

@@ -111,6 +111,8 @@ pub struct Exporter {
     pub requests: BTreeMap<String, u64>,
     /// How long scrapes took.
     pub scrapes: Histogram,
+    /// Lines of the log that nobody took.
+    pub lines_dropped: u64,
 }
 
 /// How one collector went in one scrape.
@@ -124,6 +126,8 @@ pub struct Attempt {
     pub took: Duration,
     /// When it last answered; `None` if it never did.
     pub last_success: Option<SystemTime>,
+    /// How often it panicked since the exporter started: each a fault of the exporter.
+    pub panics: u64,
 }
 
 impl Systemd {

@@ -80,6 +80,18 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
+            name: "systemd_exporter_collector_panics_total",
+            kind: Counter(WithExporter),
+            unit: Unit::None,
+            help: "Times that the collector failed by a fault of the exporter, which cost nothing but its metrics in that scrape. Should stay 0.",
+            source: "the exporter",
+            labels: ["collector"],
+        },
+        attempts.iter().map(|attempt| ([attempt.collector], attempt.panics)),
+    )?;
+
+    out.family(
+        Family {
             name: "systemd_exporter_collector_truncated_units",
             kind: Gauge,
             unit: Unit::None,
@@ -270,6 +282,18 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             labels: [],
         },
         &snapshot.exporter.scrapes,
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_exporter_log_lines_dropped_total",
+            kind: Counter(WithExporter),
+            unit: Unit::None,
+            help: "Lines of the exporter's log that were dropped because nobody took them: journald hangs, or nobody reads the pipe.",
+            source: "the exporter",
+            labels: [],
+        },
+        [([], snapshot.exporter.lines_dropped)],
     )?;
 
     out.family(

@@ -300,6 +300,7 @@ fn hostile() -> Told {
             error: Some(attack("attempt")),
             took: Duration::from_millis(1),
             last_success: None,
+            panics: 0,
         }],
         ..Snapshot::default()
     };

@@ -32,9 +32,9 @@ type Kept = Vec<(&'static CStr, OwnedFd)>;
 impl Files {
     pub(super) fn new(descriptors: usize) -> Self {
         let allowed = getrlimit(Resource::Nofile).current;
-        let half = allowed.and_then(|limit| usize::try_from(limit / 2).ok()).unwrap_or(usize::MAX);
+        let allowed = allowed.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         Self {
-            budget: descriptors.min(half),
+            budget: descriptors.min(allowed.saturating_sub(RESERVE) / 2),
             spare: 0,
             kept: HashMap::new(),
             before: HashMap::new(),
@@ -138,3 +138,6 @@ impl Group<'_> {
         self.mount.path.join(self.relative).join(&*name.to_string_lossy())
     }
 }
+
+/// Descriptors that everything else may need, of which there must always be some.
+const RESERVE: usize = 64;

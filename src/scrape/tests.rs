@@ -1,0 +1,73 @@
+//! Sources that panic or hang, which no host can be made to have.
+
+use clap::Parser;
+use tokio::task::spawn_blocking;
+
+use super::*;
+use crate::args::Args;
+use crate::selection::Selection;
+use crate::systemd::ledger::Ledger;
+use crate::systemd::mirror::Mirror;
+
+fn scraper() -> Arc<Scraper> {
+    let nowhere = PathBuf::from("/nowhere");
+    let host = Host {
+        proc: "/proc".into(),
+        cgroup: nowhere.clone(),
+        expected: Vec::new(),
+        not_found: false,
+        listeners: listener::Options::default(),
+        dbus_address: "unix:path=/nowhere".to_owned(),
+        journal: Args::parse_from(["unit-exporter"]).journal(Selection::default()),
+        users: Users::default(),
+    };
+    let shared = Shared::new(Mirror::new(Selection::default()), Ledger::default());
+    Arc::new(Scraper::new(shared, host, Arc::default()))
+}
+
+#[tokio::test]
+async fn a_panic_is_caught_counted_and_costs_only_its_collector() {
+    let scraper = scraper();
+    let panics =
+        || async { spawn_blocking(|| -> Result<u8, Error> { panic!("on purpose") }).await };
+    let works = || async { Ok(Ok(7)) };
+    for round in 1..=3 {
+        let (bad, good) = tokio::join!(
+            scraper.attempt("cgroup", true, panics()),
+            scraper.attempt("process", true, works()),
+        );
+        let (value, attempt) = bad.unwrap();
+        assert_eq!((value, attempt.panics), (None, round));
+        assert!(attempt.error.unwrap().contains("please report"));
+        let (value, attempt) = good.unwrap();
+        assert_eq!((value, attempt.panics, attempt.error), (Some(7), 0, None));
+    }
+    // it works again, and what was counted stays
+    let (value, attempt) = scraper.attempt("cgroup", true, works()).await.unwrap();
+    assert_eq!((value, attempt.panics, attempt.error), (Some(7), 3, None));
+}
+
+#[tokio::test]
+async fn a_panic_of_whoever_holds_the_mirror_spreads_to_no_scrape() {
+    let scraper = scraper();
+    let shared = scraper.shared.clone();
+    let holds = move || {
+        let _state = shared.lock();
+        panic!("on purpose");
+    };
+    assert!(spawn_blocking(holds).await.is_err());
+    let snapshot = scraper.scrape(&["listeners", "journal"]).await.unwrap();
+    assert!(snapshot.attempts.iter().any(|attempt| attempt.collector == "units"));
+    assert!(snapshot.pid1.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_hangs_is_given_up_at_the_deadline() {
+    let scraper = scraper();
+    let hangs = std::future::pending::<Read<u8>>();
+    let began = tokio::time::Instant::now();
+    let (value, attempt) = scraper.attempt("cgroup", true, hangs).await.unwrap();
+    assert!(value.is_none());
+    assert_eq!(attempt.error, Some(Error::Late.to_string()));
+    assert_eq!(began.elapsed(), DEADLINE);
+}
