@@ -1,7 +1,7 @@
 # The same few commands here, for a newcomer and in CI.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak test-scale lint fmt package test-package
+.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale lint fmt package test-package
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ soak: ## twenty minutes on a host that never rests: no drift, memory flat; needs
 test-scale: ## what sockets, processes, units and forged signals in numbers cost; minutes, needs root
 	@scripts/setup machine
 	cargo test --release --test hostile -- --ignored --nocapture
+
+chaos: ## half an hour of faults at random while services crash: every crash is accounted for; needs root
+	@scripts/setup machine
+	cargo test --test faults -- --ignored --nocapture
 
 package: ## build the .deb, the .rpm and the tarball, into target/package
 	@scripts/package

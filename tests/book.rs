@@ -108,6 +108,22 @@ fn every_panel_exists() {
 }
 
 #[test]
+fn every_test_that_a_promise_names_exists() {
+    let page = Page::read(root().join("docs/robustness.md"));
+    let name = Regex::new(r"`([a-z0-9]+(?:_[a-z0-9]+){3,})`").expect("a pattern");
+    let named: BTreeSet<&str> = name
+        .captures_iter(&page.text)
+        .map(|found| found.extract::<1>().1[0])
+        .filter(|name| !name.starts_with("systemd_"))
+        .collect();
+    assert!(named.len() > 40, "{named:?}");
+    let sources: Vec<String> = ["src", "tests"].into_iter().flat_map(sources).collect();
+    let exists = |name: &str| sources.iter().any(|text| text.contains(&format!("fn {name}(")));
+    let unknown: Vec<_> = named.into_iter().filter(|name| !exists(name)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
 fn every_link_leads_somewhere() {
     let link = Regex::new(r"\]\(([^)#:\s]+)(#[^)]*)?\)").expect("a pattern");
     for page in pages() {
@@ -249,4 +265,21 @@ fn beginning(flag: &str) -> &str {
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The text of every Rust file below a directory of the project.
+fn sources(directory: &str) -> Vec<String> {
+    let mut directories = vec![root().join(directory)];
+    let mut texts = Vec::new();
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("a directory").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                texts.push(fs::read_to_string(path).expect("a source"));
+            }
+        }
+    }
+    texts
 }

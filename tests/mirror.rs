@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Exporter, Machine, eventually, machine};
+use support::{Exporter, Machine, Random, eventually, machine};
 
 /// Exports every unit, those without a file too.
 const ALL: [&str; 2] = ["--systemd.collector.unit-exclude=", "--systemd.collector.not-found"];
@@ -23,8 +23,8 @@ fn every_state_equals_systemctl_through_operations_reloads_and_bus_restarts() {
 
     let mut random = Random(20_261_123);
     for _ in 0..200 {
-        let unit = OPERATED[random.below(OPERATED.len())];
-        let operation = OPERATIONS[random.below(OPERATIONS.len())];
+        let unit = random.of(&OPERATED);
+        let operation = random.of(&OPERATIONS);
         // some fail, as they do for anybody: a masked unit cannot be started
         machine.exec(&["systemctl", "--quiet", operation, unit]);
     }
@@ -247,14 +247,4 @@ fn three_hundred() -> Vec<(&'static str, &'static str)> {
     units.push(("many.target".to_owned(), wants));
     // the tests of one binary live as long as it does
     units.into_iter().map(|(name, text)| (&*name.leak(), &*text.leak())).collect()
-}
-
-/// A small generator, so that a failure can be had again.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        usize::try_from(self.0 >> 33).expect("31 bits") % bound
-    }
 }

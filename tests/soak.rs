@@ -8,7 +8,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Exporter, Machine, eventually};
+use support::{Exporter, Machine, Random, eventually};
 
 #[test]
 #[ignore = "takes 20 minutes: make soak"]
@@ -28,7 +28,7 @@ fn twenty_minutes_of_changes_leave_no_drift_and_memory_flat() {
     let mut memory = Vec::new();
     let mut looks = 0;
     while begun.elapsed() < length {
-        let operation = OPERATIONS[random.below(OPERATIONS.len())];
+        let operation = random.of(&OPERATIONS);
         *operations.entry(operation).or_default() += 1;
         operate(&machine, operation, &mut random);
         thread::sleep(Duration::from_millis(u64::try_from(random.below(300)).expect("small")));
@@ -76,7 +76,7 @@ fn twenty_minutes_of_changes_leave_no_drift_and_memory_flat() {
 
 /// Does one thing to a host, as its users would; what fails, fails.
 fn operate(machine: &Machine, operation: &str, random: &mut Random) {
-    let unit = OPERATED[random.below(OPERATED.len())];
+    let unit = random.of(&OPERATED);
     match operation {
         "daemon-reload" | "daemon-reexec" => {
             machine.exec(&["systemctl", operation]);
@@ -155,16 +155,6 @@ fn units() -> Vec<(String, String)> {
     let names: Vec<_> = OPERATED.iter().map(|name| format!("Wants={name}\n")).collect();
     units.push(("busy.target".to_owned(), format!("[Unit]\n{}", names.concat())));
     units
-}
-
-/// A small generator, so that a failure can be had again.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        usize::try_from(self.0 >> 33).expect("31 bits") % bound
-    }
 }
 
 /// How often memory is looked at.

@@ -19,9 +19,11 @@
 #![allow(clippy::disallowed_types)]
 
 mod exporter;
+mod freeze;
 mod http;
 mod machine;
 mod prometheus;
+mod random;
 mod samples;
 
 use std::sync::OnceLock;
@@ -29,9 +31,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use exporter::Exporter;
-pub use http::Response;
+pub use freeze::Frozen;
+pub use http::{Response, ask};
 pub use machine::{EXPORTER_INSIDE, Machine, Options, cpu};
 pub use prometheus::Prometheus;
+pub use random::Random;
 pub use samples::{Sample, Samples};
 
 /// The machine that the tests of one binary share. It ends with the test process.

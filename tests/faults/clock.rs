@@ -1,0 +1,65 @@
+//! The wall clock jumps: no age, duration or count goes wrong by it.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use crate::scrapes::{Scrape, TIMEOUT};
+use crate::support::{Exporter, Machine, eventually};
+
+#[test]
+fn a_clock_that_jumps_makes_no_negative_age_and_loses_no_count() {
+    let machine = &Machine::options().boot();
+    let library = machine.ok(&["find", "/usr/lib", "-name", "libfaketimeMT.so.1"]);
+    assert!(!library.is_empty(), "no libfaketimeMT.so.1: apt-get install libfaketime");
+    // what the C library tells the exporter as wall clock, and that alone; PID 1 has the true one
+    let environment = format!(
+        "Environment=LD_PRELOAD={} FAKETIME_TIMESTAMP_FILE=/run/clock FAKETIME_NO_CACHE=1 \
+         FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1",
+        library.trim()
+    );
+    machine.write("/run/clock", "+0");
+    machine.unit(
+        "jumps.service",
+        "[Service]\nExecStart=/bin/sleep infinity\nRestart=always\nRestartSec=0\n",
+    );
+    machine.ok(&["systemctl", "start", "jumps.service"]);
+    let exporter = &machine.exporter_unit(&[&environment], &["--log.level=debug"]).ready();
+    let before = negative(exporter);
+    let mut crashes = 0.0;
+    for (jump, days) in [("-400d", -400.0), ("+400d", 400.0), ("+0", 0.0), ("-21000d", -21_000.0)] {
+        machine.write("/run/clock", jump);
+        machine.ok(&["systemctl", "kill", "--signal=KILL", "jumps.service"]);
+        crashes += 1.0;
+        let name = [("name", "jumps.service")];
+        eventually("the crash is counted", || {
+            let counted = exporter.samples().value("systemd_service_failures_total", &name);
+            (counted == Some(crashes)).then_some(())
+        });
+        let scrape = Scrape::of(exporter);
+        assert!(scrape.failed.is_empty() && scrape.took < TIMEOUT, "{jump}: {scrape:?}");
+        assert!(scrape.age < Duration::from_secs(60), "{jump}: {scrape:?}");
+        assert_eq!(negative(exporter), before, "{jump}");
+        for path in ["/", "/unit/jumps.service", "/api/v1/events"] {
+            assert_eq!(exporter.get(path, &[]).status, 200, "{jump}: {path}");
+        }
+        let told = exporter.samples();
+        let told = told.value(
+            "systemd_exporter_collector_last_success_time_seconds",
+            &[("collector", "units")],
+        );
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64() + days * 86_400.0;
+        match told {
+            Some(told) => assert!((told - now).abs() < 3600.0, "{jump}: it knows no other clock"),
+            // before the epoch there is no such time
+            None => assert!(now < 0.0, "{jump}"),
+        }
+    }
+    let log = exporter.log();
+    assert!(!log.contains("level=error") && !log.contains("a fault of the exporter"), "{log}");
+}
+
+/// The metrics with a value below 0.
+fn negative(exporter: &Exporter<'_>) -> BTreeSet<String> {
+    let page = exporter.samples();
+    page.0.into_iter().filter(|sample| sample.value < 0.0).map(|sample| sample.name).collect()
+}

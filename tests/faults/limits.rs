@@ -1,0 +1,114 @@
+//! Too few descriptors, threads, memory: it gets by, says so, and recovers.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::scrapes::{Scrape, Scrapes, TIMEOUT};
+use crate::support::{Exporter, cpu, eventually, in_time, machine};
+
+#[test]
+fn out_of_descriptors_it_waits_and_recovers() {
+    let machine = machine();
+    let exporter = &machine.exporter_unit(&["LimitNOFILE=32"], &[]).ready();
+    let works = in_time(|| Scrape::of(exporter).failed.is_empty().then_some(()));
+    assert!(works.is_some(), "{:?}\n{}", Scrape::of(exporter), exporter.log());
+    let clients: Vec<_> =
+        (0..60).map(|_| machine.tcp(exporter.port()).expect("the kernel connects")).collect();
+    thread::sleep(Duration::from_secs(1));
+    let pid = exporter.pid();
+    let before = cpu(pid);
+    thread::sleep(Duration::from_secs(3));
+    let used = cpu(pid) - before;
+    eprintln!("60 idle clients at 32 descriptors: {used:?} of CPU in 3 s");
+    // the journal is followed and PID 1 heard as before; spinning would take all of it
+    assert!(used < Duration::from_millis(1000), "{used:?}");
+    drop(clients);
+    eventually("it answers", || machine.get(exporter.port(), "/-/healthy", &[]).ok());
+    let works = in_time(|| Scrape::of(exporter).failed.is_empty().then_some(()));
+    assert!(works.is_some(), "{:?}\n{}", Scrape::of(exporter), exporter.log());
+    assert_eq!(exporter.pid(), pid);
+    assert!(exporter.log().contains("accepting connections failed"), "{}", exporter.log());
+}
+
+#[test]
+fn when_no_thread_can_be_started_scrapes_go_on() {
+    let machine = machine();
+    machine.exec(&["useradd", "--system", "alone"]);
+    let limited = ["User=alone", "SupplementaryGroups=systemd-journal"];
+    // the journal, followed every second, keeps a thread at work; without it all may have ended
+    for (flags, how) in [(&[][..], "with the journal"), (&["--no-collector.journal"], "without")] {
+        let exporter = &machine.exporter_unit(&limited, flags).ready();
+        assert!(Scrape::of(exporter).failed.is_empty(), "{}", exporter.log());
+        // longer than threads without work are kept by default
+        thread::sleep(Duration::from_secs(12));
+        let pid = machine.ok(&["systemctl", "show", "-P", "MainPID", exporter.unit()]);
+        // fewer than it has: no other is started from now on
+        let user = ["setpriv", "--reuid=alone", "--regid=alone", "--clear-groups"];
+        machine.ok(&[&user[..], &["prlimit", "--nproc=1", "--pid", pid.trim()]].concat());
+        let (scrapes, ()) = Scrapes::during(exporter, Duration::from_millis(100), || {
+            thread::sleep(Duration::from_secs(3));
+        });
+        let threads = exporter.samples().value("process_threads", &[]).unwrap();
+        let (count, longest) = (scrapes.0.len(), scrapes.longest());
+        eprintln!("{how}: {count} scrapes at {threads} threads, at most {longest:?}");
+        assert!(longest < TIMEOUT, "{longest:?}");
+        assert!(scrapes.failed_but(&[]).is_empty(), "{:#?}\n{}", scrapes.0, exporter.log());
+    }
+}
+
+#[test]
+fn sixty_four_tasks_are_more_than_enough() {
+    let machine = machine();
+    let exporter = &machine.exporter(&[]);
+    let most = thread::scope(|scope| {
+        let scrapers: Vec<_> = (0..40)
+            .map(|_| scope.spawn(|| (0..5).map(|_| threads(exporter)).fold(0.0, f64::max)))
+            .collect();
+        scrapers.into_iter().map(|scraper| scraper.join().unwrap()).fold(0.0, f64::max)
+    });
+    eprintln!("at most {most} threads with 40 scrapers");
+    assert!(most <= 24.0, "{most}");
+}
+
+#[test]
+fn out_of_memory_it_dies_and_is_back_at_once() {
+    let machine = machine();
+    let exporter = &machine.exporter_unit(&["Restart=always", "RestartSec=0"], &[]).ready();
+    let before = exporter.pid();
+    let pid = machine.ok(&["systemctl", "show", "-P", "MainPID", exporter.unit()]);
+    // less than it has: not one page more
+    machine.ok(&["prlimit", "--as=1048576", "--pid", pid.trim()]);
+    let clients: Vec<_> = (0..200).map(|_| machine.tcp(exporter.port())).collect();
+    // what it has is enough, or it is not: then it ends, and is started anew
+    for _ in 0..20 {
+        let _ = machine.get(exporter.port(), "/metrics", &[]);
+    }
+    drop(clients);
+    eventually("all works", || {
+        let page = machine.get(exporter.port(), "/metrics", &[]).ok()?;
+        (page.status == 200).then_some(())
+    });
+    let restarted = machine.ok(&["systemctl", "show", "-P", "NRestarts", exporter.unit()]);
+    eprintln!("ended and begun anew: {}", restarted.trim());
+    if restarted.trim() == "0" {
+        assert_eq!(exporter.pid(), before);
+    }
+    eventually("all works", || machine.get(exporter.port(), "/-/ready", &[]).is_ok().then_some(()));
+}
+
+#[test]
+fn sighup_reloads_and_never_ends_it() {
+    let machine = machine();
+    let exporter = &machine.exporter(&[]);
+    let pid = exporter.pid();
+    for _ in 0..50 {
+        machine.ok(&["systemctl", "kill", "--signal=HUP", exporter.unit()]);
+        Scrape::of(exporter);
+    }
+    assert_eq!(exporter.pid(), pid);
+    assert!(exporter.log().contains("SIGHUP: reloaded"), "{}", exporter.log());
+}
+
+fn threads(exporter: &Exporter<'_>) -> f64 {
+    exporter.samples().value("process_threads", &[]).unwrap()
+}

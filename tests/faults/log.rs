@@ -1,0 +1,104 @@
+//! Nobody takes what the exporter logs: no scrape waits for that.
+
+use std::process::Stdio;
+use std::time::Duration;
+use std::{fs, thread};
+
+use crate::scrapes::{Scrape, Scrapes, TIMEOUT};
+use crate::support::{Exporter, Frozen, Machine, eventually};
+
+#[test]
+fn a_pipe_that_nobody_reads_costs_lines_and_nothing_else() {
+    let machine = &Machine::options().boot();
+    machine.ok(&["mkfifo", "/run/log-pipe"]);
+    // holds the pipe open, and reads it when there is /run/read
+    let reader = "exec 3< /run/log-pipe; until [ -e /run/read ]; do sleep 0.1; done; exec cat <&3 > /run/read";
+    let mut reader =
+        machine.command("sh").args(["-c", reader]).stdout(Stdio::null()).spawn().unwrap();
+    let exporter =
+        &machine.exporter_unit(&["StandardError=file:/run/log-pipe"], &["--log.level=debug"]);
+    machine.unit("often.service", "[Service]\nType=oneshot\nExecStart=/bin/true\n");
+    let (scrapes, ()) = Scrapes::during(exporter, Duration::from_millis(100), || {
+        eventually("lines are dropped", || {
+            machine.ok(&["systemctl", "start", "often.service"]);
+            (dropped(exporter) > Some(0.0)).then_some(())
+        });
+        for _ in 0..10 {
+            machine.ok(&["systemctl", "start", "often.service"]);
+        }
+    });
+    let (count, longest) = (scrapes.0.len(), scrapes.longest());
+    eprintln!(
+        "{count} scrapes beside a full pipe, at most {longest:?}; {:?} lines dropped",
+        dropped(exporter)
+    );
+    assert!(longest < TIMEOUT, "{longest:?}");
+    let wrong = scrapes.failed_but(&["units"]);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    // it followed all the while
+    let starts = [("name", "often.service")];
+    let started = machine.ok(&["journalctl", "--output=cat", "--unit=often", "--grep=^Starting"]);
+    let starts = exporter.samples().value("systemd_unit_starts_total", &starts).unwrap();
+    assert!((started.lines().count() as f64 - starts).abs() < 1.0, "{starts}");
+
+    // somebody reads again: it goes on
+    machine.write("/run/read", "");
+    let length = || fs::metadata(machine.path("/run/read")).unwrap().len();
+    eventually("what waited is written", || (length() > 60_000).then_some(()));
+    thread::sleep(Duration::from_millis(500));
+    let (before, lost) = (length(), dropped(exporter));
+    machine.ok(&["systemctl", "start", "often.service"]);
+    eventually("new lines are written", || (length() > before).then_some(()));
+    assert_eq!(dropped(exporter), lost);
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+    // and with the reader gone (SIGPIPE, EPIPE) it lives
+    machine.ok(&["systemctl", "start", "often.service"]);
+    assert!(Scrape::of(exporter).failed.is_empty());
+}
+
+#[test]
+fn a_journald_that_hangs_or_is_away_costs_its_own_collector_at_most() {
+    let machine = &Machine::options().boot();
+    let exporter = &machine.exporter(&["--log.level=debug"]);
+    machine.unit(
+        "often.service",
+        "[Service]\nType=oneshot\nExecStart=/bin/true\nStandardOutput=null\nStandardError=null\n",
+    );
+    let journald = machine.ok(&["systemctl", "show", "-P", "MainPID", "systemd-journald"]);
+    let journald = machine.outer_pid(journald.trim().parse().unwrap()).unwrap();
+
+    let frozen = Frozen::process(journald);
+    let (scrapes, ()) = Scrapes::during(exporter, Duration::from_millis(100), || {
+        // what PID 1 itself logs does not wait; what it is asked for may, so it is not asked much
+        for _ in 0..20 {
+            machine.exec(&["timeout", "5", "systemctl", "start", "--no-block", "often.service"]);
+        }
+        thread::sleep(Duration::from_secs(5));
+    });
+    drop(frozen);
+    told("journald stopped", &scrapes);
+
+    let sockets = ["systemd-journald.socket", "systemd-journald-dev-log.socket"];
+    let stop = [&["timeout", "60", "systemctl", "stop", "systemd-journald.service"][..], &sockets];
+    let (scrapes, ()) = Scrapes::during(exporter, Duration::from_millis(100), || {
+        machine.exec(&stop.concat());
+        thread::sleep(Duration::from_secs(3));
+        machine.exec(&["timeout", "60", "systemctl", "start", "systemd-journald.service"]);
+    });
+    told("journald away", &scrapes);
+    eventually("all is well again", || Scrape::of(exporter).failed.is_empty().then_some(()));
+}
+
+#[track_caller]
+fn told(what: &str, scrapes: &Scrapes) {
+    let (count, longest) = (scrapes.0.len(), scrapes.longest());
+    eprintln!("{what}: {count} scrapes, at most {longest:?}");
+    assert!(count > 5 && longest < TIMEOUT, "{count} {longest:?}");
+    let wrong = scrapes.failed_but(&["journal"]);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+fn dropped(exporter: &Exporter<'_>) -> Option<f64> {
+    exporter.samples().value("systemd_exporter_log_lines_dropped_total", &[])
+}
