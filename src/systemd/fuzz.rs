@@ -1,7 +1,7 @@
 //! Fuzzing: what PID 1 says, as bodies on the bus and as the life of its units.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use serde::Deserialize;
@@ -32,7 +32,7 @@ pub(crate) fn names(data: &[u8]) {
     }
     let word = word(&text);
     assert!(text.starts_with(&*word) && word.len() <= 128);
-    let _ = Selection::default().includes(&text);
+    let _ = DEFAULT.includes(&text);
 }
 
 /// Bodies as they stand on the wire, one after another: what it is and the unit it is about in one
@@ -66,8 +66,7 @@ struct Host {
 
 impl Host {
     fn new() -> Self {
-        let selection = Selection::new(".+", "").expect("an expression");
-        let shared = Shared::new(Mirror::new(selection), Ledger::default());
+        let shared = Shared::new(Mirror::new(ALL.clone()), Ledger::default());
         Self { shared, gap: None, counted: BTreeMap::new() }
     }
 
@@ -240,6 +239,11 @@ fn value(kind: &str, text: &str) -> Option<Variant<'static>> {
         _ => return None,
     })
 }
+
+/// Made once: that takes longer than an input does.
+static ALL: LazyLock<Selection> =
+    LazyLock::new(|| Selection::new(".+", "").expect("an expression"));
+static DEFAULT: LazyLock<Selection> = LazyLock::new(Selection::default);
 
 /// What bodies are about that do not name a unit.
 const UNITS: [&str; 6] =
