@@ -158,6 +158,32 @@ fn every_make_target_and_script_exists() {
 }
 
 #[test]
+fn every_test_that_is_named_exists() {
+    let mut sources = vec![root().join("src"), root().join("tests")];
+    let mut functions = BTreeSet::new();
+    let name = Regex::new(r"\bfn (\w+)").expect("a pattern");
+    while let Some(path) = sources.pop() {
+        if path.is_dir() {
+            sources
+                .extend(fs::read_dir(path).expect("a folder").flatten().map(|entry| entry.path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(path).expect("a source");
+            functions.extend(name.captures_iter(&text).map(|found| found[1].to_owned()));
+        }
+    }
+    let page = pages().into_iter().find(|page| page.name.ends_with("robustness.md"));
+    // a sentence, where metrics and flags are a few words
+    let is_test = |span: &String| {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        span.chars().all(plain) && span.matches('_').count() > 3 && !span.starts_with("systemd_")
+    };
+    let named: Vec<String> = page.expect("a page").spans().filter(is_test).collect();
+    assert!(named.len() > 30, "{named:?}");
+    let unknown: Vec<_> = named.iter().filter(|name| !functions.contains(*name)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
 fn prometheus_accepts_every_configuration() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("prometheus.yml");
