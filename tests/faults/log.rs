@@ -15,8 +15,9 @@ fn a_pipe_that_nobody_reads_costs_lines_and_nothing_else() {
     let reader = "exec 3< /run/log-pipe; until [ -e /run/read ]; do sleep 0.1; done; exec cat <&3 > /run/read";
     let mut reader =
         machine.command("sh").args(["-c", reader]).stdout(Stdio::null()).spawn().unwrap();
-    let exporter =
-        &machine.exporter_unit(&["StandardError=file:/run/log-pipe"], &["--log.level=debug"]);
+    let exporter = &machine
+        .exporter_unit(&["StandardError=file:/run/log-pipe"], &["--log.level=debug"])
+        .ready();
     machine.unit("often.service", "[Service]\nType=oneshot\nExecStart=/bin/true\n");
     let (scrapes, ()) = Scrapes::during(exporter, Duration::from_millis(100), || {
         eventually("lines are dropped", || {
