@@ -25,7 +25,7 @@ fn main() {
 fn units(bencher: Bencher, count: usize) {
     let mounts = mounts("cgroup2");
     let units = Units::new(count, &mounts);
-    let mut processes = Processes::open(Path::new("/proc"), Path::new(&mounts[0])).unwrap();
+    let mut processes = Processes::open(Path::new("/proc"), Path::new(&mounts[0]), 4096).unwrap();
     bencher.bench_local(|| {
         let deadline = Instant::now() + Duration::from_secs(60);
         let readings = processes.read(&units.groups, deadline).unwrap();
@@ -39,7 +39,7 @@ fn units(bencher: Bencher, count: usize) {
 fn settled_units(bencher: Bencher, count: usize) {
     let mounts = mounts("cgroup2");
     let units = Units::new(count, &mounts);
-    let mut processes = Processes::open(Path::new("/proc"), Path::new(&mounts[0])).unwrap();
+    let mut processes = Processes::open(Path::new("/proc"), Path::new(&mounts[0]), 4096).unwrap();
     std::thread::sleep(Duration::from_secs(62));
     bencher.bench_local(|| {
         let deadline = Instant::now() + Duration::from_secs(60);

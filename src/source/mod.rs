@@ -5,6 +5,7 @@
 pub mod cgroup;
 pub mod daemon;
 mod file;
+mod held;
 pub mod journal;
 pub mod listener;
 pub mod own;

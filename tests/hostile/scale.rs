@@ -221,7 +221,7 @@ fn fifty_thousand_processes_keep_no_unit_from_being_read() {
     let mut units = vec![unit("crowd.service", 30_000)];
     units.extend((0..20).map(|n| unit(&format!("busy-{n}.service"), 999)));
     units.extend((0..20).map(|n| unit(&format!("honest-{n}.service"), 1)));
-    let mut processes = Processes::open(&proc, &cgroup).expect("a host");
+    let mut processes = Processes::open(&proc, &cgroup, 0).expect("a host");
     let (before, _) = resident(std::process::id());
     for pass in 0..3 {
         let begun = Instant::now();

@@ -61,9 +61,8 @@ pub struct Readings {
 impl Cgroups {
     /// Finds the hierarchies mounted at `sys_fs_cgroup`, usually `/sys/fs/cgroup`.
     ///
-    /// Opening and closing a file costs several times what reading it does, and a file kept open
-    /// costs the kernel a little over a page of memory. So up to `descriptors` of them stay open
-    /// between scrapes, but never more than half of those that this process may have.
+    /// Up to `descriptors` of their files stay open between scrapes, but never more than a third of
+    /// those that this process may have.
     ///
     /// # Errors
     /// When the directory cannot be opened, or no control group hierarchy is there.

@@ -2,8 +2,10 @@
 
 use std::ffi::OsStr;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
@@ -14,6 +16,7 @@ use super::parse::pids;
 use crate::source::Error;
 use crate::source::cgroup::{Hierarchies, Mount, UnitGroup, relative};
 use crate::source::file::Buffer;
+use crate::source::held::Held;
 
 /// Lists processes, kept between scrapes.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub(super) struct Lister {
     clock: Clock,
     /// Every process listed in this pass, one unit's after another's.
     pids: Vec<u32>,
+    /// The lists of units' own control groups, by path.
+    lists: Held<Arc<str>, OwnedFd>,
 }
 
 /// One unit's processes.
@@ -36,7 +41,7 @@ pub(super) struct Listing {
 }
 
 impl Lister {
-    pub(super) fn open(sys_fs_cgroup: &Path) -> Result<Self, Error> {
+    pub(super) fn open(sys_fs_cgroup: &Path, descriptors: usize) -> Result<Self, Error> {
         let hierarchies = Hierarchies::open(sys_fs_cgroup)?;
         if hierarchies.processes().is_none() {
             return Err(Error::Unavailable(format!(
@@ -45,12 +50,19 @@ impl Lister {
                 sys_fs_cgroup.display()
             )));
         }
-        Ok(Self { hierarchies, clock: Clock::new(), pids: Vec::new() })
+        let lists = Held::new(descriptors, 6);
+        Ok(Self { hierarchies, clock: Clock::new(), pids: Vec::new(), lists })
     }
 
     /// Forgets the pass before.
     pub(super) fn start(&mut self) {
         self.pids.clear();
+        self.lists.start();
+    }
+
+    /// Ends the pass.
+    pub(super) fn finish(&mut self, cut_short: bool) {
+        self.lists.finish(cut_short);
     }
 
     pub(super) fn pid(&self, index: usize) -> u32 {
@@ -75,7 +87,8 @@ impl Lister {
                 truncated += 1 + groups.len() as u64;
                 break;
             }
-            truncated += self.list_group(first, &path, buffer, readings);
+            let key = (depth == 0).then(|| Arc::clone(&unit.control_group));
+            truncated += self.list_group(first, key, &path, buffer, readings);
             let Some(mount) = self.hierarchies.processes() else { break };
             if is_leaf(mount, &path) {
                 continue;
@@ -98,18 +111,24 @@ impl Lister {
         Listing { first, past_last: self.pids.len(), at: self.clock.ticks(), truncated }
     }
 
-    /// Lists one control group's own processes; returns how many were left out.
+    /// Lists one control group's own processes; returns how many were left out. The list of a unit's
+    /// own one is kept open under `key`.
     fn list_group(
         &mut self,
         first: usize,
+        key: Option<Arc<str>>,
         path: &[u8],
         buffer: &mut Buffer,
         readings: &mut Readings,
     ) -> u64 {
         let Some(mount) = self.hierarchies.processes() else { return 0 };
         let file = [path, b"/cgroup.procs"].concat();
-        let content = match buffer.read(&mount.fd, file.as_slice()) {
-            Ok(content) => content.unwrap_or_default(),
+        let read = match key {
+            Some(key) => self.lists.read(key, &mount.fd, file.as_slice(), buffer),
+            None => buffer.read(&mount.fd, file.as_slice()).map(|read| read.map(<[u8]>::len)),
+        };
+        let content = match read {
+            Ok(length) => buffer.content(length.unwrap_or_default()),
             Err(error) => {
                 readings.fail(Error::io(&mount.path.join(OsStr::from_bytes(&file)))(error.into()));
                 return 0;

@@ -28,6 +28,7 @@ use self::parse::{Limits, Stat};
 use super::Error;
 use super::cgroup::UnitGroup;
 use super::file::{Buffer, open_root};
+use super::held::Held;
 
 /// The processes of this host, kept between scrapes.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Processes {
     counting: Counting,
     /// Limits by PID: they change so rarely that reading them each time would be most of the cost.
     limits: HashMap<u32, KnownLimits>,
+    /// Each process's stat, by PID.
+    stats: Held<u32, OwnedFd>,
     buffer: Buffer,
     name: String,
 }
@@ -59,12 +62,16 @@ pub struct Readings {
 impl Processes {
     /// Prepares to read `proc`, usually `/proc`, by the control groups at `sys_fs_cgroup`.
     ///
+    /// Up to `descriptors` of their files stay open between scrapes, but never more than a third of
+    /// those that this process may have.
+    ///
     /// # Errors
     /// When one of the two cannot be opened, or says nothing of processes.
-    pub fn open(proc: &Path, sys_fs_cgroup: &Path) -> Result<Self, Error> {
+    pub fn open(proc: &Path, sys_fs_cgroup: &Path, descriptors: usize) -> Result<Self, Error> {
         let fd = open_root(proc)?;
         Ok(Self {
-            lister: Lister::open(sys_fs_cgroup)?,
+            lister: Lister::open(sys_fs_cgroup, descriptors / 2)?,
+            stats: Held::new(descriptors / 2, 6),
             clock: Clock::new(),
             counting: Counting::detect(&fd),
             limits: HashMap::new(),
@@ -86,6 +93,7 @@ impl Processes {
         let mut readings = Readings::default();
         let mut listings = Vec::with_capacity(units.len());
         self.lister.start();
+        self.stats.start();
         for unit in units {
             if Instant::now() >= deadline {
                 break;
@@ -106,6 +114,8 @@ impl Processes {
             let unit = &units[index];
             found[index] = self.unit(unit, &listings[index], &known, deadline, &mut readings)?;
         }
+        self.lister.finish(readings.truncated > 0);
+        self.stats.finish(readings.truncated > 0);
         readings.units = units
             .iter()
             .zip(found)
@@ -161,10 +171,13 @@ impl Processes {
         // are of the process that was listed, not of a later one with its PID.
         let open_fds = self.counting.count(&self.proc, pid_file(&mut self.name, pid, "fd"));
         let name = pid_file(&mut self.name, pid, "stat");
-        let stat = match self.buffer.read(&self.proc, name) {
+        let stat = match self.stats.read(pid, &self.proc, name, &mut self.buffer) {
             Ok(None) => return Ok(None),
-            Ok(Some(content)) => parse::stat(content)
-                .ok_or_else(|| Error::malformed(&self.path.join(name), content))?,
+            Ok(Some(length)) => {
+                let content = self.buffer.content(length);
+                parse::stat(content)
+                    .ok_or_else(|| Error::malformed(&self.path.join(name), content))?
+            }
             // With hidepid=1 other users' processes have a directory, but no file to open.
             Err(Errno::PERM) => return Err(hidden(&self.path)),
             Err(error) => return Err(Error::io(&self.path.join(name))(error.into())),

@@ -225,6 +225,31 @@ proptest! {
     }
 }
 
+#[test]
+fn what_is_kept_open_of_a_process_is_not_taken_for_its_successor() {
+    let (mut first, mut second) = (named("first"), named("second"));
+    let tree = Tree::new();
+    let mut processes = tree.open();
+    let main = first.id();
+    let mut read = |pids: &[u32]| {
+        tree.unit("some.service", pids);
+        let units = groups(&[("/some.service", Some(main))]);
+        let readings = processes.read(&units, Instant::now() + MINUTE).unwrap();
+        assert_eq!(readings.failed, 0, "{:?}", readings.failure);
+        readings.units[0].1.clone()
+    };
+    for _ in 0..3 {
+        let both = read(&[first.id(), second.id()]);
+        assert_eq!((both.threads, both.main.is_some()), (Some(2), true));
+    }
+    first.kill().and_then(|()| first.wait()).unwrap();
+    for _ in 0..2 {
+        let one = read(&[second.id()]);
+        assert_eq!((one.threads, one.main.is_some()), (Some(1), false));
+    }
+    second.kill().and_then(|()| second.wait()).unwrap();
+}
+
 /// A tree of control groups made of plain files, whose processes are real.
 struct Tree(tempfile::TempDir);
 
@@ -243,7 +268,7 @@ impl Tree {
     }
 
     fn open(&self) -> Processes {
-        Processes::open(Path::new("/proc"), self.0.path()).unwrap()
+        Processes::open(Path::new("/proc"), self.0.path(), 64).unwrap()
     }
 
     fn read(&self, units: &[(&str, Option<u32>)]) -> Result<Readings, Error> {
@@ -253,7 +278,7 @@ impl Tree {
 
 fn fixture(units: &[(&str, Option<u32>)]) -> Readings {
     let host = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/host"));
-    let mut processes = Processes::open(&host.join("proc"), &host.join("cgroup")).unwrap();
+    let mut processes = Processes::open(&host.join("proc"), &host.join("cgroup"), 0).unwrap();
     processes.read(&groups(units), Instant::now() + MINUTE).unwrap()
 }
 
