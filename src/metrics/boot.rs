@@ -80,7 +80,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             source: "D-Bus Manager.WatchdogLastPingTimestampMonotonic, asked every minute",
             labels: ["device"],
         },
-        device.and_then(|device| Some(([device], manager?.watchdog_ping_monotonic?.seconds()))),
+        device.and_then(|device| Some(([device], manager?.watchdog_ping_monotonic?))),
     )?;
 
     out.family(
@@ -92,7 +92,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             source: "D-Bus Manager.WatchdogLastPingTimestamp, asked every minute",
             labels: ["device"],
         },
-        device.and_then(|device| Some(([device], manager?.watchdog_ping?.seconds()))),
+        device.and_then(|device| Some(([device], manager?.watchdog_ping?))),
     )?;
 
     out.family(
@@ -111,7 +111,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 fn stages(
     snapshot: &Snapshot,
     time: impl Fn(&Stage) -> Option<Timestamp>,
-) -> impl Iterator<Item = ([&str; 1], f64)> {
+) -> impl Iterator<Item = ([&str; 1], Timestamp)> {
     let stages = snapshot.systemd.iter().flat_map(|systemd| &systemd.manager.boot);
-    stages.zip(STAGES).filter_map(move |(stage, name)| Some(([name], time(stage)?.seconds())))
+    stages.zip(STAGES).filter_map(move |(stage, name)| Some(([name], time(stage)?)))
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::systemd::value::Timestamp;
+
 /// Everything a reader needs to know of a metric family.
 ///
 /// The full name on the wire stands in the source, so that grepping an alert's metric leads to
@@ -88,6 +90,8 @@ pub struct Exemplar<'a> {
 pub enum Value {
     /// A whole number.
     Integer(u64),
+    /// Seconds, or seconds since the Unix epoch, to the nanosecond.
+    Seconds(Duration),
     /// Anything else.
     Float(f64),
 }
@@ -172,6 +176,12 @@ impl From<f64> for Value {
 
 impl From<Duration> for Value {
     fn from(value: Duration) -> Self {
-        Self::Float(value.as_secs_f64())
+        Self::Seconds(value)
+    }
+}
+
+impl From<Timestamp> for Value {
+    fn from(value: Timestamp) -> Self {
+        Self::Seconds(value.since_epoch())
     }
 }

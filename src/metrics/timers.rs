@@ -26,7 +26,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             source: "D-Bus Timer.LastTriggerUSec",
             labels: ["name"],
         },
-        timers(snapshot).filter_map(|(name, timer)| Some(([name], timer.last_trigger?.seconds()))),
+        timers(snapshot).filter_map(|(name, timer)| Some(([name], timer.last_trigger?))),
     )?;
 
     out.family(
@@ -114,11 +114,11 @@ fn timers(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &Timer)> {
     units.filter_map(|unit| Some((&*unit.name, unit.timer()?)))
 }
 
-fn next(timer: &Timer, boot_offset: Duration) -> Option<f64> {
-    let calendar = timer.next_realtime.and_then(Timestamp::set).map(Timestamp::seconds);
+fn next(timer: &Timer, boot_offset: Duration) -> Option<Duration> {
+    let calendar = timer.next_realtime.and_then(Timestamp::set).map(Timestamp::since_epoch);
     let monotonic = timer
         .next_monotonic
         .and_then(Timestamp::set)
-        .map(|since_boot| since_boot.seconds() + boot_offset.as_secs_f64());
-    calendar.into_iter().chain(monotonic).reduce(f64::min)
+        .map(|since_boot| since_boot.since_epoch() + boot_offset);
+    calendar.into_iter().chain(monotonic).min()
 }

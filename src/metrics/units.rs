@@ -59,7 +59,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         },
         units().filter(|unit| unit.service().is_some()).filter_map(|unit| {
             let since = if unit.is("active") { unit.active_enter? } else { Timestamp(0) };
-            Some((labels(unit), since.seconds()))
+            Some((labels(unit), since))
         }),
     )?;
 
@@ -253,10 +253,10 @@ fn labels(unit: &SystemdUnit) -> [&str; 2] {
 fn times(
     snapshot: &Snapshot,
     time: impl Fn(&SystemdUnit) -> Option<Timestamp>,
-) -> impl Iterator<Item = ([&str; 2], f64)> {
+) -> impl Iterator<Item = ([&str; 2], Timestamp)> {
     snapshot
         .systemd
         .iter()
         .flat_map(|systemd| &systemd.units)
-        .filter_map(move |unit| Some((labels(unit), time(unit)?.seconds())))
+        .filter_map(move |unit| Some((labels(unit), time(unit)?)))
 }

@@ -19,11 +19,10 @@ pub struct Timestamp(pub u64);
 pub struct InvocationId(pub [u8; 16]);
 
 impl Timestamp {
-    /// Seconds since the epoch of its clock; 0 for never, as systemd has it.
+    /// Since the epoch of its clock; 0 for never, as systemd has it.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "microseconds until the year 2255 are exact")]
-    pub fn seconds(self) -> f64 {
-        self.0 as f64 / 1e6
+    pub fn since_epoch(self) -> Duration {
+        Duration::from_micros(self.0)
     }
 
     /// `None` for never, and for u64::MAX, which systemd uses for "not set".
@@ -35,9 +34,7 @@ impl Timestamp {
     /// On the wall clock.
     #[must_use]
     pub fn system_time(self) -> SystemTime {
-        SystemTime::UNIX_EPOCH
-            .checked_add(Duration::from_micros(self.0))
-            .unwrap_or(SystemTime::now())
+        SystemTime::UNIX_EPOCH.checked_add(self.since_epoch()).unwrap_or(SystemTime::now())
     }
 }
 

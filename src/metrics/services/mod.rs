@@ -177,9 +177,8 @@ fn accounts(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &Account)> {
 fn times(
     snapshot: &Snapshot,
     time: impl Fn(&Service) -> Option<Timestamp>,
-) -> impl Iterator<Item = ([&str; 1], f64)> {
-    services(snapshot)
-        .filter_map(move |(name, service)| Some(([name], time(service)?.set()?.seconds())))
+) -> impl Iterator<Item = ([&str; 1], Timestamp)> {
+    services(snapshot).filter_map(move |(name, service)| Some(([name], time(service)?.set()?)))
 }
 
 fn exemplar(counted: &Counted) -> Option<Exemplar<'_>> {
