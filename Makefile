@@ -1,7 +1,7 @@
 # The same few commands here, for a newcomer and in CI.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale lint fmt package test-package
+.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale lint fmt package test-package bench
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ test: lint ## everything that CI checks; needs root
 test-demo: ## the demo, broken in all its ways; some minutes
 	@scripts/demo test
 
+bench: ## what following, reading and writing cost; whole hosts of 100 to 5,000 units beside other exporters; needs root
+	@scripts/setup bench
+	cargo bench
+
 lint: ## formatting and clippy
 	@scripts/setup lint
 	cargo fmt --check
@@ -42,7 +46,7 @@ mutants: ## change FILE in all ways and see that a unit test or the golden page 
 	@scripts/setup mutants
 	cargo mutants --file $(FILE)
 
-soak: ## twenty minutes on a host that never rests: no drift, memory flat; needs root
+soak: ## half an hour on a host that never rests: no drift, memory flat; needs root
 	@scripts/setup machine
 	cargo test --test soak -- --ignored --nocapture
 

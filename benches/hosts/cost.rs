@@ -122,17 +122,17 @@ pub(crate) fn millis(duration: Duration) -> String {
 }
 
 /// CPU time of a service by its control group, which counts threads that have ended too.
-fn of_unit(machine: &Machine, unit: &str) -> Duration {
+pub(crate) fn of_unit(machine: &Machine, unit: &str) -> Duration {
     let path = machine.path(&format!("sys/fs/cgroup/system.slice/{unit}/cpu.stat"));
     let stat = std::fs::read_to_string(path).unwrap();
     let used = stat.lines().find_map(|line| line.strip_prefix("usage_usec ")).unwrap();
     Duration::from_micros(used.parse().unwrap())
 }
 
-fn resident(pid: u32) -> u64 {
+pub(crate) fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-const BUS: &str = "dbus.service";
+pub(crate) const BUS: &str = "dbus.service";

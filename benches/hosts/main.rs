@@ -16,6 +16,7 @@ mod support;
 
 mod cost;
 mod floor;
+mod following;
 mod subject;
 mod units;
 
@@ -41,13 +42,15 @@ fn measure(size: usize) {
     let listed = machine.ok(&["systemctl", "list-units", "--all", "--no-legend"]).lines().count();
     println!("\n## {size} units made, {listed} on the host\n");
 
-    let idle = cost::idle(&machine, ROUNDS, PAUSE);
+    // peers take seconds for a scrape there
+    let rounds = if size > 2000 { ROUNDS / 2 } else { ROUNDS };
+    let idle = cost::idle(&machine, rounds, PAUSE);
     println!("Idle, a pause as long as one between scrapes: {idle}\n");
     for subject in &mut subjects {
         subject.warm_up();
     }
     let mut costs: Vec<Costs> = subjects.iter().map(|_| Costs::default()).collect();
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         for (subject, costs) in subjects.iter().zip(&mut costs) {
             costs.add(subject.scrape(PAUSE));
         }
@@ -58,13 +61,16 @@ fn measure(size: usize) {
         println!("{}", costs.row(&subject.name, ours));
     }
     let page = subjects[0].page();
-    let floor = floor::measure(&machine, &page, ROUNDS);
+    let floor = floor::measure(&machine, &page, rounds);
     println!("\nThe floor under {}: {floor}", subjects[0].name);
     println!(
         "{} / floor = {:.2}",
         subjects[0].name,
         costs[0].exporter().as_secs_f64() / floor.total().as_secs_f64()
     );
+    println!("\n16 at once, three times each: {}", subjects[0].crowded(16, 3));
+    println!("Filled anew: {}", following::fill(&subjects[0]));
+    println!("Following crashes: {}", following::crashes(&subjects[0]));
 }
 
 /// Scrapes of every exporter.

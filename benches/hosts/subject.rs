@@ -3,18 +3,20 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::cost::{Cost, of_scrape};
+use crate::cost::{Cost, of_scrape, resident};
 use crate::support::{EXPORTER_INSIDE, Machine};
 
 /// An exporter that runs in the machine, or a question asked of one.
 #[derive(Clone)]
 pub(crate) struct Subject<'m> {
     pub(crate) name: String,
-    machine: &'m Machine,
+    pub(crate) machine: &'m Machine,
     port: u16,
     path: String,
-    unit: String,
+    pub(crate) unit: String,
     pid: u32,
+    /// The command that starts it.
+    run: Vec<String>,
 }
 
 /// Starts all there are; the first is this exporter with its defaults.
@@ -52,9 +54,10 @@ fn start<'m>(machine: &'m Machine, name: &str, command: &str, port: u16) -> Subj
     run.push("--");
     run.extend(command.split(' '));
     machine.ok(&run);
+    let run = run.into_iter().map(str::to_owned).collect();
     let pid = machine.ok(&["systemctl", "show", "--property=MainPID", "--value", &unit]);
     let pid = machine.outer_pid(pid.trim().parse().unwrap()).unwrap();
-    Subject { name: name.to_owned(), machine, port, path: "/metrics".into(), unit, pid }
+    Subject { name: name.to_owned(), machine, port, path: "/metrics".into(), unit, pid, run }
 }
 
 impl Subject<'_> {
@@ -80,6 +83,33 @@ impl Subject<'_> {
     /// Scrapes it once.
     pub(crate) fn scrape(&self, pause: Duration) -> Cost {
         of_scrape(self.machine, &self.unit, self.pid, pause, || self.page())
+    }
+
+    /// The command that starts it, once it has ended.
+    pub(crate) fn start_again(&self) -> Vec<&str> {
+        self.run.iter().map(String::as_str).collect()
+    }
+
+    /// How many series its page has; `None` if it does not answer.
+    pub(crate) fn try_series(&self) -> Option<usize> {
+        let answer = self.machine.get(self.port, &self.path, &[]).ok()?;
+        let lines = answer.text().lines().filter(|line| !line.starts_with('#'));
+        (answer.status == 200).then(|| lines.count())
+    }
+
+    /// How many series its page has.
+    pub(crate) fn series(&self) -> usize {
+        self.try_series().unwrap()
+    }
+
+    /// Has so many scrape it at once, several times; says what it then keeps of memory.
+    pub(crate) fn crowded(&self, scrapers: usize, times: usize) -> String {
+        std::thread::scope(|scope| {
+            for _ in 0..scrapers {
+                scope.spawn(|| (0..times).for_each(|_| drop(self.page())));
+            }
+        });
+        format!("RSS {:.1} MiB", resident(self.pid) as f64 / 1024.0)
     }
 
     /// Its page, in the text form, not compressed.

@@ -1,0 +1,101 @@
+//! What following costs apart from scrapes: filling the mirror, and every crash.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::cost::{BUS, millis, of_unit};
+use crate::subject::Subject;
+
+/// What one filling of the mirror takes.
+pub(crate) struct Fill {
+    exporter: Duration,
+    systemd: Duration,
+    bus: Duration,
+    first_page: Duration,
+    filled: Duration,
+}
+
+impl fmt::Display for Fill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "exporter {} ms, PID 1 {} ms, bus {} ms of CPU; a page after {} ms, all units after {} ms",
+            millis(self.exporter),
+            millis(self.systemd),
+            millis(self.bus),
+            millis(self.first_page),
+            millis(self.filled),
+        )
+    }
+}
+
+/// Starts the exporter anew and waits until it knows every unit.
+pub(crate) fn fill(subject: &Subject<'_>) -> Fill {
+    let machine = subject.machine;
+    let series = subject.series();
+    machine.ok(&["systemctl", "kill", "--signal=TERM", &subject.unit]);
+    std::thread::sleep(SETTLE);
+    let before = (machine.pid1_cpu(), of_unit(machine, BUS));
+    let begun = Instant::now();
+    machine.ok(&subject.start_again());
+    let mut first_page = None;
+    // some series need a second scrape, or a crash that was seen
+    while subject.try_series().is_none_or(|now| now < series * 9 / 10) {
+        if first_page.is_none() && subject.try_series().is_some() {
+            first_page = Some(begun.elapsed());
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "the mirror is not filled");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let filled = begun.elapsed();
+    std::thread::sleep(SETTLE);
+    Fill {
+        exporter: of_unit(machine, &subject.unit),
+        systemd: machine.pid1_cpu() - before.0,
+        bus: of_unit(machine, BUS) - before.1,
+        first_page: first_page.unwrap_or(filled),
+        filled,
+    }
+}
+
+/// What crashes cost.
+pub(crate) struct Crashes {
+    count: u64,
+    exporter: Duration,
+    systemd: Duration,
+}
+
+impl fmt::Display for Crashes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let each = |all: Duration| millis(all / u32::try_from(self.count).unwrap_or(1).max(1));
+        write!(
+            f,
+            "{} restarts, each {} ms of the exporter, {} ms of PID 1",
+            self.count,
+            each(self.exporter),
+            each(self.systemd),
+        )
+    }
+}
+
+/// Lets a service crash and be restarted over and over.
+pub(crate) fn crashes(subject: &Subject<'_>) -> Crashes {
+    let machine = subject.machine;
+    let text = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/false\nRestart=always\nRestartSec=10ms\n";
+    machine.write("etc/systemd/system/crash.service", text);
+    machine.ok(&["systemctl", "daemon-reload"]);
+    std::thread::sleep(4 * SETTLE);
+    let restarts = || {
+        let shown = machine.ok(&["systemctl", "show", "--property=NRestarts", "--value", "crash"]);
+        shown.trim().parse::<u64>().unwrap()
+    };
+    machine.ok(&["systemctl", "start", "crash.service"]);
+    let before = (restarts(), of_unit(machine, &subject.unit), machine.pid1_cpu());
+    std::thread::sleep(CRASHING);
+    let after = (of_unit(machine, &subject.unit), machine.pid1_cpu(), restarts());
+    machine.ok(&["systemctl", "stop", "crash.service"]);
+    Crashes { count: after.2 - before.0, exporter: after.0 - before.1, systemd: after.1 - before.2 }
+}
+
+const SETTLE: Duration = Duration::from_secs(5);
+const CRASHING: Duration = Duration::from_secs(15);

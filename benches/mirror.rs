@@ -1,0 +1,80 @@
+//! What following costs: decoding a signal, applying it, counting what it tells.
+
+use std::collections::HashMap;
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use unit_exporter::selection::Selection;
+use unit_exporter::systemd::ledger::Ledger;
+use unit_exporter::systemd::mirror::{Listed, Mirror};
+use unit_exporter::systemd::properties::Interface;
+use unit_exporter::systemd::value::word;
+use zbus::Variant;
+use zbus::message::Message;
+
+fn main() {
+    divan::main();
+}
+
+/// A PropertiesChanged of a service, from the body's bytes to its values.
+#[divan::bench]
+fn decode(bencher: Bencher<'_, '_>) {
+    let values: HashMap<&str, Variant<'_>> = exit(1).into_iter().collect();
+    let invalidated: Vec<&str> = Vec::new();
+    let message = Message::signal(PATH, PROPERTIES, "PropertiesChanged")
+        .build(&("org.freedesktop.systemd1.Service", values, invalidated))
+        .expect("a message");
+    bencher.bench_local(|| {
+        let body = message.body();
+        let (_, values, _): (&str, HashMap<&str, Variant<'_>>, Vec<&str>) =
+            body.deserialize().expect("what was just made");
+        values.len()
+    });
+}
+
+/// One signal of one unit among so many, applied to mirror and ledger.
+#[divan::bench(args = [100, 5000])]
+fn apply(bencher: Bencher<'_, '_>, units: u64) {
+    let (mut mirror, mut ledger) = host(units);
+    let mut number = 0;
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
+        number += 1;
+        let name = format!("bench-{}.service", number % units);
+        let change = mirror.change(&name, |unit| {
+            for (property, value) in exit(number) {
+                unit.set(Interface::Kind, property, &value);
+            }
+        });
+        ledger.observe(&change.expect("a unit of this host"), None);
+    });
+}
+
+fn host(units: u64) -> (Mirror, Ledger) {
+    let (mut mirror, mut ledger) = (Mirror::new(Selection::default()), Ledger::default());
+    for number in 0..units {
+        let name = format!("bench-{number}.service");
+        let (load_state, active_state) = (word("loaded"), word("active"));
+        mirror.list(&Listed { name, load_state, active_state, sub_state: word("running") });
+    }
+    for unit in mirror.units() {
+        ledger.open(unit);
+    }
+    (mirror, ledger)
+}
+
+/// What systemd sends when the main process of a service has ended.
+fn exit(number: u64) -> [(&'static str, Variant<'static>); 7] {
+    [
+        ("MainPID", Variant::U32(0)),
+        ("Result", Variant::from("exit-code")),
+        ("NRestarts", Variant::U32(3)),
+        ("ExecMainCode", Variant::I32(1)),
+        ("ExecMainStatus", Variant::I32(1)),
+        ("ExecMainExitTimestamp", Variant::U64(1_763_900_000_000_000 + number)),
+        ("ExecMainExitTimestampMonotonic", Variant::U64(100_000_000 + number)),
+    ]
+}
+
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+
+const PATH: &str = "/org/freedesktop/systemd1/unit/a";

@@ -1,0 +1,114 @@
+//! What writing a page costs: a snapshot's copy, both formats, and the floor under the text form.
+
+use std::sync::Arc;
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use unit_exporter::metrics::{Dropped, Format, Selected, render};
+use unit_exporter::profile::Profile;
+use unit_exporter::selection::Selection;
+use unit_exporter::snapshot::{Snapshot, Systemd};
+use unit_exporter::systemd::ledger::Ledger;
+use unit_exporter::systemd::mirror::{Listed, Mirror};
+use unit_exporter::systemd::properties::Interface;
+use unit_exporter::systemd::state::Shared;
+use unit_exporter::systemd::value::word;
+use zbus::Variant;
+
+fn main() {
+    for format in FORMATS {
+        let page = write(&snapshot(), format);
+        println!("{format:?}: {} series, {:.1} MB", series(&page), page.len() as f64 / 1e6);
+    }
+    divan::main();
+}
+
+#[divan::bench(args = FORMATS, sample_count = 50)]
+fn encode(bencher: Bencher<'_, '_>, format: Format) {
+    let snapshot = snapshot();
+    let samples = series(&write(&snapshot, format));
+    bencher.counter(ItemsCount::new(samples)).bench_local(|| write(&snapshot, format).len());
+}
+
+/// The same lines, their text known: names and labels are copied, numbers formatted.
+#[divan::bench(sample_count = 50)]
+fn plain_writer(bencher: Bencher<'_, '_>) {
+    let page = write(&snapshot(), Format::Text);
+    let lines: Vec<(&str, u64)> = page
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(start, value)| (start, value.len() as u64 * 1_000_003))
+        .collect();
+    bencher.counter(ItemsCount::new(lines.len())).bench_local(|| {
+        let mut body = String::new();
+        for (start, value) in &lines {
+            body.push_str(start);
+            body.push(' ');
+            body.push_str(itoa::Buffer::new().format(*value));
+            body.push('\n');
+        }
+        body.len()
+    });
+}
+
+/// What a scrape copies of mirror and ledger while it holds their lock.
+#[divan::bench(sample_count = 50)]
+fn copy(bencher: Bencher<'_, '_>) {
+    let shared = units();
+    bencher.bench_local(|| Systemd::copy(&shared.lock(), false).units.len());
+}
+
+fn write(snapshot: &Arc<Snapshot>, format: Format) -> String {
+    let selected = Selected {
+        without: Vec::new(),
+        names: Vec::new(),
+        profile: Profile::default(),
+        series_per_family: usize::MAX,
+    };
+    render(snapshot, format, &selected, &Arc::new(Dropped::default())).expect("memory takes all")
+}
+
+fn series(page: &str) -> usize {
+    page.lines().filter(|line| !line.starts_with('#')).count()
+}
+
+fn snapshot() -> Arc<Snapshot> {
+    let systemd = Systemd::copy(&units().lock(), false);
+    Arc::new(Snapshot { systemd: Some(systemd), ..Snapshot::default() })
+}
+
+fn units() -> Shared {
+    let shared = Shared::new(Mirror::new(Selection::default()), Ledger::default());
+    {
+        let state = &mut *shared.lock();
+        state.status.filled = true;
+        for number in 0..UNITS {
+            let name = format!("bench-instance\\x2d{number}.service");
+            let (load_state, active_state) = (word("loaded"), word("active"));
+            let listed = Listed { name, load_state, active_state, sub_state: word("running") };
+            state.mirror.list(&listed);
+            for property in TIMES {
+                let micros = Variant::U64(1_763_900_000_123_456 + number);
+                state.mirror.change(&listed.name, |unit| {
+                    unit.set(Interface::Unit, property, &micros);
+                });
+            }
+            let unit = state.mirror.unit(&listed.name).cloned();
+            state.ledger.open(&unit.expect("just listed"));
+        }
+    }
+    shared
+}
+
+/// Enough for 100,000 series.
+const UNITS: u64 = 6_000;
+
+const TIMES: [&str; 4] = [
+    "ActiveEnterTimestamp",
+    "ActiveExitTimestamp",
+    "InactiveEnterTimestamp",
+    "InactiveExitTimestamp",
+];
+
+const FORMATS: [Format; 2] = [Format::Text, Format::OpenMetrics];
