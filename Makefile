@@ -1,7 +1,7 @@
 # The same few commands here, for a newcomer and in CI.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale lint fmt package test-package bench
+.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale lint fmt package test-package bench test-vm test-matrix
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,3 +64,11 @@ package: ## build the .deb, the .rpm and the tarball, into target/package
 test-package: ## install, upgrade and remove them in Debians of their own; needs root, and `make package`
 	@scripts/setup test-package
 	cargo test --test package -- --ignored --nocapture
+
+test-vm: ## in a whole Debian in QEMU: cgroup v2 with all controllers, a real boot and reboot; needs root, and `make package`
+	@scripts/setup test-vm
+	cargo test --test vm -- --ignored --nocapture --skip inside::
+
+test-matrix: ## on Debians with systemd 247 to the newest, into docs/compatibility.md; needs root; half an hour
+	@scripts/setup test-matrix
+	scripts/matrix

@@ -252,11 +252,12 @@ impl Page {
     }
 }
 
-/// README.md and docs/, but the generated reference.
+/// README.md and docs/, but what is generated.
 fn pages() -> Vec<Page> {
     let folder = fs::read_dir(root().join("docs")).expect("docs/").flatten();
     let pages = folder.map(|entry| entry.path()).filter(|path| {
-        path.extension().is_some_and(|extension| extension == "md") && !path.ends_with("METRICS.md")
+        let generated = path.ends_with("METRICS.md") || path.ends_with("compatibility.md");
+        path.extension().is_some_and(|extension| extension == "md") && !generated
     });
     iter::once(root().join("README.md")).chain(pages).map(Page::read).collect()
 }

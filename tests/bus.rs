@@ -69,6 +69,9 @@ fn signals_that_an_ordinary_user_forges_do_not_count() {
 #[test]
 fn a_mount_path_with_an_invalid_byte_costs_the_mounts_and_nothing_else() {
     let machine = Machine::options().boot();
+    if !machine.since(248, "a list of units with such a mount, which throws PID 1 off the bus") {
+        return;
+    }
     let script = r"mkdir -p $'/srv/\xff' && mount -t tmpfs tmpfs $'/srv/\xff'";
     machine.ok(&["bash", "-c", script]);
     machine.unit("good.service", SLEEP);

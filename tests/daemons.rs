@@ -3,7 +3,6 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -40,7 +39,9 @@ fn lookups_are_told_as_resolvectl_tells_them() {
         same.then_some(said)
     });
     assert!(number(&said, "Total Transactions") >= 2.0, "{said}");
-    assert!(number(&said, "Cache Hits") >= 1.0, "{said}");
+    if machine.since(248, "answers of a server on the machine itself in the cache") {
+        assert!(number(&said, "Cache Hits") >= 1.0, "{said}");
+    }
 }
 
 #[test]
@@ -107,13 +108,13 @@ fn links_are_told_as_networkctl_tells_them() {
         assert_eq!(state(&page, link, "operational").as_deref(), Some(operational), "{line}");
         assert_eq!(state(&page, link, "setup").as_deref(), Some(setup), "{line}");
         let path = format!("/org/freedesktop/network1/link/_3{index}");
-        for (aspect, property) in ASPECTS {
+        for &(aspect, property) in aspects(machine) {
             let said = property_of(machine, NETWORK, &path, &format!("{NETWORK}.Link"), property);
             let said = Some(said).filter(|state| !state.is_empty());
             assert_eq!(state(&page, link, aspect), said, "{link} {aspect}");
         }
     }
-    for (aspect, property) in ASPECTS {
+    for &(aspect, property) in aspects(machine) {
         let path = "/org/freedesktop/network1";
         let said = property_of(machine, NETWORK, path, &format!("{NETWORK}.Manager"), property);
         let labels = [("aspect", aspect), ("state", &*said)];
@@ -200,6 +201,9 @@ fn exposures_are_told_as_systemd_analyze_tells_them() {
     let before = machine.pid1_cpu();
     let page = exporter.samples();
     eprintln!("PID 1 used {:?} for the assessment", machine.pid1_cpu() - before);
+    if !machine.since(250, "systemd-analyze security --json, to compare with") {
+        return;
+    }
     let said = machine.ok(&["systemd-analyze", "security", "--json=short", "--no-pager"]);
     let said: Vec<Value> = serde_json::from_str(&said).expect("JSON");
     let exposure = |name: &str| page.value("systemd_unit_security_exposure", &[("name", name)]);
@@ -317,13 +321,7 @@ fn a_collector_that_is_off_is_refused_with_how_to_switch_it_on() {
 fn machine() -> &'static Machine {
     static MACHINE: OnceLock<Machine> = OnceLock::new();
     MACHINE.get_or_init(|| {
-        let daemons = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/daemons");
-        assert!(
-            daemons.join("usr/lib/systemd/systemd-resolved").exists(),
-            "no systemd-resolved in {}: run scripts/setup test",
-            daemons.display()
-        );
-        let machine = Machine::options().overlay(daemons).boot();
+        let machine = Machine::options().daemons().boot();
         machine.write("srv/names.py", NAMES);
         machine.write("etc/systemd/resolved.conf.d/names.conf", RESOLVED);
         machine.write("etc/systemd/network/up.network", UP);
@@ -379,6 +377,11 @@ const RESOLVED_METRICS: [(&str, &str); 9] = [
     ("systemd_resolved_dnssec_bogus_total", "Bogus"),
     ("systemd_resolved_dnssec_indeterminate_total", "Indeterminate"),
 ];
+
+fn aspects(machine: &Machine) -> &'static [(&'static str, &'static str)] {
+    let known = if machine.since(249, "networkd's OnlineState") { 4 } else { 3 };
+    &ASPECTS[..known]
+}
 
 const ASPECTS: [(&str, &str); 4] = [
     ("operational", "OperationalState"),

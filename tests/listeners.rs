@@ -17,6 +17,10 @@ fn the_page_tells_what_ss_and_systemctl_tell() {
 
 #[test]
 fn it_does_so_in_the_hybrid_layout_too() {
+    if support::machine().version() > 257 {
+        eprintln!("not on this systemd: cgroup v1, of 257 and older");
+        return;
+    }
     let machine = Machine::options().cgroup_v1().try_boot();
     if fs::read_to_string("/proc/self/mounts").expect("mounts").contains(" cgroup ") {
         agrees_through_all_changes(&machine.expect("a machine with v1 hierarchies"));

@@ -20,7 +20,12 @@ fn systemd_finds_no_fault_with_the_units() {
         for unit in [SERVICE, "unit-exporter.socket"] {
             // the manual is checked by tests/manual.rs
             let verdict = machine().exec(&["systemd-analyze", "verify", "--man=no", unit]);
-            assert_eq!(String::from_utf8_lossy(&verdict.stderr), "", "{drop_ins:?}");
+            let said = String::from_utf8_lossy(&verdict.stderr);
+            // what an older one does not know it leaves out
+            let faults = said.lines().filter(|line| {
+                !line.contains("Unknown key name 'PrivateIPC'") || machine().version() >= 248
+            });
+            assert_eq!(faults.collect::<String>(), "", "{drop_ins:?}");
             assert!(verdict.status.success());
         }
     }
@@ -28,6 +33,9 @@ fn systemd_finds_no_fault_with_the_units() {
 
 #[test]
 fn it_is_exposed_to_next_to_nothing() {
+    if !machine().since(250, "systemd-analyze security --offline") {
+        return;
+    }
     for (drop_ins, most) in [
         (&[][..], "13"),
         (&["socket-activated"], "8"),
@@ -311,7 +319,7 @@ fn machine() -> &'static Machine {
 
 /// One with the exporter where packages put it.
 fn boot() -> Machine {
-    Machine::options().bind(env!("CARGO_BIN_EXE_unit-exporter"), "/usr/bin/unit-exporter").boot()
+    Machine::options().bind(support::program(), "/usr/bin/unit-exporter").boot()
 }
 
 const DONE: &str = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n";

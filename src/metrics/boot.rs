@@ -63,7 +63,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Gauge,
             unit: Unit::None,
             help: "Whether systemd feeds a hardware watchdog.",
-            source: "D-Bus Manager.WatchdogDevice",
+            source: "D-Bus Manager.WatchdogDevice (systemd 252)",
             labels: [],
         },
         device.map(|_| ([], enabled)),

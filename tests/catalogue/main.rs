@@ -34,7 +34,7 @@ fn prepared() -> (&'static Machine, &'static Exporter<'static>) {
     (machine(), exporter)
 }
 
-/// Properties of units as systemctl shows them, by unit.
+/// Properties of units as systemctl shows them, by unit; times in UTC.
 fn show(
     machine: &Machine,
     pattern: &str,
@@ -44,7 +44,7 @@ fn show(
         "systemctl",
         "show",
         "--all",
-        "--timestamp=unix",
+        "--timestamp=utc",
         "--property",
         properties,
         pattern,

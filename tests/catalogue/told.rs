@@ -177,6 +177,21 @@ fn told(page: &Samples) -> Told {
 }
 
 /// The same of what systemctl shows.
+/// `Wed 2025-11-26 13:20:19 UTC` in seconds since the Unix epoch; `None` for never, which is empty.
+fn seconds(text: &str) -> Option<i64> {
+    let (date, time) = text.strip_suffix(" UTC")?.split_once(' ')?.1.split_once(' ')?;
+    let number = |text: &str| text.parse::<i64>().ok();
+    let mut date = date.split('-').map(number);
+    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
+    // years that begin in March, so that a leap day is the last of its
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days =
+        year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 719_469;
+    let mut clock = time.split(':').map(number);
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
+}
+
 fn shown(units: &BTreeMap<String, BTreeMap<String, String>>) -> Told {
     let mut shown = Told::new();
     for (name, unit) in units {
@@ -187,10 +202,8 @@ fn shown(units: &BTreeMap<String, BTreeMap<String, String>>) -> Told {
         let mut tell = |family: &str, value: String| {
             shown.insert((family.to_owned(), name.clone()), value);
         };
-        // `@1763900000`, or nothing for never
         let time = |property: &str| {
-            let text = unit.get(property).map(String::as_str).unwrap_or_default();
-            text.strip_prefix('@').map_or("0".to_owned(), str::to_owned)
+            unit.get(property).and_then(|text| seconds(text)).unwrap_or_default().to_string()
         };
         for (family, property) in [
             ("unit_active_enter_time_seconds", "ActiveEnterTimestamp"),

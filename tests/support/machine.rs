@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use std::{fs, process, thread};
+use std::{env, fs, process, thread};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -37,6 +37,16 @@ impl Options {
         self.argument("--overlay", directory.as_ref().display())
     }
 
+    /// With the daemons that scripts/setup unpacks, which this machine may not have. Another tree has its own.
+    pub fn daemons(self) -> Self {
+        if env::var_os(TREE).is_some() {
+            return self;
+        }
+        let resolved = Path::new(DAEMONS).join("usr/lib/systemd/systemd-resolved");
+        assert!(resolved.exists(), "no {}: scripts/setup test unpacks it", resolved.display());
+        self.overlay(DAEMONS)
+    }
+
     /// The hybrid cgroup layout instead of pure v2. Here the controllers are the real ones on a machine that
     /// mounts them as v1 itself: v2 inside then has none.
     pub fn cgroup_v1(self) -> Self {
@@ -49,7 +59,15 @@ impl Options {
     }
 
     /// The same, with the reason as an error.
-    pub fn try_boot(self) -> io::Result<Machine> {
+    pub fn try_boot(mut self) -> io::Result<Machine> {
+        if env::var_os(HERE).is_some() {
+            return Ok(Machine { supervisor: None, pid1: 1, boot_time: Duration::ZERO });
+        }
+        if let Some(tree) = env::var_os(TREE)
+            && !self.arguments.iter().any(|argument| argument == "--root")
+        {
+            self = self.root(tree);
+        }
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("unit-exporter-test-{}-{number}", process::id());
         let directory = Path::new(STATE).join(name);
@@ -59,7 +77,7 @@ impl Options {
         let mut supervisor = Command::new(BOOTED)
             .args(["up", "--dir"])
             .arg(&directory)
-            .args(self.bind(EXPORTER, EXPORTER_INSIDE).arguments)
+            .args(self.bind(program(), EXPORTER_INSIDE).arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -73,7 +91,11 @@ impl Options {
             {
                 let pid1 = fs::read_to_string(directory.join("pid1"))?;
                 let pid1 = pid1.trim().parse().map_err(io::Error::other)?;
-                return Ok(Machine { supervisor, pid1, boot_time: start.elapsed() });
+                return Ok(Machine {
+                    supervisor: Some(supervisor),
+                    pid1,
+                    boot_time: start.elapsed(),
+                });
             }
             if supervisor.try_wait()?.is_some() {
                 let mut said = String::new();
@@ -99,7 +121,7 @@ impl Options {
 /// then reads the end of the pipe that this value holds open.
 #[derive(Debug)]
 pub struct Machine {
-    supervisor: Child,
+    supervisor: Option<Child>,
     pid1: u32,
     boot_time: Duration,
 }
@@ -108,6 +130,21 @@ impl Machine {
     /// The defaults: this machine's own systemd without its units, cgroup v2, an own network.
     pub fn options() -> Options {
         Options::default()
+    }
+
+    /// The version of its systemd.
+    pub fn version(&self) -> u32 {
+        let said = self.ok(&["systemctl", "--version"]);
+        said.split(' ').nth(1).and_then(|version| version.parse().ok()).expect("a version")
+    }
+
+    /// Whether its systemd is as new as that. If not, that is said, and what the test leaves out.
+    pub fn since(&self, version: u32, what: &str) -> bool {
+        let here = self.version();
+        if here < version {
+            eprintln!("not on this systemd, {here}: {what}; that is of {version}");
+        }
+        here >= version
     }
 
     /// PID 1 as seen from outside.
@@ -220,9 +257,16 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        drop(self.supervisor.stdin.take());
-        self.supervisor.wait().ok();
+        if let Some(supervisor) = &mut self.supervisor {
+            drop(supervisor.stdin.take());
+            supervisor.wait().ok();
+        }
     }
+}
+
+/// The exporter that machines get.
+pub fn program() -> PathBuf {
+    env::var_os(PROGRAM).unwrap_or_else(|| EXPORTER.into()).into()
 }
 
 /// CPU time of a process, its threads added up.
@@ -238,8 +282,16 @@ pub fn cpu(pid: u32) -> Duration {
 /// Where the exporter is inside every machine.
 pub const EXPORTER_INSIDE: &str = "/usr/local/bin/unit-exporter";
 
+/// Set to anything, the machine is this host itself: for tests that run in a machine of their own.
+pub const HERE: &str = "UNIT_EXPORTER_TEST_HERE";
+/// The tree that is booted where a test names none: another systemd's.
+pub const TREE: &str = "UNIT_EXPORTER_TEST_TREE";
+/// The exporter that is tested, if not cargo's: a tree may have too old a libc for that.
+pub const PROGRAM: &str = "UNIT_EXPORTER_TEST_PROGRAM";
+
 const EXPORTER: &str = env!("CARGO_BIN_EXE_unit-exporter");
 const BOOTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/booted");
+const DAEMONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/daemons");
 // Not /tmp, which may be in memory: inside, it is /run/host, where tests of I/O find a disk.
 const STATE: &str = "/var/tmp";
 const BOOT_LIMIT: Duration = Duration::from_secs(60);

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 pub use exporter::Exporter;
 pub use freeze::Frozen;
 pub use http::{Response, ask};
-pub use machine::{EXPORTER_INSIDE, Machine, Options, cpu};
+pub use machine::{EXPORTER_INSIDE, HERE, Machine, Options, PROGRAM, TREE, cpu, program};
 pub use prometheus::Prometheus;
 pub use random::Random;
 pub use samples::{Sample, Samples};

@@ -8,7 +8,8 @@
 //! - `NRestarts` rises by one for each restart that `Restart=` makes, after the death that it
 //!   follows, and falls to 0 on a manual start and on reset-failed;
 //! - a start limit is hit where a service becomes failed that was about to be started; `Result`
-//!   does not say so, unless the last run was a success.
+//!   does not say so, unless the last run was a success or systemd is new: 262 sets `Result` back
+//!   before it refuses the start, which is then a failure of its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

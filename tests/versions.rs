@@ -1,0 +1,237 @@
+//! Hosts that are not this machine's: every systemd from 247 on, another bus, no systemd at all, hidden processes.
+//!
+//! `make test-matrix` runs these, after it has made the Debians in target/hosts.
+#![allow(clippy::disallowed_types)]
+
+mod support;
+#[path = "catalogue/units.rs"]
+mod units;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use support::{Machine, Samples, eventually, program};
+
+#[test]
+#[ignore = "needs Debians of other versions; make test-matrix runs it"]
+fn what_each_version_has_is_told() {
+    let declared = declared();
+    let mut columns = Vec::new();
+    for suite in SUITES {
+        let (version, unified) = families(Machine::options().root(tree(suite)).boot());
+        // the last that knows v1
+        let hybrid = (version <= 257)
+            .then(|| families(Machine::options().root(tree(suite)).cgroup_v1().boot()).1);
+        println!("{suite}: systemd {version}, {} metrics on cgroup v2", unified.len());
+        columns.push((version, suite, unified, hybrid));
+    }
+    // what controllers tell, which machines of namespaces have on v1 alone
+    let with_controllers: BTreeSet<&String> = columns
+        .iter()
+        .filter_map(|(_, _, unified, hybrid)| Some(hybrid.as_ref()?.difference(unified)))
+        .flatten()
+        .collect();
+    let mut table = String::from(INTRODUCTION);
+    let versions = columns.iter().map(|(version, ..)| version.to_string());
+    let versions: Vec<_> = versions.collect();
+    writeln!(table, "| | {} |", versions.join(" | ")).expect("a string");
+    writeln!(table, "|---|{}", "---|".repeat(columns.len())).expect("a string");
+    for name in &declared {
+        let cells: Vec<_> = columns
+            .iter()
+            .map(|(_, _, unified, hybrid)| match hybrid {
+                _ if unified.contains(name) => "x",
+                Some(hybrid) if hybrid.contains(name) => "x",
+                None if with_controllers.contains(name) => "?",
+                _ => "",
+            })
+            .collect();
+        writeln!(table, "| `{name}` | {} |", cells.join(" | ")).expect("a string");
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/compatibility.md");
+    if env::var_os("UPDATE").is_some() {
+        fs::write(&path, &table).expect("a written file");
+    }
+    for (version, _, unified, _) in &columns {
+        let unknown: Vec<_> = unified.iter().filter(|name| !declared.contains(*name)).collect();
+        assert!(unknown.is_empty(), "{version} has {unknown:?}, which no reference tells");
+        assert!(unified.len() > 120, "{version} has but {}", unified.len());
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap_or_default(), table, "UPDATE=1 writes it anew");
+}
+
+#[test]
+#[ignore = "needs Debians of other versions; make test-matrix runs it"]
+fn another_bus_daemon_carries_the_same() {
+    let machine = Machine::options().root(tree("trixie-broker")).boot();
+    let bus = machine.ok(&["systemctl", "show", "--property=Id,MainPID", "dbus.service"]);
+    assert!(bus.contains("dbus-broker.service"), "{bus}");
+    machine.unit("bad.service", "[Service]\nExecStart=/bin/false\n");
+    let properties = ["User=nobody", "SupplementaryGroups=systemd-journal"];
+    let exporter = machine.exporter_unit(&properties, &[]).ready();
+    machine.exec(&["systemctl", "start", "bad"]);
+    let bad = [("name", "bad.service")];
+    eventually("a failure is counted, and seen", || {
+        let page = exporter.samples();
+        let state = [("name", "bad.service"), ("state", "failed")];
+        let failed = page.value("systemd_unit_state", &state) == Some(1.0);
+        (failed && page.value("systemd_service_failures_total", &bad) == Some(1.0)).then_some(())
+    });
+    // the bus goes, and comes back
+    machine.ok(&["systemctl", "restart", "dbus-broker.service"]);
+    machine.exec(&["systemctl", "reset-failed", "bad"]);
+    machine.exec(&["systemctl", "start", "bad"]);
+    eventually("the next one is", || {
+        let page = exporter.samples();
+        (page.value("systemd_service_failures_total", &bad) >= Some(2.0)).then_some(())
+    });
+    eventually("every collector is well", || {
+        let page = exporter.samples();
+        let mut collectors = page.all("systemd_exporter_collector_success", &[]);
+        collectors.all(|collector| collector.value == 1.0).then_some(())
+    });
+    let page = exporter.samples();
+    assert_eq!(page.value("systemd_service_failures_total", &bad), Some(2.0));
+}
+
+#[test]
+#[ignore = "make test-matrix runs it"]
+fn in_a_container_without_systemd_and_rights_it_serves_and_says_why() {
+    let directory = tempfile::tempdir().expect("a folder");
+    let inside = directory.path().join("unit-exporter");
+    fs::copy(program(), &inside).expect("a copy");
+    Command::new("chmod").args(["-R", "a+rx"]).arg(directory.path()).status().expect("chmod");
+    let script = format!(
+        "mount -t tmpfs tmpfs /run && ip link set lo up || exit 9
+         {} > /tmp/said.$$ 2>&1 &
+         for i in $(seq 100); do curl -sf localhost:9558/metrics > /dev/null && break; sleep 0.1; done
+         sleep 1
+         curl -s -w 'ready is %{{http_code}}\\n' localhost:9558/-/ready; curl -s localhost:9558/metrics
+         kill %1; cat /tmp/said.$$; rm /tmp/said.$$",
+        inside.display()
+    );
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "--user"])
+        .args(["--map-root-user", "--mount", "--pid", "--fork", "--mount-proc", "--net"])
+        .args(["bash", "-m", "-c", &script])
+        .output()
+        .expect("setpriv and unshare, of util-linux");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("ready is 503"), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let page = Samples::parse(
+        &said.lines().filter(|line| line.starts_with("systemd_")).collect::<Vec<_>>().join("\n"),
+    );
+    let works =
+        |collector| page.value("systemd_exporter_collector_success", &[("collector", collector)]);
+    assert_eq!((works("units"), works("exporter")), (Some(0.0), Some(1.0)), "{said}");
+    assert_eq!(page.all("systemd_unit_state", &[]).count(), 0);
+    assert!(said.contains("cannot follow systemd yet"), "{said}");
+}
+
+#[test]
+#[ignore = "make test-matrix runs it"]
+fn processes_hidden_by_the_mount_of_proc_are_said_to_be() {
+    let machine = Machine::options().boot();
+    machine.ok(&["mount", "-o", "remount,hidepid=2", "/proc"]);
+    let exporter = machine.exporter_unit(&["User=nobody"], &[]);
+    let page = eventually("it follows systemd", || {
+        let page = exporter.samples();
+        (page.value("systemd_exporter_subscription_active", &[]) == Some(1.0)).then_some(page)
+    });
+    let works =
+        |collector| page.value("systemd_exporter_collector_success", &[("collector", collector)]);
+    assert_eq!((works("process"), works("cgroup")), (Some(0.0), Some(1.0)));
+    for metric in ["systemd_unit_processes", "systemd_unit_threads", "systemd_process_threads"] {
+        assert_eq!(page.all(metric, &[]).count(), 0, "{metric} would pass for the whole");
+    }
+    assert!(exporter.log().contains("CAP_SYS_PTRACE"), "{}", exporter.log());
+}
+
+/// The version of a machine's systemd, and what is on its page with everything on and something of everything there.
+fn families(machine: Machine) -> (u32, BTreeSet<String>) {
+    machine.write("/opt/all-set.py", units::ALL_SET_SCRIPT);
+    machine.write("/opt/talks.py", units::TALKS_SCRIPT);
+    let mut all = units::all();
+    all.push(("hungry.service", LIMITED.to_owned()));
+    all.push(("crashes.service", CRASHES.to_owned()));
+    machine.units(&all.iter().map(|(name, text)| (*name, &**text)).collect::<Vec<_>>());
+    machine.ok(&["useradd", "--create-home", "--uid", "1500", "app"]);
+    machine.ok(&["loginctl", "enable-linger", "app"]);
+    for daemon in ["systemd-networkd", "systemd-resolved", "systemd-machined"] {
+        machine.exec(&["systemctl", "start", daemon]);
+    }
+    let arguments = [
+        "--profile=full",
+        "--user-managers",
+        "--collector.listeners.unix",
+        "--collector.listeners.connections",
+        "--collector.listeners.namespaces",
+        "--expect-unit=dbus.service",
+        "--expect-listener=echo.socket:tcp:7007",
+    ];
+    let exporter = machine.exporter(&arguments);
+    let units = ["redis-server", "laravel-queue", "all.target", "hungry", "crashes"];
+    machine.exec(&[&["systemctl", "start"][..], &units].concat());
+    let session = ["systemd-run", "--quiet", "--property=PAMName=login", "--property=User=app"];
+    machine.ok(&[&session[..], &["sleep", "infinity"]].concat());
+    // a connection to the socket unit that accepts them, and one that is let go
+    let held: Vec<_> = (0..3).map(|_| machine.tcp(7007)).collect();
+    let mut families = BTreeSet::new();
+    // some come and go, as jobs do
+    for pause in [0, 1, 2, 3, 4, 6] {
+        std::thread::sleep(std::time::Duration::from_secs(pause));
+        let page = exporter.scrape();
+        let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        families.extend(types.filter_map(|line| Some(line.split_once(' ')?.0.to_owned())));
+    }
+    drop(held);
+    let version = machine.ok(&["systemctl", "--version"]);
+    let version = version.split(' ').nth(1).and_then(|version| version.parse().ok());
+    // those of no systemd are those of every program with the client library
+    families.retain(|name| name.starts_with("systemd_"));
+    (version.expect("a version"), families)
+}
+
+/// Every metric of the reference, in its order.
+fn declared() -> Vec<String> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/METRICS.md"));
+    let text = text.expect("the reference");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `systemd_")?.split_once('`'));
+    let mut seen = BTreeMap::new();
+    let names = rows.map(|(name, _)| format!("systemd_{name}"));
+    names.filter(|name| seen.insert(name.clone(), ()).is_none()).collect()
+}
+
+fn tree(suite: &str) -> PathBuf {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/hosts").join(suite);
+    assert!(tree.exists(), "no {}: make test-matrix makes it", tree.display());
+    tree
+}
+
+const SUITES: [&str; 5] = ["bullseye", "bookworm", "bookworm-backports", "trixie", "forky"];
+
+const LIMITED: &str = "[Service]\nCPUQuota=20%\nMemoryMax=64M\nMemoryHigh=60M\nTasksMax=5\n\
+    MemorySwapMax=0\nIPAccounting=yes\nIOReadBandwidthMax=/run/host 1G\n\
+    ExecStart=/bin/sh -c 'while :; do :; done'\n";
+const CRASHES: &str = "[Service]\nRestart=always\nRestartSec=100ms\nExecStart=/bin/sh -c 'sleep 0.3; exit 3'\n\
+    [Unit]\nStartLimitIntervalSec=0\n";
+
+const INTRODUCTION: &str = "# What each systemd has
+
+Generated by `make test-matrix`, which runs the tests on Debians with these versions of systemd: bullseye, bookworm,
+bookworm-backports, trixie and forky. A metric is on the page (x) or is not, with everything switched on and root's
+rights, on a host with something of most kinds. What a version does not offer is absent there, never 0. Some are absent
+on all of them: what they tell of did not happen, or this kernel or machine has none of it (a watchdog, a TPM, swap).
+Where it says `?`, it was not tried: the machine of the test gives the memory, pids and io controllers to cgroup v1
+alone, which systemd 258 and newer do not know. On pure cgroup v2 `make test-vm` tries these with systemd 257.
+
+With systemd 262 a service that hits its start limit has one failure more, of result start-limit-hit: there systemd says
+so of every one, and older ones leave it at the result of the last run.
+
+With systemd 247 beware of a mount whose path is not UTF-8: whoever then asks for the list of units over the bus, this
+exporter too, makes the bus part from PID 1, until the bus or systemd is restarted. All but the units is served then.
+
+";

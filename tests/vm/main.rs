@@ -1,0 +1,144 @@
+//! A whole Debian in a VM, with the package installed: pure cgroup v2 with every controller, the stages of a real
+//! boot, and a reboot. `make test-vm` runs these; what they need is kept in target/vm.
+
+#![allow(clippy::disallowed_types)]
+
+mod inside;
+#[path = "../resources/kernel.rs"]
+mod kernel;
+#[path = "../support/mod.rs"]
+mod support;
+mod vm;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use support::{EXPORTER_INSIDE, HERE, Samples};
+use vm::Vm;
+
+#[test]
+#[ignore = "takes minutes, and needs make package; make test-vm runs it"]
+fn what_units_use_is_told_as_the_kernel_tells_it_on_pure_v2() {
+    let mut vm = vm::booted();
+    installed(&mut vm);
+    let controllers = vm.ok("cat /sys/fs/cgroup/cgroup.controllers");
+    for controller in ["cpu", "io", "memory", "pids"] {
+        assert!(controllers.split_whitespace().any(|one| one == controller), "{controllers}");
+    }
+    let start = Instant::now();
+    let said =
+        vm.ok(&format!("{HERE}=1 {} inside:: --ignored --nocapture --test-threads=1", vm::PROGRAM));
+    println!("{said}\n{:.0} s inside the VM", start.elapsed().as_secs_f64());
+    assert!(said.contains("test result: ok. 4 passed"), "{said}");
+}
+
+#[test]
+#[ignore = "takes minutes, and needs make package; make test-vm runs it"]
+fn the_package_works_and_a_reboot_begins_anew() {
+    let mut vm = vm::booted();
+    installed(&mut vm);
+    let before = boot_times(&mut vm);
+    vm.ok("printf '[Service]\\nExecStart=/bin/false\\n' > /etc/systemd/system/bad.service");
+    vm.ok("systemctl daemon-reload; systemctl start bad; sleep 1; systemctl start bad; sleep 1");
+    let failures = [("name", "bad.service"), ("result", "exit-code")];
+    let failures =
+        |page: &Samples| page.value("systemd_service_failures_by_result_total", &failures);
+    assert_eq!(failures(&page(&mut vm)), Some(2.0));
+    let id = vm.ok("cat /proc/sys/kernel/random/boot_id");
+    let starts = start_time(&page(&mut vm));
+
+    let start = Instant::now();
+    vm.reboot();
+    println!("rebooted in {:.0} s", start.elapsed().as_secs_f64());
+    complete(&mut vm);
+    assert_ne!(vm.ok("cat /proc/sys/kernel/random/boot_id"), id);
+    let after = boot_times(&mut vm);
+    println!("stages, in seconds since the epoch: {before:#?}\n{after:#?}");
+    for (stage, time) in after.iter().filter(|(_, time)| **time > 0.0) {
+        assert!(before.values().all(|earlier| earlier < time), "{stage} was before the reboot");
+    }
+    let page = page(&mut vm);
+    assert!(start_time(&page) > starts);
+    assert_eq!(failures(&page), None, "it counts from the boot on");
+    let failed = [("name", "bad.service"), ("state", "failed")];
+    assert_ne!(page.value("systemd_unit_state", &failed), Some(1.0));
+}
+
+/// Installs the package as an administrator would, unless it is.
+fn installed(vm: &mut Vm) {
+    if vm.run("systemctl is-active --quiet unit-exporter").0 != 0 {
+        println!("{}", vm.ok(&format!("dpkg -i {}", vm::PACKAGE)));
+        vm.ok(&format!("ln -sf /usr/bin/unit-exporter {EXPORTER_INSIDE}"));
+    }
+    complete(vm);
+}
+
+/// Waits for the first whole page, and finds every collector well in its sandbox.
+fn complete(vm: &mut Vm) {
+    vm.ok(
+        "for i in $(seq 120); do systemctl is-active --quiet unit-exporter && break; sleep 1; done",
+    );
+    vm.ok("for i in $(seq 120); do systemctl show -P StatusText unit-exporter | grep ' units, ' && break; sleep 1; done");
+    let page = page(vm);
+    let collectors: Vec<_> = page.all("systemd_exporter_collector_success", &[]).collect();
+    assert!(!collectors.is_empty());
+    assert!(
+        collectors.iter().all(|collector| collector.value == 1.0),
+        "{collectors:#?}\n{}",
+        vm.ok("journalctl --no-pager -u unit-exporter")
+    );
+    assert_eq!(page.value("systemd_cgroup_layout_info", &[("layout", "unified")]), Some(1.0));
+    let itself = [("name", "unit-exporter.service")];
+    for (metric, value) in [
+        ("systemd_unit_memory_max_bytes", f64::from(256 << 20)),
+        ("systemd_unit_memory_high_bytes", f64::from(192 << 20)),
+        ("systemd_unit_tasks_max", 64.0),
+    ] {
+        assert_eq!(page.value(metric, &itself), Some(value), "{metric}");
+    }
+    for metric in ["systemd_unit_memory_current_bytes", "systemd_unit_memory_peak_bytes"] {
+        assert!(page.value(metric, &itself) > Some(0.0), "{metric}");
+    }
+}
+
+/// When the stages of the boot were reached, in seconds since the epoch: as systemd has them, on the page too.
+fn boot_times(vm: &mut Vm) -> BTreeMap<String, f64> {
+    vm.ok("systemctl is-system-running --wait || true");
+    let page = page(vm);
+    let stages: BTreeMap<_, _> = page
+        .all("systemd_boot_time_seconds", &[])
+        .map(|sample| (sample.label("stage").to_owned(), sample.value))
+        .collect();
+    for stage in ["Kernel", "Userspace", "UnitsLoadStart", "UnitsLoadFinish", "Finish"] {
+        assert!(stages[stage] > 0.0, "{stage} was reached: {stages:#?}");
+    }
+    for (stage, told) in &stages {
+        let property = format!("{stage}Timestamp");
+        let said = vm.ok(&format!(
+            "busctl get-property org.freedesktop.systemd1 /org/freedesktop/systemd1 \
+             org.freedesktop.systemd1.Manager {property}"
+        ));
+        let said: f64 = said.trim().trim_start_matches("t ").parse().expect("a number");
+        assert!((told - said / 1e6).abs() < 1e-6, "{stage}: told {told}, systemd says {said}");
+    }
+    let (kernel, finish) = (stages["Kernel"], stages["Finish"]);
+    assert!(kernel < stages["Userspace"] && stages["Userspace"] < finish, "{stages:#?}");
+    // and that is when the machine did boot
+    let times = vm.ok("date +%s.%N; cut -d ' ' -f 1 /proc/uptime");
+    let times: Vec<f64> = times.lines().map(|time| time.parse().expect("a number")).collect();
+    assert!((times[0] - times[1] - kernel).abs() < 2.0, "{kernel}, and now {times:?}");
+    println!("{}", vm.ok("systemd-analyze --no-pager"));
+    stages
+}
+
+fn start_time(page: &Samples) -> f64 {
+    let exporter = [("name", "unit-exporter.service")];
+    page.value("systemd_process_start_time_seconds", &exporter).expect("when it started")
+}
+
+/// What the service as it is shipped serves.
+fn page(vm: &mut Vm) -> Samples {
+    let get = "import urllib.request as r; \
+               print(r.urlopen('http://127.0.0.1:9558/metrics').read().decode(), end='')";
+    Samples::parse(&vm.ok(&format!("python3 -c \"{get}\"")))
+}

@@ -1,0 +1,134 @@
+//! One VM: making it, running commands in it, restarting it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+/// A machine that runs. It ends with the test process, whose end of the pipe its supervisor reads.
+#[derive(Debug)]
+pub(crate) struct Vm {
+    _supervisor: Child,
+    shell: BufReader<UnixStream>,
+}
+
+/// The machine that the tests share, with the package and this very program in it.
+pub(crate) fn booted() -> MutexGuard<'static, Vm> {
+    static VM: OnceLock<Mutex<Vm>> = OnceLock::new();
+    let vm = VM.get_or_init(|| Mutex::new(Vm::boot()));
+    vm.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Vm {
+    fn boot() -> Self {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/vm");
+        let start = Instant::now();
+        script(&["make".as_ref(), directory.as_ref()]);
+        println!("trees made or found in {:.0} s", start.elapsed().as_secs_f64());
+        let this = env::current_exe().expect("this program");
+        let file = |from: &Path, to: &str| format!("{}:{to}", from.display());
+        let start = Instant::now();
+        let image = directory.join("disk");
+        let (program, package) = (file(&this, PROGRAM), file(&package(), PACKAGE));
+        script(&[
+            "image".as_ref(),
+            directory.as_ref(),
+            image.as_ref(),
+            program.as_ref(),
+            package.as_ref(),
+        ]);
+        println!("disk made in {:.0} s", start.elapsed().as_secs_f64());
+        let socket = directory.join("shell");
+        fs::remove_file(&socket).ok();
+        let start = Instant::now();
+        let supervisor = Command::new(SCRIPT)
+            .arg("run")
+            .args([&directory, &image, &socket])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("the script starts");
+        let shell = loop {
+            if let Ok(shell) = UnixStream::connect(&socket) {
+                break shell;
+            }
+            assert!(start.elapsed() < Duration::from_secs(30), "QEMU does not start");
+            thread::sleep(Duration::from_millis(50));
+        };
+        shell.set_read_timeout(Some(LIMIT)).expect("a time limit");
+        let mut vm = Self { _supervisor: supervisor, shell: BufReader::new(shell) };
+        vm.ready();
+        println!("booted in {:.0} s", start.elapsed().as_secs_f64());
+        vm
+    }
+
+    /// Runs a script inside to its end: its exit status and what it said.
+    #[track_caller]
+    pub(crate) fn run(&mut self, script: &str) -> (i32, String) {
+        // All at once: what it says may hold anything.
+        let framed = format!(
+            "{{ {script}\n}} < /dev/null > /run/said 2>&1; \
+             echo $? $(stat --format=%s /run/said); cat /run/said\n"
+        );
+        self.shell.get_mut().write_all(framed.as_bytes()).expect("a shell that listens");
+        let head = self.line();
+        let numbers = head.trim().split_once(' ');
+        let (status, length) = numbers.unwrap_or_else(|| panic!("the shell says {head:?}"));
+        let mut said = vec![0; length.parse().expect("a length")];
+        self.shell.read_exact(&mut said).expect("all that it said");
+        let said = String::from_utf8_lossy(&said).into_owned();
+        (status.parse().expect("a status"), said)
+    }
+
+    /// What a script inside says; panics with it if it fails.
+    #[track_caller]
+    pub(crate) fn ok(&mut self, script: &str) -> String {
+        let (status, said) = self.run(script);
+        assert_eq!(status, 0, "{script}\n{said}");
+        said
+    }
+
+    /// Restarts it, and waits until it is up.
+    pub(crate) fn reboot(&mut self) {
+        self.ok("systemctl reboot --no-block");
+        self.ready();
+    }
+
+    fn ready(&mut self) {
+        while self.line().trim() != "ready" {}
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        match self.shell.read_line(&mut line) {
+            Ok(length) if length > 0 => line,
+            other => {
+                panic!("the machine says nothing more ({other:?}); see target/vm/disk.console")
+            }
+        }
+    }
+}
+
+/// The package that `make package` built.
+fn package() -> PathBuf {
+    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/package");
+    let files = fs::read_dir(&packages).into_iter().flatten().flatten().map(|file| file.path());
+    let mut debs = files.filter(|path| path.extension().is_some_and(|end| end == "deb"));
+    debs.next().unwrap_or_else(|| panic!("no .deb in {}: make package first", packages.display()))
+}
+
+fn script(arguments: &[&std::ffi::OsStr]) {
+    let output = Command::new(SCRIPT).args(arguments).output().expect("the script starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Where this program is inside.
+pub(crate) const PROGRAM: &str = "/opt/test";
+/// Where the package is inside.
+pub(crate) const PACKAGE: &str = "/opt/unit-exporter.deb";
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/vm");
+// Without KVM, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(600);
