@@ -12,7 +12,11 @@ fn main() {
     println!("cargo::rustc-env=BUILT_BY={version}");
     println!("cargo::rustc-env=BUILT_FROM={revision}");
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=.git/HEAD");
+    // a file that is not there would have everything built anew each time
+    let head = output(Command::new("git").args(["rev-parse", "--git-path", "HEAD"]));
+    if !head.is_empty() {
+        println!("cargo::rerun-if-changed={head}");
+    }
 }
 
 /// What a command prints; empty where it cannot be run, as git outside of a checkout.
