@@ -1,5 +1,6 @@
 //! What costs systemd more than a look-up, or is off by default.
 
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,7 @@ fn what_is_off_by_default_is_told_when_asked_for() {
     let exporter = machine.exporter(&flags.each_ref().map(String::as_str));
     let page = exporter.samples();
 
-    let edges: Vec<_> = page
+    let edges: BTreeSet<_> = page
         .all("systemd_unit_dependency_info", &[("name", "dbus.service")])
         .map(|sample| (sample.label("relation").to_owned(), sample.label("dependency").to_owned()))
         .collect();
@@ -56,7 +57,7 @@ fn what_is_off_by_default_is_told_when_asked_for() {
         ("requisite", "Requisite"),
         ("wants", "Wants"),
     ];
-    let wanted: Vec<_> = pairs
+    let wanted: BTreeSet<_> = pairs
         .iter()
         .flat_map(|(relation, property)| {
             let names = shown[*property].split(' ').filter(|name| !name.is_empty());
