@@ -81,19 +81,12 @@ fn write_labelled(
 }
 
 fn write_value(encoder: &mut MetricEncoder<'_>, kind: Kind, value: Value) -> fmt::Result {
-    let number = match value {
-        Value::Integer(number) => {
-            return match kind {
-                Kind::Counter(_) => encoder.encode_counter(&number, NO_EXEMPLAR),
-                _ => encoder.encode_gauge(&number),
-            };
-        }
-        Value::Seconds(time) => time.as_secs_f64(),
-        Value::Float(number) => number,
-    };
-    match kind {
-        Kind::Counter(_) => encoder.encode_counter(&number, NO_EXEMPLAR),
-        _ => encoder.encode_gauge(&number),
+    match (kind, value) {
+        (_, Value::Seconds(time)) => write_value(encoder, kind, Value::Float(time.as_secs_f64())),
+        (Kind::Counter(_), Value::Integer(value)) => encoder.encode_counter(&value, NO_EXEMPLAR),
+        (Kind::Counter(_), Value::Float(value)) => encoder.encode_counter(&value, NO_EXEMPLAR),
+        (_, Value::Integer(value)) => encoder.encode_gauge(&value),
+        (_, Value::Float(value)) => encoder.encode_gauge(&value),
     }
 }
 

@@ -1,12 +1,14 @@
 //! What stays open from one pass over the units to the next, within a budget of descriptors.
 //!
 //! Opening and closing a file costs several times what reading it does, and a file kept open costs
-//! the kernel a little over a page of memory.
+//! the kernel a little over a page of memory. All that is kept takes at most half of the descriptors
+//! that this process may have.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::path::Arg;
 use rustix::process::{Resource, getrlimit};
@@ -18,8 +20,8 @@ use super::file::{Buffer, open};
 #[derive(Debug)]
 pub(crate) struct Held<K, V> {
     budget: usize,
-    /// How many more may be kept open in this pass.
-    spare: usize,
+    /// How many are open, as far as they are counted in `OPEN`.
+    open: usize,
     kept: HashMap<K, V>,
     /// What the pass before kept and this one has not yet come to.
     before: HashMap<K, V>,
@@ -43,25 +45,16 @@ impl<T> Weight for Vec<(T, OwnedFd)> {
 }
 
 impl<K: Eq + Hash, V: Weight> Held<K, V> {
-    /// Holds up to so many descriptors, but never more than this share of those that this process
-    /// may have.
-    pub(crate) fn new(descriptors: usize, share: usize) -> Self {
-        let allowed = getrlimit(Resource::Nofile).current;
-        let allowed = allowed.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        Self {
-            budget: descriptors.min(allowed.saturating_sub(RESERVE) / share),
-            spare: 0,
-            kept: HashMap::new(),
-            before: HashMap::new(),
-        }
+    /// Holds up to so many descriptors.
+    pub(crate) fn new(descriptors: usize) -> Self {
+        Self { budget: descriptors, open: 0, kept: HashMap::new(), before: HashMap::new() }
     }
 
     /// Begins a pass.
     pub(crate) fn start(&mut self) {
         std::mem::swap(&mut self.before, &mut self.kept);
         self.kept.clear();
-        let open: usize = self.before.values().map(Weight::weight).sum();
-        self.spare = self.budget.saturating_sub(open);
+        self.count(self.before.values().map(Weight::weight).sum());
     }
 
     /// What the pass before kept.
@@ -74,8 +67,10 @@ impl<K: Eq + Hash, V: Weight> Held<K, V> {
 
     /// Whether one more descriptor may be kept, which is then counted.
     pub(crate) fn has_room(&mut self) -> bool {
-        let room = self.spare > 0;
-        self.spare -= usize::from(room);
+        let room = self.open < self.budget && OPEN.load(Ordering::Relaxed) < most();
+        if room {
+            self.count(self.open + 1);
+        }
         room
     }
 
@@ -90,6 +85,21 @@ impl<K: Eq + Hash, V: Weight> Held<K, V> {
             self.kept.extend(self.before.drain());
         }
         self.before.clear();
+        self.count(self.kept.values().map(Weight::weight).sum());
+    }
+}
+
+impl<K, V> Held<K, V> {
+    fn count(&mut self, open: usize) {
+        OPEN.fetch_add(open, Ordering::Relaxed);
+        OPEN.fetch_sub(self.open, Ordering::Relaxed);
+        self.open = open;
+    }
+}
+
+impl<K, V> Drop for Held<K, V> {
+    fn drop(&mut self) {
+        self.count(0);
     }
 }
 
@@ -120,6 +130,16 @@ impl<K: Eq + Hash> Held<K, OwnedFd> {
         Ok(length)
     }
 }
+
+/// How many descriptors may be kept open in all.
+fn most() -> usize {
+    let allowed = getrlimit(Resource::Nofile).current;
+    let allowed = allowed.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    allowed.saturating_sub(RESERVE) / 2
+}
+
+/// A process has one table of descriptors, whoever keeps some.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Descriptors that everything else may need, of which there must always be some.
 const RESERVE: usize = 64;

@@ -24,7 +24,7 @@ type Kept = Vec<(&'static CStr, OwnedFd)>;
 
 impl Files {
     pub(super) fn new(descriptors: usize) -> Self {
-        Self { held: Held::new(descriptors, 3), buffer: Buffer::new(), path: Vec::new() }
+        Self { held: Held::new(descriptors), buffer: Buffer::new(), path: Vec::new() }
     }
 
     /// Begins a pass over the units.

@@ -50,7 +50,7 @@ impl Lister {
                 sys_fs_cgroup.display()
             )));
         }
-        let lists = Held::new(descriptors, 6);
+        let lists = Held::new(descriptors);
         Ok(Self { hierarchies, clock: Clock::new(), pids: Vec::new(), lists })
     }
 

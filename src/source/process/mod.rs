@@ -62,8 +62,8 @@ pub struct Readings {
 impl Processes {
     /// Prepares to read `proc`, usually `/proc`, by the control groups at `sys_fs_cgroup`.
     ///
-    /// Up to `descriptors` of their files stay open between scrapes, but never more than a third of
-    /// those that this process may have.
+    /// Up to `descriptors` of their files stay open between scrapes, but never more than half of those
+    /// that this process may have, other files that stay open among them.
     ///
     /// # Errors
     /// When one of the two cannot be opened, or says nothing of processes.
@@ -71,7 +71,7 @@ impl Processes {
         let fd = open_root(proc)?;
         Ok(Self {
             lister: Lister::open(sys_fs_cgroup, descriptors / 2)?,
-            stats: Held::new(descriptors / 2, 6),
+            stats: Held::new(descriptors / 2),
             clock: Clock::new(),
             counting: Counting::detect(&fd),
             limits: HashMap::new(),
