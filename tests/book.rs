@@ -2,6 +2,8 @@
 #![allow(clippy::disallowed_types)]
 
 mod promql;
+#[path = "support/sources.rs"]
+mod sources;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use clap::CommandFactory;
 use promql::{Vocabulary, rules};
 use regex::Regex;
 use serde_json::Value;
+use sources::sources;
 use unit_exporter::args::Args;
 
 #[test]
@@ -117,8 +120,8 @@ fn every_test_that_a_promise_names_exists() {
         .filter(|name| !name.starts_with("systemd_"))
         .collect();
     assert!(named.len() > 40, "{named:?}");
-    let sources: Vec<String> = ["src", "tests"].into_iter().flat_map(sources).collect();
-    let exists = |name: &str| sources.iter().any(|text| text.contains(&format!("fn {name}(")));
+    let texts: Vec<String> = ["src", "tests"].into_iter().flat_map(texts).collect();
+    let exists = |name: &str| texts.iter().any(|text| text.contains(&format!("fn {name}(")));
     let unknown: Vec<_> = named.into_iter().filter(|name| !exists(name)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }
@@ -155,32 +158,6 @@ fn every_make_target_and_script_exists() {
             assert!(root().join(script.as_str()).exists(), "{}: {}", page.name, script.as_str());
         }
     }
-}
-
-#[test]
-fn every_test_that_is_named_exists() {
-    let mut sources = vec![root().join("src"), root().join("tests")];
-    let mut functions = BTreeSet::new();
-    let name = Regex::new(r"\bfn (\w+)").expect("a pattern");
-    while let Some(path) = sources.pop() {
-        if path.is_dir() {
-            sources
-                .extend(fs::read_dir(path).expect("a folder").flatten().map(|entry| entry.path()));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(path).expect("a source");
-            functions.extend(name.captures_iter(&text).map(|found| found[1].to_owned()));
-        }
-    }
-    let page = pages().into_iter().find(|page| page.name.ends_with("robustness.md"));
-    // a sentence, where metrics and flags are a few words
-    let is_test = |span: &String| {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        span.chars().all(plain) && span.matches('_').count() > 3 && !span.starts_with("systemd_")
-    };
-    let named: Vec<String> = page.expect("a page").spans().filter(is_test).collect();
-    assert!(named.len() > 30, "{named:?}");
-    let unknown: Vec<_> = named.iter().filter(|name| !functions.contains(*name)).collect();
-    assert!(unknown.is_empty(), "{unknown:?}");
 }
 
 #[test]
@@ -295,18 +272,7 @@ fn root() -> &'static Path {
 }
 
 /// The text of every Rust file below a directory of the project.
-fn sources(directory: &str) -> Vec<String> {
-    let mut directories = vec![root().join(directory)];
-    let mut texts = Vec::new();
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).expect("a directory").flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                directories.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                texts.push(fs::read_to_string(path).expect("a source"));
-            }
-        }
-    }
-    texts
+fn texts(directory: &str) -> Vec<String> {
+    let read = |path| fs::read_to_string(path).expect("a source");
+    sources(directory).into_iter().map(read).collect()
 }

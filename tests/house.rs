@@ -1,12 +1,16 @@
 //! The rules of the house: licences of dependencies, the size and opening of sources, flags that README.md tells.
 #![allow(clippy::disallowed_types)]
 
+#[path = "support/sources.rs"]
+mod sources;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
 use serde_json::Value;
+use sources::sources;
 
 #[test]
 fn every_dependency_carries_a_licence_that_deny_toml_allows() {
@@ -56,14 +60,14 @@ fn a_licence_expression_is_read_as_spdx_means_it() {
 #[test]
 fn every_source_opens_with_what_it_is_about() {
     let silent: Vec<PathBuf> =
-        sources().into_iter().filter(|path| !read(path).starts_with("//! ")).collect();
+        sources("src").into_iter().filter(|path| !read(path).starts_with("//! ")).collect();
     assert!(silent.is_empty(), "no //! line at the top of {silent:?}");
 }
 
 #[test]
 fn no_source_is_longer_than_500_lines() {
     let long: Vec<PathBuf> =
-        sources().into_iter().filter(|path| read(path).lines().count() > 500).collect();
+        sources("src").into_iter().filter(|path| read(path).lines().count() > 500).collect();
     assert!(long.is_empty(), "to be split into folders: {long:?}");
 }
 
@@ -123,24 +127,6 @@ fn flags(text: &str) -> BTreeSet<&str> {
         .map(|word| word.trim_end_matches(['.', '-']))
         .filter(|word| word.starts_with("--"))
         .collect()
-}
-
-/// Every Rust file below `src`.
-fn sources() -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut directories = vec![root().join("src")];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).expect("a directory").flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                directories.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path);
-            }
-        }
-    }
-    assert!(!found.is_empty());
-    found
 }
 
 fn read(path: impl AsRef<Path>) -> String {

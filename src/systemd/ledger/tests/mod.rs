@@ -68,6 +68,14 @@ impl Case {
         self.service(gap, |service| service.restarts = service.restarts.map(|old| old + by));
     }
 
+    /// systemd plans a restart, and refuses the start.
+    fn give_up(&mut self) {
+        self.state("activating", "auto-restart");
+        self.restart(None, 1);
+        self.state("inactive", "dead");
+        self.state("failed", "failed");
+    }
+
     #[track_caller]
     fn assert(&self, failures: &[(&str, u64)], exits: u64, restarts: u64) {
         let (_, account) = self.ledger.accounts().next().unwrap();
@@ -194,10 +202,7 @@ fn given_up_is_a_refused_start_and_not_a_failure_by_hand() {
     let mut case = Case::new();
     case.start();
     case.end(None, "exit-code");
-    case.state("activating", "auto-restart");
-    case.restart(None, 1);
-    case.state("inactive", "dead");
-    case.state("failed", "failed");
+    case.give_up();
     assert!(case.given_up());
     case.start();
     assert!(!case.given_up());
@@ -214,10 +219,7 @@ fn a_unit_just_loaded_is_given_up_though_its_settings_are_not_known_yet() {
     case.service(None, |service| service.restart = None);
     case.start();
     case.end(None, "exit-code");
-    case.state("activating", "auto-restart");
-    case.restart(None, 1);
-    case.state("inactive", "dead");
-    case.state("failed", "failed");
+    case.give_up();
     assert!(case.given_up());
 }
 
@@ -258,10 +260,7 @@ fn what_happened_is_told_the_newest_first_and_only_so_much_of_it() {
     case.restart(None, 1);
     case.start();
     case.end(None, "success");
-    case.state("activating", "auto-restart");
-    case.restart(None, 1);
-    case.state("inactive", "dead");
-    case.state("failed", "failed");
+    case.give_up();
     let told: Vec<_> = case.ledger.events().map(|event| event.what).collect();
     let all = [What::GivenUp, What::Restarted, What::Exited, What::Restarted, What::Failed];
     assert_eq!(told, all);
