@@ -167,18 +167,21 @@ impl<S: Sink> Sink for Budget<'_, S> {
             return Ok(());
         }
         let zeros = !self.selected.profile.leaves_out_zeros_of(family.name);
+        let most = self.selected.series_per_family as u64;
+        let mut all = 0;
+        let within = |sample: &Sample<'_, N>| {
+            let counts = zeros || sample.value != Value::Integer(0);
+            all += u64::from(counts);
+            counts && all <= most
+        };
         let system = samples.into_iter().map(|sample| shared(sample.into()));
         let samples = system.chain(self.users.of(family.name));
-        let mut samples = samples.filter(|sample| zeros || sample.value != Value::Integer(0));
-        let mut kept = 0;
-        let within = samples.by_ref().take(self.selected.series_per_family);
-        self.sink.family(family, within.inspect(|_| kept += 1))?;
-        let beyond = samples.count() as u64;
-        if kept > 0 {
-            self.kept.insert(family.name, kept);
+        self.sink.family(family, samples.filter(within))?;
+        if all.min(most) > 0 {
+            self.kept.insert(family.name, all.min(most));
         }
-        if beyond > 0 {
-            self.dropped.insert(family.name, beyond);
+        if all > most {
+            self.dropped.insert(family.name, all - most);
         }
         Ok(())
     }

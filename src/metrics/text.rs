@@ -1,9 +1,8 @@
 //! The sink behind the text format 0.0.4, which `curl`, most agents and `promtool` read.
 
 use std::fmt::{self, Write};
+use std::mem;
 use std::time::Duration;
-
-use memchr::memchr3;
 
 use super::{Family, Histogram, Kind, Sample, Sink, Subject, Value};
 
@@ -13,12 +12,14 @@ pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 /// Writes the page at the end of `body`.
 pub(super) struct Text<'b> {
     body: &'b mut String,
+    /// What stands before each label value of the family.
+    before: String,
 }
 
 impl<'b> Text<'b> {
     /// A sink that appends to `body`.
     pub(super) fn new(body: &'b mut String) -> Self {
-        Self { body }
+        Self { body, before: String::new() }
     }
 
     fn head<const N: usize>(&mut self, family: &Family<N>) {
@@ -32,6 +33,20 @@ impl<'b> Text<'b> {
             self.body.push_str(part);
         }
     }
+
+    /// Writes down what stands before each label value, and says where each ends.
+    fn before<const N: usize>(&mut self, family: &Family<N>) -> [usize; N] {
+        let Self { before, .. } = self;
+        before.clear();
+        let mut is_first = true;
+        family.labels.map(|label| {
+            let opening = if mem::take(&mut is_first) { [family.name, "{"] } else { ["\",", ""] };
+            for part in opening.into_iter().chain([label, "=\""]) {
+                before.push_str(part);
+            }
+            before.len()
+        })
+    }
 }
 
 impl Sink for Text<'_> {
@@ -44,29 +59,32 @@ impl Sink for Text<'_> {
         family: Family<N>,
         samples: impl IntoIterator<Item = S>,
     ) -> fmt::Result {
-        let mut samples = samples.into_iter().peekable();
-        if samples.peek().is_some() {
-            self.head(&family);
-        }
-        let body = &mut *self.body;
-        for sample in samples {
-            let Sample { labels, value, user, .. } = sample.into();
-            body.push_str(family.name);
-            let mut opening = '{';
-            let user = user.map(|user| (&"user", user));
-            for (label, value) in family.labels.iter().zip(labels).chain(user) {
-                body.push(opening);
-                body.push_str(label);
-                body.push_str("=\"");
-                escape(body, value);
-                body.push('"');
-                opening = ',';
+        let ends = self.before(&family);
+        let mut is_first = true;
+        samples.into_iter().try_for_each(|sample| {
+            if mem::take(&mut is_first) {
+                self.head(&family);
             }
-            body.push_str(if opening == '{' { " " } else { "} " });
+            let body = &mut *self.body;
+            let Sample { labels, value, user, .. } = sample.into();
+            let mut start = 0;
+            for (end, value) in ends.into_iter().zip(labels) {
+                body.push_str(&self.before[start..end]);
+                escape(body, value);
+                start = end;
+            }
+            if N == 0 {
+                body.push_str(family.name);
+            }
+            if let Some(user) = user {
+                body.push_str(if N == 0 { "{user=\"" } else { "\",user=\"" });
+                escape(body, user);
+            }
+            body.push_str(if N == 0 && user.is_none() { " " } else { "\"} " });
             write_value(body, value)?;
             body.push('\n');
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn histogram(&mut self, family: Family<0>, histogram: &Histogram) -> fmt::Result {
@@ -84,15 +102,28 @@ impl Sink for Text<'_> {
 
 /// Escapes a label value: backslash, double quote and line feed.
 fn escape(body: &mut String, value: &str) {
-    let mut rest = value;
-    while let Some(at) = memchr3(b'\\', b'"', b'\n', rest.as_bytes()) {
-        let (plain, from) = rest.split_at(at);
-        body.push_str(plain);
-        body.push('\\');
-        body.push(if from.starts_with('\n') { 'n' } else { char::from(from.as_bytes()[0]) });
-        rest = &from[1..];
+    if is_plain(value.as_bytes()) {
+        return body.push_str(value);
     }
-    body.push_str(rest);
+    let mut plain = 0;
+    for (at, byte) in value.bytes().enumerate().filter(|(_, byte)| is_special(*byte)) {
+        body.push_str(&value[plain..at]);
+        body.push('\\');
+        body.push(if byte == b'\n' { 'n' } else { char::from(byte) });
+        plain = at + 1;
+    }
+    body.push_str(&value[plain..]);
+}
+
+/// Whether nothing is to be escaped: without branches for each byte, as most values are short.
+fn is_plain(value: &[u8]) -> bool {
+    let (chunks, rest) = value.as_chunks::<8>();
+    let none = |bytes: &[u8]| !bytes.iter().fold(false, |any, byte| any | is_special(*byte));
+    chunks.iter().all(|chunk| none(chunk)) && none(rest)
+}
+
+fn is_special(byte: u8) -> bool {
+    (byte == b'\\') | (byte == b'"') | (byte == b'\n')
 }
 
 fn write_value(body: &mut String, value: Value) -> fmt::Result {
