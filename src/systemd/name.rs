@@ -48,8 +48,22 @@ impl Kind {
     /// The kind of the unit of that name; `None` if no known kind's.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
-        let (_, suffix) = name.rsplit_once('.')?;
-        Self::ALL.into_iter().find(|kind| kind.as_str() == suffix)
+        let dot = name.bytes().rposition(|byte| byte == b'.')?;
+        let kind = match &name[dot + 1..] {
+            "automount" => Self::Automount,
+            "device" => Self::Device,
+            "mount" => Self::Mount,
+            "path" => Self::Path,
+            "scope" => Self::Scope,
+            "service" => Self::Service,
+            "slice" => Self::Slice,
+            "socket" => Self::Socket,
+            "swap" => Self::Swap,
+            "target" => Self::Target,
+            "timer" => Self::Timer,
+            _ => return None,
+        };
+        Some(kind)
     }
 
     /// The suffix without its dot: the label `type`.
