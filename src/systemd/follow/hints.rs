@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::session::{ALONE, Session};
 use crate::systemd::bus::{Call, Get};
-use crate::systemd::properties::{self, Interface};
+use crate::systemd::properties::{self, CONTROL_GROUP, Interface};
 use crate::systemd::state::State;
 use crate::systemd::unit::Unit;
 
@@ -45,7 +45,9 @@ impl Session<'_> {
             self.hints.remove(&key);
             let (name, interface, property) = key;
             // never about a unit that is not loaded: asking would load it
-            if let Some(unit) = state.mirror.unit(&name) {
+            let Some(unit) = state.mirror.unit(&name) else { continue };
+            // one that crashes in a loop has none most of the time; its next start is a hint again
+            if property != CONTROL_GROUP || has_processes(unit) {
                 self.ask(unit, interface, property);
             }
         }
@@ -56,4 +58,10 @@ impl Session<'_> {
         let (name, kind, property) = (unit.name.clone(), unit.kind, Some(property));
         self.window.call(Call::Unit(Get { name, kind, interface, property, generation: ALONE }));
     }
+}
+
+/// Whether the unit may have processes; between two runs it has none.
+fn has_processes(unit: &Unit) -> bool {
+    let waits = unit.sub_state.as_deref().is_some_and(|sub| sub.starts_with("auto-restart"));
+    !(waits || unit.is("inactive") || unit.is("failed"))
 }
