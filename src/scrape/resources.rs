@@ -34,7 +34,7 @@ pub(super) async fn cgroups(
 ) -> Read<cgroup::Readings> {
     let root = host.cgroup.clone();
     let open = move || {
-        let cgroups = Cgroups::open(&root, CGROUP_DESCRIPTORS)?;
+        let cgroups = Cgroups::open(&root, DESCRIPTORS)?;
         info!(layout = %cgroups.layout(), "control groups found");
         Ok(cgroups)
     };
@@ -51,13 +51,10 @@ pub(super) async fn processes(
     let (proc, root) = (host.proc.clone(), host.cgroup.clone());
     // a slice has its units' processes
     units.retain(|unit| Kind::of(&unit.unit) != Some(Kind::Slice));
-    let open = move || Processes::open(&proc, &root, PROCESS_DESCRIPTORS);
+    let open = move || Processes::open(&proc, &root, DESCRIPTORS);
     kept.read(open, move |processes| processes.read(&units, deadline)).await
 }
 
-/// Kept open for control group files, at some 4.6 KiB of kernel memory each: where v2 alone has only
-/// processor time and pressure, every file of 680 units. See benches/cgroup.rs for what it saves.
-const CGROUP_DESCRIPTORS: usize = 2720;
-
-/// Kept open for lists of processes and for their stats: those of 680 units with one process each.
-const PROCESS_DESCRIPTORS: usize = 1360;
+/// How many files stay open between scrapes: all that `LimitNOFILE=` leaves room for. Each costs the kernel
+/// up to 4.6 KiB; see benches/cgroup.rs for what it saves.
+const DESCRIPTORS: usize = usize::MAX;

@@ -84,6 +84,11 @@ pub(crate) fn open_root(path: &Path) -> Result<OwnedFd, Error> {
     openat(CWD, path, DIRECTORY, Mode::empty()).map_err(|error| Error::io(path)(error.into()))
 }
 
+/// Opens a directory to look at, not into; `None` if there is none, or if it has gone.
+pub(crate) fn open_path(at: impl AsFd, path: impl Arg) -> rustix::io::Result<Option<OwnedFd>> {
+    present(openat(at, path, OFlags::PATH | DIRECTORY, Mode::empty()))
+}
+
 /// Opens a directory beneath another; `None` if there is none, or if it has gone.
 pub(crate) fn open_directory(at: impl AsFd, path: impl Arg) -> rustix::io::Result<Option<OwnedFd>> {
     present(openat(at, path, DIRECTORY, Mode::empty()))
@@ -113,7 +118,7 @@ fn present(opened: rustix::io::Result<OwnedFd>) -> rustix::io::Result<Option<Own
 /// What the kernel answers when a cgroup or process has gone (ENOENT by path, ENODEV for a cgroup
 /// that was open, ESRCH for a process), or offers no such thing (EOPNOTSUPP: pressure switched
 /// off, or the process list of a threaded cgroup).
-fn gone(error: Errno) -> bool {
+pub(crate) fn gone(error: Errno) -> bool {
     matches!(error, Errno::NOENT | Errno::NODEV | Errno::SRCH | Errno::OPNOTSUPP)
 }
 

@@ -1,19 +1,20 @@
 //! What stays open from one pass over the units to the next, within a budget of descriptors.
 //!
 //! Opening and closing a file costs several times what reading it does, and a file kept open costs
-//! the kernel a little over a page of memory. All that is kept takes at most half of the descriptors
-//! that this process may have.
+//! the kernel a little over a page of memory. What everything else may need of the descriptors that this
+//! process may have, at least half or a thousand, is not taken.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::fs::{AtFlags, Stat, fstat, statat};
 use rustix::path::Arg;
 use rustix::process::{Resource, getrlimit};
 
-use super::file::{Buffer, open};
+use super::file::{Buffer, gone, open, open_path};
 
 /// Open files by what they are of. A pass takes those of the pass before and keeps them again, or
 /// new ones while there is room; what it does not come to is closed.
@@ -30,12 +31,6 @@ pub(crate) struct Held<K, V> {
 /// How many descriptors a value holds.
 pub(crate) trait Weight {
     fn weight(&self) -> usize;
-}
-
-impl Weight for OwnedFd {
-    fn weight(&self) -> usize {
-        1
-    }
 }
 
 impl<T> Weight for Vec<(T, OwnedFd)> {
@@ -65,11 +60,11 @@ impl<K: Eq + Hash, V: Weight> Held<K, V> {
         self.before.remove(key)
     }
 
-    /// Whether one more descriptor may be kept, which is then counted.
-    pub(crate) fn has_room(&mut self) -> bool {
-        let room = self.open < self.budget && OPEN.load(Ordering::Relaxed) < most();
+    /// Whether so many more descriptors may be kept, which are then counted.
+    pub(crate) fn has_room(&mut self, more: usize) -> bool {
+        let room = self.open + more <= self.budget && OPEN.load(Ordering::Relaxed) + more <= most();
         if room {
-            self.count(self.open + 1);
+            self.count(self.open + more);
         }
         room
     }
@@ -103,31 +98,99 @@ impl<K, V> Drop for Held<K, V> {
     }
 }
 
-impl<K: Eq + Hash> Held<K, OwnedFd> {
-    /// Reads the file `name` in `directory` into the buffer, and says how long it is; `None` as in
-    /// [`Buffer::read`]. What was kept open under `key` is of that file, or of one that has gone.
+impl<K: Eq + Hash> Held<K, Pair> {
+    /// Looks at a place whose files may be kept open under `key`: they are its own, or those of one that
+    /// has gone. `None` if it has gone.
     ///
     /// # Errors
-    /// As [`Buffer::read`].
-    pub(crate) fn read(
+    /// As [`Buffer::read`], of the file.
+    pub(crate) fn look(
         &mut self,
         key: K,
-        directory: impl AsFd,
-        name: impl Arg,
+        place: Place<'_, impl Arg + Copy>,
         buffer: &mut Buffer,
-    ) -> rustix::io::Result<Option<usize>> {
-        if let Some(file) = self.take(&key)
-            && let Some(length) = buffer.fill(&file)?
+    ) -> rustix::io::Result<Option<Look>> {
+        if let Some(kept) = self.take(&key)
+            && let Some(look) = kept.look(place, buffer)?
         {
-            self.keep(key, file);
-            return Ok(Some(length));
+            self.keep(key, kept);
+            return Ok(Some(look));
         }
-        let Some(file) = open(directory, name)? else { return Ok(None) };
-        let length = buffer.fill(&file)?;
-        if length.is_some() && self.has_room() {
-            self.keep(key, file);
+        // a file is kept before a directory: walking a path costs less than opening
+        let ample = self.open < self.budget / 2 && OPEN.load(Ordering::Relaxed) < most() / 2;
+        let Some(pair) = Pair::open(place, ample)? else { return Ok(None) };
+        let look = pair.look(place, buffer)?;
+        if look.is_some() && self.has_room(pair.weight()) {
+            self.keep(key, pair);
         }
-        Ok(length)
+        Ok(look)
+    }
+}
+
+/// A file, and a directory whose own state says more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a, P> {
+    /// What both paths are beneath.
+    pub(crate) root: &'a OwnedFd,
+    pub(crate) directory: P,
+    pub(crate) file: P,
+}
+
+/// What they say.
+#[derive(Debug)]
+pub(crate) struct Look {
+    /// The directory's state; `None` if it cannot be had.
+    pub(crate) directory: Option<Stat>,
+    /// How much of the buffer is what the file holds.
+    pub(crate) length: usize,
+}
+
+impl<P: Arg + Copy> Place<'_, P> {
+    /// Looks at it once: first at the directory.
+    ///
+    /// # Errors
+    /// As [`Buffer::read`], of the file.
+    pub(crate) fn look(self, buffer: &mut Buffer) -> rustix::io::Result<Option<Look>> {
+        let pair = Pair::open(self, false)?;
+        pair.map_or(Ok(None), |pair| pair.look(self, buffer))
+    }
+}
+
+/// A place that is open.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    directory: Option<OwnedFd>,
+    file: OwnedFd,
+}
+
+impl Pair {
+    fn open(place: Place<'_, impl Arg + Copy>, both: bool) -> rustix::io::Result<Option<Self>> {
+        let directory =
+            if both { open_path(place.root, place.directory).ok().flatten() } else { None };
+        let file = open(place.root, place.file)?;
+        Ok(file.map(|file| Self { directory, file }))
+    }
+
+    fn look(
+        &self,
+        place: Place<'_, impl Arg + Copy>,
+        buffer: &mut Buffer,
+    ) -> rustix::io::Result<Option<Look>> {
+        let directory = match &self.directory {
+            Some(directory) => fstat(directory),
+            None => statat(place.root, place.directory, AtFlags::empty()),
+        };
+        if self.directory.is_some() && directory.is_err_and(gone) {
+            return Ok(None);
+        }
+        let length = buffer.fill(&self.file)?;
+        Ok(length.map(|length| Look { directory: directory.ok(), length }))
+    }
+}
+
+impl Weight for Pair {
+    fn weight(&self) -> usize {
+        1 + usize::from(self.directory.is_some())
     }
 }
 
@@ -135,7 +198,8 @@ impl<K: Eq + Hash> Held<K, OwnedFd> {
 fn most() -> usize {
     let allowed = getrlimit(Resource::Nofile).current;
     let allowed = allowed.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-    allowed.saturating_sub(RESERVE) / 2
+    let allowed = allowed.saturating_sub(RESERVE);
+    allowed - (allowed / 2).min(CONNECTIONS)
 }
 
 /// A process has one table of descriptors, whoever keeps some.
@@ -143,3 +207,6 @@ static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Descriptors that everything else may need, of which there must always be some.
 const RESERVE: usize = 64;
+
+/// Descriptors left to connections where there are enough: twice as many as are served at once.
+const CONNECTIONS: usize = 1024;

@@ -106,7 +106,7 @@ impl Group<'_> {
         path.extend_from_slice(name.to_bytes());
         let Some(file) = open(&self.mount.fd, path.as_slice())? else { return Ok(None) };
         let length = buffer.fill(&file)?;
-        if length.is_some() && held.has_room() {
+        if length.is_some() && held.has_room(1) {
             self.kept.push((name, file));
         }
         Ok(length)

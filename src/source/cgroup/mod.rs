@@ -61,8 +61,8 @@ pub struct Readings {
 impl Cgroups {
     /// Finds the hierarchies mounted at `sys_fs_cgroup`, usually `/sys/fs/cgroup`.
     ///
-    /// Up to `descriptors` of their files stay open between scrapes, but never more than half of those
-    /// that this process may have, other files that stay open among them.
+    /// Up to `descriptors` of their files stay open between scrapes, as far as the limit of this process
+    /// leaves enough for everything else.
     ///
     /// # Errors
     /// When the directory cannot be opened, or no control group hierarchy is there.

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat, openat, statat};
 
 /// How this kernel tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,25 +16,20 @@ pub(super) enum Counting {
 impl Counting {
     /// Asks for this process, which has some open: older kernels give the directory no size.
     pub(super) fn detect(proc: &OwnedFd) -> Self {
-        match Self::Size.count(proc, "self/fd") {
+        match statat(proc, "self/fd", AtFlags::empty()).ok().and_then(size) {
             Some(1..) => Self::Size,
             Some(0) | None => Self::Entries,
         }
     }
-
-    /// The entries of a directory of descriptors; `None` if it cannot be said.
-    pub(super) fn count(self, proc: &OwnedFd, directory: &str) -> Option<u64> {
-        match self {
-            Self::Size => {
-                let size = statat(proc, directory, AtFlags::empty()).ok()?.st_size;
-                u64::try_from(size).ok()
-            }
-            Self::Entries => entries(proc, directory),
-        }
-    }
 }
 
-fn entries(proc: impl AsFd, directory: &str) -> Option<u64> {
+/// What the state of a directory of descriptors says.
+pub(super) fn size(directory: Stat) -> Option<u64> {
+    u64::try_from(directory.st_size).ok()
+}
+
+/// The entries of a directory of descriptors; `None` if it cannot be listed.
+pub(super) fn entries(proc: impl AsFd, directory: &str) -> Option<u64> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = openat(proc, directory, flags, Mode::empty()).ok()?;
     let mut count = 0;

@@ -2,13 +2,12 @@
 
 use std::ffi::OsStr;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, openat};
 
 use super::Readings;
 use super::clock::Clock;
@@ -16,7 +15,7 @@ use super::parse::pids;
 use crate::source::Error;
 use crate::source::cgroup::{Hierarchies, Mount, UnitGroup, relative};
 use crate::source::file::Buffer;
-use crate::source::held::Held;
+use crate::source::held::{Held, Pair, Place};
 
 /// Lists processes, kept between scrapes.
 #[derive(Debug)]
@@ -26,7 +25,7 @@ pub(super) struct Lister {
     /// Every process listed in this pass, one unit's after another's.
     pids: Vec<u32>,
     /// The lists of units' own control groups, by path.
-    lists: Held<Arc<str>, OwnedFd>,
+    lists: Held<Arc<str>, Pair>,
 }
 
 /// One unit's processes.
@@ -88,9 +87,10 @@ impl Lister {
                 break;
             }
             let key = (depth == 0).then(|| Arc::clone(&unit.control_group));
-            truncated += self.list_group(first, key, &path, buffer, readings);
+            let (left_out, leaf) = self.list_group(first, key, &path, buffer, readings);
+            truncated += left_out;
             let Some(mount) = self.hierarchies.processes() else { break };
-            if is_leaf(mount, &path) {
+            if leaf {
                 continue;
             }
             path.push(b'/');
@@ -111,8 +111,8 @@ impl Lister {
         Listing { first, past_last: self.pids.len(), at: self.clock.ticks(), truncated }
     }
 
-    /// Lists one control group's own processes; returns how many were left out. The list of a unit's
-    /// own one is kept open under `key`.
+    /// Lists one control group's own processes; says how many were left out, and whether no control
+    /// group is below. The list of a unit's own one is kept open under `key`.
     fn list_group(
         &mut self,
         first: usize,
@@ -120,18 +120,22 @@ impl Lister {
         path: &[u8],
         buffer: &mut Buffer,
         readings: &mut Readings,
-    ) -> u64 {
-        let Some(mount) = self.hierarchies.processes() else { return 0 };
+    ) -> (u64, bool) {
+        let Some(mount) = self.hierarchies.processes() else { return (0, true) };
         let file = [path, b"/cgroup.procs"].concat();
-        let read = match key {
-            Some(key) => self.lists.read(key, &mount.fd, file.as_slice(), buffer),
-            None => buffer.read(&mount.fd, file.as_slice()).map(|read| read.map(<[u8]>::len)),
+        let place = Place { root: &mount.fd, directory: path, file: &file };
+        let look = match key {
+            Some(key) => self.lists.look(key, place, buffer),
+            None => place.look(buffer),
         };
-        let content = match read {
-            Ok(length) => buffer.content(length.unwrap_or_default()),
+        let file = || mount.path.join(OsStr::from_bytes(&file));
+        let (content, leaf) = match look {
+            Ok(Some(look)) => (buffer.content(look.length), look.directory.is_some_and(is_leaf)),
+            // gone, or one of threads, which may have others below it
+            Ok(None) => (&[][..], false),
             Err(error) => {
-                readings.fail(Error::io(&mount.path.join(OsStr::from_bytes(&file)))(error.into()));
-                return 0;
+                readings.fail(Error::io(&file())(error.into()));
+                return (0, false);
             }
         };
         let mut truncated = 0;
@@ -142,15 +146,12 @@ impl Lister {
                 }
                 Some(_) => truncated += 1,
                 None => {
-                    readings.fail(Error::malformed(
-                        &mount.path.join(OsStr::from_bytes(&file)),
-                        content,
-                    ));
+                    readings.fail(Error::malformed(&file(), content));
                     break;
                 }
             }
         }
-        truncated
+        (truncated, leaf)
     }
 }
 
@@ -166,8 +167,8 @@ impl Listing {
 
 /// Whether a control group has none below it: a directory has one link by its name, one by its
 /// own `.`, and one by the `..` of each directory in it. Some file systems do not count (1).
-fn is_leaf(mount: &Mount, path: &[u8]) -> bool {
-    statat(&mount.fd, path, AtFlags::empty()).is_ok_and(|stat| stat.st_nlink == 2)
+fn is_leaf(directory: Stat) -> bool {
+    directory.st_nlink == 2
 }
 
 /// The names of the control groups right below `path`, which may be any bytes.

@@ -22,13 +22,13 @@ use rustix::io::Errno;
 pub use values::{MainProcess, States, UnitProcesses};
 
 use self::clock::Clock;
-use self::descriptors::Counting;
+use self::descriptors::{Counting, entries, size};
 use self::listing::{Lister, Listing};
 use self::parse::{Limits, Stat};
 use super::Error;
 use super::cgroup::UnitGroup;
 use super::file::{Buffer, open_root};
-use super::held::Held;
+use super::held::{Held, Look, Pair, Place};
 
 /// The processes of this host, kept between scrapes.
 #[derive(Debug)]
@@ -40,10 +40,11 @@ pub struct Processes {
     counting: Counting,
     /// Limits by PID: they change so rarely that reading them each time would be most of the cost.
     limits: HashMap<u32, KnownLimits>,
-    /// Each process's stat, by PID.
-    stats: Held<u32, OwnedFd>,
+    /// Each process's stat, and its directory of descriptors where that has a size, by PID.
+    stats: Held<u32, Pair>,
     buffer: Buffer,
     name: String,
+    directory: String,
 }
 
 /// What one pass over the units found.
@@ -62,8 +63,8 @@ pub struct Readings {
 impl Processes {
     /// Prepares to read `proc`, usually `/proc`, by the control groups at `sys_fs_cgroup`.
     ///
-    /// Up to `descriptors` of their files stay open between scrapes, but never more than half of those
-    /// that this process may have, other files that stay open among them.
+    /// Up to `descriptors` of their files stay open between scrapes, as far as the limit of this process
+    /// leaves enough for everything else.
     ///
     /// # Errors
     /// When one of the two cannot be opened, or says nothing of processes.
@@ -77,6 +78,7 @@ impl Processes {
             limits: HashMap::new(),
             buffer: Buffer::new(),
             name: String::new(),
+            directory: String::new(),
             path: proc.to_owned(),
             proc: fd,
         })
@@ -169,18 +171,28 @@ impl Processes {
     ) -> Result<Option<Process>, Error> {
         // The number of descriptors comes before the stat, whose start time then tells that both
         // are of the process that was listed, not of a later one with its PID.
-        let open_fds = self.counting.count(&self.proc, pid_file(&mut self.name, pid, "fd"));
-        let name = pid_file(&mut self.name, pid, "stat");
-        let stat = match self.stats.read(pid, &self.proc, name, &mut self.buffer) {
+        let directory = pid_file(&mut self.directory, pid, "fd");
+        let file = pid_file(&mut self.name, pid, "stat");
+        let listed = match self.counting {
+            Counting::Entries => entries(&self.proc, directory),
+            Counting::Size => None,
+        };
+        let place = Place { root: &self.proc, directory, file };
+        let (stat, open_fds) = match self.stats.look(pid, place, &mut self.buffer) {
             Ok(None) => return Ok(None),
-            Ok(Some(length)) => {
+            Ok(Some(Look { directory, length })) => {
                 let content = self.buffer.content(length);
-                parse::stat(content)
-                    .ok_or_else(|| Error::malformed(&self.path.join(name), content))?
+                let stat = parse::stat(content)
+                    .ok_or_else(|| Error::malformed(&self.path.join(file), content))?;
+                let counted = match self.counting {
+                    Counting::Entries => listed,
+                    Counting::Size => directory.and_then(size),
+                };
+                (stat, counted)
             }
             // With hidepid=1 other users' processes have a directory, but no file to open.
             Err(Errno::PERM) => return Err(hidden(&self.path)),
-            Err(error) => return Err(Error::io(&self.path.join(name))(error.into())),
+            Err(error) => return Err(Error::io(&self.path.join(file))(error.into())),
         };
         if stat.start_ticks > listed_at {
             return Ok(None);
