@@ -229,9 +229,11 @@ Where it says `?`, it was not tried: the machine of the test gives the memory, p
 alone, which systemd 258 and newer do not know. On pure cgroup v2 `make test-vm` tries these with systemd 257.
 
 With systemd 262 a service that hits its start limit has one failure more, of result start-limit-hit: there systemd says
-so of every one, and older ones leave it at the result of the last run.
+so of every one, and 257 and older leave it at the result of the last run.
 
-With systemd 247 beware of a mount whose path is not UTF-8: whoever then asks for the list of units over the bus, this
-exporter too, makes the bus part from PID 1, until the bus or systemd is restarted. All but the units is served then.
+With systemd 247 beware of a mount whose path is not UTF-8: whoever then asks for the list of units over the bus makes
+the bus part from PID 1, until the bus or systemd is restarted. Up to 253 this exporter looks for such a mount before it
+asks, in PID 1's own list, and then leaves mounts out: their states are as last seen,
+`systemd_exporter_unit_type_success{type=\"mount\"}` is 0 and the log says why. `systemctl` does not look.
 
 ";

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
 use super::session::Session;
+use super::unspeakable;
 use crate::systemd::bus::Call;
 use crate::systemd::ledger::Gap;
 use crate::systemd::mirror::Listed;
@@ -35,13 +36,15 @@ pub(super) struct Listing {
 impl Session<'_> {
     pub(super) fn list(&mut self, state: &mut State, reason: Reason) {
         *state.status.resyncs.entry(reason.as_str()).or_default() += 1;
-        self.listing = Some(Listing {
-            reason,
-            seen: BTreeSet::new(),
-            kinds: Vec::new(),
-            unlisted: BTreeMap::new(),
-        });
-        self.window.call(Call::List);
+        let (seen, kinds, unlisted) = (BTreeSet::new(), Vec::new(), BTreeMap::new());
+        let mut listing = Listing { reason, seen, kinds, unlisted };
+        if unspeakable::mounts(&state.manager) {
+            listing.unlisted.insert(Kind::Mount, unspeakable::WHY.to_owned());
+            self.list_kinds(&mut listing);
+        } else {
+            self.window.call(Call::List);
+        }
+        self.listing = Some(listing);
     }
 
     pub(super) fn listed(
@@ -80,16 +83,24 @@ impl Session<'_> {
     /// One invalid byte in one mount's path, and systemd up to 257 cannot list any unit: then
     /// each kind is listed alone, and only that one fails.
     pub(super) fn not_listed(&mut self, state: &mut State, call: &Call, error: String) {
-        let Some(listing) = &mut self.listing else { return };
+        let Some(mut listing) = self.listing.take() else { return };
         if let Call::ListKind(kind) = call {
             listing.unlisted.insert(*kind, error);
+            self.listing = Some(listing);
             self.kind_done(state, call);
         } else {
             debug!(%error, "systemd cannot list all units at once; listing each kind alone");
-            listing.kinds = Kind::ALL.to_vec();
-            for kind in Kind::ALL {
-                self.window.call(Call::ListKind(kind));
-            }
+            self.list_kinds(&mut listing);
+            self.listing = Some(listing);
+        }
+    }
+
+    /// Lists each kind alone, but for those that are known not to be listed.
+    fn list_kinds(&mut self, listing: &mut Listing) {
+        listing.kinds = Kind::ALL.to_vec();
+        listing.kinds.retain(|kind| !listing.unlisted.contains_key(kind));
+        for kind in &listing.kinds {
+            self.window.call(Call::ListKind(*kind));
         }
     }
 

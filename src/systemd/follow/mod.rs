@@ -12,6 +12,7 @@ mod listing;
 mod round;
 mod session;
 mod signals;
+mod unspeakable;
 mod window;
 
 use std::convert::Infallible;

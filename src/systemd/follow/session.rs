@@ -14,10 +14,12 @@ use super::blame::Blame;
 use super::drafts::Drafts;
 use super::listing::{Listing, Reason};
 use super::round::Round;
+use super::unspeakable;
 use super::window::Window;
 use crate::systemd::bus::{self, Bus, Call, DRIVER, Error, Get};
 use crate::systemd::ledger::Gap;
 use crate::systemd::mirror::Listed;
+use crate::systemd::name::Kind;
 use crate::systemd::properties::{Extras, Interface, wanted};
 use crate::systemd::state::{Shared, State};
 use crate::systemd::unit::Unit;
@@ -51,6 +53,8 @@ pub(super) struct Session<'s> {
     /// A listing to make as soon as none is under way.
     pub(super) relist: Option<Reason>,
     pub(super) extras: Extras,
+    /// Whether PID 1 has been asked for its version: what may be listed depends on it.
+    is_versioned: bool,
     /// Whether units' files are enabled.
     files_enabled: Round,
     /// How long units took at boot.
@@ -92,6 +96,7 @@ impl<'s> Session<'s> {
             reloaded: None,
             relist: Some(Reason::Connect),
             extras,
+            is_versioned: false,
             files_changed: Round::new(FILES_CHANGED, now),
             files_enabled: Round::new(FILES_ENABLED, now),
             blame: Blame::default(),
@@ -155,7 +160,8 @@ impl<'s> Session<'s> {
         let state = &mut *shared.lock();
         state.status.heard = Some(Instant::now());
         let error = (reply.message_type() == Type::Error).then(|| describe(reply));
-        if error.is_some() && !matches!(call, Call::Unit(..)) {
+        // an older systemd does not have each property
+        if error.is_some() && !matches!(call, Call::Unit(..) | Call::Manager(_)) {
             *state.status.errors.entry("answer").or_default() += 1;
         }
         match call {
@@ -183,11 +189,14 @@ impl<'s> Session<'s> {
                 self.properties(state, &get, values);
             }
             Call::Manager(property) => {
-                if let Some(value) = value(reply, state).filter(|_| error.is_none()) {
+                if error.is_none()
+                    && let Some(value) = value(reply, state)
+                {
                     state.manager.set(&property, &value);
                 }
-                // it is asked first of all
+                // the version is asked first of all
                 let version = state.manager.version_number();
+                self.is_versioned = true;
                 self.extras.oom_kills = version.is_some_and(|version| version >= 259);
             }
         }
@@ -270,12 +279,13 @@ impl<'s> Session<'s> {
         }
         if self.listing.is_none()
             && !self.reloading
+            && self.is_versioned
             && let Some(reason) = self.relist.take()
         {
             self.list(state, reason);
         }
         self.count_drift(state, now);
-        self.ask_arrivals(now);
+        self.ask_arrivals(state, now);
         self.fetch_next(state);
         self.ask_hints(state, now);
         self.window.pump(|call| *state.status.calls.entry(call.kind()).or_default() += 1);
@@ -326,8 +336,8 @@ impl<'s> Session<'s> {
         }
     }
 
-    fn ask_arrivals(&mut self, now: Instant) {
-        let due: Vec<_> = self
+    fn ask_arrivals(&mut self, state: &State, now: Instant) {
+        let mut due: Vec<_> = self
             .arrivals
             .iter()
             .filter(|(_, at)| **at <= now)
@@ -335,6 +345,10 @@ impl<'s> Session<'s> {
             .collect();
         for name in &due {
             self.arrivals.remove(name);
+        }
+        let is_mount = |name: &Arc<str>| Kind::of(name) == Some(Kind::Mount);
+        if due.iter().any(is_mount) && unspeakable::mounts(&state.manager) {
+            due.retain(|name| !is_mount(name));
         }
         for names in due.chunks(NAMES) {
             let names = names.iter().map(|name| name.to_string()).collect();
