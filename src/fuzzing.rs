@@ -14,7 +14,7 @@ use crate::metrics::{Dropped, Format, Selected, render};
 use crate::pages::{self, Host, Place, View};
 use crate::profile::Profile;
 use crate::snapshot::Snapshot;
-use crate::source::{cgroup, journal, listener, process};
+use crate::source::{cgroup, daemon, journal, listener, process};
 use crate::{systemd, web};
 
 /// Takes any bytes.
@@ -22,10 +22,11 @@ pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its program in `fuzz/targets` and of its folder in
 /// `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("bodies", systemd::fuzz::bodies),
     ("cgroup", cgroup::fuzz::files),
     ("config", web::fuzz::config),
+    ("daemons", daemon::fuzz::bodies),
     ("html", pages::fuzz::html),
     ("http", web::fuzz::http),
     ("journal", journal::fuzz::file),

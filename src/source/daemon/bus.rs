@@ -24,15 +24,18 @@ pub struct Statistics {
 /// Asks the bus.
 pub async fn read(daemons: Arc<Daemons>) -> Result<Statistics, Error> {
     let driver = daemons.driver().await?;
-    let all: Properties = driver.call(DRIVER_PATH, STATS, "GetStats", &()).await?;
+    Ok(statistics(&driver.call(DRIVER_PATH, STATS, "GetStats", &()).await?))
+}
+
+pub(super) fn statistics(all: &Properties) -> Statistics {
     let number = |name: &str| all.get(name).and_then(|value| as_number(value));
-    Ok(Statistics {
+    Statistics {
         active: number("ActiveConnections"),
         incomplete: number("IncompleteConnections"),
         names: number("BusNames"),
         match_rules: number("MatchRules"),
         most_match_rules: number("PeakMatchRulesPerConnection"),
-    })
+    }
 }
 
 const STATS: &str = "org.freedesktop.DBus.Debug.Stats";

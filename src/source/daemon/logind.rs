@@ -39,23 +39,17 @@ pub struct Session {
 pub async fn read(daemons: Arc<Daemons>) -> Result<Logins, Error> {
     let peer = daemons.find(LOGIND).await?;
     let mut logins = Logins::default();
-    let listed: Vec<(String, u32, String, String, OwnedObjectPath)> =
-        peer.call(PATH, MANAGER, "ListSessions", &()).await?;
+    let listed: Vec<SessionRow> = peer.call(PATH, MANAGER, "ListSessions", &()).await?;
     logins.left_out += listed.len().saturating_sub(MOST);
     for (.., path) in listed.iter().take(MOST) {
         let properties = peer.properties(path, SESSION).await?;
-        if let Some(session) = properties.and_then(|properties| session(&properties)) {
-            *logins.sessions.entry(session).or_default() += 1;
-        }
+        logins.session(&properties.unwrap_or_default());
     }
-    let listed: Vec<(u32, String, OwnedObjectPath)> =
-        peer.call(PATH, MANAGER, "ListUsers", &()).await?;
+    let listed: Vec<UserRow> = peer.call(PATH, MANAGER, "ListUsers", &()).await?;
     logins.left_out += listed.len().saturating_sub(MOST);
     for (.., path) in listed.iter().take(MOST) {
         let properties = peer.properties(path, USER).await?;
-        if let Some(state) = properties.as_ref().and_then(|all| text(all, "State")) {
-            *logins.users.entry(word(state)).or_default() += 1;
-        }
+        logins.user(&properties.unwrap_or_default());
     }
     // not there before systemd 248
     let inhibitors = peer.property(PATH, MANAGER, "NCurrentInhibitors").await.ok();
@@ -67,8 +61,7 @@ pub async fn read(daemons: Arc<Daemons>) -> Result<Logins, Error> {
 pub async fn lingering(daemons: Arc<Daemons>) -> Result<BTreeMap<u32, String>, Error> {
     let peer = daemons.find(LOGIND).await?;
     let mut lingering = BTreeMap::new();
-    let listed: Vec<(u32, String, OwnedObjectPath)> =
-        peer.call(PATH, MANAGER, "ListUsers", &()).await?;
+    let listed: Vec<UserRow> = peer.call(PATH, MANAGER, "ListUsers", &()).await?;
     for (uid, name, path) in listed.into_iter().take(MOST) {
         let properties = peer.properties(&path, USER).await?.unwrap_or_default();
         if properties.get("Linger").and_then(|value| as_bool(value)) == Some(true) {
@@ -76,6 +69,22 @@ pub async fn lingering(daemons: Arc<Daemons>) -> Result<BTreeMap<u32, String>, E
         }
     }
     Ok(lingering)
+}
+
+impl Logins {
+    /// Counts a session; not one that has gone, which has no properties.
+    pub(super) fn session(&mut self, properties: &Properties) {
+        if let Some(session) = session(properties) {
+            *self.sessions.entry(session).or_default() += 1;
+        }
+    }
+
+    /// Counts a user; not one that has gone.
+    pub(super) fn user(&mut self, properties: &Properties) {
+        if let Some(state) = text(properties, "State") {
+            *self.users.entry(word(state)).or_default() += 1;
+        }
+    }
 }
 
 fn session(properties: &Properties) -> Option<Session> {
@@ -86,6 +95,12 @@ fn session(properties: &Properties) -> Option<Session> {
         remote: as_bool(properties.get("Remote")?)?,
     })
 }
+
+/// A session as it is listed: its id, user and seat, and the object that tells more.
+pub(super) type SessionRow = (String, u32, String, String, OwnedObjectPath);
+
+/// A user as it is listed.
+pub(super) type UserRow = (u32, String, OwnedObjectPath);
 
 const LOGIND: Daemon = Daemon {
     name: "org.freedesktop.login1",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zbus::wire::OwnedObjectPath;
 
-use super::{Daemon, Daemons, MOST, text};
+use super::{Daemon, Daemons, MOST, Properties, text};
 use crate::source::Error;
 use crate::systemd::value::{Word, word};
 
@@ -39,20 +39,32 @@ pub async fn read(daemons: Arc<Daemons>) -> Result<Machines, Error> {
         Err(_) if daemons.can_be_started(MACHINED).await? => return Ok(Machines::default()),
         found => found?,
     };
-    let mut listed: Vec<(String, String, String, OwnedObjectPath)> =
-        peer.call(PATH, MANAGER, "ListMachines", &()).await?;
+    let listed = machines(peer.call(PATH, MANAGER, "ListMachines", &()).await?);
+    let left_out = listed.len().saturating_sub(MOST);
+    let mut all = Machines { machines: Vec::new(), left_out };
+    for row in listed.into_iter().take(MOST) {
+        let properties = peer.properties(&row.3, MACHINE).await?;
+        all.machines.extend(machine(row, &properties.unwrap_or_default()));
+    }
+    Ok(all)
+}
+
+/// A machine as it is listed: its name, class and service, and the object that tells more.
+pub(super) type Row = (String, String, String, OwnedObjectPath);
+
+/// Those to be told, each name once.
+pub(super) fn machines(mut listed: Vec<Row>) -> Vec<Row> {
     // ".host" is the host itself
     listed.retain(|(name, ..)| !name.starts_with('.'));
     listed.sort_by(|a, b| a.0.cmp(&b.0));
-    let left_out = listed.len().saturating_sub(MOST);
-    let mut machines = Vec::new();
-    for (name, class, service, path) in listed.into_iter().take(MOST) {
-        let Some(properties) = peer.properties(&path, MACHINE).await? else { continue };
-        let Some(state) = text(&properties, "State") else { continue };
-        let (class, service, state) = (word(&class), word(&service), word(state));
-        machines.push(Machine { name, class, service, state });
-    }
-    Ok(Machines { machines, left_out })
+    listed.dedup_by(|a, b| a.0 == b.0);
+    listed
+}
+
+/// A machine; not one that has gone, which has no properties.
+pub(super) fn machine((name, class, service, _): Row, properties: &Properties) -> Option<Machine> {
+    let state = word(text(properties, "State")?);
+    Some(Machine { name, class: word(&class), service: word(&service), state })
 }
 
 const MACHINED: Daemon = Daemon {

@@ -4,6 +4,8 @@
 //! None is started by being asked.
 
 pub mod bus;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 pub mod logind;
 pub mod machined;
 pub mod networkd;

@@ -1,5 +1,6 @@
 //! The links that systemd-networkd sees, and how far it has brought them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use zbus::wire::OwnedObjectPath;
@@ -32,9 +33,7 @@ pub struct Link {
 pub async fn read(daemons: Arc<Daemons>) -> Result<Network, Error> {
     let peer = daemons.find(NETWORKD).await?;
     let whole = peer.properties(PATH, MANAGER).await?.unwrap_or_default();
-    let mut listed: Vec<(i32, String, OwnedObjectPath)> =
-        peer.call(PATH, MANAGER, "ListLinks", &()).await?;
-    listed.sort_by_key(|(index, ..)| *index);
+    let listed = links(peer.call(PATH, MANAGER, "ListLinks", &()).await?);
     let left_out = listed.len().saturating_sub(MOST);
     let mut links = Vec::new();
     for (_, name, path) in listed.into_iter().take(MOST) {
@@ -45,7 +44,18 @@ pub async fn read(daemons: Arc<Daemons>) -> Result<Network, Error> {
     Ok(Network { states: states(&whole), links, left_out })
 }
 
-fn states(properties: &Properties) -> Vec<(&'static str, Word)> {
+/// A link as it is listed: its index and name, and the object that tells more.
+pub(super) type Row = (i32, String, OwnedObjectPath);
+
+/// The links in the order of their index, each name once.
+pub(super) fn links(mut listed: Vec<Row>) -> Vec<Row> {
+    listed.sort_by_key(|(index, ..)| *index);
+    let mut names = HashSet::new();
+    listed.retain(|(_, name, _)| names.insert(name.clone()));
+    listed
+}
+
+pub(super) fn states(properties: &Properties) -> Vec<(&'static str, Word)> {
     let state = |(aspect, property): &(&'static str, &str)| {
         text(properties, property).map(|state| (*aspect, word(state)))
     };

@@ -42,9 +42,20 @@ pub struct Dnssec {
 pub async fn read(daemons: Arc<Daemons>) -> Result<Statistics, Error> {
     let peer = daemons.find(RESOLVED).await?;
     let ask = async |property| peer.property(PATH, INTERFACE, property).await;
-    let [current_transactions, transactions] = numbers(&*ask("TransactionStatistics").await?)?;
-    let [cache_size, cache_hits, cache_misses] = numbers(&*ask("CacheStatistics").await?)?;
-    let [secure, insecure, bogus, indeterminate] = numbers(&*ask("DNSSECStatistics").await?)?;
+    let transactions = ask("TransactionStatistics").await?;
+    let cache = ask("CacheStatistics").await?;
+    statistics(&transactions, &cache, &*ask("DNSSECStatistics").await?)
+}
+
+/// What its three properties say.
+pub(super) fn statistics(
+    transactions: &Variant<'_>,
+    cache: &Variant<'_>,
+    dnssec: &Variant<'_>,
+) -> Result<Statistics, Error> {
+    let [current_transactions, transactions] = numbers(transactions)?;
+    let [cache_size, cache_hits, cache_misses] = numbers(cache)?;
+    let [secure, insecure, bogus, indeterminate] = numbers(dnssec)?;
     let dnssec = Dnssec { secure, insecure, bogus, indeterminate };
     Ok(Statistics {
         current_transactions,
