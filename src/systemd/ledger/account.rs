@@ -149,7 +149,8 @@ impl Account {
         let run = before.invocation_id.filter(|id| id.is_set());
         let mut status = None;
         if let Some((code, name)) = exit {
-            self.main_exits.entry((code, name.clone())).or_default().count(run, at);
+            under(&mut self.main_exits, (code, name.clone()), (code, OTHER), MOST_EXITS)
+                .count(run, at);
             status = Some(name);
         }
         if let Some(result) = failed {
@@ -215,7 +216,7 @@ impl Account {
     }
 
     fn fail(&mut self, result: &Word, count: u64, out: &mut Outcome) {
-        *self.failures_by_result.entry(result.clone()).or_default() += count;
+        *by_word(&mut self.failures_by_result, result) += count;
         out.failures.push((result.clone(), count));
     }
 
@@ -283,6 +284,26 @@ impl ExitCode {
         }
     }
 }
+
+/// What a word is counted under: itself, while there is room for it.
+pub(super) fn by_word<'c>(counts: &'c mut BTreeMap<Word, u64>, word: &Word) -> &'c mut u64 {
+    under(counts, word.clone(), OTHER, MOST_WORDS)
+}
+
+/// A manager says what it likes, and one of a user may have new words forever.
+fn under<K: Ord, V: Default>(counts: &mut BTreeMap<K, V>, key: K, other: K, most: usize) -> &mut V {
+    let known = counts.len() < most || counts.contains_key(&key);
+    counts.entry(if known { key } else { other }).or_default()
+}
+
+/// What is counted together, where there are too many words.
+const OTHER: Word = Word::Borrowed("other");
+
+/// Different results: systemd has some twelve.
+const MOST_WORDS: usize = 64;
+
+/// Different exits of a main process: 256 statuses, and the signals, with and without a core dump.
+const MOST_EXITS: usize = 400;
 
 /// How the main process ended, if it ended between the two.
 fn new_exit(was: &Service, is: &Service) -> Option<(ExitCode, Word)> {

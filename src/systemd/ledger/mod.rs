@@ -19,7 +19,7 @@ pub use event::{Event, What};
 use super::mirror::Change;
 use super::unit::Unit;
 use super::value::{Word, word};
-use account::Outcome;
+use account::{Outcome, by_word};
 use tracing::debug;
 
 /// The accounts of units, and what is counted for the host as a whole.
@@ -152,7 +152,7 @@ impl Ledger {
         let mut outcome = Outcome::default();
         account.observe(before, after, gap, &mut outcome);
         for (result, count) in outcome.failures {
-            *self.host.failures.entry(result).or_default() += count;
+            *by_word(&mut self.host.failures, &result) += count;
         }
         if outcome.unknown > 0 {
             let reason = gap.map_or("coalesced", Gap::as_str);
@@ -167,13 +167,13 @@ impl Ledger {
     /// Counts a job's end. `unit` is the unit it was for, where the mirror has it.
     pub fn job_removed(&mut self, name: &str, unit: Option<&Unit>, result: &str) {
         let result = word(result);
-        *self.host.job_results.entry(result.clone()).or_default() += 1;
+        *by_word(&mut self.host.job_results, &result) += 1;
         if HARMLESS_JOB_RESULTS.contains(&&*result) {
             return;
         }
         let Some(unit) = unit.filter(|unit| unit.selected) else { return };
         let account = Arc::make_mut(self.account(&unit.name, unit));
-        *account.job_failures.entry(result.clone()).or_default() += 1;
+        *by_word(&mut account.job_failures, &result) += 1;
         self.record(Event {
             at: SystemTime::now(),
             unit: name.into(),

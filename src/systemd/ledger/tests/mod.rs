@@ -419,3 +419,27 @@ fn only_what_systemd_would_restart_is_given_up() {
         assert_eq!(case.given_up(), given_up, "{restart} {result} {restarts}");
     }
 }
+
+#[test]
+fn words_without_end_are_counted_as_other() {
+    let mut case = Case::new();
+    for number in 0..1000 {
+        let result = format!("result-{number}");
+        case.service(None, began);
+        case.service(None, |service| {
+            ended(service, Timestamp(number + 1), &result);
+            service.exit_status = Some(number);
+        });
+        case.ledger.job_removed("x.service", Some(&case.unit), &result);
+    }
+    let (_, account) = case.ledger.accounts().next().unwrap();
+    let host = case.ledger.host();
+    let by_word = [&account.failures_by_result, &account.job_failures, &host.failures];
+    for counts in by_word.into_iter().chain([&host.job_results]) {
+        assert_eq!(counts.len(), 65);
+        assert_eq!(counts.values().sum::<u64>(), 1000);
+        assert_eq!(counts.get("result-1").copied(), Some(1));
+    }
+    assert_eq!(account.main_exits.len(), 401);
+    assert_eq!(account.main_exits.values().map(|exits| exits.total).sum::<u64>(), 1000);
+}
