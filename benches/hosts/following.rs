@@ -90,11 +90,27 @@ pub(crate) fn crashes(subject: &Subject<'_>) -> Crashes {
         shown.trim().parse::<u64>().unwrap()
     };
     machine.ok(&["systemctl", "start", "crash.service"]);
-    let before = (restarts(), of_unit(machine, &subject.unit), machine.pid1_cpu());
-    std::thread::sleep(CRASHING);
-    let after = (of_unit(machine, &subject.unit), machine.pid1_cpu(), restarts());
+    let first = restarts();
+    let crashing = used(subject);
+    let count = restarts() - first;
     machine.ok(&["systemctl", "stop", "crash.service"]);
-    Crashes { count: after.2 - before.0, exporter: after.0 - before.1, systemd: after.1 - before.2 }
+    std::thread::sleep(4 * SETTLE);
+    // following the journal goes on without crashes
+    let idle = used(subject);
+    Crashes {
+        count,
+        exporter: crashing.0.saturating_sub(idle.0),
+        systemd: crashing.1.saturating_sub(idle.1),
+    }
+}
+
+/// CPU of the exporter and of PID 1 in a while.
+fn used(subject: &Subject<'_>) -> (Duration, Duration) {
+    let now = || (of_unit(subject.machine, &subject.unit), subject.machine.pid1_cpu());
+    let before = now();
+    std::thread::sleep(CRASHING);
+    let after = now();
+    (after.0 - before.0, after.1 - before.1)
 }
 
 const SETTLE: Duration = Duration::from_secs(5);

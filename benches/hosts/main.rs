@@ -23,6 +23,7 @@ mod units;
 use std::time::Duration;
 
 use cost::Costs;
+use floor::Floor;
 use support::Machine;
 
 fn main() {
@@ -50,18 +51,19 @@ fn measure(size: usize) {
         subject.warm_up();
     }
     let mut costs: Vec<Costs> = subjects.iter().map(|_| Costs::default()).collect();
+    let mut floor = Floor::open(&machine, subjects[0].page());
     for _ in 0..rounds {
         for (subject, costs) in subjects.iter().zip(&mut costs) {
             costs.add(subject.scrape(PAUSE));
         }
+        floor.scrape();
+        std::thread::sleep(PAUSE);
     }
     println!("{}", cost::HEAD);
     let ours = costs[0].total();
     for (subject, costs) in subjects.iter().zip(&costs) {
         println!("{}", costs.row(&subject.name, ours));
     }
-    let page = subjects[0].page();
-    let floor = floor::measure(&machine, &page, rounds);
     println!("\nThe floor under {}: {floor}", subjects[0].name);
     println!(
         "{} / floor = {:.2}",

@@ -130,7 +130,7 @@ const PROCESS_ARGUMENTS: &str =
 
 /// What the shipped unit sets that has to do with speed and memory.
 const AS_SHIPPED: [&str; 3] = [
-    "LimitNOFILE=8192",
+    "LimitNOFILE=24576",
     "TasksMax=64",
     "Environment=MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=131072",
 ];

@@ -23,7 +23,12 @@ pub(crate) fn start(machine: &Machine, count: usize) {
     machine.ok(&["systemctl", "daemon-reload"]);
     machine.ok(&["systemctl", "start", "--no-block", "many.target"]);
     let begun = Instant::now();
-    while !machine.ok(&["systemctl", "list-jobs", "--no-legend"]).trim().is_empty() {
+    // systemd may be too busy to answer
+    let is_done = || {
+        let jobs = machine.exec(&["systemctl", "list-jobs", "--no-legend"]);
+        jobs.status.success() && jobs.stdout.trim_ascii().is_empty()
+    };
+    while !is_done() {
         assert!(begun.elapsed() < Duration::from_secs(300), "{count} units do not start");
         std::thread::sleep(Duration::from_millis(200));
     }
