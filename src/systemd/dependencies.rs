@@ -92,3 +92,60 @@ fn is_unmet(relation: Relation, unit: &Unit) -> bool {
         });
     !has_done_its_work && (is_installed || relation != Relation::Wants)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::selection::Selection;
+    use crate::systemd::mirror::Listed;
+    use crate::systemd::unit::Detail;
+    use crate::systemd::value::word;
+
+    #[test]
+    fn what_is_not_there_or_not_up_is_unmet() {
+        let mut mirror = Mirror::new(Selection::default());
+        for (name, load_state, active_state) in UNITS {
+            let (load_state, active_state) = (word(load_state), word(active_state));
+            let (name, sub_state) = (name.to_owned(), word(""));
+            mirror.list(&Listed { name, load_state, active_state, sub_state });
+        }
+        let work = |result: &str, kind: &str, at| {
+            let (result, kind) = (Some(word(result)), Some(word(kind)));
+            move |unit: &mut Unit| {
+                unit.inactive_enter = Some(Timestamp(at));
+                let Detail::Service(service) = &mut unit.detail else { unreachable!() };
+                (service.result, service.service_type) = (result, kind);
+            }
+        };
+        mirror.change("done.service", work("success", "oneshot", 1));
+        mirror.change("undone.service", work("success", "oneshot", 0));
+        mirror.change("bad.service", work("exit-code", "oneshot", 1));
+        mirror.change("down.service", work("success", "simple", 1));
+        let names: Vec<_> =
+            UNITS.iter().map(|(name, ..)| *name).chain(["nowhere.service"]).collect();
+        let mut all = Dependencies::default();
+        for property in Relation::PROPERTIES {
+            all.set(property, &Variant::from(names.clone()));
+        }
+        assert_eq!(all.iter().count(), names.len() * Relation::ALL.len());
+        let unmet: Vec<_> = all.unmet(&mirror).collect();
+        let [requires, binds_to, requisite, wants] = Relation::ALL;
+        // undone, bad, down, broken.mount, gone and masked; of what is wanted only, not the last two
+        assert_eq!(unmet, [(requires, 6), (binds_to, 6), (requisite, 6), (wants, 4)]);
+        let mut met = Dependencies::default();
+        met.set("Wants", &Variant::from(vec!["up.service", "done.service", "gone.service"]));
+        assert_eq!(met.unmet(&mirror).count(), 0);
+    }
+
+    const UNITS: [(&str, &str, &str); 9] = [
+        ("bad.service", "loaded", "inactive"),
+        ("broken.mount", "loaded", "failed"),
+        ("done.service", "loaded", "inactive"),
+        ("down.service", "loaded", "inactive"),
+        ("gone.service", "not-found", "inactive"),
+        ("masked.service", "masked", "inactive"),
+        ("reloading.service", "loaded", "reloading"),
+        ("undone.service", "loaded", "inactive"),
+        ("up.service", "loaded", "active"),
+    ];
+}

@@ -174,3 +174,74 @@ fn template(unit: &Arc<Unit>) -> Option<(&str, Kind)> {
 
 /// More instances than a template has by intent: one a connection, one a user, one a queue.
 const CROWD: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::systemd::value::word;
+
+    #[test]
+    fn a_list_tells_what_is_new_in_it() {
+        let mut mirror = Mirror::new(Selection::default());
+        let listed = |load: &str, active: &str, sub: &str| {
+            let (load_state, active_state, sub_state) = (word(load), word(active), word(sub));
+            Listed { name: "a.service".into(), load_state, active_state, sub_state }
+        };
+        assert!(mirror.list(&Listed { name: "a.nothing".into(), ..listed("", "", "") }).is_none());
+        let states = [
+            listed("loaded", "active", "running"),
+            listed("masked", "active", "running"),
+            listed("masked", "failed", "running"),
+            listed("masked", "failed", "failed"),
+        ];
+        for (number, state) in states.iter().enumerate() {
+            let change = mirror.list(state).expect("a change");
+            assert_eq!(change.before.load_state.is_none(), number == 0);
+            assert!(change.after.is(&state.active_state));
+            assert_eq!(change.after.load_state.as_ref(), Some(&state.load_state));
+            assert_eq!(change.after.sub_state.as_ref(), Some(&state.sub_state));
+            assert!(mirror.list(state).is_none(), "known already");
+        }
+        assert_eq!(mirror.units().len(), 1);
+        assert!(mirror.load("a.service").is_none() && mirror.load("a.nothing").is_none());
+        assert_eq!(&*mirror.load("b.service").unwrap().name, "b.service");
+        let from = |name: &str| mirror.units_from(Bound::Excluded(name.into())).count();
+        assert_eq!((from("a"), from("a.service"), from("b.service")), (2, 1, 0));
+        assert_eq!(&*mirror.unload("a.service").unwrap().name, "a.service");
+        assert!(mirror.unit("a.service").is_none() && mirror.unload("a.service").is_none());
+    }
+
+    #[test]
+    fn instances_of_a_crowd_find_room_last() {
+        let mut mirror = Mirror::new(Selection::default());
+        let crowd = |name: &str, count: usize| {
+            (0..count).map(|number| format!("{name}@{number:03}.service")).collect::<Vec<_>>()
+        };
+        let (most, more) = (crowd("b", CROWD), crowd("a", CROWD + 1));
+        let one = ["c.service".to_owned()];
+        for name in more.iter().chain(&most).chain(&one) {
+            mirror.load(name);
+        }
+        let ranked: Vec<_> = mirror.units_by_rank().map(|unit| unit.name.to_string()).collect();
+        assert_eq!(ranked, [most, one.to_vec(), more].concat());
+    }
+
+    #[test]
+    fn jobs_are_kept_as_they_were_first_seen() {
+        let mut mirror = Mirror::new(Selection::default());
+        let first = Instant::now();
+        let later = first + std::time::Duration::from_secs(1);
+        mirror.job_new(1, "a.service", first);
+        mirror.job_new(1, "b.service", later);
+        mirror.job_new(2, "b.service", first);
+        mirror.jobs_listed(&[(1, "a.service".into()), (3, "c.service".into())], later);
+        let jobs: Vec<_> = mirror.jobs().map(|job| (&*job.unit, job.since)).collect();
+        assert_eq!(jobs, [("a.service", first), ("c.service", later)]);
+        mirror.job_removed(3);
+        assert_eq!(mirror.jobs().len(), 1);
+        for id in 0..u32::try_from(MOST_JOBS).unwrap() + 1 {
+            mirror.job_new(id, "a.service", first);
+        }
+        assert_eq!(mirror.jobs().len(), MOST_JOBS);
+    }
+}
