@@ -260,11 +260,13 @@ fn an_exporter_that_starts_in_a_crash_loop_counts_from_zero_and_exactly() {
     start(machine, &[name]);
     thread::sleep(Duration::from_secs(3));
     for round in 1..=3 {
+        let before = Truth::of(machine).failures(name);
         let exporter = machine.exporter(&[]);
         let first = exporter.samples();
         // ready takes a moment, in which it may have crashed: never the crashes of before
         let seen = first.value("systemd_service_failures_total", &[("name", name)]).unwrap();
-        assert!(seen <= 3.0, "round {round}: {seen} failures at once");
+        let since = Truth::of(machine).failures(name) - before;
+        assert!(seen <= since, "round {round}: {seen} failures at once, {since} since it started");
         let result = [("name", name), ("result", "exit-code")];
         let restarts = first.value("systemd_service_restart_total", &[("name", name)]).unwrap();
         let before = Truth::of(machine).failures(name);
@@ -364,7 +366,8 @@ fn settled(exporter: &Exporter<'_>, truth: &Truth, names: &[&str]) -> Samples {
             let counted = page.value("systemd_service_failures_total", &[("name", name)]);
             counted >= Some(truth.failures(name))
         });
-        if all || begun.elapsed() > Duration::from_secs(10) {
+        // after a flood a busy machine has much to read
+        if all || begun.elapsed() > Duration::from_secs(60) {
             return page;
         }
         thread::sleep(Duration::from_millis(50));

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -176,8 +176,13 @@ fn on_a_full_disk_it_counts_what_journald_could_store() {
         until_over(&machine, &["counted"]);
         machine.ok(&["journalctl", "--sync"]);
         let told = told(&exporter.samples(), "counted.service")["alert"];
-        let truth = by_priority(&machine, "counted.service")["alert"];
-        assert_eq!(told, truth);
+        // systemd 254 stores some twice once there is room again, and journalctl tells both
+        let records = records(&machine, &["_SYSTEMD_UNIT=counted.service", "PRIORITY=1"]);
+        let key = |record: &Value| {
+            ["__MONOTONIC_TIMESTAMP", "NUMBER"].map(|name| record[name].to_string())
+        };
+        let truth: BTreeSet<_> = records.iter().map(key).collect();
+        assert_eq!(told, truth.len() as f64, "{} records", records.len());
         told
     };
     assert_eq!(log_and_compare(), 2000.0);
@@ -465,7 +470,7 @@ fn by_priority(machine: &Machine, unit: &str) -> BTreeMap<String, f64> {
 #[track_caller]
 fn records(machine: &Machine, matches: &[&str]) -> Vec<Value> {
     machine.ok(&["journalctl", "--sync"]);
-    let fields = "--output-fields=PRIORITY,N_DROPPED";
+    let fields = "--output-fields=PRIORITY,N_DROPPED,NUMBER";
     let command = ["journalctl", "--output=json", fields, "--no-pager", "--quiet"];
     let lines = machine.ok(&[&command[..], matches].concat());
     lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
