@@ -65,6 +65,20 @@ fn everything_on_by_default_works_in_its_sandbox() {
 }
 
 #[test]
+fn in_its_sandbox_it_counts_what_is_logged() {
+    let installed = Installed::with(&[]);
+    let exporter = installed.start();
+    // the machine's boot has an id of its own, as a container's has; the sandbox shows the host's
+    eventually("a count", || {
+        machine().ok(&["systemd-run", "--quiet", "--wait", "--unit=talker", "echo", "hello"]);
+        let page = exporter.samples();
+        page.all("systemd_unit_journal_messages_total", &[("name", "talker.service")])
+            .next()
+            .map(drop)
+    });
+}
+
+#[test]
 fn it_works_on_the_socket_of_its_socket_unit() {
     let installed = Installed::with(&["socket-activated"]);
     machine().ok(&["systemctl", "start", "unit-exporter.socket"]);

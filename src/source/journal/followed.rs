@@ -18,6 +18,8 @@ pub(super) struct Followed {
     /// How many entries it has, at the last look.
     end: u64,
     is_current: bool,
+    /// Whether it is followed from its end, so that all that is read was written since.
+    from_end: bool,
     span: Option<Span>,
     fault: Option<Fault>,
     was_damaged: bool,
@@ -26,7 +28,8 @@ pub(super) struct Followed {
 impl Followed {
     pub(super) fn new(file: File, name: Name) -> Self {
         let (end, is_current) = (file.position(), name.is_current());
-        Self { file, name, end, is_current, span: None, fault: None, was_damaged: false }
+        let from_end = end > 0;
+        Self { file, name, end, is_current, from_end, span: None, fault: None, was_damaged: false }
     }
 
     pub(super) fn id(&self) -> Id {
@@ -44,6 +47,11 @@ impl Followed {
     /// Whether it was still what journald writes to, at the last look.
     pub(super) fn is_current(&self) -> bool {
         self.is_current
+    }
+
+    /// Whether what is read of it now was written while it was followed.
+    pub(super) fn is_live(&self) -> bool {
+        self.is_current && self.from_end
     }
 
     /// Of a file in /run, the times that it has entries of.

@@ -17,6 +17,7 @@ pub(crate) mod fuzz;
 mod tests;
 mod window;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ pub struct Options {
     pub volatile: PathBuf,
     /// Names the directory in either: `/etc/machine-id`.
     pub machine_id: PathBuf,
-    /// Names this boot: `/proc/sys/kernel/random/boot_id`.
+    /// Names this boot, until journald is seen to name it otherwise: `/proc/sys/kernel/random/boot_id`.
     pub boot_id: PathBuf,
     /// The units that are counted by name.
     pub selection: Selection,
@@ -225,14 +226,20 @@ impl Journal {
         let spans: Vec<Span> = volatile_spans.iter().copied().chain(spans).collect();
         for followed in files {
             let is_copy = |at: u64| spans.iter().any(|(from, to)| (*from..=*to).contains(&at));
-            let is_volatile = followed.name().is_volatile();
+            let (is_volatile, is_live) = (followed.name().is_volatile(), followed.is_live());
+            let boot = Cell::new(*boot_id);
             let counts = |stamp: &Stamp| {
-                stamp.boot_id == *boot_id
+                if is_live {
+                    // a container's boot has an id of its own, and a sandbox may show the host's
+                    boot.set(stamp.boot_id);
+                }
+                stamp.boot_id == boot.get()
                     && stamp.monotonic >= *since
                     && (is_volatile || !is_copy(stamp.monotonic))
             };
             progress.unreadable += followed.read(reader, deadline, counts, totals);
             progress.damaged += u64::from(followed.is_newly_damaged());
+            *boot_id = boot.get();
         }
     }
 

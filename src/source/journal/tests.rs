@@ -83,6 +83,26 @@ fn what_var_has_from_run_is_counted_once() {
 }
 
 #[test]
+fn where_the_boot_has_another_id_for_journald_it_is_learnt() {
+    let count = |boot_id: Option<Id>| {
+        let host = Host::new();
+        let mut first = COMPACT.content();
+        first[152..160].copy_from_slice(&1_u64.to_le_bytes());
+        host.put("system.journal", &first);
+        let mut journal = host.open();
+        journal.boot_id = boot_id.unwrap_or(journal.boot_id);
+        fs::write(host.path("system.journal"), COMPACT.content()).unwrap();
+        let reading = host.follow(&mut journal);
+        // a file that is new is read from its beginning, which may be of an earlier boot
+        host.put("user-1000.journal", &PLAIN.content());
+        (told(&reading), told(&host.follow(&mut journal)))
+    };
+    let usual = count(None);
+    assert!(!usual.0.is_empty() && usual.0 != usual.1);
+    assert_eq!(count(Some(Id::default())), usual);
+}
+
+#[test]
 fn a_file_cut_short_is_said_to_be_damaged() {
     for (length, said) in
         [(100, "its header is gone"), (16_384, "cut short"), (0, "header is gone")]
