@@ -1,10 +1,7 @@
 //! What a bus, or those on it, may do to an exporter that follows systemd.
 
-#![allow(clippy::disallowed_types, reason = "tests signal processes")]
-
 mod support;
 
-use std::os::unix::process::CommandExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -112,8 +109,7 @@ fn a_frozen_systemd_costs_the_freshness_of_states_and_nothing_else() {
     let machine = Machine::options().boot();
     machine.unit("thawed.service", SLEEP);
     let exporter = machine.exporter(&[]);
-    let pid = machine.pid1().to_string();
-    signal("STOP", &pid);
+    let frozen = machine.freeze();
     let begun = Instant::now();
     let mut longest = Duration::ZERO;
     let stale = loop {
@@ -128,7 +124,7 @@ fn a_frozen_systemd_costs_the_freshness_of_states_and_nothing_else() {
         assert!(begun.elapsed() < Duration::from_secs(40), "staleness is not said");
         thread::sleep(Duration::from_millis(500));
     };
-    signal("CONT", &pid);
+    drop(frozen);
     let thawed = Instant::now();
     machine.ok(&["systemctl", "start", "thawed.service"]);
     let labels = [("name", "thawed.service"), ("state", "active")];
@@ -205,10 +201,4 @@ fn an_unprivileged_user_sees_it_all() {
         assert_eq!(sample.value, 1.0, "{sample:?}\n{}", exporter.log());
     }
     assert!(page.all("systemd_unit_state", &[]).count() > 100);
-}
-
-fn signal(name: &str, pid: &str) {
-    let mut kill = std::process::Command::new("kill");
-    let status = kill.args(["-s", name, pid]).process_group(0).status().expect("kill");
-    assert!(status.success());
 }
