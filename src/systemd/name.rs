@@ -190,4 +190,16 @@ mod tests {
         let long = format!("{}.service", "a".repeat(255));
         assert_eq!(from_object_path(&object_path(&long)), None);
     }
+
+    #[test]
+    fn a_kind_is_named_as_on_the_bus() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::of(&format!("a.{kind}")), Some(kind));
+            let interface = format!("org.freedesktop.systemd1.{kind}");
+            assert_eq!(kind.interface().to_lowercase(), interface);
+            let has_none =
+                ["automount", "device", "path", "target", "timer"].contains(&kind.as_str());
+            assert_eq!(kind.has_cgroup(), !has_none);
+        }
+    }
 }
