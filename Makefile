@@ -69,6 +69,6 @@ test-vm: ## in a whole Debian in QEMU: cgroup v2 with all controllers, a real bo
 	@scripts/setup test-vm
 	cargo test --test vm -- --ignored --nocapture --skip inside::
 
-test-matrix: ## on Debians with systemd 247 to the newest, into docs/compatibility.md; needs root; half an hour
+test-matrix: ## on Debians with systemd 247 to the newest, into docs/compatibility.md; needs root; three quarters of an hour
 	@scripts/setup test-matrix
 	scripts/matrix

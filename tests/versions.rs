@@ -175,6 +175,8 @@ fn families(machine: Machine) -> (u32, BTreeSet<String>) {
     let exporter = machine.exporter(&arguments);
     let units = ["redis-server", "laravel-queue", "all.target", "hungry", "crashes"];
     machine.exec(&[&["systemctl", "start"][..], &units].concat());
+    // a job that lasts
+    machine.ok(&["systemctl", "start", "--no-block", "slow"]);
     let session = ["systemd-run", "--quiet", "--property=PAMName=login", "--property=User=app"];
     machine.ok(&[&session[..], &["sleep", "infinity"]].concat());
     // a connection to the socket unit that accepts them, and one that is let go
