@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use unit_exporter::source::listener::{Input, Listeners, Options};
 
@@ -19,11 +20,11 @@ use crate::support::{Machine, Samples};
 /// What the exporter reads for a page, and the page.
 pub(crate) struct Floor {
     /// Control group files.
-    groups: Vec<File>,
+    groups: Spread,
     /// Stats of processes.
-    stats: Vec<File>,
-    /// Directories of descriptors, whose sizes are asked: as many as there is room for beside the files.
-    descriptors: Vec<File>,
+    stats: Spread,
+    /// Directories of descriptors, whose sizes are asked.
+    descriptors: Spread,
     page: String,
     costs: Vec<[Duration; 4]>,
 }
@@ -32,6 +33,10 @@ impl Floor {
     pub(crate) fn open(machine: &Machine, page: String) -> Self {
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+        assert!(
+            limit.maximum.is_none_or(|most| most > 16_000),
+            "raise ulimit -Hn to 16000 or more"
+        );
         let names: Vec<PathBuf> = groups(machine, &page)
             .iter()
             .flat_map(|group| FILES.map(|name| group.join(name)))
@@ -40,20 +45,12 @@ impl Floor {
         let lists = lists.map(|list| fs::read_to_string(list).unwrap_or_default());
         let pids: Vec<String> =
             lists.flat_map(|list| list.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
-        let open = |name: PathBuf| match File::open(&name) {
-            Ok(file) => Some(file),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => panic!("{}: {error}: too few descriptors for the floor?", name.display()),
-        };
-        let path = OFlags::PATH | OFlags::CLOEXEC;
-        let directories = pids
-            .iter()
-            .take(DIRECTORIES)
-            .map(|pid| openat(CWD, format!("/proc/{pid}/fd"), path, Mode::empty()));
+        let of_process =
+            |file| pids.iter().map(move |pid| format!("/proc/{pid}/{file}").into()).collect();
         Self {
-            descriptors: directories.filter_map(Result::ok).map(File::from).collect(),
-            stats: pids.iter().filter_map(|pid| open(format!("/proc/{pid}/stat").into())).collect(),
-            groups: names.into_iter().filter_map(open).collect(),
+            descriptors: Spread::open(of_process("fd"), OFlags::PATH),
+            stats: Spread::open(of_process("stat"), OFlags::RDONLY),
+            groups: Spread::open(names, OFlags::RDONLY),
             page,
             costs: Vec::new(),
         }
@@ -62,14 +59,8 @@ impl Floor {
     /// Does it once, as a scrape would.
     pub(crate) fn scrape(&mut self) {
         let cost = [
-            of(|| read(&self.groups)),
-            of(|| {
-                for directory in self.descriptors.iter().cycle().take(self.stats.len()) {
-                    // gone meanwhile: costs nothing and is nothing
-                    let _ = black_box(fstat(directory));
-                }
-                read(&self.stats);
-            }),
+            self.groups.each(read),
+            self.descriptors.each(stat) + self.stats.each(read),
             of(|| {
                 let mut listeners = Listeners::new(Options::default());
                 let deadline = Instant::now() + Duration::from_secs(5);
@@ -100,9 +91,9 @@ impl fmt::Display for Floor {
             f,
             "{} ms: {} files of control groups {}, {} of processes {}, listeners {}, copying the page {}",
             millis(self.total()),
-            self.groups.len(),
+            self.groups.all,
             millis(self.median(|cost| cost[0])),
-            2 * self.stats.len(),
+            2 * self.stats.all,
             millis(self.median(|cost| cost[1])),
             millis(self.median(|cost| cost[2])),
             millis(self.median(|cost| cost[3])),
@@ -110,11 +101,38 @@ impl fmt::Display for Floor {
     }
 }
 
-fn read(files: &[File]) {
-    let mut buffer = [0; 4096];
-    for file in files {
-        let _ = black_box(file.read_at(&mut buffer, 0));
+/// As many of the files as may be open, evenly spread; what they cost stands for all.
+struct Spread {
+    files: Vec<File>,
+    all: usize,
+}
+
+impl Spread {
+    fn open(names: Vec<PathBuf>, flags: OFlags) -> Self {
+        let step = names.len().div_ceil(MOST).max(1);
+        let open = |name: &PathBuf| match openat(CWD, name, flags | OFlags::CLOEXEC, Mode::empty())
+        {
+            Ok(file) => Some(File::from(file)),
+            Err(Errno::NOENT) => None,
+            Err(error) => panic!("{}: {error}", name.display()),
+        };
+        Self { files: names.iter().step_by(step).filter_map(open).collect(), all: names.len() }
     }
+
+    fn each(&self, mut cost: impl FnMut(&File)) -> Duration {
+        let took = of(|| self.files.iter().for_each(&mut cost));
+        took.mul_f64(self.all as f64 / self.files.len() as f64)
+    }
+}
+
+// what has gone meanwhile costs nothing and is nothing
+
+fn read(file: &File) {
+    let _ = black_box(file.read_at(&mut [0; 4096], 0));
+}
+
+fn stat(directory: &File) {
+    let _ = black_box(fstat(directory));
 }
 
 fn of(run: impl FnOnce()) -> Duration {
@@ -145,6 +163,7 @@ fn groups(machine: &Machine, page: &str) -> Vec<PathBuf> {
     units.filter(|(id, _)| named.contains(id)).map(|(_, path)| root.join(&path[1..])).collect()
 }
 
-const DIRECTORIES: usize = 1000;
+/// Files of one kind that are open.
+const MOST: usize = 5000;
 const PROCESSES: &str = "cgroup.procs";
 const FILES: [&str; 5] = ["cpu.stat", "cpu.pressure", "memory.pressure", "io.pressure", PROCESSES];
