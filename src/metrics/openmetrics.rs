@@ -8,6 +8,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::{CounterWithExemplar, Exemplar as WireExemplar};
 use prometheus_client::registry::Unit as WireUnit;
 
+use super::text::seconds;
 use super::{Exemplar, Family, Histogram, Kind, Sample, Sink, Subject, Unit, Value};
 
 /// The value of `Content-Type`.
@@ -82,7 +83,7 @@ fn write_labelled(
 
 fn write_value(encoder: &mut MetricEncoder<'_>, kind: Kind, value: Value) -> fmt::Result {
     match (kind, value) {
-        (_, Value::Seconds(time)) => write_value(encoder, kind, Value::Float(time.as_secs_f64())),
+        (_, Value::Seconds(time)) => write_value(encoder, kind, Value::Float(seconds(time))),
         (Kind::Counter(_), Value::Integer(value)) => encoder.encode_counter(&value, NO_EXEMPLAR),
         (Kind::Counter(_), Value::Float(value)) => encoder.encode_counter(&value, NO_EXEMPLAR),
         (_, Value::Integer(value)) => encoder.encode_gauge(&value),

@@ -135,6 +135,14 @@ fn write_value(body: &mut String, value: Value) -> fmt::Result {
     Ok(())
 }
 
+/// The float that is read back from seconds as they are written here: the sum that
+/// [`Duration::as_secs_f64`] makes may be the next one.
+pub(super) fn seconds(time: Duration) -> f64 {
+    let mut text = String::new();
+    write_seconds(&mut text, time);
+    text.parse().unwrap_or(time.as_secs_f64())
+}
+
 /// Writes the exact decimal number: several times as fast as finding a float's shortest.
 fn write_seconds(body: &mut String, time: Duration) {
     body.push_str(itoa::Buffer::new().format(time.as_secs()));
@@ -163,6 +171,7 @@ mod tests {
             (1, "0.000001"),
             (830_000, "0.83"),
             (1_000_000, "1"),
+            (1_910_000, "1.91"),
             (1_763_862_000_123_456, "1763862000.123456"),
             (1_763_862_000_100_000, "1763862000.1"),
         ] {
@@ -170,7 +179,7 @@ mod tests {
             let mut body = String::new();
             write_seconds(&mut body, time);
             assert_eq!(body, text);
-            assert_eq!(time.as_secs_f64().to_string(), text);
+            assert_eq!(seconds(time).to_string(), text);
         }
     }
 
