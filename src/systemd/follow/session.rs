@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use tracing::{debug, info, warn};
 use zbus::message::{Message, Type};
 use zbus::names::OwnedUniqueName;
@@ -122,23 +122,13 @@ impl<'s> Session<'s> {
                 message = messages.next() => match message {
                     None => return Error::Closed("end of stream".to_owned()),
                     Some(Err(error)) => return Error::Closed(error.to_string()),
-                    Some(Ok(message)) => if let Err(error) = self.take_all(message, &mut messages) {
+                    Some(Ok(message)) => if let Err(error) = self.take(&message) {
                         return error;
                     },
                 },
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
-    }
-
-    /// Takes a message and those that have come with it: systemd tells of a crash in a dozen.
-    fn take_all(&mut self, first: Message, rest: &mut MessageStream) -> Result<(), Error> {
-        self.take(&first)?;
-        for _ in 0..BATCH {
-            let Some(Some(Ok(message))) = rest.next().now_or_never() else { break };
-            self.take(&message)?;
-        }
-        Ok(())
     }
 
     fn take(&mut self, message: &Message) -> Result<(), Error> {
@@ -456,9 +446,6 @@ fn describe(reply: &Message) -> String {
     let text: &str = body.deserialize().unwrap_or_default();
     format!("{name}: {}", &text[..text.floor_char_boundary(LONGEST_ERROR)])
 }
-
-/// Messages taken in one go, before what they raise is done.
-const BATCH: usize = 32;
 
 /// Bytes of an error's text; systemd's own have about a hundred.
 const LONGEST_ERROR: usize = 500;
