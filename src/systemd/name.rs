@@ -49,21 +49,7 @@ impl Kind {
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         let dot = name.bytes().rposition(|byte| byte == b'.')?;
-        let kind = match &name[dot + 1..] {
-            "automount" => Self::Automount,
-            "device" => Self::Device,
-            "mount" => Self::Mount,
-            "path" => Self::Path,
-            "scope" => Self::Scope,
-            "service" => Self::Service,
-            "slice" => Self::Slice,
-            "socket" => Self::Socket,
-            "swap" => Self::Swap,
-            "target" => Self::Target,
-            "timer" => Self::Timer,
-            _ => return None,
-        };
-        Some(kind)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == &name[dot + 1..])
     }
 
     /// The suffix without its dot: the label `type`.
