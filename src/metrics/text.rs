@@ -136,11 +136,21 @@ fn write_value(body: &mut String, value: Value) -> fmt::Result {
 }
 
 /// The float that is read back from seconds as they are written here: the sum that
-/// [`Duration::as_secs_f64`] makes may be the next one.
+/// [`Duration::as_secs_f64`] makes may be the next one. One division of whole numbers is exact to
+/// the last digit, as long as a float holds them.
 pub(super) fn seconds(time: Duration) -> f64 {
-    let mut text = String::new();
-    write_seconds(&mut text, time);
-    text.parse().unwrap_or(time.as_secs_f64())
+    let (whole, of) = match time.subsec_nanos() % 1000 {
+        0 => (time.as_micros(), 1e6),
+        _ => (time.as_nanos(), 1e9),
+    };
+    match u64::try_from(whole) {
+        Ok(whole) if whole <= 1 << f64::MANTISSA_DIGITS => whole as f64 / of,
+        _ => {
+            let mut text = String::new();
+            write_seconds(&mut text, time);
+            text.parse().unwrap_or(time.as_secs_f64())
+        }
+    }
 }
 
 /// Writes the exact decimal number: several times as fast as finding a float's shortest.
