@@ -21,6 +21,8 @@ use super::file::{Buffer, gone, open, open_path};
 #[derive(Debug)]
 pub(crate) struct Held<K, V> {
     budget: usize,
+    /// How many may be open in all, by the limit of this process as it is in this pass.
+    most: usize,
     /// How many are open, as far as they are counted in `OPEN`.
     open: usize,
     kept: HashMap<K, V>,
@@ -42,11 +44,13 @@ impl<T> Weight for Vec<(T, OwnedFd)> {
 impl<K: Eq + Hash, V: Weight> Held<K, V> {
     /// Holds up to so many descriptors.
     pub(crate) fn new(descriptors: usize) -> Self {
-        Self { budget: descriptors, open: 0, kept: HashMap::new(), before: HashMap::new() }
+        let (kept, before) = (HashMap::new(), HashMap::new());
+        Self { budget: descriptors, most: 0, open: 0, kept, before }
     }
 
     /// Begins a pass.
     pub(crate) fn start(&mut self) {
+        self.most = most();
         std::mem::swap(&mut self.before, &mut self.kept);
         self.kept.clear();
         self.count(self.before.values().map(Weight::weight).sum());
@@ -62,7 +66,8 @@ impl<K: Eq + Hash, V: Weight> Held<K, V> {
 
     /// Whether so many more descriptors may be kept, which are then counted.
     pub(crate) fn has_room(&mut self, more: usize) -> bool {
-        let room = self.open + more <= self.budget && OPEN.load(Ordering::Relaxed) + more <= most();
+        let all = OPEN.load(Ordering::Relaxed);
+        let room = self.open + more <= self.budget && all + more <= self.most;
         if room {
             self.count(self.open + more);
         }
@@ -117,7 +122,7 @@ impl<K: Eq + Hash> Held<K, Pair> {
             return Ok(Some(look));
         }
         // a file is kept before a directory: walking a path costs less than opening
-        let ample = self.open < self.budget / 2 && OPEN.load(Ordering::Relaxed) < most() / 2;
+        let ample = self.open < self.budget / 2 && OPEN.load(Ordering::Relaxed) < self.most / 2;
         let Some(pair) = Pair::open(place, ample)? else { return Ok(None) };
         let look = pair.look(place, buffer)?;
         if look.is_some() && self.has_room(pair.weight()) {
