@@ -45,6 +45,17 @@ pub fn run(name: &str, data: &[u8]) {
     target.expect("a target").1(data);
 }
 
+/// Bodies as they stand on the wire, one after another: what it is in one byte, its length in two.
+pub(crate) fn bodies(mut data: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        let ([what, low, high], rest) = data.split_first_chunk()?;
+        let length = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());
+        let body;
+        (body, data) = rest.split_at(length);
+        Some((*what, body))
+    })
+}
+
 /// Label values of any text are on both pages as they were meant.
 fn labels(data: &[u8]) {
     let texts: BTreeSet<String> = data

@@ -17,7 +17,7 @@ use super::properties::{Interface, kept};
 use super::state::{Shared, State};
 use super::unit::Unit;
 use super::value::word;
-use crate::fuzzing::page;
+use crate::fuzzing::{self, page};
 use crate::selection::Selection;
 use crate::snapshot::{Snapshot, Systemd};
 
@@ -35,14 +35,10 @@ pub(crate) fn names(data: &[u8]) {
     let _ = DEFAULT.includes(&text);
 }
 
-/// Bodies as they stand on the wire, one after another: what it is and the unit it is about in one
-/// byte, its length in two.
-pub(crate) fn bodies(mut data: &[u8]) {
+/// Bodies of messages: what it is and the unit it is about in one byte.
+pub(crate) fn bodies(data: &[u8]) {
     let mut host = Host::new();
-    while let Some(([what, low, high], rest)) = data.split_first_chunk() {
-        let length = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());
-        let body;
-        (body, data) = rest.split_at(length);
+    for (what, body) in fuzzing::bodies(data) {
         host.body(what & 15, UNITS[usize::from(what >> 4) % UNITS.len()], body);
     }
     host.end();

@@ -8,18 +8,15 @@ use zbus::wire::serialized::{Context, Data};
 use zbus::wire::{Endian, Type};
 
 use super::{bus, logind, machined, networkd, resolved};
-use crate::fuzzing::page;
+use crate::fuzzing::{self, page};
 use crate::snapshot::{Daemons, Snapshot};
 use crate::systemd::value::as_number;
 
-/// Bodies as they stand on the wire, one after another: which answer it is in one byte, its length
-/// in two. What is told of one machine or link is told of the next that was listed.
-pub(crate) fn bodies(mut data: &[u8]) {
+/// Bodies of answers: which it is in one byte. What is told of one machine or link is told of the next
+/// that was listed.
+pub(crate) fn bodies(data: &[u8]) {
     let mut answers = Answers::default();
-    while let Some(([what, low, high], rest)) = data.split_first_chunk() {
-        let length = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());
-        let body;
-        (body, data) = rest.split_at(length);
+    for (what, body) in fuzzing::bodies(data) {
         answers.body(what % 12, &Data::new(body, Context::new(Endian::Little, 0)));
     }
     answers.end();
