@@ -115,7 +115,8 @@ fn scraper(args: &Args, off: &Off, requests: Arc<Requests>) -> anyhow::Result<Sc
     };
     let place = Place::Bus(args.manager_address());
     let options = follow::Options { place, resync: args.resync, extras };
-    tokio::spawn(follow(shared.clone(), options));
+    let thread = follow::on_its_own().context("starting a thread to follow systemd")?;
+    thread.spawn(follow(shared.clone(), options));
     let terms = Terms {
         selection: selection.clone(),
         keep,
@@ -123,7 +124,7 @@ fn scraper(args: &Args, off: &Off, requests: Arc<Requests>) -> anyhow::Result<Sc
         extras,
         dbus_address: args.dbus_address.clone(),
     };
-    let users = if off.has("users") { Users::default() } else { Users::watch(terms) };
+    let users = if off.has("users") { Users::default() } else { Users::watch(terms, &thread) };
 
     let host = Host {
         proc: args.procfs.clone(),

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tracing::{Instrument, info, info_span};
 
@@ -54,11 +55,12 @@ struct Found {
 }
 
 impl Users {
-    /// Looks for users that linger, again and again, and follows the managers of those found.
+    /// Looks for users that linger, again and again, and follows the managers of those found; all
+    /// that on `thread`.
     #[must_use]
-    pub fn watch(terms: Terms) -> Self {
+    pub fn watch(terms: Terms, thread: &Handle) -> Self {
         let users = Self::default();
-        tokio::spawn(watch(users.clone(), terms));
+        thread.spawn(watch(users.clone(), terms));
         users
     }
 

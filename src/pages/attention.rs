@@ -5,7 +5,6 @@ use super::amounts::{Moment, units};
 use super::html::{Html, segment};
 use super::row::Row;
 use super::words;
-use crate::systemd::value::InvocationId;
 
 pub(super) fn section(view: &View<'_>, rows: &[Row<'_>], html: &mut Html) {
     let mut urgent: Vec<_> = rows.iter().filter(|row| row.needs_attention()).collect();
@@ -70,11 +69,8 @@ fn card(view: &View<'_>, row: &Row<'_>, html: &mut Html) {
         html.put(" ").text(restarts).put(" since this exporter was started.");
     }
     html.put("</p>");
-    let run = unit.invocation_id.filter(|run| run.is_set()).map(InvocationId::hex);
-    match run {
-        Some(run) => {
-            words::command(&format!("journalctl _SYSTEMD_INVOCATION_ID={run}"), html);
-        }
+    match unit.invocation_id.filter(|run| run.is_set()) {
+        Some(run) => words::command(&words::run_journal(run), html),
         None if unit.is("failed") => words::command(&words::journal(&unit.name), html),
         None => words::command(&words::systemctl("status", &unit.name), html),
     }

@@ -96,7 +96,7 @@ impl Lane<'_> {
         html.put("</span></p>");
         self.strip(axis, html);
         html.put("<p>");
-        words::command(&words::run_journal(last), html);
+        words::command(&words::journal_of(last), html);
         html.put("</p>");
         if count > 1 {
             html.put("<details id=\"crashes-of-").text(segment(&last.unit)).put("\"><summary>");
@@ -105,7 +105,7 @@ impl Lane<'_> {
                 html.put("<li>");
                 Moment(crash.at).both(view.now, html);
                 html.put(" ").text(words::happening(crash)).put(" ");
-                words::command(&words::run_journal(crash), html);
+                words::command(&words::journal_of(crash), html);
             }
             html.put("</ol></details>");
         }

@@ -11,7 +11,6 @@ use super::{Page, View, words};
 use crate::source::listener::Protocol;
 use crate::systemd::ledger::{Account, Event};
 use crate::systemd::name::{Kind, is_valid};
-use crate::systemd::value::InvocationId;
 
 pub(super) fn page(view: &View<'_>, name: &str) -> Page {
     let rows = rows(view);
@@ -69,9 +68,9 @@ fn known(view: &View<'_>, row: &Row<'_>, rows: &[Row<'_>], events: &[&Event], ht
 fn commands(row: &Row<'_>, html: &mut Html) {
     let name = &row.unit.name;
     html.put("<section aria-label=Commands class=commands>\n");
-    if let Some(run) = row.unit.invocation_id.filter(|run| run.is_set()).map(InvocationId::hex) {
+    if let Some(run) = row.unit.invocation_id.filter(|run| run.is_set()) {
         html.put("<p><span class=dim>its last run in the journal</span> ");
-        words::command(&format!("journalctl _SYSTEMD_INVOCATION_ID={run}"), html);
+        words::command(&words::run_journal(run), html);
         html.put("</p>\n");
     }
     html.put("<p><span class=dim>its whole journal</span> ");
@@ -141,7 +140,7 @@ fn history(view: &View<'_>, events: &[&Event], html: &mut Html) {
         html.put("<td><span class=").put(weight(event)).put(">").text(words::happening(event));
         html.put("</span> ");
         if event.invocation_id.is_some() {
-            words::command(&words::run_journal(event), html);
+            words::command(&words::journal_of(event), html);
         }
         html.put("\n");
     }

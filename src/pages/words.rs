@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::html::Html;
 use crate::systemd::ledger::{Event, ExitCode, What};
 use crate::systemd::unit::{Detail, Unit};
+use crate::systemd::value::InvocationId;
 
 /// What happened, in a few words: `exited with status 3`.
 pub(super) fn happening(event: &Event) -> Cow<'static, str> {
@@ -81,12 +82,16 @@ pub(super) fn state(word: &str, html: &mut Html) {
     html.put("<span class=").put(colour(word)).put(">").text(word).put("</span>");
 }
 
-/// The journal of one run, to be copied into a shell.
-pub(super) fn run_journal(event: &Event) -> String {
-    match event.invocation_id {
-        Some(run) => format!("journalctl _SYSTEMD_INVOCATION_ID={}", run.hex()),
-        None => journal(&event.unit),
-    }
+/// The journal of what an event concerns, to be copied into a shell.
+pub(super) fn journal_of(event: &Event) -> String {
+    event.invocation_id.map_or_else(|| journal(&event.unit), run_journal)
+}
+
+/// The journal of one run: what its processes said, and what systemd says of it. Of a process that
+/// ended at once, the journal may have learnt too late whose it was.
+pub(super) fn run_journal(run: InvocationId) -> String {
+    let run = run.hex();
+    format!("journalctl _SYSTEMD_INVOCATION_ID={run} + INVOCATION_ID={run}")
 }
 
 /// The journal of a unit.

@@ -26,6 +26,7 @@ async fn a_crash_is_on_the_page_and_its_command_shows_what_the_run_said() {
     let command = browser.text("#crashes .cmd").await;
     let said = machine.ok(&["sh", "-c", &format!("journalctl --sync; {command} --output=cat")]);
     assert!(said.contains("last words"), "{command}: {said}");
+    assert!(said.contains("status=5"), "systemd has its say: {said}");
 
     browser.click("#crashes a.name").await;
     assert_eq!(browser.text("h1").await, "crash\\x2dloop.service");
@@ -68,11 +69,12 @@ fn both_ways(one: TcpStream, other: TcpStream) -> [(TcpStream, TcpStream); 2] {
     [(one, other), (other_too, one_too)]
 }
 
+/// Stays a while after its words: the journal asks the kernel whose process it is that spoke.
 const CRASHING: &str = "[Unit]
 StartLimitBurst=2
 StartLimitIntervalSec=1h
 [Service]
-ExecStart=/bin/sh -c 'echo last words; exit 5'
+ExecStart=/bin/sh -c 'echo last words; sleep 1; exit 5'
 Restart=always
 RestartSec=50ms
 ";

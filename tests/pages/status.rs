@@ -40,7 +40,8 @@ async fn it_shows_what_failed_when_what_crashed_and_what_cannot_be_read() {
     assert!(crash.contains("failed, given up"), "{crash}");
     assert!(crash.contains("killed by SIGSEGV and dumped core"), "{crash}");
     let run = "ab".repeat(16);
-    assert!(crash.contains(&format!("journalctl _SYSTEMD_INVOCATION_ID={run}")), "{crash}");
+    let command = format!("journalctl _SYSTEMD_INVOCATION_ID={run} + INVOCATION_ID={run}");
+    assert!(crash.contains(&command), "{crash}");
 
     let lanes = browser.texts(".lanes > li").await;
     assert_eq!(lanes.len(), 2, "{lanes:?}");

@@ -17,7 +17,9 @@ mod window;
 
 use std::convert::Infallible;
 use std::time::Duration;
+use std::{future, io, thread};
 
+use tokio::runtime::{self, Handle};
 use tokio::task::JoinSet;
 use tracing::{Instrument, debug, error, info, warn};
 
@@ -36,6 +38,21 @@ pub struct Options {
     pub resync: Duration,
     /// What is asked of units beyond what always is, as far as PID 1 has it.
     pub extras: Extras,
+}
+
+/// A thread for following alone: what comes from a bus wakes it and no other, and nothing that a
+/// scrape or a page does keeps it from listening. It ends with the program.
+///
+/// # Errors
+///
+/// The kernel gives no thread, or no descriptors to wait on.
+pub fn on_its_own() -> io::Result<Handle> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    thread::Builder::new()
+        .name("follow".to_owned())
+        .spawn(move || runtime.block_on(future::pending::<()>()))?;
+    Ok(handle)
 }
 
 /// Follows PID 1 until the task is dropped. A panic, which would be a fault of the exporter, costs
