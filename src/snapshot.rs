@@ -9,7 +9,7 @@ use crate::source::own::Own;
 use crate::source::pid1::Pid1;
 use crate::source::security::Exposures;
 use crate::source::{cgroup, daemon, journal, listener, process};
-use crate::systemd::dependencies::Relation;
+use crate::systemd::dependencies::{Looked, Relation};
 use crate::systemd::ledger::{Account, Host};
 use crate::systemd::manager::Manager;
 use crate::systemd::name::Kind;
@@ -136,6 +136,7 @@ impl Systemd {
     pub fn copy(state: &State, not_found: bool) -> Self {
         let mut counts: BTreeMap<(Kind, Word), u64> = BTreeMap::new();
         let mut load_states: BTreeMap<Word, u64> = BTreeMap::new();
+        let mut looked = Looked::new(&state.mirror);
         let mut unmet = Vec::new();
         let mut units = Vec::with_capacity(state.mirror.units().len());
         for unit in state.mirror.units_by_rank() {
@@ -146,9 +147,12 @@ impl Systemd {
             }
             if unit.selected && (not_found || !unit.is_absent()) {
                 units.push(unit.clone());
-                let service = unit.service().into_iter();
-                let counts = service.flat_map(|service| service.dependencies.unmet(&state.mirror));
-                unmet.extend(counts.map(|(relation, count)| (unit.name.clone(), relation, count)));
+                if let Some(service) = unit.service() {
+                    let counts = service.dependencies.unmet(&mut looked);
+                    unmet.extend(
+                        counts.map(|(relation, count)| (unit.name.clone(), relation, count)),
+                    );
+                }
             }
         }
         let accounts = state.ledger.accounts();

@@ -115,11 +115,15 @@ fn escape(body: &mut String, value: &str) {
     body.push_str(&value[plain..]);
 }
 
-/// Whether nothing is to be escaped: without branches for each byte, as most values are short.
+/// Whether nothing is to be escaped: without branches for each byte, as most values are short. The
+/// last bytes are looked at in one piece too, though it overlap the one before.
 fn is_plain(value: &[u8]) -> bool {
-    let (chunks, rest) = value.as_chunks::<8>();
+    const PIECE: usize = 16;
     let none = |bytes: &[u8]| !bytes.iter().fold(false, |any, byte| any | is_special(*byte));
-    chunks.iter().all(|chunk| none(chunk)) && none(rest)
+    match value.last_chunk::<PIECE>() {
+        Some(last) => value.as_chunks::<PIECE>().0.iter().chain([last]).all(|piece| none(piece)),
+        None => none(value),
+    }
 }
 
 fn is_special(byte: u8) -> bool {
@@ -198,5 +202,18 @@ mod tests {
         let mut body = String::new();
         escape(&mut body, "a\\x2d \"b\"\n\u{fffd}\r");
         assert_eq!(body, "a\\\\x2d \\\"b\\\"\\n\u{fffd}\r");
+    }
+
+    #[test]
+    fn a_value_of_any_length_is_searched_whole() {
+        for length in 0..40 {
+            let plain = "\u{0}!#[]\u{7f}\t\u{b}".repeat(5)[..length].to_owned();
+            assert!(is_plain(plain.as_bytes()), "{plain:?}");
+            for (at, special) in (0..length).flat_map(|at| b"\\\"\n".map(|special| (at, special))) {
+                let mut value = plain.clone().into_bytes();
+                value[at] = special;
+                assert!(!is_plain(&value), "{value:?}");
+            }
+        }
     }
 }

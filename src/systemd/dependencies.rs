@@ -1,6 +1,6 @@
 //! What a service needs and wants, and which of that is not there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use zbus::Variant;
@@ -45,15 +45,34 @@ impl Dependencies {
     }
 
     /// How many of them are not met, by relation, where any are.
-    pub fn unmet(&self, mirror: &Mirror) -> impl Iterator<Item = (Relation, u64)> {
-        let unmet = |relation, names: &[Arc<str>]| {
-            let units = names.iter().filter_map(|name| mirror.unit(name));
+    pub fn unmet<'m>(&'m self, units: &mut Looked<'m>) -> impl Iterator<Item = (Relation, u64)> {
+        let mut unmet = |relation, names: &'m [Arc<str>]| {
+            let units = names.iter().filter_map(|name| units.unit(name));
             units.filter(|unit| is_unmet(relation, unit)).count() as u64
         };
         let counts = Relation::ALL.into_iter().zip(&self.0);
         counts
             .map(move |(relation, names)| (relation, unmet(relation, names)))
             .filter(|(_, count)| *count > 0)
+    }
+}
+
+/// The units of a mirror, each looked up once: thousands of services depend on the same few.
+#[derive(Debug)]
+pub struct Looked<'m> {
+    mirror: &'m Mirror,
+    known: HashMap<&'m str, Option<&'m Arc<Unit>>>,
+}
+
+impl<'m> Looked<'m> {
+    /// None is looked up yet.
+    #[must_use]
+    pub fn new(mirror: &'m Mirror) -> Self {
+        Self { mirror, known: HashMap::new() }
+    }
+
+    fn unit(&mut self, name: &'m str) -> Option<&'m Arc<Unit>> {
+        *self.known.entry(name).or_insert_with(|| self.mirror.unit(name))
     }
 }
 
@@ -128,13 +147,13 @@ mod tests {
             all.set(property, &Variant::from(names.clone()));
         }
         assert_eq!(all.iter().count(), names.len() * Relation::ALL.len());
-        let unmet: Vec<_> = all.unmet(&mirror).collect();
+        let unmet: Vec<_> = all.unmet(&mut Looked::new(&mirror)).collect();
         let [requires, binds_to, requisite, wants] = Relation::ALL;
         // undone, bad, down, broken.mount, gone and masked; of what is wanted only, not the last two
         assert_eq!(unmet, [(requires, 6), (binds_to, 6), (requisite, 6), (wants, 4)]);
         let mut met = Dependencies::default();
         met.set("Wants", &Variant::from(vec!["up.service", "done.service", "gone.service"]));
-        assert_eq!(met.unmet(&mirror).count(), 0);
+        assert_eq!(met.unmet(&mut Looked::new(&mirror)).count(), 0);
     }
 
     const UNITS: [(&str, &str, &str); 9] = [
