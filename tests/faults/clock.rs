@@ -1,10 +1,9 @@
 //! The wall clock jumps: no age, duration or count goes wrong by it.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use crate::scrapes::{Scrape, TIMEOUT};
-use crate::support::{Exporter, Machine, eventually};
+use crate::support::{Machine, eventually};
 
 #[test]
 fn a_clock_that_jumps_makes_no_negative_age_and_loses_no_count() {
@@ -24,7 +23,8 @@ fn a_clock_that_jumps_makes_no_negative_age_and_loses_no_count() {
     );
     machine.ok(&["systemctl", "start", "jumps.service"]);
     let exporter = &machine.exporter_unit(&[&environment], &["--log.level=debug"]).ready();
-    let before = negative(exporter);
+    let page = exporter.samples();
+    let before = page.negative();
     let mut crashes = 0.0;
     for (jump, days) in [("-400d", -400.0), ("+400d", 400.0), ("+0", 0.0), ("-21000d", -21_000.0)] {
         machine.write("/run/clock", jump);
@@ -38,7 +38,7 @@ fn a_clock_that_jumps_makes_no_negative_age_and_loses_no_count() {
         let scrape = Scrape::of(exporter);
         assert!(scrape.failed.is_empty() && scrape.took < TIMEOUT, "{jump}: {scrape:?}");
         assert!(scrape.age < Duration::from_secs(60), "{jump}: {scrape:?}");
-        assert_eq!(negative(exporter), before, "{jump}");
+        assert_eq!(exporter.samples().negative(), before, "{jump}");
         for path in ["/", "/unit/jumps.service", "/api/v1/events"] {
             assert_eq!(exporter.get(path, &[]).status, 200, "{jump}: {path}");
         }
@@ -56,10 +56,4 @@ fn a_clock_that_jumps_makes_no_negative_age_and_loses_no_count() {
     }
     let log = exporter.log();
     assert!(!log.contains("level=error") && !log.contains("a fault of the exporter"), "{log}");
-}
-
-/// The metrics with a value below 0.
-fn negative(exporter: &Exporter<'_>) -> BTreeSet<String> {
-    let page = exporter.samples();
-    page.0.into_iter().filter(|sample| sample.value < 0.0).map(|sample| sample.name).collect()
 }

@@ -1,6 +1,6 @@
 //! The samples of a page in Prometheus's text format or in OpenMetrics, for assertions.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// One line of a page.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +60,12 @@ impl Samples {
         let value = found.next().map(|sample| sample.value);
         assert_eq!(found.next(), None, "several samples of {name} with {labels:?}");
         value
+    }
+
+    /// The metrics of which a sample is below 0.
+    pub fn negative(&self) -> BTreeSet<&str> {
+        let below = self.0.iter().filter(|sample| sample.value < 0.0);
+        below.map(|sample| sample.name.as_str()).collect()
     }
 }
 

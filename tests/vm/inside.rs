@@ -52,6 +52,32 @@ fn a_service_killed_for_its_memory_failed_of_that() {
     assert_eq!(causes.map(|cause| cause.value).sum::<f64>(), 2.0, "and as nothing else");
 }
 
+#[test]
+#[ignore = "main.rs runs it inside the VM"]
+fn a_clock_that_is_set_makes_no_negative_age_and_loses_no_count() {
+    let exporter = here().exporter(&[]);
+    here().unit(
+        "jumps.service",
+        "[Service]\nExecStart=/bin/sleep infinity\nRestart=always\nRestartSec=0\n",
+    );
+    here().ok(&["systemctl", "start", "jumps"]);
+    let page = exporter.samples();
+    let before = page.negative();
+    let name = [("name", "jumps.service")];
+    for (jump, crashes) in [("-1 day", 1.0), ("+2 days", 2.0), ("-1 day", 3.0)] {
+        here().ok(&["date", "--set", jump]);
+        here().ok(&["systemctl", "kill", "--signal=KILL", "jumps"]);
+        eventually("the crash is counted", || {
+            let counted = exporter.samples().value("systemd_service_failures_total", &name);
+            (counted == Some(crashes)).then_some(())
+        });
+        let page = exporter.samples();
+        assert_eq!(page.negative(), before, "{jump}");
+        let failed: Vec<_> = page.all("systemd_exporter_collector_success", &[]).collect();
+        assert!(failed.iter().all(|collector| collector.value == 1.0), "{jump}: {failed:?}");
+    }
+}
+
 fn here() -> &'static Machine {
     assert!(env::var_os(HERE).is_some(), "this runs inside the VM alone: make test-vm");
     crate::support::machine()
