@@ -93,7 +93,7 @@ impl Auth {
         let outcome = comparison.get_or_try_init(|| self.compare(credentials.password, hash)).await;
         let outcome = outcome.copied();
         drop(comparison);
-        self.leave(tag);
+        self.sweep();
         match outcome {
             Ok(true) => {
                 self.remember(tag);
@@ -142,13 +142,9 @@ impl Auth {
         })
     }
 
-    fn leave(&self, tag: Tag) {
-        let mut comparing = lock(&self.comparing);
-        // those of clients that went away meanwhile are swept up with it
-        comparing.retain(|_, comparison| comparison.strong_count() > 0);
-        if comparing.get(&tag).is_some_and(|comparison| comparison.strong_count() == 0) {
-            comparing.remove(&tag);
-        }
+    /// Forgets the comparisons that nobody waits for, also of clients that went away meanwhile.
+    fn sweep(&self) {
+        lock(&self.comparing).retain(|_, comparison| comparison.strong_count() > 0);
     }
 
     fn remember(&self, tag: Tag) {
@@ -211,6 +207,8 @@ const WAITING: usize = 32;
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::JoinSet;
+
     use super::*;
 
     fn headers(value: &str) -> HeaderMap {
@@ -284,27 +282,53 @@ mod tests {
         assert_ne!(tag(b"a", "hp", b""), tag(b"a", "h", b"p"));
     }
 
+    /// More clients at once than there are places, before any comparison is made; and what holds
+    /// the comparisons back.
+    async fn flood(
+        auth: &Arc<Auth>,
+        credentials: impl Fn(usize) -> String,
+    ) -> (JoinSet<Verdict>, OwnedSemaphorePermit) {
+        let Queue { places, running } = &*auth.queue;
+        let all = running.available_permits().try_into().unwrap();
+        let held = running.clone().acquire_many_owned(all).await.unwrap();
+        let mut flood = JoinSet::new();
+        for n in 0..places.available_permits() + 1 {
+            let (auth, headers) = (auth.clone(), basic(credentials(n).as_bytes()));
+            flood.spawn(async move { auth.judge(&headers).await });
+        }
+        tokio::task::yield_now().await;
+        (flood, held)
+    }
+
     #[tokio::test]
     async fn a_flood_finds_the_queue_full_and_the_remembered_do_not_notice() {
         let auth = Arc::new(auth(&[("dave", b"dave123")]));
         assert_eq!(auth.judge(&basic(b"dave:dave123")).await, Verdict::Welcome);
-        let held = auth
-            .queue
-            .running
-            .clone()
-            .acquire_many_owned(auth.queue.running.available_permits().try_into().unwrap());
-        let held = held.await.unwrap();
-        let mut flood = tokio::task::JoinSet::new();
-        for n in 0..WAITING * 2 {
-            let auth = auth.clone();
-            flood.spawn(async move { auth.judge(&basic(format!("x:{n}").as_bytes())).await });
-        }
-        tokio::task::yield_now().await;
+        let (flood, held) = flood(&auth, |n| format!("x:{n}")).await;
         assert_eq!(auth.judge(&basic(b"dave:dave123")).await, Verdict::Welcome);
         assert_eq!(auth.judge(&basic(b"dave:other")).await, Verdict::Busy);
         drop(held);
         let verdicts = flood.join_all().await;
         assert!(verdicts.contains(&Verdict::Busy) && verdicts.contains(&Verdict::Stranger));
         assert!(!verdicts.contains(&Verdict::Welcome));
+    }
+
+    #[tokio::test]
+    async fn many_who_bring_the_same_credentials_wait_for_one_comparison() {
+        let auth = Arc::new(auth(&[("dave", b"dave123")]));
+        let (flood, held) = flood(&auth, |_| "dave:dave123".to_owned()).await;
+        drop(held);
+        let verdicts = flood.join_all().await;
+        assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Welcome), "{verdicts:?}");
+    }
+
+    #[test]
+    fn a_comparison_is_kept_as_long_as_somebody_waits_for_it() {
+        let auth = auth(&[]);
+        let waits = auth.join([1; 32]);
+        drop(auth.join([2; 32]));
+        auth.sweep();
+        assert_eq!(lock(&auth.comparing).len(), 1);
+        assert!(Arc::ptr_eq(&waits, &auth.join([1; 32])));
     }
 }
