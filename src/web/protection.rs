@@ -299,3 +299,30 @@ fn place(pem: &Pem) -> &Path {
         Pem::File(path) => path,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_logged_in_stays_so_while_the_users_are_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.yml");
+        let write = |users: &str, more: &str| {
+            std::fs::write(&path, format!("basic_auth_users: {{{users}}}\n{more}")).unwrap();
+        };
+        let hash = bcrypt::hash("x", 4).unwrap();
+        let (one, two) = (format!("a: {hash}"), format!("a: {hash}, b: {hash}"));
+        write(&one, "");
+        let protection = Protection::open(&path).unwrap();
+        let auth = || match protection.current() {
+            Current::Ready(loaded) => loaded.auth.clone().unwrap(),
+            Current::Broken { .. } => panic!("{:?}", protection.state().error),
+        };
+        let first = auth();
+        write(&one, "rate_limit: {interval: 1s, burst: 9}");
+        assert!(Arc::ptr_eq(&first, &auth()));
+        write(&two, "");
+        assert_eq!(auth().users().len(), 2);
+    }
+}
