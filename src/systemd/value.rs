@@ -239,7 +239,47 @@ mod tests {
     fn not_set_is_none() {
         assert_eq!(as_number(&Variant::U64(u64::MAX)), None);
         assert_eq!(as_number(&Variant::I32(-1)), None);
-        assert_eq!(as_number(&Variant::U32(7)), Some(7));
-        assert_eq!(Timestamp(0).set(), None);
+        assert_eq!(as_duration(&Variant::U64(0)), None);
+        assert_eq!(as_duration(&Variant::U64(u64::MAX)), None);
+        for (micros, is_set) in [(0, false), (1, true), (u64::MAX - 1, true), (u64::MAX, false)] {
+            assert_eq!(Timestamp(micros).set().is_some(), is_set, "{micros}");
+        }
+        assert!(!InvocationId::default().is_set());
+    }
+
+    #[test]
+    fn a_value_is_read_in_each_type_that_it_may_have() {
+        let numbers = [
+            Variant::U8(7),
+            Variant::U16(7),
+            Variant::U32(7),
+            Variant::U64(7),
+            Variant::I32(7),
+            Variant::I64(7),
+        ];
+        assert_eq!(numbers.each_ref().map(as_number), [Some(7); 6]);
+        assert_eq!(as_number(&Variant::from("7")), None);
+        assert_eq!([true, false].map(|it| as_bool(&Variant::Bool(it))), [Some(true), Some(false)]);
+        assert_eq!(as_bool(&Variant::U8(1)), None);
+        assert_eq!(as_time(&Variant::U64(7)), Some(Timestamp(7)));
+        assert_eq!(as_time(&Variant::U32(7)), None);
+        assert_eq!(as_duration(&Variant::U64(7)), Some(Duration::from_micros(7)));
+        assert_eq!(*as_strings(&Variant::from(["a", "b"].as_slice())), ["a".into(), "b".into()]);
+        assert_eq!(as_strings(&Variant::from("a")).len(), 0);
+    }
+
+    #[test]
+    fn the_id_of_a_run_is_written_as_in_the_journal() {
+        let bytes = 0x0111_2131_4151_6171_8191_a1b1_c1d1_e1f1_u128.to_be_bytes();
+        let id = as_invocation_id(&Variant::from(bytes.as_slice())).unwrap();
+        assert!(id.is_set());
+        assert_eq!(id.hex(), "01112131415161718191a1b1c1d1e1f1");
+        assert_eq!(as_invocation_id(&Variant::from(["a"].as_slice())), None);
+    }
+
+    #[test]
+    fn a_timestamp_is_a_time_of_the_wall_clock() {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_micros(1_763_862_000_123_456);
+        assert_eq!(Timestamp(1_763_862_000_123_456).system_time(), time);
     }
 }
