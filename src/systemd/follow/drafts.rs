@@ -109,3 +109,91 @@ impl Draft {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use zbus::Variant;
+
+    use super::*;
+
+    const KIND: Kind = Kind::Service;
+
+    fn value(property: &'static str, word: &str) -> (&'static str, OwnedVariant) {
+        (property, Variant::from(word).try_to_owned().unwrap())
+    }
+
+    /// What the properties of a service are once these have been put into it.
+    fn applied(draft: &Draft) -> (String, String) {
+        let mut unit = Unit::new("a.service".into(), KIND, true);
+        draft.apply(&mut unit);
+        let service = unit.service().unwrap();
+        let text = |word: &Option<crate::systemd::value::Word>| word.clone().unwrap_or_default();
+        (text(&service.result).into(), text(&service.restart).into())
+    }
+
+    fn begun(calls: usize) -> (Drafts, u32) {
+        let mut drafts = Drafts::default();
+        assert!(drafts.is_empty());
+        assert!(drafts.begin(&"a.service".into(), KIND, None));
+        let generation = drafts.calls("a.service", calls).unwrap();
+        (drafts, generation)
+    }
+
+    #[test]
+    fn a_unit_is_changed_once_all_answers_have_come() {
+        let (mut drafts, generation) = begun(2);
+        let first = vec![value("Result", "signal"), value("Restart", "always")];
+        assert!(drafts.answer("a.service", generation, Interface::Kind, first).is_none());
+        assert!(!drafts.is_empty());
+        let draft = drafts.answer("a.service", generation, Interface::Unit, Vec::new()).unwrap();
+        assert_eq!(applied(&draft), ("signal".to_owned(), "always".to_owned()));
+        assert!(drafts.is_empty());
+    }
+
+    #[test]
+    fn a_signal_overrules_what_it_carries_and_only_that() {
+        let fetched = || vec![value("Result", "signal"), value("Restart", "always")];
+        for (signalled, result) in [(Interface::Kind, ""), (Interface::Unit, "signal")] {
+            let (mut before, generation) = begun(1);
+            before.signalled("a.service", signalled);
+            let draft = before.answer("a.service", generation, Interface::Kind, fetched()).unwrap();
+            assert_eq!(applied(&draft), (result.to_owned(), "always".to_owned()));
+
+            let (mut after, generation) = begun(2);
+            assert!(after.answer("a.service", generation, Interface::Kind, fetched()).is_none());
+            after.signalled("a.service", signalled);
+            let draft = after.answer("a.service", generation, Interface::Unit, Vec::new()).unwrap();
+            assert_eq!(applied(&draft), (result.to_owned(), "always".to_owned()));
+        }
+    }
+
+    #[test]
+    fn answers_to_an_earlier_fetch_count_for_nothing() {
+        let (mut drafts, earlier) = begun(1);
+        let name = "a.service".into();
+        assert!(drafts.begin(&name, KIND, None), "its calls are under way");
+        assert!(!drafts.begin(&name, KIND, None), "it waits for its calls");
+        let generation = drafts.calls("a.service", 1).unwrap();
+        assert!(drafts.answer("a.service", earlier, Interface::Kind, Vec::new()).is_none());
+        assert!(drafts.answer("a.service", generation, Interface::Kind, Vec::new()).is_some());
+    }
+
+    #[test]
+    fn a_fetch_that_replaces_another_has_its_gap() {
+        let mut drafts = Drafts::default();
+        let name = "a.service".into();
+        drafts.begin(&name, KIND, Some(Gap::Reload));
+        drafts.begin(&name, KIND, Some(Gap::Drift));
+        assert_eq!(drafts.gap("a.service"), Some(Gap::Reload));
+        assert_eq!(drafts.gap("b.service"), None);
+    }
+
+    #[test]
+    fn a_unit_that_was_unloaded_is_not_fetched() {
+        let (mut drafts, generation) = begun(1);
+        drafts.drop("a.service");
+        assert!(drafts.is_empty());
+        assert_eq!(drafts.calls("a.service", 1), None);
+        assert!(drafts.answer("a.service", generation, Interface::Kind, Vec::new()).is_none());
+    }
+}
