@@ -115,6 +115,7 @@ mod tests {
     use zbus::Variant;
 
     use super::*;
+    use crate::systemd::value::Word;
 
     const KIND: Kind = Kind::Service;
 
@@ -127,7 +128,7 @@ mod tests {
         let mut unit = Unit::new("a.service".into(), KIND, true);
         draft.apply(&mut unit);
         let service = unit.service().unwrap();
-        let text = |word: &Option<crate::systemd::value::Word>| word.clone().unwrap_or_default();
+        let text = |word: &Option<Word>| word.clone().unwrap_or_default();
         (text(&service.result).into(), text(&service.restart).into())
     }
 

@@ -12,6 +12,8 @@ mod listing;
 mod round;
 mod session;
 mod signals;
+#[cfg(test)]
+mod tests;
 mod unspeakable;
 mod window;
 
@@ -22,12 +24,14 @@ use std::{future, io, thread};
 use tokio::runtime::{self, Handle};
 use tokio::task::JoinSet;
 use tracing::{Instrument, debug, error, info, warn};
+use zbus::MessageStream;
 
 use super::bus::Bus;
 pub use super::place::Place;
 use super::properties::Extras;
 use super::state::Shared;
 use session::Session;
+use window::Window;
 
 /// Which manager is followed, and how often the mirror is compared with it.
 #[derive(Clone, Debug)]
@@ -80,8 +84,12 @@ async fn connect(shared: Shared, options: Options) -> Infallible {
     let mut last_trouble = String::new();
     loop {
         let error = match Bus::connect(&options.place).await {
-            Ok(bus) => {
-                let error = Session::new(&shared, bus, options.resync, options.extras).run().await;
+            Ok(Bus { connection, owner }) => {
+                let messages = MessageStream::from(&connection);
+                let window = Window::open(connection, owner.clone());
+                let Options { resync, extras, .. } = options;
+                let session = Session::new(&shared, owner, window, resync, extras);
+                let error = session.run(messages).await;
                 shared.lock().status.reconnects += 1;
                 error
             }

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use tracing::{debug, info, warn};
 use zbus::message::{Message, Type};
 use zbus::names::OwnedUniqueName;
-use zbus::{Connection, MessageStream, OwnedVariant, Variant};
+use zbus::{MessageStream, OwnedVariant, Variant};
 
 use super::blame::Blame;
 use super::drafts::Drafts;
@@ -16,7 +16,7 @@ use super::listing::{Listing, Reason};
 use super::round::Round;
 use super::unspeakable;
 use super::window::Window;
-use crate::systemd::bus::{self, Bus, Call, DRIVER, Error, Get};
+use crate::systemd::bus::{self, Call, DRIVER, Error, Get};
 use crate::systemd::ledger::Gap;
 use crate::systemd::mirror::Listed;
 use crate::systemd::name::Kind;
@@ -28,7 +28,6 @@ use crate::systemd::{manager, properties};
 /// What is under way on one connection.
 pub(super) struct Session<'s> {
     pub(super) shared: &'s Shared,
-    connection: Connection,
     pub(super) owner: OwnedUniqueName,
     pub(super) window: Window,
     resync: Duration,
@@ -68,8 +67,14 @@ pub(super) struct Session<'s> {
 }
 
 impl<'s> Session<'s> {
-    pub(super) fn new(shared: &'s Shared, bus: Bus, resync: Duration, extras: Extras) -> Self {
-        let Bus { connection, owner } = bus;
+    /// A session with `owner`, through a window to it.
+    pub(super) fn new(
+        shared: &'s Shared,
+        owner: OwnedUniqueName,
+        window: Window,
+        resync: Duration,
+        extras: Extras,
+    ) -> Self {
         let now = Instant::now();
         let status = &mut shared.lock().status;
         let gap = match std::mem::take(&mut status.reloading) {
@@ -79,9 +84,8 @@ impl<'s> Session<'s> {
         };
         Self {
             shared,
-            window: Window::open(connection.clone(), owner.clone()),
-            connection,
             owner,
+            window,
             resync,
             drafts: Drafts::default(),
             fetches: VecDeque::new(),
@@ -108,8 +112,7 @@ impl<'s> Session<'s> {
     }
 
     /// Follows until the connection or PID 1 is gone; says why.
-    pub(super) async fn run(mut self) -> Error {
-        let mut messages = MessageStream::from(&self.connection);
+    pub(super) async fn run(mut self, mut messages: MessageStream) -> Error {
         self.window.call(Call::Subscribe);
         self.window.call(Call::ListJobs);
         self.ask_manager();

@@ -24,7 +24,7 @@ pub(super) struct Window {
 impl Window {
     /// Opens a window to `to`, with a task that sends: a full socket never holds up the reader.
     pub(super) fn open(connection: Connection, to: OwnedUniqueName) -> Self {
-        let (outbox, mut messages) = mpsc::channel::<Message>(WIDTH);
+        let (window, mut messages) = Self::new(to);
         tokio::spawn(async move {
             while let Some(message) = messages.recv().await {
                 if let Err(error) = connection.send(&message).await {
@@ -34,7 +34,14 @@ impl Window {
                 }
             }
         });
-        Self { to, outbox, todo: VecDeque::new(), waiting: HashMap::new(), late: false }
+        window
+    }
+
+    /// A window to `to`, and what it gives to send.
+    pub(super) fn new(to: OwnedUniqueName) -> (Self, mpsc::Receiver<Message>) {
+        let (outbox, messages) = mpsc::channel(WIDTH);
+        let (todo, waiting) = (VecDeque::new(), HashMap::new());
+        (Self { to, outbox, todo, waiting, late: false }, messages)
     }
 
     /// Makes a call as soon as there is room.
@@ -113,3 +120,81 @@ const LATE: Duration = Duration::from_secs(10);
 
 /// A frozen PID 1 may thaw, and what it then sends is in order: the connection is kept for so long.
 const GIVE_UP: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> (Window, mpsc::Receiver<Message>) {
+        Window::new(":1.1".try_into().unwrap())
+    }
+
+    fn made(window: &mut Window) -> usize {
+        let mut made = 0;
+        window.pump(|_| made += 1);
+        made
+    }
+
+    fn serial(message: &Message) -> NonZeroU32 {
+        message.primary_header().serial_num()
+    }
+
+    #[test]
+    fn few_calls_are_under_way_at_once() {
+        let (mut window, mut sent) = open();
+        assert!(window.is_idle());
+        assert_eq!(window.room(), WIDTH);
+        (0..WIDTH).for_each(|_| window.call(Call::List));
+        assert!(!window.is_idle());
+        assert_eq!(window.room(), 0);
+        window.call(Call::Subscribe);
+        assert_eq!([made(&mut window), made(&mut window)], [WIDTH, 0]);
+        assert_eq!(window.room(), 0);
+        let first = sent.try_recv().unwrap();
+        assert!(matches!(window.answered(serial(&first)), Some(Call::List)));
+        assert!(window.answered(serial(&first)).is_none());
+        assert_eq!([made(&mut window), made(&mut window)], [1, 0]);
+        let mut answers = Vec::new();
+        while let Ok(message) = sent.try_recv() {
+            answers.push(window.answered(serial(&message)).unwrap());
+        }
+        assert_eq!(answers.len(), WIDTH);
+        assert!(matches!(answers.last(), Some(Call::Subscribe)));
+        assert!(window.is_idle());
+    }
+
+    #[test]
+    fn what_cannot_be_sent_yet_keeps_its_turn() {
+        let (mut window, mut sent) = open();
+        (0..WIDTH).for_each(|_| window.call(Call::List));
+        made(&mut window);
+        window.waiting.clear();
+        window.call(Call::Subscribe);
+        window.call(Call::ListJobs);
+        assert_eq!(made(&mut window), 0);
+        assert_eq!(window.room(), WIDTH - 2);
+        while sent.try_recv().is_ok() {}
+        assert_eq!(made(&mut window), 2);
+        let first = sent.try_recv().unwrap();
+        assert!(matches!(window.answered(serial(&first)), Some(Call::Subscribe)));
+    }
+
+    #[test]
+    fn a_late_answer_is_told_once_and_at_last_given_up() {
+        let (mut window, mut sent) = open();
+        let now = Instant::now();
+        assert!(matches!(window.check(now), Ok(None)));
+        window.call(Call::List);
+        made(&mut window);
+        let message = sent.try_recv().unwrap();
+        let since = window.waiting[&serial(&message)].1;
+        let moment = Duration::from_millis(1);
+        assert!(matches!(window.check(since + LATE - moment), Ok(None)) && !window.is_late());
+        let told = window.check(since + LATE);
+        assert!(matches!(told, Ok(Some(LATE))) && window.is_late());
+        assert!(matches!(window.check(since + GIVE_UP), Ok(None)) && window.is_late());
+        assert!(matches!(window.check(since + GIVE_UP + moment), Err(Error::Silent(GIVE_UP))));
+        window.answered(serial(&message));
+        assert!(matches!(window.check(since + GIVE_UP), Ok(None)) && !window.is_late());
+    }
+}

@@ -1,0 +1,243 @@
+//! What is asked of PID 1, and what its lists make of the mirror.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use zbus::message::Message;
+
+use super::listing::Reason;
+use super::session::Session;
+use super::window::Window;
+use crate::selection::Selection;
+use crate::systemd::bus::{Call, Get};
+use crate::systemd::ledger::{Gap, Ledger};
+use crate::systemd::mirror::{Listed, Mirror};
+use crate::systemd::name::Kind;
+use crate::systemd::properties::{Extras, Interface};
+use crate::systemd::state::{Shared, State};
+
+/// A session with nobody at the other end.
+struct Rig<'s> {
+    session: Session<'s>,
+    _sent: mpsc::Receiver<Message>,
+}
+
+impl<'s> Rig<'s> {
+    fn new(shared: &'s Shared) -> Self {
+        let owner = zbus::names::OwnedUniqueName::try_from(":1.1").unwrap();
+        let (window, sent) = Window::new(owner.clone());
+        let resync = Duration::from_secs(300);
+        let session = Session::new(shared, owner, window, resync, Extras::default());
+        Self { session, _sent: sent }
+    }
+
+    /// The calls that there was room for.
+    fn calls(&mut self) -> Vec<Call> {
+        let mut calls = Vec::new();
+        self.session.window.pump(|call| calls.push(call.clone()));
+        calls
+    }
+
+    /// The properties that are asked, with their units.
+    fn asked(&mut self) -> Vec<String> {
+        let property = |call| match call {
+            Call::Unit(Get { name, property, .. }) => format!("{name} {}", property.unwrap_or("*")),
+            call => panic!("{call:?}"),
+        };
+        self.calls().into_iter().map(property).collect()
+    }
+}
+
+fn shared() -> Shared {
+    Shared::new(Mirror::new(Selection::default()), Ledger::default())
+}
+
+fn row(name: &str, active_state: &'static str, sub_state: &'static str) -> Listed {
+    Listed {
+        name: name.to_owned(),
+        load_state: "loaded".into(),
+        active_state: active_state.into(),
+        sub_state: sub_state.into(),
+    }
+}
+
+fn running(names: &[&str]) -> Vec<Listed> {
+    names.iter().map(|name| row(name, "active", "running")).collect()
+}
+
+fn with_units(rows: &[Listed]) -> Shared {
+    let shared = shared();
+    for row in rows {
+        shared.lock().mirror.list(row);
+    }
+    shared
+}
+
+fn names(state: &State) -> Vec<String> {
+    state.mirror.units().map(|unit| unit.name.to_string()).collect()
+}
+
+#[test]
+fn a_hint_is_asked_when_it_is_due_and_once() {
+    let shared = with_units(&running(&["a.service", "b.service"]));
+    let mut rig = Rig::new(&shared);
+    let now = Instant::now();
+    let later = now + Duration::from_secs(1);
+    for (name, at) in [("a.service", now), ("a.service", later), ("b.service", later)] {
+        rig.session.hint(&name.into(), Interface::Kind, "OOMKills", at);
+    }
+    let state = shared.lock();
+    rig.session.ask_hints(&state, now);
+    assert_eq!(rig.asked(), ["a.service OOMKills"]);
+    rig.session.ask_hints(&state, later);
+    assert_eq!(rig.asked(), ["b.service OOMKills"]);
+    rig.session.ask_hints(&state, later);
+    assert!(rig.asked().is_empty());
+}
+
+#[test]
+fn what_is_due_longest_is_asked_first_as_far_as_there_is_room() {
+    let names: Vec<_> = (10..40).map(|number| format!("{number}.service")).collect();
+    let rows: Vec<_> = names.iter().map(|name| row(name, "active", "running")).collect();
+    let shared = with_units(&rows);
+    let mut rig = Rig::new(&shared);
+    let now = Instant::now();
+    for (since, name) in (0..).zip(&names) {
+        let at = now - Duration::from_millis(since);
+        rig.session.hint(&name.as_str().into(), Interface::Kind, "OOMKills", at);
+    }
+    let room = rig.session.window.room();
+    rig.session.ask_hints(&shared.lock(), now);
+    let mut asked = rig.asked();
+    asked.sort();
+    let longest = names[names.len() - room..].iter().map(|name| format!("{name} OOMKills"));
+    assert_eq!(asked, longest.collect::<Vec<_>>());
+    rig.session.ask_hints(&shared.lock(), now);
+    assert!(rig.asked().is_empty());
+    assert!(rig.session.window.room() == 0 && rig.session.hints.len() == names.len() - room);
+}
+
+#[test]
+fn no_hint_loads_a_unit() {
+    let shared = shared();
+    let mut rig = Rig::new(&shared);
+    let now = Instant::now();
+    rig.session.hint(&"gone.service".into(), Interface::Kind, "OOMKills", now);
+    rig.session.ask_hints(&shared.lock(), now);
+    assert!(rig.asked().is_empty() && rig.session.hints.is_empty());
+}
+
+#[test]
+fn a_cgroup_is_asked_only_of_what_may_have_processes() {
+    let shared = with_units(&[
+        row("active.service", "active", "running"),
+        row("dead.service", "inactive", "dead"),
+        row("failed.service", "failed", "failed"),
+        row("waits.service", "activating", "auto-restart"),
+        row("waits-too.service", "activating", "auto-restart-queued"),
+    ]);
+    let mut rig = Rig::new(&shared);
+    let now = Instant::now();
+    for name in names(&shared.lock()) {
+        for property in ["ControlGroup", "OOMKills"] {
+            rig.session.hint(&name.as_str().into(), Interface::Kind, property, now);
+        }
+    }
+    rig.session.ask_hints(&shared.lock(), now);
+    let mut asked = rig.asked();
+    asked.retain(|asked| asked.ends_with("ControlGroup"));
+    assert_eq!(asked, ["active.service ControlGroup"]);
+}
+
+#[test]
+fn a_unit_is_asked_soon_for_what_no_signal_tells() {
+    let shared = with_units(&running(&["a.socket"]));
+    let mut rig = Rig::new(&shared);
+    let now = Instant::now();
+    let unit = shared.lock().mirror.unit("a.socket").unwrap().clone();
+    rig.session.hint_polled(&unit, true, now);
+    assert!(!rig.session.hints.is_empty());
+    rig.session.ask_hints(&shared.lock(), now);
+    assert!(rig.asked().iter().all(|asked| asked.starts_with("a.socket ")));
+}
+
+#[test]
+fn a_list_fetches_units_with_the_reason_why_signals_may_be_missing() {
+    for (reason, gap) in [
+        (Reason::Connect, Some(Gap::Reconnect)),
+        (Reason::Reload, Some(Gap::Reload)),
+        (Reason::Schedule, None),
+    ] {
+        let shared = with_units(&running(&["a.service"]));
+        shared.lock().status.filled = true;
+        let mut rig = Rig::new(&shared);
+        let state = &mut *shared.lock();
+        rig.session.list(state, reason);
+        assert!(matches!(rig.calls()[..], [Call::List]), "{reason:?}");
+        rig.session.listed(state, &Call::List, Ok(running(&["a.service"])));
+        assert_eq!(rig.session.drafts.gap("a.service"), gap, "{reason:?}");
+        assert_eq!(rig.session.drafts.is_empty(), reason == Reason::Schedule);
+        assert_eq!(state.status.following, reason == Reason::Schedule);
+        assert!(rig.session.listing.is_none() && rig.session.gap.is_none());
+    }
+}
+
+#[test]
+fn what_is_listed_no_more_is_unloaded_and_unexpected_only_on_schedule() {
+    for (reason, name, drift) in [
+        (Reason::Connect, "connect", 0),
+        (Reason::Reload, "reload", 0),
+        (Reason::Schedule, "schedule", 1),
+    ] {
+        let shared = with_units(&running(&["a.service", "gone.service"]));
+        let mut rig = Rig::new(&shared);
+        let state = &mut *shared.lock();
+        rig.session.list(state, reason);
+        rig.session.listed(state, &Call::List, Ok(running(&["a.service", "new.service"])));
+        assert_eq!(names(state), ["a.service", "new.service"]);
+        assert_eq!((state.status.resyncs[name], state.status.drift), (1, drift));
+    }
+}
+
+#[test]
+fn a_difference_found_on_schedule_waits_for_a_signal_that_explains_it() {
+    let shared = with_units(&running(&["a.service", "b.service"]));
+    let mut rig = Rig::new(&shared);
+    let state = &mut *shared.lock();
+    rig.session.list(state, Reason::Schedule);
+    let rows = [vec![row("a.service", "failed", "failed")], running(&["b.service"])].concat();
+    rig.session.listed(state, &Call::List, Ok(rows));
+    assert_eq!(rig.session.drafts.gap("a.service"), Some(Gap::Drift));
+    assert_eq!(rig.session.suspects.len(), 1);
+    assert!(rig.session.suspects["a.service"] > Instant::now());
+    assert_eq!(state.status.drift, 0);
+}
+
+#[test]
+fn of_a_kind_that_cannot_be_listed_the_units_stay() {
+    let shared = with_units(&running(&["a.service", "gone.timer", "m.mount"]));
+    let mut rig = Rig::new(&shared);
+    let state = &mut *shared.lock();
+    rig.session.list(state, Reason::Connect);
+    assert!(matches!(rig.calls()[..], [Call::List]));
+    rig.session.not_listed(state, &Call::List, "no".to_owned());
+    let calls = rig.calls();
+    assert_eq!(calls.len(), Kind::ALL.len());
+    for call in &calls {
+        assert_eq!(names(state).len(), 3, "until all are listed");
+        match call {
+            Call::ListKind(Kind::Mount) => rig.session.not_listed(state, call, "why".to_owned()),
+            Call::ListKind(Kind::Service) => {
+                rig.session.listed(state, call, Ok(running(&["a.service"])));
+            }
+            Call::ListKind(_) => rig.session.listed(state, call, Ok(Vec::new())),
+            call => panic!("{call:?}"),
+        }
+    }
+    assert_eq!(names(state), ["a.service", "m.mount"]);
+    assert_eq!(state.status.unlisted, [(Kind::Mount, "why".to_owned())].into());
+    rig.session.list(state, Reason::Schedule);
+    rig.session.listed(state, &Call::List, Ok(running(&["a.service"])));
+    assert_eq!(names(state), ["a.service"]);
+    assert!(state.status.unlisted.is_empty());
+}
