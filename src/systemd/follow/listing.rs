@@ -53,13 +53,17 @@ impl Session<'_> {
         call: &Call,
         rows: zbus::Result<Vec<Listed>>,
     ) {
+        let rows = match decoded(state, rows) {
+            Ok(rows) => rows,
+            Err(error) => return self.not_listed(state, call, error.to_string()),
+        };
         let Some(mut listing) = self.listing.take() else { return };
         let gap = match listing.reason {
             Reason::Connect => self.gap,
             Reason::Reload => Some(Gap::Reload),
             Reason::Schedule => None,
         };
-        for row in self.decoded(state, rows) {
+        for row in rows {
             let change = state.mirror.list(&row);
             let Some(unit) = state.mirror.unit(&row.name).cloned() else { continue };
             listing.seen.insert(row.name);
@@ -135,18 +139,17 @@ impl Session<'_> {
         self.gap = None;
         self.settle(state);
     }
+}
 
-    pub(super) fn decoded(
-        &self,
-        state: &mut State,
-        rows: zbus::Result<Vec<Listed>>,
-    ) -> Vec<Listed> {
-        rows.unwrap_or_else(|error| {
-            warn!(%error, "systemd's list of units made no sense");
-            *state.status.errors.entry("decode").or_default() += 1;
-            Vec::new()
-        })
-    }
+/// The same, with an error told and counted.
+pub(super) fn decoded(
+    state: &mut State,
+    rows: zbus::Result<Vec<Listed>>,
+) -> zbus::Result<Vec<Listed>> {
+    rows.inspect_err(|error| {
+        warn!(%error, "systemd's list of units made no sense");
+        *state.status.errors.entry("decode").or_default() += 1;
+    })
 }
 
 impl Reason {

@@ -12,7 +12,7 @@ use zbus::{MessageStream, OwnedVariant, Variant};
 
 use super::blame::Blame;
 use super::drafts::Drafts;
-use super::listing::{Listing, Reason};
+use super::listing::{Listing, Reason, decoded};
 use super::round::Round;
 use super::unspeakable;
 use super::window::Window;
@@ -361,7 +361,7 @@ impl<'s> Session<'s> {
 
     /// Takes the list of units that have just been loaded, and fetches those that still are.
     fn arrived(&mut self, state: &mut State, rows: zbus::Result<Vec<Listed>>) {
-        for row in self.decoded(state, rows) {
+        for row in decoded(state, rows).unwrap_or_default() {
             if let Some(change) = state.mirror.list(&row) {
                 state.ledger.observe(&change, None);
             }

@@ -241,3 +241,21 @@ fn of_a_kind_that_cannot_be_listed_the_units_stay() {
     assert_eq!(names(state), ["a.service"]);
     assert!(state.status.unlisted.is_empty());
 }
+
+#[test]
+fn a_list_that_makes_no_sense_unloads_nothing() {
+    let nonsense = || Err(zbus::Error::InvalidField);
+    let shared = with_units(&running(&["a.service"]));
+    let mut rig = Rig::new(&shared);
+    let state = &mut *shared.lock();
+    rig.session.list(state, Reason::Schedule);
+    rig.calls();
+    rig.session.listed(state, &Call::List, nonsense());
+    for call in rig.calls() {
+        rig.session.listed(state, &call, nonsense());
+    }
+    assert_eq!(names(state), ["a.service"]);
+    assert_eq!(state.status.unlisted.len(), Kind::ALL.len());
+    assert_eq!(state.status.errors["decode"], 1 + Kind::ALL.len() as u64);
+    assert!(rig.session.listing.is_none());
+}
