@@ -8,8 +8,13 @@ use crate::systemd::manager::Manager;
 
 /// Whether there is such a mount, and a systemd that would not survive to list it.
 pub(super) fn mounts(manager: &Manager) -> bool {
-    let is_old = manager.version_number().is_none_or(|version| version < REFUSES);
-    is_old && std::fs::read(MOUNTS).is_ok_and(|mounts| has_one(&mounts))
+    would_send(manager.version_number())
+        && std::fs::read(MOUNTS).is_ok_and(|mounts| has_one(&mounts))
+}
+
+/// Whether systemd sends such a path; one that has not told its version may.
+fn would_send(version: Option<u64>) -> bool {
+    version.is_none_or(|version| version < REFUSES)
 }
 
 /// Whether one of the lines of a mountinfo has a path that is not UTF-8.
@@ -41,5 +46,12 @@ mod tests {
         assert!(!has_one(&good));
         assert!(has_one(&[good, line(b"/srv/\xff", b"tmpfs")].concat()));
         assert!(!has_one(b"") && !has_one(b"\xff"));
+    }
+
+    #[test]
+    fn only_a_systemd_that_refuses_is_asked_for_such_a_mount() {
+        for (version, would) in [(None, true), (Some(253), true), (Some(254), false)] {
+            assert_eq!(would_send(version), would, "{version:?}");
+        }
     }
 }
