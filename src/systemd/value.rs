@@ -66,11 +66,7 @@ pub(super) fn as_word(value: &Variant<'_>) -> Option<Word> {
 }
 
 pub(super) fn as_str<'v>(value: &'v Variant<'_>) -> Option<&'v str> {
-    match value {
-        Variant::Str(text) => Some(text.as_str()),
-        Variant::ObjectPath(path) => Some(path.as_str()),
-        _ => None,
-    }
+    if let Variant::Str(text) = value { Some(text.as_str()) } else { None }
 }
 
 /// A list of strings; empty for anything else.
