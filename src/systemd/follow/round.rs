@@ -69,8 +69,7 @@ mod tests {
     use crate::selection::Selection;
     use crate::systemd::mirror::Listed;
 
-    #[test]
-    fn every_unit_has_its_turn_and_the_hurried_ones_first() {
+    fn mirror() -> Mirror {
         let mut mirror = Mirror::new(Selection::default());
         for name in ["a.service", "b.scope", "c.timer", "d.service", "e.service"] {
             mirror.list(&Listed {
@@ -80,18 +79,40 @@ mod tests {
                 sub_state: "running".into(),
             });
         }
+        mirror
+    }
+
+    fn turn(round: &mut Round, mirror: &Mirror) -> String {
+        let names = round.turn(mirror, Instant::now());
+        names.iter().map(|name| &name[..1]).collect()
+    }
+
+    #[test]
+    fn every_unit_has_its_turn_and_the_hurried_ones_first() {
+        let mirror = mirror();
+        let mut round = Round::new(2, Instant::now());
+        let turns: [_; 4] = std::array::from_fn(|_| turn(&mut round, &mirror));
+        assert_eq!(turns, ["ac", "de", "", "ac"]);
+        round.hurry(["e.service", "gone.service"].map(Arc::from).into_iter());
+        assert_eq!(turn(&mut round, &mirror), "ed");
+    }
+
+    #[test]
+    fn the_round_goes_on_where_it_was_after_units_that_take_a_whole_step() {
+        let mirror = mirror();
+        let mut round = Round::new(2, Instant::now());
+        assert_eq!(turn(&mut round, &mirror), "ac");
+        round.hurry(["e.service", "a.service", "c.timer"].map(Arc::from).into_iter());
+        assert_eq!(turn(&mut round, &mirror), "ea");
+        assert_eq!(turn(&mut round, &mirror), "cd");
+    }
+
+    #[test]
+    fn there_is_time_between_two_steps() {
         let now = Instant::now();
         let mut round = Round::new(2, now);
-        let mut turn = || {
-            let names = round.turn(&mirror, now);
-            names.iter().map(|name| name[..1].to_owned()).collect::<String>()
-        };
-        assert_eq!([turn(), turn(), turn(), turn()], ["ac", "de", "", "ac"]);
-        round.hurry(["e.service".into(), "gone.service".into()].into_iter());
-        let names = round.turn(&mirror, now);
-        assert_eq!(
-            names.iter().map(|name| &**name).collect::<Vec<_>>(),
-            ["e.service", "d.service"]
-        );
+        assert_eq!(round.next, now + STEP);
+        round.turn(&mirror(), now + STEP);
+        assert_eq!(round.next, now + STEP * 2);
     }
 }
