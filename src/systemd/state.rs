@@ -33,6 +33,8 @@ pub struct Status {
     pub filled: bool,
     /// Whether PID 1 said that it reloads and has not said yet that it is done.
     pub reloading: bool,
+    /// Whether it has said that since all units were last fetched: it may count a restart twice.
+    pub reloaded: bool,
     /// Why PID 1 is not followed, or does not answer; `None` if all is well.
     pub trouble: Option<String>,
     /// When PID 1 was last heard: a signal, or an answer.

@@ -47,6 +47,14 @@ impl Session<'_> {
         self.listing = Some(listing);
     }
 
+    /// Whether the list that a session begins with tells of a unit nothing more. Until then, what
+    /// PID 1 says of removing it may be part of a reload of whose beginning this session did not
+    /// hear; and a unit that has really gone, the list leaves out.
+    pub(super) fn has_listed(&self, name: &str) -> bool {
+        let listing = self.listing.as_ref();
+        self.gap.is_none() || listing.is_some_and(|listing| listing.seen.contains(name))
+    }
+
     pub(super) fn listed(
         &mut self,
         state: &mut State,

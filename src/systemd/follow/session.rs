@@ -77,7 +77,8 @@ impl<'s> Session<'s> {
     ) -> Self {
         let now = Instant::now();
         let status = &mut shared.lock().status;
-        let gap = match std::mem::take(&mut status.reloading) {
+        status.reloading = false;
+        let gap = match status.reloaded {
             _ if !status.filled => None,
             true => Some(Gap::Reload),
             false => Some(Gap::Reconnect),
@@ -235,7 +236,11 @@ impl<'s> Session<'s> {
 
     /// Says that the mirror is full once the last fetch has come.
     pub(super) fn settle(&mut self, state: &mut State) {
-        if self.drafts.is_empty() && self.listing.is_none() && !state.status.following {
+        if !self.drafts.is_empty() || self.listing.is_some() {
+            return;
+        }
+        state.status.reloaded &= self.reloading || self.relist.is_some();
+        if !state.status.following {
             let units = state.mirror.units().len();
             info!(units, "following systemd");
             state.status.following = true;

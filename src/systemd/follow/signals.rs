@@ -68,7 +68,7 @@ impl Session<'_> {
             }
             "UnitRemoved" => {
                 let (name, _): (&str, ObjectPath<'_>) = body.deserialize()?;
-                if !self.reloading {
+                if !self.reloading && self.has_listed(name) {
                     self.unload(state, &Arc::from(name));
                 }
             }
@@ -172,6 +172,7 @@ impl Session<'_> {
             self.reloading = true;
             self.reload_began = Instant::now();
             state.status.reloading = true;
+            state.status.reloaded = true;
         } else {
             state.ledger.reloaded();
             self.reload_done(state);

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use zbus::ObjectPath;
 use zbus::message::Message;
 
 use super::listing::Reason;
@@ -29,6 +30,14 @@ impl<'s> Rig<'s> {
         let resync = Duration::from_secs(300);
         let session = Session::new(shared, owner, window, resync, Extras::default());
         Self { session, _sent: sent }
+    }
+
+    /// PID 1 sends a signal.
+    fn says(&mut self, member: &str, body: &(impl serde::Serialize + zbus::DynamicType)) {
+        let manager = "org.freedesktop.systemd1.Manager";
+        let signal = Message::signal("/org/freedesktop/systemd1", manager, member);
+        let signal = signal.sender(":1.1").build(body).unwrap();
+        assert!(self.session.signal(&signal).is_ok());
     }
 
     /// The calls that there was room for.
@@ -180,6 +189,49 @@ fn a_list_fetches_units_with_the_reason_why_signals_may_be_missing() {
         assert_eq!(state.status.following, reason == Reason::Schedule);
         assert!(rig.session.listing.is_none() && rig.session.gap.is_none());
     }
+}
+
+#[test]
+fn a_removal_before_the_first_list_is_left_to_that() {
+    let shared = with_units(&running(&["a.service", "b.service"]));
+    shared.lock().status.filled = true;
+    let mut rig = Rig::new(&shared);
+    let removed = ("a.service", ObjectPath::try_from("/").unwrap());
+    rig.says("UnitRemoved", &removed);
+    assert_eq!(names(&shared.lock()), ["a.service", "b.service"]);
+    {
+        let state = &mut *shared.lock();
+        rig.session.list(state, Reason::Connect);
+        rig.session.not_listed(state, &Call::List, "no".to_owned());
+        let services = Ok(running(&["a.service", "b.service"]));
+        rig.session.listed(state, &Call::ListKind(Kind::Service), services);
+    }
+    rig.says("UnitRemoved", &removed);
+    assert_eq!(names(&shared.lock()), ["b.service"]);
+}
+
+#[test]
+fn a_reload_is_remembered_until_all_units_were_fetched() {
+    let shared = with_units(&running(&["a.service"]));
+    shared.lock().status.filled = true;
+    let mut first = Rig::new(&shared);
+    assert_eq!(first.session.gap, Some(Gap::Reconnect));
+    first.says("Reloading", &true);
+    assert!(shared.lock().status.reloading);
+    assert_eq!(Rig::new(&shared).session.gap, Some(Gap::Reload));
+    let mut rig = Rig::new(&shared);
+    assert_eq!(rig.session.gap, Some(Gap::Reload), "the one before fetched nothing");
+    {
+        let state = &mut *shared.lock();
+        rig.session.relist = None;
+        rig.session.list(state, Reason::Connect);
+        rig.session.listed(state, &Call::List, Ok(running(&["a.service"])));
+        assert!(state.status.reloaded, "until a.service is fetched");
+        rig.session.unload(state, &"a.service".into());
+        rig.session.settle(state);
+        assert!(!state.status.reloaded && state.status.following);
+    }
+    assert_eq!(Rig::new(&shared).session.gap, Some(Gap::Reconnect));
 }
 
 #[test]
