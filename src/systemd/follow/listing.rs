@@ -160,6 +160,13 @@ pub(super) fn decoded(
     })
 }
 
+impl Listing {
+    /// PID 1 has loaded a unit, perhaps after it listed those of its kind.
+    pub(super) fn loaded(&mut self, name: &str) {
+        self.seen.insert(name.to_owned());
+    }
+}
+
 impl Reason {
     fn as_str(self) -> &'static str {
         match self {

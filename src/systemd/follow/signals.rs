@@ -150,6 +150,9 @@ impl Session<'_> {
         if self.reloading || !is_valid(name) {
             return;
         }
+        if let Some(listing) = &mut self.listing {
+            listing.loaded(name);
+        }
         let Some(unit) = state.mirror.load(name) else {
             // after a reload, the first change of a unit is told by this signal, without a value
             let recently = self.reloaded.is_some_and(|at| now.duration_since(at) < AFTERMATH);

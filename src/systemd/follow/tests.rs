@@ -295,6 +295,26 @@ fn of_a_kind_that_cannot_be_listed_the_units_stay() {
 }
 
 #[test]
+fn a_unit_that_comes_after_its_kind_was_listed_stays() {
+    let shared = with_units(&running(&["a.service"]));
+    let mut rig = Rig::new(&shared);
+    {
+        let state = &mut *shared.lock();
+        rig.session.list(state, Reason::Reload);
+        rig.calls();
+        rig.session.not_listed(state, &Call::List, "no".to_owned());
+    }
+    for call in rig.calls() {
+        let rows =
+            if matches!(call, Call::ListKind(Kind::Service)) { vec!["a.service"] } else { vec![] };
+        rig.session.listed(&mut shared.lock(), &call, Ok(running(&rows)));
+        rig.says("UnitNew", &("late.service", ObjectPath::try_from("/").unwrap()));
+    }
+    assert!(rig.session.listing.is_none());
+    assert_eq!(names(&shared.lock()), ["a.service", "late.service"]);
+}
+
+#[test]
 fn a_list_that_makes_no_sense_unloads_nothing() {
     let nonsense = || Err(zbus::Error::InvalidField);
     let shared = with_units(&running(&["a.service"]));
