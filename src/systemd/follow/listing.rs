@@ -149,7 +149,7 @@ impl Session<'_> {
     }
 }
 
-/// The same, with an error told and counted.
+/// The rows of a list; one that makes no sense is told and counted.
 pub(super) fn decoded(
     state: &mut State,
     rows: zbus::Result<Vec<Listed>>,
