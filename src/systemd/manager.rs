@@ -19,6 +19,9 @@ pub struct Manager {
     pub tainted: Vec<Word>,
     /// The stages of the boot, in the order of [`STAGES`].
     pub boot: [Stage; STAGES.len()],
+    /// `UnitsLoadTimestampMonotonic`: when PID 1 last began to load its units: at boot, at a reload,
+    /// executed anew; `None` before systemd 250, and from a reload until it was asked again.
+    pub units_loaded: Option<Timestamp>,
     /// `RuntimeWatchdogUSec`; `None` where the hardware watchdog is not used.
     pub runtime_watchdog: Option<Duration>,
     /// `WatchdogDevice`; empty where there is none.
@@ -50,6 +53,7 @@ impl Manager {
                 self.tainted =
                     text.split(':').filter(|taint| !taint.is_empty()).map(word).collect();
             }
+            UNITS_LOADED => self.units_loaded = as_time(value),
             "RuntimeWatchdogUSec" => self.runtime_watchdog = as_duration(value),
             "WatchdogDevice" => self.watchdog_device = as_word(value),
             "WatchdogLastPingTimestamp" => self.watchdog_ping = as_time(value),
@@ -94,7 +98,7 @@ pub fn wanted() -> impl Iterator<Item = String> {
     let stages = STAGES
         .iter()
         .flat_map(|stage| [format!("{stage}Timestamp"), format!("{stage}TimestampMonotonic")]);
-    ["Version", "Virtualization", "RuntimeWatchdogUSec", "WatchdogDevice"]
+    ["Version", UNITS_LOADED, "Virtualization", "RuntimeWatchdogUSec", "WatchdogDevice"]
         .into_iter()
         .map(str::to_owned)
         .chain(stages)
@@ -106,6 +110,9 @@ pub fn polled() -> impl Iterator<Item = &'static str> {
     ["SystemState", "Tainted", "WatchdogLastPingTimestamp", "WatchdogLastPingTimestampMonotonic"]
         .into_iter()
 }
+
+/// Tells a reload of which nobody heard.
+pub const UNITS_LOADED: &str = "UnitsLoadTimestampMonotonic";
 
 /// The stages of the boot, as the manager's properties name them.
 pub const STAGES: [&str; 18] = [

@@ -39,7 +39,10 @@ impl Drafts {
     pub(super) fn begin(&mut self, name: &Arc<str>, kind: Kind, gap: Option<Gap>) -> bool {
         let before = self.by_name.get(name);
         let waits = before.is_some_and(|draft| draft.generation == 0);
-        let gap = before.and_then(|draft| draft.gap).or(gap);
+        let gap = match gap {
+            Some(Gap::Reload) => gap,
+            _ => before.and_then(|draft| draft.gap).or(gap),
+        };
         let (values, signalled) = (Vec::new(), Vec::new());
         let draft = Draft { kind, generation: 0, left: 0, values, signalled, gap };
         self.by_name.insert(name.clone(), draft);
@@ -58,6 +61,13 @@ impl Drafts {
     /// Why signals of this unit may be missing.
     pub(super) fn gap(&self, name: &str) -> Option<Gap> {
         self.by_name.get(name)?.gap
+    }
+
+    /// Notes that a reload was part of what is missing.
+    pub(super) fn gap_is_reload(&mut self) {
+        for draft in self.by_name.values_mut() {
+            draft.gap = draft.gap.and(Some(Gap::Reload));
+        }
     }
 
     /// Notes a signal.

@@ -5,6 +5,7 @@
 //! answer is never older than the state that it is applied to. Nothing here awaits an answer:
 //! zbus would deadlock once its queue is full of signals.
 
+mod answers;
 mod blame;
 mod drafts;
 mod hints;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
+use zbus::MessageStream;
 use zbus::message::{Message, Type};
 use zbus::names::OwnedUniqueName;
-use zbus::{MessageStream, OwnedVariant, Variant};
 
 use super::blame::Blame;
 use super::drafts::Drafts;
@@ -16,14 +16,14 @@ use super::listing::{Listing, Reason, decoded};
 use super::round::Round;
 use super::unspeakable;
 use super::window::Window;
-use crate::systemd::bus::{self, Call, DRIVER, Error, Get};
+use crate::systemd::bus::{Call, Error, Get};
 use crate::systemd::ledger::Gap;
+use crate::systemd::manager;
 use crate::systemd::mirror::Listed;
 use crate::systemd::name::Kind;
 use crate::systemd::properties::{Extras, Interface, wanted};
 use crate::systemd::state::{Shared, State};
 use crate::systemd::unit::Unit;
-use crate::systemd::{manager, properties};
 
 /// What is under way on one connection.
 pub(super) struct Session<'s> {
@@ -32,6 +32,8 @@ pub(super) struct Session<'s> {
     pub(super) window: Window,
     resync: Duration,
     pub(super) drafts: Drafts,
+    /// A unit as it was before a change of which the first half has been told.
+    pub(super) half: Option<Arc<Unit>>,
     fetches: VecDeque<Arc<str>>,
     pub(super) listing: Option<Listing>,
     /// Units that PID 1 has just loaded, and when to ask for their properties.
@@ -53,7 +55,7 @@ pub(super) struct Session<'s> {
     pub(super) relist: Option<Reason>,
     pub(super) extras: Extras,
     /// Whether PID 1 has been asked for its version: what may be listed depends on it.
-    is_versioned: bool,
+    pub(super) is_versioned: bool,
     /// Whether units' files are enabled.
     files_enabled: Round,
     /// How long units took at boot.
@@ -89,6 +91,7 @@ impl<'s> Session<'s> {
             window,
             resync,
             drafts: Drafts::default(),
+            half: None,
             fetches: VecDeque::new(),
             listing: None,
             arrivals: BTreeMap::new(),
@@ -117,22 +120,24 @@ impl<'s> Session<'s> {
         self.window.call(Call::Subscribe);
         self.window.call(Call::ListJobs);
         self.ask_manager();
-        loop {
+        let error = loop {
             if let Err(error) = self.due(Instant::now()) {
-                return error;
+                break error;
             }
             let wake = tokio::time::Instant::from_std(self.next_due());
             tokio::select! {
                 message = messages.next() => match message {
-                    None => return Error::Closed("end of stream".to_owned()),
-                    Some(Err(error)) => return Error::Closed(error.to_string()),
+                    None => break Error::Closed("end of stream".to_owned()),
+                    Some(Err(error)) => break Error::Closed(error.to_string()),
                     Some(Ok(message)) => if let Err(error) = self.take(&message) {
-                        return error;
+                        break error;
                     },
                 },
                 () = tokio::time::sleep_until(wake) => {}
             }
-        }
+        };
+        self.observe_half(&mut self.shared.lock());
+        error
     }
 
     fn take(&mut self, message: &Message) -> Result<(), Error> {
@@ -143,94 +148,6 @@ impl<'s> Session<'s> {
                 Ok(())
             }
             Type::MethodCall => Ok(()),
-        }
-    }
-
-    fn answer(&mut self, reply: &Message) {
-        let header = reply.header();
-        // the bus lets nobody else answer, but that is for the bus's configuration to say
-        if header
-            .sender()
-            .is_some_and(|sender| ![self.owner.as_str(), DRIVER].contains(&sender.as_str()))
-        {
-            self.shared.lock().status.foreign += 1;
-            return;
-        }
-        let Some(call) = header.reply_serial().and_then(|serial| self.window.answered(serial))
-        else {
-            return;
-        };
-        let shared = self.shared;
-        let state = &mut *shared.lock();
-        state.status.heard = Some(Instant::now());
-        let error = (reply.message_type() == Type::Error).then(|| describe(reply));
-        // an older systemd does not have each property
-        if error.is_some() && !matches!(call, Call::Unit(..) | Call::Manager(_)) {
-            *state.status.errors.entry("answer").or_default() += 1;
-        }
-        match call {
-            Call::Subscribe => {
-                if let Some(error) = error {
-                    warn!(%error, "systemd refused to send signals");
-                }
-            }
-            Call::List | Call::ListKind(_) => match error {
-                None => self.listed(state, &call, bus::listed(reply)),
-                Some(error) => self.not_listed(state, &call, error),
-            },
-            Call::ListNames(_) => {
-                if error.is_none() {
-                    self.arrived(state, bus::listed(reply));
-                }
-            }
-            Call::ListJobs => match bus::listed_jobs(reply) {
-                Ok(jobs) => state.mirror.jobs_listed(&jobs, Instant::now()),
-                Err(error) => debug!(%error, "the list of jobs made no sense"),
-            },
-            Call::Unit(get) => {
-                // an error: the unit is gone, or this systemd does not have the property
-                let values = if error.is_none() { values(&get, reply, state) } else { Vec::new() };
-                self.properties(state, &get, values);
-            }
-            Call::Manager(property) => {
-                if error.is_none()
-                    && let Some(value) = value(reply, state)
-                {
-                    state.manager.set(&property, &value);
-                }
-                // the version is asked first of all
-                let version = state.manager.version_number();
-                self.is_versioned = true;
-                self.extras.oom_kills = version.is_some_and(|version| version >= 259);
-            }
-        }
-    }
-
-    fn properties(
-        &mut self,
-        state: &mut State,
-        get: &Get,
-        values: Vec<(&'static str, OwnedVariant)>,
-    ) {
-        let Get { name, interface, generation, .. } = get;
-        if [ALONE, BLAME].contains(generation) {
-            for (property, value) in values {
-                state.mirror.change(name, |unit| unit.set(*interface, property, &value));
-            }
-            if *generation == BLAME {
-                self.blame.answered(state);
-            }
-            return;
-        }
-        if let Some(draft) = self.drafts.answer(name, *generation, *interface, values) {
-            if let Some(change) = state.mirror.change(name, |unit| draft.apply(unit)) {
-                state.ledger.observe(&change, draft.gap);
-                // part of the fetch, so before the next one
-                for property in properties::afterwards(&change.after, self.extras) {
-                    self.ask(&change.after, Interface::Unit, property);
-                }
-            }
-            self.settle(state);
         }
     }
 
@@ -365,7 +282,7 @@ impl<'s> Session<'s> {
     }
 
     /// Takes the list of units that have just been loaded, and fetches those that still are.
-    fn arrived(&mut self, state: &mut State, rows: zbus::Result<Vec<Listed>>) {
+    pub(super) fn arrived(&mut self, state: &mut State, rows: zbus::Result<Vec<Listed>>) {
         for row in decoded(state, rows).unwrap_or_default() {
             if let Some(change) = state.mirror.list(&row) {
                 state.ledger.observe(&change, None);
@@ -419,44 +336,6 @@ impl<'s> Session<'s> {
         state.status.drift += (before - self.suspects.len()) as u64;
     }
 }
-
-/// What an answer tells of a unit, by property.
-fn values(get: &Get, reply: &Message, state: &mut State) -> Vec<(&'static str, OwnedVariant)> {
-    if let Some(property) = get.property {
-        return value(reply, state).into_iter().map(|value| (property, value)).collect();
-    }
-    let body = reply.body();
-    let all: HashMap<&str, Variant<'_>> = match body.deserialize() {
-        Ok(all) => all,
-        Err(_) => {
-            *state.status.errors.entry("decode").or_default() += 1;
-            return Vec::new();
-        }
-    };
-    let known = properties::kept(get.kind);
-    known.filter_map(|name| Some((name, all.get(name)?.try_to_owned().ok()?))).collect()
-}
-
-fn value(reply: &Message, state: &mut State) -> Option<OwnedVariant> {
-    match reply.body().deserialize() {
-        Ok(value) => Some(value),
-        Err(_) => {
-            *state.status.errors.entry("decode").or_default() += 1;
-            None
-        }
-    }
-}
-
-/// What an error says, as much of it as one line of a log should hold.
-fn describe(reply: &Message) -> String {
-    let name = reply.header().error_name().map(ToString::to_string).unwrap_or_default();
-    let body = reply.body();
-    let text: &str = body.deserialize().unwrap_or_default();
-    format!("{name}: {}", &text[..text.floor_char_boundary(LONGEST_ERROR)])
-}
-
-/// Bytes of an error's text; systemd's own have about a hundred.
-const LONGEST_ERROR: usize = 500;
 
 /// The generation of a question that is part of no fetch.
 pub(super) const ALONE: u32 = 0;

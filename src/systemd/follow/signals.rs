@@ -10,9 +10,11 @@ use zbus::message::{Body, Message};
 use super::listing::Reason;
 use super::session::{DEPARTED, Session};
 use crate::systemd::bus::{
-    Changed, DRIVER, Error, MANAGER_INTERFACE, MANAGER_PATH, UNIT_INTERFACE, new_owner,
+    Call, Changed, DRIVER, Error, MANAGER_INTERFACE, MANAGER_PATH, UNIT_INTERFACE, new_owner,
 };
 use crate::systemd::ledger::Gap;
+use crate::systemd::manager::UNITS_LOADED;
+use crate::systemd::mirror::Change;
 use crate::systemd::name::{Kind, from_object_path, is_valid};
 use crate::systemd::properties::{CONDITION_TIME, CONTROL_GROUP, Interface};
 use crate::systemd::state::State;
@@ -58,6 +60,9 @@ impl Session<'_> {
         body: &Body,
         now: Instant,
     ) -> zbus::Result<()> {
+        if member != "PropertiesChanged" {
+            self.observe_half(state);
+        }
         match member {
             "PropertiesChanged" => {
                 self.properties_changed(state, path, &body.deserialize()?, now);
@@ -112,6 +117,13 @@ impl Session<'_> {
             // cgroup, exec and kill settings have interfaces of their own in some versions
             _ => return,
         };
+        if self
+            .half
+            .as_ref()
+            .is_some_and(|half| *half.name != *name || interface == Interface::Kind)
+        {
+            self.observe_half(state);
+        }
         let change = state.mirror.change(&name, |unit| {
             for (property, value) in values {
                 unit.set(interface, property, value);
@@ -121,7 +133,10 @@ impl Session<'_> {
         if tracing::enabled!(tracing::Level::DEBUG) {
             trace(&change.after);
         }
-        state.ledger.observe(&change, self.drafts.gap(&name).or(self.gap));
+        let _ = self.half.get_or_insert_with(|| change.before.clone());
+        if interface == Interface::Unit {
+            self.observe_half(state);
+        }
         self.drafts.signalled(&name, interface);
         let unit = &change.after;
         if interface == Interface::Unit {
@@ -144,6 +159,16 @@ impl Session<'_> {
         if unit.selected && asks {
             self.hint_polled(unit, true, now + SOON);
         }
+    }
+
+    /// Counts what happened since the first half of a change was told. systemd tells what is of a
+    /// unit's kind and then what is of every unit, one right after the other: one state in two
+    /// signals.
+    pub(super) fn observe_half(&mut self, state: &mut State) {
+        let Some(before) = self.half.take() else { return };
+        let Some(after) = state.mirror.unit(&before.name).cloned() else { return };
+        let gap = self.drafts.gap(&before.name).or(self.gap);
+        state.ledger.observe(&Change { before, after }, gap);
     }
 
     fn unit_new(&mut self, state: &mut State, name: &str, now: Instant) {
@@ -175,11 +200,18 @@ impl Session<'_> {
             self.reloading = true;
             self.reload_began = Instant::now();
             state.status.reloading = true;
-            state.status.reloaded = true;
+            self.gap_is_reload(state);
         } else {
             state.ledger.reloaded();
             self.reload_done(state);
         }
+    }
+
+    /// Whatever was missed: a reload was part of it.
+    pub(super) fn gap_is_reload(&mut self, state: &mut State) {
+        state.status.reloaded = true;
+        self.gap = self.gap.and(Some(Gap::Reload));
+        self.drafts.gap_is_reload();
     }
 
     /// Lists the units anew: a listing under way may be from before.
@@ -188,6 +220,8 @@ impl Session<'_> {
         state.status.reloading = false;
         self.reloaded = Some(Instant::now());
         self.relist = Some(Reason::Reload);
+        state.manager.units_loaded = None;
+        self.window.call(Call::Manager(UNITS_LOADED.to_owned()));
         let changed = state.mirror.units().filter(|unit| unit.needs_reload == Some(true));
         self.files_changed.hurry(changed.map(|unit| unit.name.clone()));
     }

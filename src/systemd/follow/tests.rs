@@ -1,10 +1,11 @@
 //! What is asked of PID 1, and what its lists make of the mirror.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use zbus::ObjectPath;
 use zbus::message::Message;
+use zbus::{ObjectPath, Variant};
 
 use super::listing::Reason;
 use super::session::Session;
@@ -12,15 +13,17 @@ use super::window::Window;
 use crate::selection::Selection;
 use crate::systemd::bus::{Call, Get};
 use crate::systemd::ledger::{Gap, Ledger};
+use crate::systemd::manager::UNITS_LOADED;
 use crate::systemd::mirror::{Listed, Mirror};
 use crate::systemd::name::Kind;
 use crate::systemd::properties::{Extras, Interface};
 use crate::systemd::state::{Shared, State};
+use crate::systemd::value::Timestamp;
 
 /// A session with nobody at the other end.
 struct Rig<'s> {
     session: Session<'s>,
-    _sent: mpsc::Receiver<Message>,
+    sent: mpsc::Receiver<Message>,
 }
 
 impl<'s> Rig<'s> {
@@ -29,7 +32,7 @@ impl<'s> Rig<'s> {
         let (window, sent) = Window::new(owner.clone());
         let resync = Duration::from_secs(300);
         let session = Session::new(shared, owner, window, resync, Extras::default());
-        Self { session, _sent: sent }
+        Self { session, sent }
     }
 
     /// PID 1 sends a signal.
@@ -38,6 +41,25 @@ impl<'s> Rig<'s> {
         let signal = Message::signal("/org/freedesktop/systemd1", manager, member);
         let signal = signal.sender(":1.1").build(body).unwrap();
         assert!(self.session.signal(&signal).is_ok());
+    }
+
+    /// A unit's properties change.
+    fn changes(&mut self, path: &str, interface: &str, values: &[(&str, Variant<'_>)]) {
+        let path = format!("/org/freedesktop/systemd1/unit/{path}");
+        let properties = "org.freedesktop.DBus.Properties";
+        let signal = Message::signal(path, properties, "PropertiesChanged");
+        let values: HashMap<_, _> = values.iter().map(|(name, value)| (*name, value)).collect();
+        let none: &[&str] = &[];
+        let signal = signal.sender(":1.1");
+        assert!(self.session.signal(&signal.build(&(interface, values, none)).unwrap()).is_ok());
+    }
+
+    /// PID 1 answers the one call that is made.
+    fn answers(&mut self, body: &(impl serde::Serialize + zbus::DynamicType)) {
+        self.session.window.pump(|_| {});
+        let call = self.sent.try_recv().unwrap();
+        let answer = Message::method_return(&call.header());
+        self.session.answer(&answer.sender(":1.1").build(body).unwrap());
     }
 
     /// The calls that there was room for.
@@ -232,6 +254,73 @@ fn a_reload_is_remembered_until_all_units_were_fetched() {
         assert!(!state.status.reloaded && state.status.following);
     }
     assert_eq!(Rig::new(&shared).session.gap, Some(Gap::Reconnect));
+}
+
+#[test]
+fn a_reload_that_nobody_heard_is_told_by_when_units_were_loaded() {
+    let shared = with_units(&running(&["a.service"]));
+    shared.lock().status.filled = true;
+    for (known, now, gap) in
+        [(None, 7, Gap::Reconnect), (Some(7), 7, Gap::Reconnect), (Some(7), 8, Gap::Reload)]
+    {
+        let mut rig = Rig::new(&shared);
+        shared.lock().manager.units_loaded = known.map(Timestamp);
+        rig.session
+            .fetch(&shared.lock().mirror.unit("a.service").unwrap().clone(), Some(Gap::Reconnect));
+        rig.session.window.call(Call::Manager(UNITS_LOADED.to_owned()));
+        rig.answers(&Variant::U64(now));
+        assert_eq!(rig.session.gap, Some(gap), "{known:?} {now}");
+        assert_eq!(rig.session.drafts.gap("a.service"), Some(gap));
+        let state = &mut *shared.lock();
+        assert_eq!(std::mem::take(&mut state.status.reloaded), gap == Gap::Reload);
+        assert_eq!(state.ledger.host().reloads, u64::from(gap == Gap::Reload));
+    }
+    let mut rig = Rig::new(&shared);
+    rig.says("Reloading", &false);
+    assert_eq!(shared.lock().manager.units_loaded, None, "until it is asked anew");
+    let asked = rig.calls();
+    assert!(matches!(&asked[..], [Call::Manager(property)] if property == UNITS_LOADED));
+}
+
+#[test]
+fn the_two_signals_of_a_change_are_one_change() {
+    let shared = with_units(&running(&["a.service", "b.service"]));
+    let mut rig = Rig::new(&shared);
+    let exit = |at: u64| {
+        [
+            ("Result", Variant::from("exit-code")),
+            ("ExecMainCode", Variant::I32(1)),
+            ("ExecMainStatus", Variant::I32(3)),
+            ("ExecMainExitTimestampMonotonic", Variant::U64(at)),
+        ]
+    };
+    let begin =
+        [("Result", Variant::from("success")), ("ExecMainExitTimestampMonotonic", Variant::U64(0))];
+    let failed = [("ActiveState", Variant::from("failed"))];
+    let failures = |name: &str| {
+        let state = shared.lock();
+        state
+            .ledger
+            .accounts()
+            .find(|(of, _)| &***of == name)
+            .map_or(0, |(_, account)| account.failures.total)
+    };
+    let (service, unit) = ("org.freedesktop.systemd1.Service", "org.freedesktop.systemd1.Unit");
+    rig.changes("a_2eservice", service, &begin);
+    rig.changes("a_2eservice", unit, &[]);
+    rig.changes("a_2eservice", service, &exit(1));
+    assert_eq!(failures("a.service"), 0, "its second half comes");
+    rig.changes("a_2eservice", unit, &failed);
+    assert_eq!(failures("a.service"), 1);
+    // whatever comes instead of the second half ends the first
+    rig.changes("a_2eservice", service, &begin);
+    rig.changes("a_2eservice", service, &exit(2));
+    rig.changes("b_2eservice", service, &begin);
+    assert_eq!(failures("a.service"), 2);
+    rig.changes("b_2eservice", service, &exit(3));
+    rig.says("UnitRemoved", &("a.service", ObjectPath::try_from("/").unwrap()));
+    assert_eq!(failures("b.service"), 1);
+    assert!(rig.session.half.is_none());
 }
 
 #[test]

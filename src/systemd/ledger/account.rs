@@ -130,7 +130,7 @@ impl Account {
         }
         if let (Some(was), Some(is)) = (before.service(), after.service()) {
             let died = self.died(before, was, is, out);
-            self.restarted(before, was, is, died, gap, out);
+            self.restarted(before, after, died, gap, out);
             self.giving_up(before, after, gap.is_some(), out);
         }
     }
@@ -170,12 +170,12 @@ impl Account {
     fn restarted(
         &mut self,
         before: &Unit,
-        was: &Service,
-        is: &Service,
+        after: &Unit,
         died: bool,
         gap: Option<Gap>,
         out: &mut Outcome,
     ) {
+        let (Some(was), Some(is)) = (before.service(), after.service()) else { return };
         let deaths = u64::from(self.dead) + u64::from(died);
         let restarts = match (was.restarts, is.restarts) {
             (Some(old), Some(new)) if new >= old => new - old,
@@ -184,11 +184,17 @@ impl Account {
         };
         let ended = is.main_exit_monotonic.and_then(Timestamp::set).is_some();
         let same_end = ended && was.main_exit_monotonic == is.main_exit_monotonic;
+        let last = last_death(before, after);
         // a reload between planning a restart and making it: systemd plans, and counts, it again
-        let twice = u64::from(self.planned && gap == Some(Gap::Reload));
+        let waited = self.planned || (self.dead && last == LastDeath::Known);
+        let twice = u64::from(waited && gap == Some(Gap::Reload));
         let unseen = match same_end {
             true => u64::from(self.doubt).min(restarts),
-            false => restarts.saturating_sub(deaths + twice),
+            false => {
+                let one = u64::from(last == LastDeath::New && !died);
+                let least = one.min(restarts.saturating_sub(deaths));
+                restarts.saturating_sub(deaths + twice).max(least)
+            }
         };
         let running = began(was, is);
         self.dead = deaths > restarts && !running;
@@ -333,6 +339,30 @@ fn began(was: &Service, is: &Service) -> bool {
     let ended = |service: &Service| service.main_exit_monotonic.and_then(Timestamp::set).is_some();
     let failed = |service: &Service| service.result.as_deref() != Some("success");
     (ended(was) && !ended(is)) || (failed(was) && !failed(is))
+}
+
+/// What a service's last leaving of the state active tells of deaths between the two.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LastDeath {
+    /// There is one that was not there before.
+    New,
+    /// There is none: its processes are active from their beginning.
+    Known,
+    /// There may be one before it was active.
+    Open,
+}
+
+fn last_death(before: &Unit, after: &Unit) -> LastDeath {
+    let (was, is) = (before.active_exit, after.active_exit);
+    let begins_active = after
+        .service()
+        .and_then(|service| service.service_type.as_deref())
+        .is_some_and(|kind| ["simple", "idle"].contains(&kind));
+    match is.and_then(Timestamp::set) {
+        Some(_) if was.is_some() && was != is => LastDeath::New,
+        Some(_) if was == is && begins_active => LastDeath::Known,
+        _ => LastDeath::Open,
+    }
 }
 
 fn looks_given_up(unit: &Unit) -> bool {

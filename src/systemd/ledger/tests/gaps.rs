@@ -96,6 +96,53 @@ fn only_a_reload_explains_a_restart_counted_twice_and_only_a_planned_one() {
 }
 
 #[test]
+fn when_a_service_left_active_tells_whether_it_died_unseen() {
+    let dead = |kind: &str| {
+        let mut case = Case::new();
+        case.service(None, |service| service.service_type = Some(word(kind)));
+        case.start();
+        case.end(None, "exit-code");
+        case.change(None, |unit| unit.active_exit = Some(Timestamp(1)));
+        case
+    };
+    // planned, and counted, after what was seen last; and again after a reload
+    let mut case = dead("simple");
+    restarted_and_started(&mut case, Some(Gap::Reload), 2);
+    case.assert(&[("exit-code", 1)], 1, 2);
+
+    // nothing but a reload makes systemd count twice
+    let mut case = dead("simple");
+    restarted_and_started(&mut case, Some(Gap::Reconnect), 2);
+    case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
+
+    // a service of another type may have died before it was active
+    let mut case = dead("notify");
+    restarted_and_started(&mut case, Some(Gap::Reload), 2);
+    case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
+
+    // it died again
+    let mut case = dead("simple");
+    case.change(Some(Gap::Reload), |unit| {
+        unit.active_exit = Some(Timestamp(2));
+        let Detail::Service(service) = &mut unit.detail else { unreachable!() };
+        began(service);
+        service.restarts = Some(2);
+    });
+    case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
+
+    // and after a restart that was planned before: once at least, even after a reload
+    let mut case = planned();
+    case.change(None, |unit| unit.active_exit = Some(Timestamp(1)));
+    case.change(Some(Gap::Reload), |unit| {
+        unit.active_exit = Some(Timestamp(2));
+        let Detail::Service(service) = &mut unit.detail else { unreachable!() };
+        began(service);
+        service.restarts = Some(2);
+    });
+    case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
+}
+
+#[test]
 fn a_death_seen_after_a_gap_is_in_doubt_until_the_service_runs_again() {
     let doubtful = || {
         let mut case = Case::new();
