@@ -187,6 +187,35 @@ fn without_systemd_or_a_bus_it_serves_says_why_and_finds_them_later() {
 }
 
 #[test]
+fn a_reload_while_the_bus_is_away_counts() {
+    let machine = machine();
+    if !machine.since(250, "when it loaded its units") {
+        return;
+    }
+    let exporter = machine.exporter(&[]);
+    let told = || {
+        let page = exporter.samples();
+        let reloads = page.value("systemd_manager_reloads_total", &[]).unwrap();
+        let active = page.value("systemd_exporter_subscription_active", &[]);
+        (active == Some(1.0)).then_some(reloads)
+    };
+    let before = told().unwrap();
+    for (reload, after) in [("", before), ("systemctl daemon-reload;", before + 1.0)] {
+        let away = "systemctl stop dbus.socket dbus.service;";
+        let back = "systemctl start dbus.socket dbus.service";
+        machine.ok(&["/bin/sh", "-ec", &format!("{away} {reload} {back}")]);
+        let reconnects = if reload.is_empty() { 1.0 } else { 2.0 };
+        let reloads = eventually("it follows again", || {
+            let lost = exporter.samples().value("systemd_exporter_dbus_reconnects_total", &[]);
+            told().filter(|_| lost == Some(reconnects))
+        });
+        assert_eq!(reloads, after, "{reload:?}");
+    }
+    machine.ok(&["systemctl", "daemon-reload"]);
+    eventually("one that is heard counts once", || (told() == Some(before + 2.0)).then_some(()));
+}
+
+#[test]
 fn an_unprivileged_user_sees_it_all() {
     let machine = machine();
     let properties = [
