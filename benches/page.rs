@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use unit_exporter::metrics::{Dropped, Format, Selected, render};
+use unit_exporter::metrics::{Format, Remembered, Selected, render};
 use unit_exporter::profile::Profile;
 use unit_exporter::selection::Selection;
 use unit_exporter::snapshot::{Snapshot, Systemd};
@@ -66,7 +66,7 @@ fn write(snapshot: &Arc<Snapshot>, format: Format) -> String {
         profile: Profile::default(),
         series_per_family: usize::MAX,
     };
-    render(snapshot, format, &selected, &Arc::new(Dropped::default())).expect("memory takes all")
+    render(snapshot, format, &selected, &Arc::new(Remembered::default())).expect("memory takes all")
 }
 
 fn series(page: &str) -> usize {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::collectors::Off;
 use crate::flight::Flights;
-use crate::metrics::{Dropped, Format, Selected, render};
+use crate::metrics::{Format, Remembered, Selected, render};
 use crate::pages::{self, Host, Place, Shares, View};
 use crate::profile::Profile;
 use crate::scrape::Scraper;
@@ -24,7 +24,7 @@ pub struct Exporter {
     off: Off,
     series_per_family: usize,
     telemetry_path: String,
-    dropped: Arc<Dropped>,
+    remembered: Arc<Remembered>,
     shares: Arc<Shares>,
     flights: Flights<(Format, Selected), Option<Bytes>>,
 }
@@ -123,7 +123,7 @@ impl Exporter {
             profile,
             off,
             series_per_family,
-            dropped: Arc::default(),
+            remembered: Arc::default(),
             flights: Flights::default(),
         }
     }
@@ -149,14 +149,14 @@ impl Exporter {
         let series_per_family = self.series_per_family;
         let names = names.to_vec();
         let selected = Selected { without, names, profile: self.profile, series_per_family };
-        let (scraper, dropped) = (self.scraper.clone(), self.dropped.clone());
+        let (scraper, remembered) = (self.scraper.clone(), self.remembered.clone());
         let shares = self.shares.clone();
         let key = (format, selected.clone());
         let work = move || async move {
             let snapshot = scraper.scrape(&selected.without).await?;
             shares.take(&snapshot, Instant::now());
             // a big page takes milliseconds: not on a thread that serves others
-            let page = move || render(&snapshot, format, &selected, &dropped);
+            let page = move || render(&snapshot, format, &selected, &remembered);
             let page = tokio::task::spawn_blocking(page).await.ok()?.ok()?;
             Some(Bytes::from(page))
         };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use self::samples::{Sample, Samples};
-use crate::metrics::{Dropped, Format, Selected, render};
+use crate::metrics::{Format, Remembered, Selected, render};
 use crate::pages::{self, Host, Place, View};
 use crate::profile::Profile;
 use crate::snapshot::Snapshot;
@@ -88,7 +88,7 @@ pub(crate) fn page(snapshot: Snapshot) -> [Samples; 2] {
         series_per_family: 1000,
     };
     let pages = [Format::Text, Format::OpenMetrics].map(|format| {
-        let page = render(&snapshot, format, &selected, &Arc::new(Dropped::default()));
+        let page = render(&snapshot, format, &selected, &Arc::new(Remembered::default()));
         Samples::parse(&page.expect("a page"))
     });
     let [text, open] = pages.each_ref().map(|page| sorted(&page.0));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use unit_exporter::metrics::{Dropped, Format, Selected, render};
+use unit_exporter::metrics::{Format, Remembered, Selected, render};
 use unit_exporter::profile::Profile;
 use unit_exporter::selection::Selection;
 use unit_exporter::snapshot::{Snapshot, Systemd};
@@ -17,16 +17,29 @@ static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 #[test]
 fn a_page_ten_times_as_long_takes_only_more_room() {
     let _profiler = dhat::Profiler::builder().testing().build();
-    let (few, few_series) = blocks(100);
-    let (many, many_series) = blocks(1000);
-    assert!(many_series > 8 * few_series, "{few_series} and {many_series} series");
-    // the page itself grows by doubling: four times more
-    assert!(many <= few + 8, "{few} blocks for {few_series} series, {many} for {many_series}");
-    println!("{few} blocks for {few_series} series, {many} for {many_series}");
+    let [few, many] = [100, 1000].map(blocks);
+    println!("{few:?}, {many:?}");
+    assert!(many.series > 8 * few.series);
+    // the page grows by doubling, four times more, and so does the list of its pieces
+    assert!(many.again <= few.again + 12);
+    // 64 units or accounts are a piece
+    let pieces = 2 * (1000 - 100_u64).div_ceil(64);
+    assert!(many.first <= few.first + 12 + pieces * BLOCKS_OF_A_PIECE);
 }
 
-/// How many blocks were allocated to write the page of so many units, and how many series it has.
-fn blocks(units: usize) -> (u64, usize) {
+/// How many blocks were allocated to write the first page and the next one.
+#[derive(Debug)]
+struct Blocks {
+    series: usize,
+    first: u64,
+    again: u64,
+}
+
+/// A snapshot, a page, what is kept of it.
+const BLOCKS_OF_A_PIECE: u64 = 50;
+
+/// For the pages of so many units.
+fn blocks(units: usize) -> Blocks {
     let shared = Shared::new(Mirror::new(Selection::default()), Ledger::default());
     let state = &mut *shared.lock();
     for number in 0..units {
@@ -42,9 +55,15 @@ fn blocks(units: usize) -> (u64, usize) {
     let (without, names) = (Vec::new(), Vec::new());
     let profile = Profile::default();
     let selected = Selected { without, names, profile, series_per_family: usize::MAX };
-    let dropped = Arc::new(Dropped::default());
-    let before = dhat::HeapStats::get().total_blocks;
-    let page = render(&snapshot, Format::Text, &selected, &dropped).expect("memory takes all");
-    let after = dhat::HeapStats::get().total_blocks;
-    (after - before, page.lines().filter(|line| !line.starts_with('#')).count())
+    let remembered = Arc::new(Remembered::default());
+    let write = || {
+        let before = dhat::HeapStats::get().total_blocks;
+        let page = render(&snapshot, Format::Text, &selected, &remembered);
+        (dhat::HeapStats::get().total_blocks - before, page.expect("memory takes all"))
+    };
+    let (first, page) = write();
+    let (again, same) = write();
+    assert_eq!(page, same);
+    let series = page.lines().filter(|line| !line.starts_with('#')).count();
+    Blocks { series, first, again }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use unit_exporter::collectors::COLLECTORS;
-use unit_exporter::metrics::{Dropped, Format, Kind, Reference, Selected, Unit, render};
+use unit_exporter::metrics::{Format, Kind, Reference, Remembered, Selected, Unit, render};
 use unit_exporter::profile::Profile;
 
 mod fixture;
@@ -95,8 +95,8 @@ fn the_minimal_profile_has_the_families_it_names_and_no_zeros_of_states() {
 #[test]
 fn the_budget_keeps_the_first_series_and_says_what_it_dropped() {
     let small = Selected { series_per_family: 3, ..everything() };
-    let dropped = Arc::default();
-    let first = render(&fixture::snapshot(), Format::Text, &small, &dropped).unwrap();
+    let remembered = Arc::default();
+    let first = render(&fixture::snapshot(), Format::Text, &small, &remembered).unwrap();
     let states = first.lines().filter(|line| line.starts_with("systemd_unit_state{"));
     assert_eq!(states.count(), 3);
     let told = |page: &str| {
@@ -109,13 +109,13 @@ fn the_budget_keeps_the_first_series_and_says_what_it_dropped() {
     };
     // only the first three families that dropped something have room in the family that tells it
     assert_eq!(told(&first), Some("15".to_owned()));
-    let second = render(&fixture::snapshot(), Format::Text, &small, &dropped).unwrap();
+    let second = render(&fixture::snapshot(), Format::Text, &small, &remembered).unwrap();
     assert_eq!(told(&second), Some("30".to_owned()));
 }
 
 fn page(format: Format, selected: &Selected) -> String {
-    let dropped = Arc::new(Dropped::default());
-    render(&fixture::snapshot(), format, selected, &dropped).unwrap()
+    let remembered = Arc::new(Remembered::default());
+    render(&fixture::snapshot(), format, selected, &remembered).unwrap()
 }
 
 /// One series less than the unit states need, so that a drop is on the page too.

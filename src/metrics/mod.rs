@@ -3,6 +3,7 @@
 mod boot;
 mod dbus;
 mod details;
+mod encode;
 mod exporter;
 mod family;
 mod journal;
@@ -13,6 +14,7 @@ mod manager;
 mod networkd;
 mod openmetrics;
 mod page;
+mod pieces;
 mod processes;
 mod reference;
 mod resolved;
@@ -27,7 +29,7 @@ mod units;
 mod users;
 
 pub use family::{Exemplar, Family, Histogram, Kind, Resets, Sample, Sink, Subject, Unit, Value};
-pub use page::{Dropped, Format, Selected, Tally, render};
+pub use page::{Format, Remembered, Selected, Tally, render};
 pub use reference::{Reference, Row};
 
 use crate::snapshot::Snapshot;

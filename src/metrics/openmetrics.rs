@@ -8,6 +8,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::{CounterWithExemplar, Exemplar as WireExemplar};
 use prometheus_client::registry::Unit as WireUnit;
 
+use super::encode::{Gaps, Paste};
+use super::pieces::Written;
 use super::text::seconds;
 use super::{Exemplar, Family, Histogram, Kind, Sample, Sink, Subject, Unit, Value};
 
@@ -15,9 +17,14 @@ use super::{Exemplar, Family, Histogram, Kind, Sample, Sink, Subject, Unit, Valu
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Hands every family to prometheus-client's encoder.
-pub(super) struct OpenMetrics<'e>(pub(super) DescriptorEncoder<'e>);
+pub(super) struct OpenMetrics<'e, 'g> {
+    /// The encoder.
+    pub(super) encoder: DescriptorEncoder<'e>,
+    /// Where it cannot write.
+    pub(super) gaps: &'g Gaps,
+}
 
-impl Sink for OpenMetrics<'_> {
+impl Sink for OpenMetrics<'_, '_> {
     fn subject(&mut self, _: Subject) -> bool {
         true
     }
@@ -31,13 +38,48 @@ impl Sink for OpenMetrics<'_> {
         if samples.peek().is_none() {
             return Ok(());
         }
+        self.lines(family, None, samples)
+    }
+
+    fn histogram(&mut self, family: Family<0>, histogram: &Histogram) -> fmt::Result {
         let unit = family.unit.on_wire();
-        let mut encoder = self.0.encode_descriptor(
+        let count = histogram.buckets.iter().map(|(_, count)| count).sum();
+        self.encoder
+            .encode_descriptor(family.stem(), family.help, unit.as_ref(), family.kind.on_wire())?
+            .encode_histogram::<NoLabelSet>(histogram.sum, count, &histogram.buckets, None)
+    }
+}
+
+impl Paste for OpenMetrics<'_, '_> {
+    fn paste<'a, const N: usize, S: Into<Sample<'a, N>>>(
+        &mut self,
+        family: Family<N>,
+        _: &Written,
+        at: usize,
+        samples: impl IntoIterator<Item = S>,
+    ) -> fmt::Result {
+        self.lines(family, Some(at), samples)
+    }
+}
+
+impl OpenMetrics<'_, '_> {
+    /// Writes the head, leaves a gap for the lines that are pasted, and writes the samples.
+    fn lines<'a, const N: usize, S: Into<Sample<'a, N>>>(
+        &mut self,
+        family: Family<N>,
+        gap: Option<usize>,
+        samples: impl IntoIterator<Item = S>,
+    ) -> fmt::Result {
+        let unit = family.unit.on_wire();
+        let mut encoder = self.encoder.encode_descriptor(
             family.stem(),
             family.help,
             unit.as_ref(),
             family.kind.on_wire(),
         )?;
+        if let Some(at) = gap {
+            self.gaps.leave(at);
+        }
         for sample in samples {
             let Sample { labels, value, exemplar, user } = sample.into();
             let labels: [_; N] = array::from_fn(|i| (family.labels[i], labels[i]));
@@ -52,14 +94,6 @@ impl Sink for OpenMetrics<'_> {
             }
         }
         Ok(())
-    }
-
-    fn histogram(&mut self, family: Family<0>, histogram: &Histogram) -> fmt::Result {
-        let unit = family.unit.on_wire();
-        let count = histogram.buckets.iter().map(|(_, count)| count).sum();
-        self.0
-            .encode_descriptor(family.stem(), family.help, unit.as_ref(), family.kind.on_wire())?
-            .encode_histogram::<NoLabelSet>(histogram.sum, count, &histogram.buckets, None)
     }
 }
 

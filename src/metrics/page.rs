@@ -1,16 +1,12 @@
 //! One answer of `/metrics`: the families asked for, within the series budget, in one format.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::{fmt, iter};
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, text::encode};
-use prometheus_client::registry::Registry;
-
-use super::openmetrics::OpenMetrics;
+use super::encode::{Declares, Paste, encode};
+use super::pieces::{COLLECTORS, Pieces, Written};
 use super::rows::Rows;
-use super::text::Text;
 use super::{Family, Histogram, Sample, Sink, Subject, Value};
 use crate::profile::Profile;
 use crate::snapshot::Snapshot;
@@ -58,75 +54,113 @@ pub struct Tally {
     pub dropped: BTreeMap<&'static str, u64>,
 }
 
-/// Series that pages had no room for, by family, since the exporter started.
+/// What is remembered from page to page.
 #[derive(Debug, Default)]
-pub struct Dropped(Mutex<BTreeMap<&'static str, u64>>);
+pub struct Remembered {
+    /// Series that pages had no room for, by family, since the exporter started.
+    dropped: Mutex<BTreeMap<&'static str, u64>>,
+    pieces: Mutex<HashMap<(Format, Profile), Pieces>>,
+}
 
 /// Writes the page.
 pub fn render(
     snapshot: &Arc<Snapshot>,
     format: Format,
     selected: &Selected,
-    dropped: &Arc<Dropped>,
+    remembered: &Arc<Remembered>,
 ) -> Result<String, fmt::Error> {
-    let mut body = String::new();
-    match format {
-        Format::Text => write(snapshot, selected, dropped, &mut Text::new(&mut body))?,
-        Format::OpenMetrics => {
-            let mut registry = Registry::default();
-            registry.register_collector(Box::new(Page {
-                snapshot: snapshot.clone(),
-                selected: selected.clone(),
-                dropped: dropped.clone(),
-            }));
-            encode(&mut body, &registry)?;
-        }
-    }
-    Ok(body)
+    let written = Arc::new(remembered.written(snapshot, format, selected)?);
+    let page = Page {
+        snapshot: snapshot.clone(),
+        selected: selected.clone(),
+        remembered: remembered.clone(),
+        written: written.clone(),
+    };
+    encode(format, page, &written)
 }
 
-/// What prometheus-client's registry calls back.
 #[derive(Debug)]
 struct Page {
     snapshot: Arc<Snapshot>,
     selected: Selected,
-    dropped: Arc<Dropped>,
+    remembered: Arc<Remembered>,
+    written: Arc<Written>,
 }
 
-impl Collector for Page {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        write(&self.snapshot, &self.selected, &self.dropped, &mut OpenMetrics(encoder))
+impl Declares for Page {
+    fn declare(&self, sink: &mut impl Paste) -> fmt::Result {
+        let mut whole = Whole { budget: Budget::new(&self.selected, sink), written: &self.written };
+        whole.budget.users = Rows::collect(&self.snapshot.users, &self.selected)?;
+        super::all(&self.snapshot, &mut whole)?;
+        let Budget { kept, dropped, .. } = whole.budget;
+        let tally = Tally { kept, dropped: self.remembered.add(&dropped) };
+        super::exporter::page(&tally, &mut Budget::new(&self.selected, sink))
     }
 }
 
-fn write(
-    snapshot: &Snapshot,
-    selected: &Selected,
-    dropped: &Dropped,
-    sink: &mut impl Sink,
-) -> fmt::Result {
-    let mut budget = Budget::new(selected, sink);
-    budget.users = Rows::collect(&snapshot.users, selected)?;
-    super::all(snapshot, &mut budget)?;
-    let (kept, beyond) = (budget.kept, budget.dropped);
-    let tally = Tally { kept, dropped: dropped.add(&beyond) };
-    let mut rest = Budget::new(selected, sink);
-    super::exporter::page(&tally, &mut rest)
-}
-
-impl Dropped {
+impl Remembered {
     /// Adds one page's drops and returns the sums.
     fn add(&self, beyond: &BTreeMap<&'static str, u64>) -> BTreeMap<&'static str, u64> {
-        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sums = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
         for (family, count) in beyond {
             *sums.entry(family).or_default() += count;
         }
         sums.clone()
     }
+
+    /// The lines of units, if a page is to have them.
+    fn written(
+        &self,
+        snapshot: &Snapshot,
+        format: Format,
+        selected: &Selected,
+    ) -> Result<Written, fmt::Error> {
+        let wants = COLLECTORS.iter().any(|collector| !selected.without.contains(collector));
+        let Some(systemd) =
+            snapshot.systemd.as_ref().filter(|_| wants && selected.names.is_empty())
+        else {
+            return Ok(Written::default());
+        };
+        let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
+        let pieces = pieces.entry((format, selected.profile)).or_default();
+        pieces.written(systemd, format, selected.profile)
+    }
+}
+
+/// A page whose units have been written before, as far as they have not changed.
+struct Whole<'a, S> {
+    budget: Budget<'a, S>,
+    written: &'a Written,
+}
+
+impl<S: Paste> Sink for Whole<'_, S> {
+    fn subject(&mut self, subject: Subject) -> bool {
+        self.budget.subject(subject)
+    }
+
+    fn family<'a, const N: usize, T: Into<Sample<'a, N>>>(
+        &mut self,
+        family: Family<N>,
+        samples: impl IntoIterator<Item = T>,
+    ) -> fmt::Result {
+        let Self { budget, written } = self;
+        let most = budget.selected.series_per_family as u64;
+        match written.position(family.name).map(|at| (at, written.count(at))) {
+            Some((at, count)) if (1..=most).contains(&count) => {
+                budget.paste(family, written, at, count)
+            }
+            Some((_, 0)) => budget.family(family, iter::empty::<Sample<'_, N>>()),
+            _ => budget.family(family, samples),
+        }
+    }
+
+    fn histogram(&mut self, family: Family<0>, histogram: &Histogram) -> fmt::Result {
+        self.budget.histogram(family, histogram)
+    }
 }
 
 /// Lets through what is selected, as far as the budget goes.
-struct Budget<'a, S> {
+pub(super) struct Budget<'a, S> {
     selected: &'a Selected,
     sink: &'a mut S,
     collector: &'static str,
@@ -136,7 +170,8 @@ struct Budget<'a, S> {
 }
 
 impl<'a, S> Budget<'a, S> {
-    fn new(selected: &'a Selected, sink: &'a mut S) -> Self {
+    /// As much as is selected.
+    pub(super) fn new(selected: &'a Selected, sink: &'a mut S) -> Self {
         let (kept, dropped) = (BTreeMap::new(), BTreeMap::new());
         Self { selected, sink, collector: "", users: Rows::default(), kept, dropped }
     }
@@ -166,23 +201,11 @@ impl<S: Sink> Sink for Budget<'_, S> {
         if !self.selected.wants(self.collector, family.name) {
             return Ok(());
         }
-        let zeros = !self.selected.profile.leaves_out_zeros_of(family.name);
-        let most = self.selected.series_per_family as u64;
-        let mut all = 0;
-        let within = |sample: &Sample<'_, N>| {
-            let counts = zeros || sample.value != Value::Integer(0);
-            all += u64::from(counts);
-            counts && all <= most
-        };
+        let mut tally = Within::new(self.selected, family.name, 0);
         let system = samples.into_iter().map(|sample| shared(sample.into()));
         let samples = system.chain(self.users.of(family.name));
-        self.sink.family(family, samples.filter(within))?;
-        if all.min(most) > 0 {
-            self.kept.insert(family.name, all.min(most));
-        }
-        if all > most {
-            self.dropped.insert(family.name, all - most);
-        }
+        self.sink.family(family, samples.filter(|sample| tally.takes(sample)))?;
+        self.tally(family.name, tally.all);
         Ok(())
     }
 
@@ -192,6 +215,58 @@ impl<S: Sink> Sink for Budget<'_, S> {
         }
         self.kept.insert(family.name, histogram.buckets.len() as u64 + 2);
         self.sink.histogram(family, histogram)
+    }
+}
+
+impl<S: Paste> Budget<'_, S> {
+    /// Takes lines that were written before, so many that there is room for them.
+    fn paste<const N: usize>(
+        &mut self,
+        family: Family<N>,
+        written: &Written,
+        at: usize,
+        count: u64,
+    ) -> fmt::Result {
+        if !self.selected.wants(self.collector, family.name) {
+            return Ok(());
+        }
+        let mut tally = Within::new(self.selected, family.name, count);
+        let users = self.users.of(family.name).filter(|sample| tally.takes(sample));
+        self.sink.paste(family, written, at, users)?;
+        self.tally(family.name, tally.all);
+        Ok(())
+    }
+}
+
+impl<S> Budget<'_, S> {
+    fn tally(&mut self, family: &'static str, all: u64) {
+        let most = self.selected.series_per_family as u64;
+        if all.min(most) > 0 {
+            self.kept.insert(family, all.min(most));
+        }
+        if all > most {
+            self.dropped.insert(family, all - most);
+        }
+    }
+}
+
+/// How many series of a family there are, and which of them find room.
+struct Within {
+    zeros: bool,
+    all: u64,
+    most: u64,
+}
+
+impl Within {
+    fn new(selected: &Selected, family: &str, all: u64) -> Self {
+        let zeros = !selected.profile.leaves_out_zeros_of(family);
+        Self { zeros, all, most: selected.series_per_family as u64 }
+    }
+
+    fn takes<const N: usize>(&mut self, sample: &Sample<'_, N>) -> bool {
+        let counts = self.zeros || sample.value != Value::Integer(0);
+        self.all += u64::from(counts);
+        counts && self.all <= self.most
     }
 }
 
@@ -209,9 +284,9 @@ mod tests {
     #[derive(Debug)]
     struct Two;
 
-    impl Collector for Two {
-        fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-            two(&mut OpenMetrics(encoder))
+    impl Declares for Two {
+        fn declare(&self, sink: &mut impl Paste) -> fmt::Result {
+            two(sink)
         }
     }
 
@@ -244,8 +319,7 @@ mod tests {
 
     #[test]
     fn both_formats_say_the_same() {
-        let mut text = String::new();
-        two(&mut Text::new(&mut text)).unwrap();
+        let text = encode(Format::Text, Two, &Written::default()).unwrap();
         assert_eq!(
             text,
             r#"# HELP crashes_total Crashes.
@@ -263,10 +337,7 @@ took_seconds_count 3
 "#
         );
 
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(Two));
-        let mut open = String::new();
-        encode(&mut open, &registry).unwrap();
+        let open = encode(Format::OpenMetrics, Two, &Written::default()).unwrap();
         assert_eq!(
             open,
             r#"# HELP crashes Crashes.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use unit_exporter::metrics::{Dropped, Format, Selected, render};
+use unit_exporter::metrics::{Format, Remembered, Selected, render};
 use unit_exporter::profile::Profile;
 use unit_exporter::selection::Selection;
 use unit_exporter::snapshot::{Snapshot, Systemd};
@@ -125,6 +125,7 @@ fn page(snapshot: &Arc<Snapshot>, format: Format) -> Samples {
         profile: Profile::Full,
         series_per_family: 50_000,
     };
-    let page = render(snapshot, format, &selected, &Arc::new(Dropped::default())).expect("a page");
+    let page =
+        render(snapshot, format, &selected, &Arc::new(Remembered::default())).expect("a page");
     Samples::parse(&page)
 }
