@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use std::{fmt, iter};
 
 use super::encode::{Declares, Paste, encode};
@@ -59,7 +60,8 @@ pub struct Tally {
 pub struct Remembered {
     /// Series that pages had no room for, by family, since the exporter started.
     dropped: Mutex<BTreeMap<&'static str, u64>>,
-    pieces: Mutex<HashMap<(Format, Profile), Pieces>>,
+    /// In the formats asked for lately, and when each last was.
+    pieces: Mutex<HashMap<(Format, Profile), (Instant, Pieces)>>,
 }
 
 /// Writes the page.
@@ -121,8 +123,12 @@ impl Remembered {
         else {
             return Ok(Written::default());
         };
+        let now = Instant::now();
         let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
-        let pieces = pieces.entry((format, selected.profile)).or_default();
+        let key = (format, selected.profile);
+        pieces.retain(|of, (used, _)| *of == key || now.duration_since(*used) < FORGET);
+        let (used, pieces) = pieces.entry(key).or_insert_with(|| (now, Pieces::default()));
+        *used = now;
         pieces.written(systemd, format, selected.profile)
     }
 }
@@ -250,6 +256,9 @@ impl<S> Budget<'_, S> {
     }
 }
 
+/// Who asks for pages asks for them more often than that.
+const FORGET: Duration = Duration::from_secs(300);
+
 /// How many series of a family there are, and which of them find room.
 struct Within {
     zeros: bool,
@@ -279,7 +288,7 @@ fn shared<'s, 'a: 's, const N: usize>(sample: Sample<'a, N>) -> Sample<'s, N> {
 mod tests {
     use super::super::{Exemplar, Kind, Resets, Unit};
     use super::*;
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     #[derive(Debug)]
     struct Two;
