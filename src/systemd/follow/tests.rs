@@ -240,9 +240,9 @@ fn a_reload_is_remembered_until_all_units_were_fetched() {
     assert_eq!(first.session.gap, Some(Gap::Reconnect));
     first.says("Reloading", &true);
     assert!(shared.lock().status.reloading);
-    assert_eq!(Rig::new(&shared).session.gap, Some(Gap::Reload));
+    assert_eq!(Rig::new(&shared).session.gap, Some(Gap::ReconnectAndReload));
     let mut rig = Rig::new(&shared);
-    assert_eq!(rig.session.gap, Some(Gap::Reload), "the one before fetched nothing");
+    assert_eq!(rig.session.gap, Some(Gap::ReconnectAndReload), "the one before fetched nothing");
     {
         let state = &mut *shared.lock();
         rig.session.relist = None;
@@ -260,9 +260,11 @@ fn a_reload_is_remembered_until_all_units_were_fetched() {
 fn a_reload_that_nobody_heard_is_told_by_when_units_were_loaded() {
     let shared = with_units(&running(&["a.service"]));
     shared.lock().status.filled = true;
-    for (known, now, gap) in
-        [(None, 7, Gap::Reconnect), (Some(7), 7, Gap::Reconnect), (Some(7), 8, Gap::Reload)]
-    {
+    for (known, now, gap) in [
+        (None, 7, Gap::Reconnect),
+        (Some(7), 7, Gap::Reconnect),
+        (Some(7), 8, Gap::ReconnectAndReload),
+    ] {
         let mut rig = Rig::new(&shared);
         shared.lock().manager.units_loaded = known.map(Timestamp);
         rig.session
@@ -272,8 +274,8 @@ fn a_reload_that_nobody_heard_is_told_by_when_units_were_loaded() {
         assert_eq!(rig.session.gap, Some(gap), "{known:?} {now}");
         assert_eq!(rig.session.drafts.gap("a.service"), Some(gap));
         let state = &mut *shared.lock();
-        assert_eq!(std::mem::take(&mut state.status.reloaded), gap == Gap::Reload);
-        assert_eq!(state.ledger.host().reloads, u64::from(gap == Gap::Reload));
+        assert_eq!(std::mem::take(&mut state.status.reloaded), gap == Gap::ReconnectAndReload);
+        assert_eq!(state.ledger.host().reloads, u64::from(gap == Gap::ReconnectAndReload));
     }
     let mut rig = Rig::new(&shared);
     rig.says("Reloading", &false);

@@ -185,9 +185,14 @@ impl Account {
         let ended = is.main_exit_monotonic.and_then(Timestamp::set).is_some();
         let same_end = ended && was.main_exit_monotonic == is.main_exit_monotonic;
         let last = last_death(before, after);
+        let planned = self.planned || (self.dead && last == LastDeath::Known);
         // a reload between planning a restart and making it: systemd plans, and counts, it again
-        let waited = self.planned || (self.dead && last == LastDeath::Known);
-        let twice = u64::from(waited && gap == Some(Gap::Reload));
+        let twice = u64::from(match gap {
+            Some(Gap::Reload) => planned,
+            // that moment is short: a death in the same gap is the likelier reason
+            Some(Gap::ReconnectAndReload) => planned && last != LastDeath::New,
+            _ => false,
+        });
         let unseen = match same_end {
             true => u64::from(self.doubt).min(restarts),
             false => {
@@ -206,7 +211,7 @@ impl Account {
         };
         self.planned = match restarts {
             0 => self.planned && !running && !died,
-            _ => ended && !self.dead,
+            _ => ended && !self.dead && awaits_restart(after),
         };
         if restarts == 0 {
             return;
@@ -363,6 +368,11 @@ fn last_death(before: &Unit, after: &Unit) -> LastDeath {
         Some(_) if was == is && begins_active => LastDeath::Known,
         _ => LastDeath::Open,
     }
+}
+
+/// Whether a restart may have been planned: not in `failed-before-auto-restart`.
+fn awaits_restart(unit: &Unit) -> bool {
+    unit.sub_state.as_deref().is_some_and(|sub| sub.starts_with("auto-restart"))
 }
 
 fn looks_given_up(unit: &Unit) -> bool {

@@ -50,16 +50,32 @@ pub struct Host {
 pub enum Gap {
     /// The bus, or PID 1's connection to it, was away.
     Reconnect,
-    /// PID 1 reloaded its configuration, or executed itself anew.
+    /// PID 1 reloaded its configuration, or executed itself anew: it did nothing else meanwhile.
     Reload,
+    /// The connection was away, and a reload was part of what was missed.
+    ReconnectAndReload,
     /// The comparison on schedule found a difference.
     Drift,
 }
 
 impl Gap {
+    /// Both at once.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let either = |gap| self == gap || other == gap;
+        let (reconnect, reload) = (either(Self::Reconnect), either(Self::Reload));
+        match () {
+            () if either(Self::ReconnectAndReload) || (reconnect && reload) => {
+                Self::ReconnectAndReload
+            }
+            () if reload => Self::Reload,
+            () => self,
+        }
+    }
+
     fn as_str(self) -> &'static str {
         match self {
-            Self::Reconnect => "reconnect",
+            Self::Reconnect | Self::ReconnectAndReload => "reconnect",
             Self::Reload => "reload",
             Self::Drift => "drift",
         }

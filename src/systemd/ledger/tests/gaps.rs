@@ -7,6 +7,7 @@ fn planned() -> Case {
     let mut case = Case::new();
     case.start();
     case.end(None, "exit-code");
+    case.state("activating", "auto-restart");
     case.restart(None, 1);
     case
 }
@@ -130,16 +131,66 @@ fn when_a_service_left_active_tells_whether_it_died_unseen() {
     });
     case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
 
-    // and after a restart that was planned before: once at least, even after a reload
+    // and after a restart that was planned before: once at least, even after a reload; and where
+    // the connection was away as well, a second death is likelier than a restart counted twice
+    for (gap, restarts, unknown) in [
+        (Gap::Reload, 1, 1),
+        (Gap::Reload, 2, 1),
+        (Gap::Reload, 3, 2),
+        (Gap::ReconnectAndReload, 2, 2),
+    ] {
+        let mut case = planned();
+        case.change(None, |unit| unit.active_exit = Some(Timestamp(1)));
+        case.change(Some(gap), |unit| {
+            unit.active_exit = Some(Timestamp(2));
+            let Detail::Service(service) = &mut unit.detail else { unreachable!() };
+            began(service);
+            service.restarts = service.restarts.map(|old| old + restarts);
+        });
+        case.assert(&[("exit-code", 1), ("unknown", unknown)], 1, 1 + restarts);
+    }
     let mut case = planned();
     case.change(None, |unit| unit.active_exit = Some(Timestamp(1)));
-    case.change(Some(Gap::Reload), |unit| {
-        unit.active_exit = Some(Timestamp(2));
-        let Detail::Service(service) = &mut unit.detail else { unreachable!() };
-        began(service);
-        service.restarts = Some(2);
-    });
-    case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
+    restarted_and_started(&mut case, Some(Gap::ReconnectAndReload), 1);
+    case.assert(&[("exit-code", 1)], 1, 2);
+}
+
+#[test]
+fn a_service_that_has_failed_awaits_no_restart_yet() {
+    // so the restart that is told with its death is of one before it that was not seen
+    for (state, sub, unknown) in [
+        ("failed", "failed", 1),
+        ("failed", "failed-before-auto-restart", 1),
+        ("activating", "auto-restart", 0),
+        ("activating", "auto-restart-queued", 0),
+    ] {
+        let mut case = Case::new();
+        case.start();
+        case.change(Some(Gap::Reconnect), |unit| {
+            (unit.active_state, unit.sub_state) = (Some(word(state)), Some(word(sub)));
+            let Detail::Service(service) = &mut unit.detail else { unreachable!() };
+            ended(service, Timestamp(9), "exit-code");
+            service.restarts = Some(1);
+        });
+        restarted_and_started(&mut case, Some(Gap::Reload), 1);
+        let failures = [("exit-code", 1), ("unknown", unknown)];
+        case.assert(&failures[..1 + usize::from(unknown > 0)], 1, 2);
+    }
+}
+
+#[test]
+fn two_gaps_in_one_are_both() {
+    let both = Gap::ReconnectAndReload;
+    for (one, other, is) in [
+        (Gap::Reconnect, Gap::Reload, both),
+        (both, Gap::Drift, both),
+        (both, Gap::Reload, both),
+        (Gap::Drift, Gap::Reload, Gap::Reload),
+        (Gap::Drift, Gap::Drift, Gap::Drift),
+        (Gap::Reconnect, Gap::Reconnect, Gap::Reconnect),
+    ] {
+        assert_eq!((one.and(other), other.and(one)), (is, is));
+    }
 }
 
 #[test]

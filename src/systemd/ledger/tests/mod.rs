@@ -174,6 +174,7 @@ fn a_restart_that_a_reload_makes_systemd_count_twice_had_one_death() {
     let mut case = Case::new();
     case.start();
     case.end(None, "exit-code");
+    case.state("activating", "auto-restart");
     case.restart(None, 1);
     case.service(Some(Gap::Reload), |service| {
         began(service);
