@@ -17,23 +17,55 @@ use zbus::Variant;
 
 fn main() {
     for format in FORMATS {
-        let page = write(&snapshot(), format);
+        let page = write(&snapshot(), format, &Arc::default());
         println!("{format:?}: {} series, {:.1} MB", series(&page), page.len() as f64 / 1e6);
     }
     divan::main();
 }
 
+/// The first page of all.
 #[divan::bench(args = FORMATS, sample_count = 50)]
-fn encode(bencher: Bencher<'_, '_>, format: Format) {
+fn first(bencher: Bencher<'_, '_>, format: Format) {
     let snapshot = snapshot();
-    let samples = series(&write(&snapshot, format));
-    bencher.counter(ItemsCount::new(samples)).bench_local(|| write(&snapshot, format).len());
+    let samples = series(&write(&snapshot, format, &Arc::default()));
+    bencher
+        .counter(ItemsCount::new(samples))
+        .bench_local(|| write(&snapshot, format, &Arc::default()).len());
+}
+
+/// One after another, while nothing changes.
+#[divan::bench(args = FORMATS, sample_count = 50)]
+fn again(bencher: Bencher<'_, '_>, format: Format) {
+    let (snapshot, remembered) = (snapshot(), Arc::default());
+    let samples = series(&write(&snapshot, format, &remembered));
+    bencher
+        .counter(ItemsCount::new(samples))
+        .bench_local(|| write(&snapshot, format, &remembered).len());
+}
+
+/// One after another, while one unit in a hundred changes from one to the next, each somewhere else.
+#[divan::bench(args = FORMATS, sample_count = 50)]
+fn changing(bencher: Bencher<'_, '_>, format: Format) {
+    let (shared, remembered) = (units(), Arc::default());
+    let mut round = 0;
+    let mut write = || {
+        round += 1;
+        for number in (round % 100..UNITS).step_by(100) {
+            let active = Variant::from(["failed", "active"][usize::from(number % 2 == 0)]);
+            shared.lock().mirror.change(&name(number), |unit| {
+                unit.set(Interface::Unit, "ActiveState", &active);
+            });
+        }
+        write(&copied(&shared), format, &remembered)
+    };
+    let samples = series(&write());
+    bencher.counter(ItemsCount::new(samples)).bench_local(|| write().len());
 }
 
 /// The same lines, their text known: names and labels are copied, numbers formatted.
 #[divan::bench(sample_count = 50)]
 fn plain_writer(bencher: Bencher<'_, '_>) {
-    let page = write(&snapshot(), Format::Text);
+    let page = write(&snapshot(), Format::Text, &Arc::default());
     let lines: Vec<(&str, u64)> = page
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -59,14 +91,14 @@ fn copy(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| Systemd::copy(&shared.lock(), false).units.len());
 }
 
-fn write(snapshot: &Arc<Snapshot>, format: Format) -> String {
+fn write(snapshot: &Arc<Snapshot>, format: Format, remembered: &Arc<Remembered>) -> String {
     let selected = Selected {
         without: Vec::new(),
         names: Vec::new(),
         profile: Profile::default(),
         series_per_family: usize::MAX,
     };
-    render(snapshot, format, &selected, &Arc::new(Remembered::default())).expect("memory takes all")
+    render(snapshot, format, &selected, remembered).expect("memory takes all")
 }
 
 fn series(page: &str) -> usize {
@@ -74,7 +106,11 @@ fn series(page: &str) -> usize {
 }
 
 fn snapshot() -> Arc<Snapshot> {
-    let systemd = Systemd::copy(&units().lock(), false);
+    copied(&units())
+}
+
+fn copied(units: &Shared) -> Arc<Snapshot> {
+    let systemd = Systemd::copy(&units.lock(), false);
     Arc::new(Snapshot { systemd: Some(systemd), ..Snapshot::default() })
 }
 
@@ -84,7 +120,7 @@ fn units() -> Shared {
         let state = &mut *shared.lock();
         state.status.filled = true;
         for number in 0..UNITS {
-            let name = format!("bench-instance\\x2d{number}.service");
+            let name = name(number);
             let (load_state, active_state) = (word("loaded"), word("active"));
             let listed = Listed { name, load_state, active_state, sub_state: word("running") };
             state.mirror.list(&listed);
@@ -99,6 +135,10 @@ fn units() -> Shared {
         }
     }
     shared
+}
+
+fn name(number: u64) -> String {
+    format!("bench-instance\\x2d{number}.service")
 }
 
 /// Enough for 100,000 series.
