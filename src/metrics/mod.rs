@@ -1,6 +1,7 @@
 //! What is exported: one file per subject, one literal per metric; no I/O.
 
 mod boot;
+mod budget;
 mod dbus;
 mod details;
 mod encode;

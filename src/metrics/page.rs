@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, iter};
 
+use super::budget::Budget;
 use super::encode::{Declares, Paste, encode};
 use super::pieces::{COLLECTORS, Pieces, Written};
 use super::rows::Rows;
-use super::{Family, Histogram, Sample, Sink, Subject, Value};
+use super::{Family, Histogram, Sample, Sink, Subject};
 use crate::profile::Profile;
 use crate::snapshot::Snapshot;
 
@@ -44,6 +45,16 @@ pub struct Selected {
     pub profile: Profile,
     /// The most series of one family; what is beyond it in the order of the page is dropped.
     pub series_per_family: usize,
+}
+
+impl Selected {
+    /// Whether the family is among those asked for by name, or else by profile.
+    pub(super) fn wants(&self, collector: &str, family: &str) -> bool {
+        match self.names.as_slice() {
+            [] => self.profile.has_family(collector, family),
+            names => names.iter().any(|name| name == family),
+        }
+    }
 }
 
 /// How many series each family has on a page, and how many were ever dropped.
@@ -165,124 +176,8 @@ impl<S: Paste> Sink for Whole<'_, S> {
     }
 }
 
-/// Lets through what is selected, as far as the budget goes.
-pub(super) struct Budget<'a, S> {
-    selected: &'a Selected,
-    sink: &'a mut S,
-    collector: &'static str,
-    users: Rows,
-    kept: BTreeMap<&'static str, u64>,
-    dropped: BTreeMap<&'static str, u64>,
-}
-
-impl<'a, S> Budget<'a, S> {
-    /// As much as is selected.
-    pub(super) fn new(selected: &'a Selected, sink: &'a mut S) -> Self {
-        let (kept, dropped) = (BTreeMap::new(), BTreeMap::new());
-        Self { selected, sink, collector: "", users: Rows::default(), kept, dropped }
-    }
-}
-
-impl Selected {
-    /// Whether the family is among those asked for by name, or else by profile.
-    pub(super) fn wants(&self, collector: &str, family: &str) -> bool {
-        match self.names.as_slice() {
-            [] => self.profile.has_family(collector, family),
-            names => names.iter().any(|name| name == family),
-        }
-    }
-}
-
-impl<S: Sink> Sink for Budget<'_, S> {
-    fn subject(&mut self, subject: Subject) -> bool {
-        self.collector = subject.collector;
-        !self.selected.without.contains(&subject.collector) && self.sink.subject(subject)
-    }
-
-    fn family<'a, const N: usize, T: Into<Sample<'a, N>>>(
-        &mut self,
-        family: Family<N>,
-        samples: impl IntoIterator<Item = T>,
-    ) -> fmt::Result {
-        if !self.selected.wants(self.collector, family.name) {
-            return Ok(());
-        }
-        let mut tally = Within::new(self.selected, family.name, 0);
-        let system = samples.into_iter().map(|sample| shared(sample.into()));
-        let samples = system.chain(self.users.of(family.name));
-        self.sink.family(family, samples.filter(|sample| tally.takes(sample)))?;
-        self.tally(family.name, tally.all);
-        Ok(())
-    }
-
-    fn histogram(&mut self, family: Family<0>, histogram: &Histogram) -> fmt::Result {
-        if !self.selected.wants(self.collector, family.name) {
-            return Ok(());
-        }
-        self.kept.insert(family.name, histogram.buckets.len() as u64 + 2);
-        self.sink.histogram(family, histogram)
-    }
-}
-
-impl<S: Paste> Budget<'_, S> {
-    /// Takes lines that were written before, so many that there is room for them.
-    fn paste<const N: usize>(
-        &mut self,
-        family: Family<N>,
-        written: &Written,
-        at: usize,
-        count: u64,
-    ) -> fmt::Result {
-        if !self.selected.wants(self.collector, family.name) {
-            return Ok(());
-        }
-        let mut tally = Within::new(self.selected, family.name, count);
-        let users = self.users.of(family.name).filter(|sample| tally.takes(sample));
-        self.sink.paste(family, written, at, users)?;
-        self.tally(family.name, tally.all);
-        Ok(())
-    }
-}
-
-impl<S> Budget<'_, S> {
-    fn tally(&mut self, family: &'static str, all: u64) {
-        let most = self.selected.series_per_family as u64;
-        if all.min(most) > 0 {
-            self.kept.insert(family, all.min(most));
-        }
-        if all > most {
-            self.dropped.insert(family, all - most);
-        }
-    }
-}
-
 /// Who asks for pages asks for them more often than that.
 const FORGET: Duration = Duration::from_secs(300);
-
-/// How many series of a family there are, and which of them find room.
-struct Within {
-    zeros: bool,
-    all: u64,
-    most: u64,
-}
-
-impl Within {
-    fn new(selected: &Selected, family: &str, all: u64) -> Self {
-        let zeros = !selected.profile.leaves_out_zeros_of(family);
-        Self { zeros, all, most: selected.series_per_family as u64 }
-    }
-
-    fn takes<const N: usize>(&mut self, sample: &Sample<'_, N>) -> bool {
-        let counts = self.zeros || sample.value != Value::Integer(0);
-        self.all += u64::from(counts);
-        counts && self.all <= self.most
-    }
-}
-
-/// The same sample, to stand beside some that do not live as long.
-fn shared<'s, 'a: 's, const N: usize>(sample: Sample<'a, N>) -> Sample<'s, N> {
-    sample
-}
 
 #[cfg(test)]
 mod tests {

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::budget::Budget;
 use super::encode::{Declares, Paste, encode};
-use super::page::{Budget, Format, Selected};
+use super::page::{Format, Selected};
 use super::{Family, Histogram, Sample, Sink, Subject, services, units};
 use crate::profile::Profile;
 use crate::snapshot::{Snapshot, Systemd};
