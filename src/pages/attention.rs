@@ -69,7 +69,7 @@ fn card(view: &View<'_>, row: &Row<'_>, html: &mut Html) {
         html.put(" ").text(restarts).put(" since this exporter was started.");
     }
     html.put("</p>");
-    match unit.invocation_id.filter(|run| run.is_set()) {
+    match unit.run() {
         Some(run) => words::command(&words::run_journal(run), html),
         None if unit.is("failed") => words::command(&words::journal(&unit.name), html),
         None => words::command(&words::systemctl("status", &unit.name), html),

@@ -68,7 +68,7 @@ fn known(view: &View<'_>, row: &Row<'_>, rows: &[Row<'_>], events: &[&Event], ht
 fn commands(row: &Row<'_>, html: &mut Html) {
     let name = &row.unit.name;
     html.put("<section aria-label=Commands class=commands>\n");
-    if let Some(run) = row.unit.invocation_id.filter(|run| run.is_set()) {
+    if let Some(run) = row.unit.run() {
         html.put("<p><span class=dim>its last run in the journal</span> ");
         words::command(&words::run_journal(run), html);
         html.put("</p>\n");

@@ -255,6 +255,12 @@ impl Unit {
         self.load_state.as_deref() == Some("not-found") && self.is("inactive")
     }
 
+    /// Its run: the present one, or the last; `None` if it never ran.
+    #[must_use]
+    pub fn run(&self) -> Option<InvocationId> {
+        self.invocation_id.filter(|id| id.is_set())
+    }
+
     /// The service part, if it is a service.
     #[must_use]
     pub fn service(&self) -> Option<&Service> {

@@ -54,11 +54,7 @@ fn unit(view: &View<'_>, row: &Row<'_>, html: &mut Html) {
     ] {
         moment(name, time, view.now, html);
     }
-    known_fact(
-        "Last run",
-        unit.invocation_id.filter(|run| run.is_set()).map(InvocationId::hex),
-        html,
-    );
+    known_fact("Last run", unit.run().map(InvocationId::hex), html);
     known_fact("Control group", unit.control_group.as_ref(), html);
 }
 

@@ -146,7 +146,7 @@ impl Account {
             None => None,
         };
         let at = at.unwrap_or_else(SystemTime::now);
-        let run = before.invocation_id.filter(|id| id.is_set());
+        let run = before.run();
         let mut status = None;
         if let Some((code, name)) = exit {
             under(&mut self.main_exits, (code, name.clone()), (code, OTHER), MOST_EXITS)
@@ -222,7 +222,7 @@ impl Account {
             self.fail(&Word::Borrowed("unknown"), unseen, out);
             out.unknown = unseen;
         }
-        let run = before.invocation_id.filter(|id| id.is_set());
+        let run = before.run();
         out.events.push(event(before, SystemTime::now(), What::Restarted, None, None, run));
     }
 
@@ -249,7 +249,7 @@ impl Account {
             self.given_up = true;
         }
         if restarting {
-            let run = before.invocation_id.filter(|id| id.is_set());
+            let run = before.run();
             let cause = after.service().and_then(|service| service.result.clone());
             out.events.push(event(before, SystemTime::now(), What::GivenUp, cause, None, run));
         }
