@@ -178,7 +178,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Counter(WithExporter),
             unit: Unit::None,
             help: "Times that systemd reloaded its configuration or executed itself anew.",
-            source: "D-Bus Manager.Reloading, Manager.UnitsLoadTimestampMonotonic",
+            source: "D-Bus Manager.Reloading, Manager.UnitsLoadTimestamp",
             labels: [],
         },
         host.map(|host| ([], host.reloads)),

@@ -19,7 +19,7 @@ pub struct Manager {
     pub tainted: Vec<Word>,
     /// The stages of the boot, in the order of [`STAGES`].
     pub boot: [Stage; STAGES.len()],
-    /// `UnitsLoadTimestampMonotonic`: when PID 1 last began to load its units: at boot, at a reload,
+    /// `UnitsLoadTimestamp`, wall clock: when PID 1 last began to load its units: at boot, at a reload,
     /// executed anew; `None` before systemd 250, and from a reload until it was asked again.
     pub units_loaded: Option<Timestamp>,
     /// `RuntimeWatchdogUSec`; `None` where the hardware watchdog is not used.
@@ -112,7 +112,7 @@ pub fn polled() -> impl Iterator<Item = &'static str> {
 }
 
 /// Tells a reload of which nobody heard.
-pub const UNITS_LOADED: &str = "UnitsLoadTimestampMonotonic";
+pub const UNITS_LOADED: &str = "UnitsLoadTimestamp";
 
 /// The stages of the boot, as the manager's properties name them.
 pub const STAGES: [&str; 18] = [

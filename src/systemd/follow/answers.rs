@@ -67,6 +67,7 @@ impl Session<'_> {
                 {
                     let loaded = state.manager.units_loaded;
                     state.manager.set(&property, &value);
+                    state.ledger.reloaded_at = state.manager.units_loaded;
                     let is_other = loaded != state.manager.units_loaded;
                     if loaded.is_some() && is_other && self.gap.is_some() {
                         debug!("systemd reloaded its configuration while nobody listened");

@@ -82,7 +82,7 @@ impl<'s> Session<'s> {
         status.reloading = false;
         let gap = match status.reloaded {
             _ if !status.filled => None,
-            true => Some(Gap::ReconnectAndReload),
+            true => Some(Gap::Reload),
             false => Some(Gap::Reconnect),
         };
         Self {

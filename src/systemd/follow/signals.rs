@@ -220,7 +220,7 @@ impl Session<'_> {
         state.status.reloading = false;
         self.reloaded = Some(Instant::now());
         self.relist = Some(Reason::Reload);
-        state.manager.units_loaded = None;
+        (state.manager.units_loaded, state.ledger.reloaded_at) = (None, None);
         self.window.call(Call::Manager(UNITS_LOADED.to_owned()));
         let changed = state.mirror.units().filter(|unit| unit.needs_reload == Some(true));
         self.files_changed.hurry(changed.map(|unit| unit.name.clone()));

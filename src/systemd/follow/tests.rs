@@ -240,9 +240,9 @@ fn a_reload_is_remembered_until_all_units_were_fetched() {
     assert_eq!(first.session.gap, Some(Gap::Reconnect));
     first.says("Reloading", &true);
     assert!(shared.lock().status.reloading);
-    assert_eq!(Rig::new(&shared).session.gap, Some(Gap::ReconnectAndReload));
+    assert_eq!(Rig::new(&shared).session.gap, Some(Gap::Reload));
     let mut rig = Rig::new(&shared);
-    assert_eq!(rig.session.gap, Some(Gap::ReconnectAndReload), "the one before fetched nothing");
+    assert_eq!(rig.session.gap, Some(Gap::Reload), "the one before fetched nothing");
     {
         let state = &mut *shared.lock();
         rig.session.relist = None;
@@ -260,11 +260,9 @@ fn a_reload_is_remembered_until_all_units_were_fetched() {
 fn a_reload_that_nobody_heard_is_told_by_when_units_were_loaded() {
     let shared = with_units(&running(&["a.service"]));
     shared.lock().status.filled = true;
-    for (known, now, gap) in [
-        (None, 7, Gap::Reconnect),
-        (Some(7), 7, Gap::Reconnect),
-        (Some(7), 8, Gap::ReconnectAndReload),
-    ] {
+    for (known, now, gap) in
+        [(None, 7, Gap::Reconnect), (Some(7), 7, Gap::Reconnect), (Some(7), 8, Gap::Reload)]
+    {
         let mut rig = Rig::new(&shared);
         shared.lock().manager.units_loaded = known.map(Timestamp);
         rig.session
@@ -274,12 +272,14 @@ fn a_reload_that_nobody_heard_is_told_by_when_units_were_loaded() {
         assert_eq!(rig.session.gap, Some(gap), "{known:?} {now}");
         assert_eq!(rig.session.drafts.gap("a.service"), Some(gap));
         let state = &mut *shared.lock();
-        assert_eq!(std::mem::take(&mut state.status.reloaded), gap == Gap::ReconnectAndReload);
-        assert_eq!(state.ledger.host().reloads, u64::from(gap == Gap::ReconnectAndReload));
+        assert_eq!(std::mem::take(&mut state.status.reloaded), gap == Gap::Reload);
+        assert_eq!(state.ledger.host().reloads, u64::from(gap == Gap::Reload));
+        assert_eq!(state.ledger.reloaded_at, Some(Timestamp(now)));
     }
     let mut rig = Rig::new(&shared);
     rig.says("Reloading", &false);
     assert_eq!(shared.lock().manager.units_loaded, None, "until it is asked anew");
+    assert_eq!(shared.lock().ledger.reloaded_at, None);
     let asked = rig.calls();
     assert!(matches!(&asked[..], [Call::Manager(property)] if property == UNITS_LOADED));
 }

@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::Gap;
 use super::event::{Event, What};
 use crate::systemd::name::Kind;
 use crate::systemd::unit::{Service, Unit};
@@ -74,6 +73,15 @@ pub enum ExitCode {
     Dumped,
 }
 
+/// What may lie between two states.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Missed {
+    /// Whether a reload of PID 1's configuration does.
+    pub(super) reload: bool,
+    /// When the last one was, if that is known.
+    pub(super) at: Option<Timestamp>,
+}
+
 /// What one observation adds beyond the account itself.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
@@ -109,12 +117,12 @@ impl Account {
             && self.job_failures.is_empty()
     }
 
-    /// Counts what changed. After a gap the states in between are not known.
+    /// Counts what changed. Where something was missed, the states in between are not known.
     pub(super) fn observe(
         &mut self,
         before: &Unit,
         after: &Unit,
-        gap: Option<Gap>,
+        missed: Option<Missed>,
         out: &mut Outcome,
     ) {
         if let (Some(was), Some(is)) = (&before.active_state, &after.active_state) {
@@ -130,8 +138,8 @@ impl Account {
         }
         if let (Some(was), Some(is)) = (before.service(), after.service()) {
             let died = self.died(before, was, is, out);
-            self.restarted(before, after, died, gap, out);
-            self.giving_up(before, after, gap.is_some(), out);
+            self.restarted(before, after, died, missed, out);
+            self.giving_up(before, after, missed.is_some(), out);
         }
     }
 
@@ -172,7 +180,7 @@ impl Account {
         before: &Unit,
         after: &Unit,
         died: bool,
-        gap: Option<Gap>,
+        missed: Option<Missed>,
         out: &mut Outcome,
     ) {
         let (Some(was), Some(is)) = (before.service(), after.service()) else { return };
@@ -185,14 +193,12 @@ impl Account {
         let ended = is.main_exit_monotonic.and_then(Timestamp::set).is_some();
         let same_end = ended && was.main_exit_monotonic == is.main_exit_monotonic;
         let last = last_death(before, after);
-        let planned = self.planned || (self.dead && last == LastDeath::Known);
         // a reload between planning a restart and making it: systemd plans, and counts, it again
-        let twice = u64::from(match gap {
-            Some(Gap::Reload) => planned,
-            // that moment is short: a death in the same gap is the likelier reason
-            Some(Gap::ReconnectAndReload) => planned && last != LastDeath::New,
-            _ => false,
-        });
+        let reloaded = missed.filter(|missed| missed.reload);
+        let twice = u64::from(reloaded.is_some_and(|missed| {
+            let waited = missed.at.and_then(|at| waited(before, after, at));
+            waited.unwrap_or(self.planned || (self.dead && last == LastDeath::Known))
+        }));
         let unseen = match same_end {
             true => u64::from(self.doubt).min(restarts),
             false => {
@@ -207,7 +213,7 @@ impl Account {
         // next change tells
         self.doubt = match restarts {
             0 => self.doubt && !running && !died,
-            _ => gap.is_some() && died && deaths + twice <= restarts,
+            _ => missed.is_some() && died && deaths + twice <= restarts,
         };
         self.planned = match restarts {
             0 => self.planned && !running && !died,
@@ -355,6 +361,23 @@ enum LastDeath {
     Known,
     /// There may be one before it was active.
     Open,
+}
+
+/// Whether a restart was planned and not yet made at that time; `None` if the service may have died
+/// without that being seen in its times.
+fn waited(before: &Unit, after: &Unit, at: Timestamp) -> Option<bool> {
+    let (was, is) = (before.service()?, after.service()?);
+    if last_death(before, after) == LastDeath::Open {
+        return None;
+    }
+    let began = is.main_start.and_then(Timestamp::set)?;
+    let delay = u64::try_from(is.restart_delay?.as_micros()).ok()?;
+    let planned = |death: Timestamp| Timestamp(death.0.saturating_add(delay)) <= at;
+    let ended = is.main_exit.and_then(Timestamp::set);
+    // for the present run or the last one, and, if that has ended, for the next one
+    let death = if ended.is_some() { was.main_exit } else { after.active_exit };
+    let before_run = death.and_then(Timestamp::set).is_some_and(planned) && at <= began;
+    Some(before_run || ended.is_some_and(planned))
 }
 
 fn last_death(before: &Unit, after: &Unit) -> LastDeath {

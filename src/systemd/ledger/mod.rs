@@ -18,8 +18,8 @@ pub use event::{Event, What};
 
 use super::mirror::Change;
 use super::unit::Unit;
-use super::value::{Word, word};
-use account::{Outcome, by_word};
+use super::value::{Timestamp, Word, word};
+use account::{Missed, Outcome, by_word};
 use tracing::debug;
 
 /// The accounts of units, and what is counted for the host as a whole.
@@ -30,6 +30,8 @@ pub struct Ledger {
     keep: Keep,
     events: VecDeque<Arc<Event>>,
     host: Host,
+    /// When PID 1 last reloaded its configuration, if it has told.
+    pub reloaded_at: Option<Timestamp>,
 }
 
 /// What is counted for the host as a whole.
@@ -50,32 +52,22 @@ pub struct Host {
 pub enum Gap {
     /// The bus, or PID 1's connection to it, was away.
     Reconnect,
-    /// PID 1 reloaded its configuration, or executed itself anew: it did nothing else meanwhile.
+    /// PID 1 reloaded its configuration, or executed itself anew.
     Reload,
-    /// The connection was away, and a reload was part of what was missed.
-    ReconnectAndReload,
     /// The comparison on schedule found a difference.
     Drift,
 }
 
 impl Gap {
-    /// Both at once.
+    /// Both at once: a reload is what explains more.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        let either = |gap| self == gap || other == gap;
-        let (reconnect, reload) = (either(Self::Reconnect), either(Self::Reload));
-        match () {
-            () if either(Self::ReconnectAndReload) || (reconnect && reload) => {
-                Self::ReconnectAndReload
-            }
-            () if reload => Self::Reload,
-            () => self,
-        }
+        if other == Self::Reload { other } else { self }
     }
 
     fn as_str(self) -> &'static str {
         match self {
-            Self::Reconnect | Self::ReconnectAndReload => "reconnect",
+            Self::Reconnect => "reconnect",
             Self::Reload => "reload",
             Self::Drift => "drift",
         }
@@ -127,6 +119,7 @@ impl Ledger {
             keep,
             events: VecDeque::new(),
             host: Host::default(),
+            reloaded_at: None,
         }
     }
 
@@ -164,9 +157,10 @@ impl Ledger {
         if !after.selected || (after.is_absent() && !self.accounts.contains_key(&after.name)) {
             return;
         }
+        let missed = gap.map(|gap| Missed { reload: gap == Gap::Reload, at: self.reloaded_at });
         let account = Arc::make_mut(self.account(&after.name, after));
         let mut outcome = Outcome::default();
-        account.observe(before, after, gap, &mut outcome);
+        account.observe(before, after, missed, &mut outcome);
         for (result, count) in outcome.failures {
             *by_word(&mut self.host.failures, &result) += count;
         }

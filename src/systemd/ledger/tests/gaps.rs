@@ -131,17 +131,11 @@ fn when_a_service_left_active_tells_whether_it_died_unseen() {
     });
     case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
 
-    // and after a restart that was planned before: once at least, even after a reload; and where
-    // the connection was away as well, a second death is likelier than a restart counted twice
-    for (gap, restarts, unknown) in [
-        (Gap::Reload, 1, 1),
-        (Gap::Reload, 2, 1),
-        (Gap::Reload, 3, 2),
-        (Gap::ReconnectAndReload, 2, 2),
-    ] {
+    // and after a restart that was planned before: once at least, even after a reload
+    for (restarts, unknown) in [(1, 1), (2, 1), (3, 2)] {
         let mut case = planned();
         case.change(None, |unit| unit.active_exit = Some(Timestamp(1)));
-        case.change(Some(gap), |unit| {
+        case.change(Some(Gap::Reload), |unit| {
             unit.active_exit = Some(Timestamp(2));
             let Detail::Service(service) = &mut unit.detail else { unreachable!() };
             began(service);
@@ -149,10 +143,6 @@ fn when_a_service_left_active_tells_whether_it_died_unseen() {
         });
         case.assert(&[("exit-code", 1), ("unknown", unknown)], 1, 1 + restarts);
     }
-    let mut case = planned();
-    case.change(None, |unit| unit.active_exit = Some(Timestamp(1)));
-    restarted_and_started(&mut case, Some(Gap::ReconnectAndReload), 1);
-    case.assert(&[("exit-code", 1)], 1, 2);
 }
 
 #[test]
@@ -179,17 +169,59 @@ fn a_service_that_has_failed_awaits_no_restart_yet() {
 }
 
 #[test]
-fn two_gaps_in_one_are_both() {
-    let both = Gap::ReconnectAndReload;
-    for (one, other, is) in [
-        (Gap::Reconnect, Gap::Reload, both),
-        (both, Gap::Drift, both),
-        (both, Gap::Reload, both),
-        (Gap::Drift, Gap::Reload, Gap::Reload),
-        (Gap::Drift, Gap::Drift, Gap::Drift),
-        (Gap::Reconnect, Gap::Reconnect, Gap::Reconnect),
-    ] {
-        assert_eq!((one.and(other), other.and(one)), (is, is));
+fn when_the_reload_was_tells_whether_a_restart_was_planned_then() {
+    let second = |seconds: u64| Timestamp(1_800_000_000_000_000 + seconds * 1_000_000);
+    // it runs, and is restarted two seconds after it died
+    let runs = || {
+        let mut case = Case::new();
+        case.service(None, |service| {
+            service.service_type = Some(word("simple"));
+            service.restart_delay = Some(Duration::from_secs(2));
+            service.main_exit = Some(Timestamp(0));
+        });
+        case.change(None, |unit| unit.active_exit = Some(second(0)));
+        case.start();
+        case
+    };
+    let runs_again = |case: &mut Case, died: u64, restarts: u64| {
+        case.change(Some(Gap::Reload), |unit| {
+            unit.active_exit = Some(second(died));
+            let Detail::Service(service) = &mut unit.detail else { unreachable!() };
+            began(service);
+            (service.main_start, service.main_exit) = (Some(second(15)), Some(Timestamp(0)));
+            service.restarts = service.restarts.map(|old| old + restarts);
+        });
+    };
+    // it died at 10 s, unseen, and runs since 15 s
+    for (reload, unknown) in [(9, 2), (11, 2), (12, 1), (15, 1), (16, 2)] {
+        let mut case = runs();
+        case.ledger.reloaded_at = Some(second(reload));
+        runs_again(&mut case, 10, 2);
+        case.assert(&[("unknown", unknown)], 0, 2);
+    }
+    // it was seen to die at 10 s
+    for (reload, unknown) in [(11, 1), (13, 0), (16, 1)] {
+        let mut case = runs();
+        case.service(None, |service| ended(service, second(10), "exit-code"));
+        case.change(None, |unit| unit.active_exit = Some(second(10)));
+        case.ledger.reloaded_at = Some(second(reload));
+        runs_again(&mut case, 10, 2);
+        let failures = [("exit-code", 1), ("unknown", unknown)];
+        case.assert(&failures[..1 + usize::from(unknown > 0)], 1, 2);
+    }
+    // it died at 10 s, seen only now, and waits for its next run since
+    for (reload, unknown) in [(11, 1), (13, 0)] {
+        let mut case = runs();
+        case.ledger.reloaded_at = Some(second(reload));
+        case.change(Some(Gap::Reload), |unit| {
+            (unit.active_exit, unit.sub_state) = (Some(second(10)), Some(word("auto-restart")));
+            let Detail::Service(service) = &mut unit.detail else { unreachable!() };
+            ended(service, second(10), "exit-code");
+            service.main_start = Some(second(5));
+            service.restarts = Some(2);
+        });
+        let failures = [("exit-code", 1), ("unknown", unknown)];
+        case.assert(&failures[..1 + usize::from(unknown > 0)], 1, 2);
     }
 }
 
