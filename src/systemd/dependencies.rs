@@ -10,7 +10,7 @@ use super::unit::Unit;
 use super::value::{Timestamp, as_strings};
 
 /// The units that a service depends on, by relation, under their primary names.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dependencies([Box<[Arc<str>]>; Relation::ALL.len()]);
 
 /// How one unit depends on another.

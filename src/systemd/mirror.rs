@@ -129,11 +129,15 @@ impl Mirror {
         })
     }
 
-    /// Changes a unit; `None` if there is none of that name.
+    /// Changes a unit; `None` if there is none of that name. What is told anew and has not changed
+    /// leaves the very same unit there: pages have its lines already.
     pub fn change(&mut self, name: &str, change: impl FnOnce(&mut Unit)) -> Option<Change> {
         let unit = self.units.get_mut(name)?;
-        let before = unit.clone();
-        change(Arc::make_mut(unit));
+        let (before, mut after) = (unit.clone(), unit.clone());
+        change(Arc::make_mut(&mut after));
+        if after != before {
+            *unit = after;
+        }
         Some(Change { before, after: unit.clone() })
     }
 
@@ -209,6 +213,22 @@ mod tests {
         assert_eq!((from("a"), from("a.service"), from("b.service")), (2, 1, 0));
         assert_eq!(&*mirror.unload("a.service").unwrap().name, "a.service");
         assert!(mirror.unit("a.service").is_none() && mirror.unload("a.service").is_none());
+    }
+
+    #[test]
+    fn a_unit_of_which_the_same_is_told_again_stays_the_very_same() {
+        let mut mirror = Mirror::new(Selection::default());
+        let first = mirror.load("a.service").unwrap();
+        let mut failed = || {
+            let change = mirror.change("a.service", |unit| unit.active_state = Some(word("failed")));
+            let change = change.unwrap();
+            (change.before, change.after)
+        };
+        let (before, after) = failed();
+        assert!(Arc::ptr_eq(&before, &first) && !Arc::ptr_eq(&before, &after));
+        let (before, again) = failed();
+        assert!(Arc::ptr_eq(&before, &after) && Arc::ptr_eq(&again, &after));
+        assert!(Arc::ptr_eq(mirror.unit("a.service").unwrap(), &after));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use zbus::Variant;
 use super::value::as_str;
 
 /// Which settings are on.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sandbox {
     /// One bit for each of [`SETTINGS`] that this systemd has.
     known: u32,

@@ -10,7 +10,7 @@ use super::value::{InvocationId, Timestamp, Word};
 
 /// What is known of one unit. A field is `None` until PID 1 has told it, and where it is not
 /// set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Unit {
     /// The primary name.
     pub name: Arc<str>,
@@ -59,7 +59,7 @@ pub struct Unit {
 
 /// When a unit last changed its state, on the monotonic clock: told by signals, and asked of a few
 /// to know how long they took to start at boot.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SinceBoot {
     /// `InactiveExitTimestampMonotonic`
     pub inactive_exit: Option<Timestamp>,
@@ -70,7 +70,7 @@ pub struct SinceBoot {
 }
 
 /// What only units of one kind have.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Detail {
     /// A service's.
     Service(Box<Service>),
@@ -85,7 +85,7 @@ pub enum Detail {
 }
 
 /// What only services have.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Service {
     /// `Type`: simple, exec, forking, oneshot, notify …
     pub service_type: Option<Word>,
@@ -142,7 +142,7 @@ pub struct Service {
 }
 
 /// IP traffic of one run of a service.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ip {
     /// `IPIngressBytes`
     pub ingress_bytes: Option<u64>,
@@ -155,7 +155,7 @@ pub struct Ip {
 }
 
 /// What only timers have.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Timer {
     /// `Unit`: what it starts.
     pub unit: Option<Arc<str>>,
@@ -174,7 +174,7 @@ pub struct Timer {
 }
 
 /// What only socket units have.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Socket {
     /// `NAccepted`: connections accepted since the socket unit was started (Accept=yes).
     pub accepted: Option<u64>,
