@@ -220,7 +220,8 @@ mod tests {
         let mut mirror = Mirror::new(Selection::default());
         let first = mirror.load("a.service").unwrap();
         let mut failed = || {
-            let change = mirror.change("a.service", |unit| unit.active_state = Some(word("failed")));
+            let change =
+                mirror.change("a.service", |unit| unit.active_state = Some(word("failed")));
             let change = change.unwrap();
             (change.before, change.after)
         };
