@@ -85,9 +85,10 @@ fn counts(exporter: &Exporter<'_>) -> [Option<f64>; 2] {
 fn without_systemd_and_without_a_bus_it_serves_what_a_container_has() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let exporter = env!("CARGO_BIN_EXE_unit-exporter");
-    // as in a container: other processes, nothing below /run, and a user without rights
+    // as in a container: other processes, nothing below /run, and a user without rights; who changes
+    // users is not killed with its parent any more, unless that is asked again
     let inside = format!(
-        "mount -t tmpfs tmpfs /run && exec setpriv --reuid=65534 --regid=65534 --clear-groups \
+        "mount -t tmpfs tmpfs /run && exec setpriv --pdeathsig=KILL --reuid=65534 --regid=65534 --clear-groups \
          --bounding-set=-all {exporter} --web.listen-address=127.0.0.1:{port}"
     );
     let mut child = std::process::Command::new("unshare")
