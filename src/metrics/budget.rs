@@ -49,7 +49,7 @@ impl<S: Sink> Sink for Budget<'_, S> {
         let system = samples.into_iter().map(|sample| shared(sample.into()));
         let samples = system.chain(self.users.of(family.name));
         self.sink.family(family, samples.filter(|sample| tally.takes(sample)))?;
-        self.tally(family.name, tally.all);
+        self.tally(family.name, tally);
         Ok(())
     }
 
@@ -77,14 +77,13 @@ impl<S: Paste> Budget<'_, S> {
         let mut tally = Within::new(self.selected, family.name, count);
         let users = self.users.of(family.name).filter(|sample| tally.takes(sample));
         self.sink.paste(family, written, at, users)?;
-        self.tally(family.name, tally.all);
+        self.tally(family.name, tally);
         Ok(())
     }
 }
 
 impl<S> Budget<'_, S> {
-    fn tally(&mut self, family: &'static str, all: u64) {
-        let most = self.selected.series_per_family as u64;
+    fn tally(&mut self, family: &'static str, Within { all, most, .. }: Within) {
         if all.min(most) > 0 {
             self.kept.insert(family, all.min(most));
         }

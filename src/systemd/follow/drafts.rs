@@ -39,9 +39,9 @@ impl Drafts {
     pub(super) fn begin(&mut self, name: &Arc<str>, kind: Kind, gap: Option<Gap>) -> bool {
         let before = self.by_name.get(name);
         let waits = before.is_some_and(|draft| draft.generation == 0);
-        let gap = match (before.and_then(|draft| draft.gap), gap) {
-            (Some(before), Some(gap)) => Some(before.and(gap)),
-            (before, gap) => before.or(gap),
+        let gap = match gap {
+            Some(Gap::Reload) => gap,
+            _ => before.and_then(|draft| draft.gap).or(gap),
         };
         let (values, signalled) = (Vec::new(), Vec::new());
         let draft = Draft { kind, generation: 0, left: 0, values, signalled, gap };
@@ -66,7 +66,7 @@ impl Drafts {
     /// Notes that a reload was part of what is missing.
     pub(super) fn gap_is_reload(&mut self) {
         for draft in self.by_name.values_mut() {
-            draft.gap = draft.gap.map(|gap| gap.and(Gap::Reload));
+            draft.gap = draft.gap.and(Some(Gap::Reload));
         }
     }
 

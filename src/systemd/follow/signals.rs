@@ -210,7 +210,7 @@ impl Session<'_> {
     /// Whatever was missed: a reload was part of it.
     pub(super) fn gap_is_reload(&mut self, state: &mut State) {
         state.status.reloaded = true;
-        self.gap = self.gap.map(|gap| gap.and(Gap::Reload));
+        self.gap = self.gap.and(Some(Gap::Reload));
         self.drafts.gap_is_reload();
     }
 

@@ -59,12 +59,6 @@ pub enum Gap {
 }
 
 impl Gap {
-    /// Both at once: a reload is what explains more.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        if other == Self::Reload { other } else { self }
-    }
-
     fn as_str(self) -> &'static str {
         match self {
             Self::Reconnect => "reconnect",
