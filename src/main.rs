@@ -21,7 +21,7 @@ use unit_exporter::notify::Notify;
 use unit_exporter::pages;
 use unit_exporter::scrape::{Host, Scraper};
 use unit_exporter::selection::Selection;
-use unit_exporter::systemd::follow::{self, Place, follow};
+use unit_exporter::systemd::follow::{self, Place, Thread, follow};
 use unit_exporter::systemd::ledger::{Keep, Ledger};
 use unit_exporter::systemd::mirror::Mirror;
 use unit_exporter::systemd::properties::Extras;
@@ -107,7 +107,9 @@ fn scraper(args: &Args, off: &Off, requests: Arc<Requests>) -> anyhow::Result<Sc
         retired: args.keep_unloaded_max,
         events: args.events,
     };
-    let shared = Shared::new(Mirror::new(selection.clone()), Ledger::new(keep));
+    let thread = Thread::start().context("starting a thread to follow systemd")?;
+    let shared =
+        Shared::new(Mirror::new(selection.clone()), Ledger::new(keep)).followed_on(&thread);
     let extras = Extras {
         conditions: !off.has("conditions"),
         files: !off.has("unit-files"),
@@ -115,16 +117,16 @@ fn scraper(args: &Args, off: &Off, requests: Arc<Requests>) -> anyhow::Result<Sc
     };
     let place = Place::Bus(args.manager_address());
     let options = follow::Options { place, resync: args.resync, extras };
-    let thread = follow::on_its_own().context("starting a thread to follow systemd")?;
     thread.spawn(follow(shared.clone(), options));
     let terms = Terms {
         selection: selection.clone(),
         keep,
         resync: args.resync,
         extras,
+        thread,
         dbus_address: args.dbus_address.clone(),
     };
-    let users = if off.has("users") { Users::default() } else { Users::watch(terms, &thread) };
+    let users = if off.has("users") { Users::default() } else { Users::watch(terms) };
 
     let host = Host {
         proc: args.procfs.clone(),

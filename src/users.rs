@@ -6,13 +6,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tracing::{Instrument, info, info_span};
 
 use crate::selection::Selection;
 use crate::source::daemon::{Daemons, logind};
-use crate::systemd::follow::{Options, Place, follow};
+use crate::systemd::follow::{Options, Place, Thread, follow};
 use crate::systemd::ledger::{Keep, Ledger};
 use crate::systemd::mirror::Mirror;
 use crate::systemd::properties::Extras;
@@ -44,6 +43,8 @@ pub struct Terms {
     pub resync: Duration,
     /// What else is asked of their units.
     pub extras: Extras,
+    /// Where all that is done.
+    pub thread: Thread,
     /// The system bus, on which systemd-logind is asked for names.
     pub dbus_address: String,
 }
@@ -55,12 +56,11 @@ struct Found {
 }
 
 impl Users {
-    /// Looks for users that linger, again and again, and follows the managers of those found; all
-    /// that on `thread`.
+    /// Looks for users that linger, again and again, and follows the managers of those found.
     #[must_use]
-    pub fn watch(terms: Terms, thread: &Handle) -> Self {
+    pub fn watch(terms: Terms) -> Self {
         let users = Self::default();
-        thread.spawn(watch(users.clone(), terms));
+        terms.thread.clone().spawn(watch(users.clone(), terms));
         users
     }
 
@@ -134,7 +134,8 @@ impl Found {
 }
 
 fn follow_user(uid: u32, name: &str, terms: &Terms) -> (User, JoinSet<()>) {
-    let shared = Shared::new(Mirror::new(terms.selection.clone()), Ledger::new(terms.keep));
+    let shared = Shared::new(Mirror::new(terms.selection.clone()), Ledger::new(terms.keep))
+        .followed_on(&terms.thread);
     let socket = Path::new(RUN_USER).join(uid.to_string()).join("bus");
     let place = Place::OfUser { uid, socket };
     let options = Options { place, resync: terms.resync, extras: terms.extras };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::follow::{Rest, Thread};
 use super::ledger::Ledger;
 use super::manager::Manager;
 use super::mirror::Mirror;
@@ -59,7 +60,11 @@ pub struct Status {
 
 /// The one state, shared by the follower and by scrapes. It is locked for moments only.
 #[derive(Clone, Debug)]
-pub struct Shared(Arc<Mutex<State>>);
+pub struct Shared {
+    state: Arc<Mutex<State>>,
+    /// When the follower rests.
+    pub rest: Rest,
+}
 
 impl Shared {
     /// Shares a state.
@@ -72,12 +77,19 @@ impl Shared {
             ..Status::default()
         };
         let manager = Manager::default();
-        Self(Arc::new(Mutex::new(State { mirror, ledger, manager, blame: None, status })))
+        let state = State { mirror, ledger, manager, blame: None, status };
+        Self { state: Arc::new(Mutex::new(state)), rest: Rest::default() }
+    }
+
+    /// The same, followed on that thread.
+    #[must_use]
+    pub fn followed_on(self, thread: &Thread) -> Self {
+        Self { rest: thread.rest.clone(), ..self }
     }
 
     /// Locks the state. A panic while it was locked does not spread: the state is plain data.
     pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

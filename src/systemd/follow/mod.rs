@@ -15,14 +15,13 @@ mod session;
 mod signals;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod unspeakable;
 mod window;
 
 use std::convert::Infallible;
 use std::time::Duration;
-use std::{future, io, thread};
 
-use tokio::runtime::{self, Handle};
 use tokio::task::JoinSet;
 use tracing::{Instrument, debug, error, info, warn};
 use zbus::MessageStream;
@@ -32,6 +31,7 @@ pub use super::place::Place;
 use super::properties::Extras;
 use super::state::Shared;
 use session::Session;
+pub use thread::{Rest, Thread};
 use window::Window;
 
 /// Which manager is followed, and how often the mirror is compared with it.
@@ -43,21 +43,6 @@ pub struct Options {
     pub resync: Duration,
     /// What is asked of units beyond what always is, as far as PID 1 has it.
     pub extras: Extras,
-}
-
-/// A thread for following alone: what comes from a bus wakes it and no other, and nothing that a
-/// scrape or a page does keeps it from listening. It ends with the program.
-///
-/// # Errors
-///
-/// The kernel gives no thread, or no descriptors to wait on.
-pub fn on_its_own() -> io::Result<Handle> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let handle = runtime.handle().clone();
-    thread::Builder::new()
-        .name("follow".to_owned())
-        .spawn(move || runtime.block_on(future::pending::<()>()))?;
-    Ok(handle)
 }
 
 /// Follows PID 1 until the task is dropped. A panic, which would be a fault of the exporter, costs
@@ -84,7 +69,11 @@ async fn connect(shared: Shared, options: Options) -> Infallible {
     let mut backoff = Backoff::default();
     let mut last_trouble = String::new();
     loop {
-        let error = match Bus::connect(&options.place).await {
+        let bus = {
+            let _busy = shared.rest.busy();
+            Bus::connect(&options.place).await
+        };
+        let error = match bus {
             Ok(Bus { connection, owner }) => {
                 let messages = MessageStream::from(&connection);
                 let window = Window::open(connection, owner.clone());

@@ -14,6 +14,7 @@ use super::blame::Blame;
 use super::drafts::Drafts;
 use super::listing::{Listing, Reason, decoded};
 use super::round::Round;
+use super::thread::Busy;
 use super::unspeakable;
 use super::window::Window;
 use crate::systemd::bus::{Call, Error, Get};
@@ -30,6 +31,8 @@ pub(super) struct Session<'s> {
     pub(super) shared: &'s Shared,
     pub(super) owner: OwnedUniqueName,
     pub(super) window: Window,
+    /// While answers are awaited, or the bus.
+    busy: Option<Busy>,
     resync: Duration,
     pub(super) drafts: Drafts,
     /// A unit as it was before a change of which the first half has been told.
@@ -89,6 +92,7 @@ impl<'s> Session<'s> {
             shared,
             owner,
             window,
+            busy: Some(shared.rest.busy()),
             resync,
             drafts: Drafts::default(),
             half: None,
@@ -222,6 +226,8 @@ impl<'s> Session<'s> {
         } else if !self.window.is_late() && state.status.following {
             state.status.trouble = None;
         }
+        let is_busy = !self.window.is_idle() || !state.status.following;
+        self.busy = is_busy.then(|| self.busy.take().unwrap_or_else(|| shared.rest.busy()));
         Ok(())
     }
 
