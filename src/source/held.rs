@@ -8,7 +8,7 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::fs::{AtFlags, Stat, fstat, statat};
 use rustix::path::Arg;
@@ -51,6 +51,9 @@ impl<K: Eq + Hash, V: Weight> Held<K, V> {
     /// Begins a pass.
     pub(crate) fn start(&mut self) {
         self.most = most();
+        if OPEN.load(Ordering::Relaxed) < self.most / 2 {
+            SHORT.store(false, Ordering::Relaxed);
+        }
         std::mem::swap(&mut self.before, &mut self.kept);
         self.kept.clear();
         self.count(self.before.values().map(Weight::weight).sum());
@@ -70,6 +73,8 @@ impl<K: Eq + Hash, V: Weight> Held<K, V> {
         let room = self.open + more <= self.budget && all + more <= self.most;
         if room {
             self.count(self.open + more);
+        } else if all + more > self.most {
+            SHORT.store(true, Ordering::Relaxed);
         }
         room
     }
@@ -115,14 +120,18 @@ impl<K: Eq + Hash> Held<K, Pair> {
         place: Place<'_, impl Arg + Copy>,
         buffer: &mut Buffer,
     ) -> rustix::io::Result<Option<Look>> {
-        if let Some(kept) = self.take(&key)
-            && let Some(look) = kept.look(place, buffer)?
-        {
-            self.keep(key, kept);
-            return Ok(Some(look));
+        // where not all can be kept, files are: walking a path costs less than opening
+        let short = SHORT.load(Ordering::Relaxed);
+        if let Some(mut kept) = self.take(&key) {
+            if short && kept.directory.take().is_some() {
+                self.count(self.open - 1);
+            }
+            if let Some(look) = kept.look(place, buffer)? {
+                self.keep(key, kept);
+                return Ok(Some(look));
+            }
         }
-        // a file is kept before a directory: walking a path costs less than opening
-        let ample = self.open < self.budget / 2 && OPEN.load(Ordering::Relaxed) < self.most / 2;
+        let ample = !short && self.open < self.budget / 2;
         let Some(pair) = Pair::open(place, ample)? else { return Ok(None) };
         let look = pair.look(place, buffer)?;
         if look.is_some() && self.has_room(pair.weight()) {
@@ -209,6 +218,9 @@ fn most() -> usize {
 
 /// A process has one table of descriptors, whoever keeps some.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether there was no room for some, and has not been ample since.
+static SHORT: AtomicBool = AtomicBool::new(false);
 
 /// Descriptors that everything else may need, of which there must always be some.
 const RESERVE: usize = 64;

@@ -16,6 +16,8 @@ use crate::selection::Selection;
 #[derive(Debug)]
 pub struct Mirror {
     units: BTreeMap<Arc<str>, Arc<Unit>>,
+    /// How many of them are instances, of any template.
+    instances: usize,
     jobs: BTreeMap<u32, Job>,
     selection: Selection,
 }
@@ -55,7 +57,7 @@ impl Mirror {
     /// A mirror that knows nothing yet.
     #[must_use]
     pub fn new(selection: Selection) -> Self {
-        Self { units: BTreeMap::new(), jobs: BTreeMap::new(), selection }
+        Self { units: BTreeMap::new(), instances: 0, jobs: BTreeMap::new(), selection }
     }
 
     /// The unit of that name.
@@ -74,12 +76,14 @@ impl Mirror {
     /// instances at will pushes no other unit off a page.
     pub fn units_by_rank(&self) -> impl Iterator<Item = &Arc<Unit>> {
         let mut instances: HashMap<_, usize> = HashMap::new();
-        for template in self.units().filter_map(template) {
+        // with fewer in all, no template can have as many
+        let all = (self.instances > CROWD).then(|| self.units());
+        for template in all.into_iter().flatten().filter_map(template) {
             *instances.entry(template).or_default() += 1;
         }
+        instances.retain(|_, count| *count > CROWD);
         let is_one_of_many = |unit: &&Arc<Unit>| {
-            let of_template = template(unit).and_then(|template| instances.get(&template));
-            of_template.is_some_and(|count| *count > CROWD)
+            !instances.is_empty() && template(unit).is_some_and(|of| instances.contains_key(&of))
         };
         let (many, others): (Vec<_>, Vec<_>) = self.units().partition(is_one_of_many);
         others.into_iter().chain(many)
@@ -104,9 +108,14 @@ impl Mirror {
         }
         let name: Arc<str> = name.into();
         let selected = self.selection.includes(&name);
-        let unit = Arc::new(Unit::fresh(name.clone(), kind, selected));
-        self.units.insert(name, unit.clone());
+        let unit = Arc::new(Unit::fresh(name, kind, selected));
+        self.insert(unit.clone());
         Some(unit)
+    }
+
+    fn insert(&mut self, unit: Arc<Unit>) {
+        self.instances += usize::from(template(&unit).is_some());
+        self.units.insert(unit.name.clone(), unit);
     }
 
     /// Takes what the list of units says of one unit. `None` if that was known already.
@@ -115,7 +124,7 @@ impl Mirror {
         if !self.units.contains_key(listed.name.as_str()) {
             let name: Arc<str> = listed.name.as_str().into();
             let selected = self.selection.includes(&name);
-            self.units.insert(name.clone(), Arc::new(Unit::new(name, kind, selected)));
+            self.insert(Arc::new(Unit::new(name, kind, selected)));
         }
         self.change(&listed.name, |unit| {
             unit.load_state = Some(listed.load_state.clone());
@@ -143,7 +152,9 @@ impl Mirror {
 
     /// Forgets a unit that PID 1 has unloaded.
     pub fn unload(&mut self, name: &str) -> Option<Arc<Unit>> {
-        self.units.remove(name)
+        let unit = self.units.remove(name)?;
+        self.instances -= usize::from(template(&unit).is_some());
+        Some(unit)
     }
 
     /// Takes up a job.
