@@ -123,6 +123,67 @@ fn resets_reloads_and_bus_restarts_lose_nothing_and_count_nothing_twice() {
 }
 
 #[test]
+fn the_journal_tells_why_services_crashed_while_the_bus_was_away() {
+    let machine = machine();
+    all_journaled(machine);
+    let ends = [("away-exit.service", "exit 3"), ("away-signal.service", "kill -SEGV $$$$")];
+    let units = ends.map(|(name, end)| {
+        let script = format!("sleep 0.1; test -e /run/away || exec sleep infinity; {end}");
+        (name, crasher(&script, "100ms", ""))
+    });
+    machine.units(&units.each_ref().map(|(name, text)| (*name, &**text)));
+    let names = ends.map(|(name, _)| name);
+    let (exporter, deaf) = (machine.exporter(&[]), machine.exporter(&["--no-collector.journal"]));
+    start(machine, &names);
+    let count = |page: &Samples, name, result| {
+        let labels = [("name", name), ("result", result)];
+        page.value("systemd_service_failures_by_result_total", &labels).unwrap_or(0.0)
+    };
+    eventually("both run", || {
+        let page = exporter.samples();
+        let runs = |name: &&str| {
+            let active = [("name", *name), ("state", "active")];
+            page.value("systemd_unit_state", &active) == Some(1.0)
+        };
+        names.iter().all(runs).then_some(())
+    });
+    machine.write("opt/forged", FORGED);
+
+    machine.ok(&["systemctl", "stop", "dbus.socket", "dbus.service"]);
+    machine.write("run/away", "");
+    machine.ok(&["setpriv", "--reuid=65534", "logger", "--journald=/opt/forged"]);
+    eventually("both have crashed", || {
+        let truth = Truth::of(machine);
+        names.iter().all(|name| truth.failures(name) >= 3.0).then_some(())
+    });
+    machine.ok(&["rm", "/run/away"]);
+    // what was seen to run is the last thing that is not in doubt
+    thread::sleep(Duration::from_secs(1));
+    let truth = Truth::of(machine);
+    machine.ok(&["systemctl", "start", "dbus.socket", "dbus.service"]);
+
+    let page = settled(&exporter, &truth, &names);
+    for name in names {
+        let failed: BTreeMap<_, _> = page
+            .all("systemd_service_failures_by_result_total", &[("name", name)])
+            .map(|sample| ((sample.label("result").to_owned(), String::new()), sample.value))
+            .collect();
+        assert_eq!(failed, truth.results(name), "{name}");
+        let page = settled(&deaf, &truth, &[name]);
+        assert_eq!(
+            count(&page, name, "unknown"),
+            truth.failures(name),
+            "{name} without the journal"
+        );
+    }
+    stop(machine, &names);
+}
+
+/// Of a unit that did not fail so.
+const FORGED: &str = "MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c\nUNIT=away-exit.service\n\
+    INVOCATION_ID=00000000000000000000000000000001\nUNIT_RESULT=oom-kill\nMESSAGE=x\n";
+
+#[test]
 fn a_kill_between_two_scrapes_is_one_failure_with_its_cause() {
     let machine = machine();
     machine.unit("killed.service", &crasher("exec sleep infinity", "0", ""));

@@ -179,7 +179,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_exporter_events_lost_total",
             kind: Counter(WithExporter),
             unit: Unit::None,
-            help: "Deaths of services whose cause was not seen, by why: the bus was away (reconnect), a reload, or systemd told two as one (coalesced). They are counted as failures with result unknown.",
+            help: "Deaths of services whose cause neither a signal nor the journal told, by why it was not seen: the bus was away (reconnect), a reload, or systemd told two as one (coalesced). They are counted as failures with result unknown.",
             source: "D-Bus Service.NRestarts",
             labels: ["reason"],
         },

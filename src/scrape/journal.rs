@@ -6,6 +6,7 @@ use super::Read;
 use crate::kept::Kept;
 use crate::source::journal::{Journal, Options, Reading};
 use crate::systemd::state::Shared;
+use crate::systemd::value::Timestamp;
 
 /// Reads what has come, and gives all that was counted; it may fall short of all there is, and
 /// then says why.
@@ -25,15 +26,27 @@ pub(super) async fn journal(
     kept.read(move || Journal::open(&options), read).await
 }
 
-/// Reads what has come every second, without end.
+/// Reads what has come every second, without end, and hands on what it tells of failures.
 pub(super) async fn follow(kept: Kept<Journal>, options: Options, shared: Shared) {
+    shared.lock().ledger.hear_journal();
     loop {
-        let (options, shared) = (options.clone(), shared.clone());
+        let (options, reading) = (options.clone(), shared.clone());
         let deadline = Instant::now() + INTERVAL;
-        let read =
-            move |journal: &mut Journal| journal.follow(deadline, |name| is_loaded(&shared, name));
+        let began = Timestamp::monotonic();
+        let read = move |journal: &mut Journal| {
+            journal.follow(deadline, |name| is_loaded(&reading, name))?;
+            let late = if journal.waiting() > 0 { BACKLOG } else { 0 };
+            Ok((journal.take_failures(), Timestamp(began.0.saturating_sub(late))))
+        };
         // what fails here fails at the next scrape too, and is told there
-        let _ = kept.read(move || Journal::open(&options), read).await;
+        let read = kept.read(move || Journal::open(&options), read).await;
+        let (told, until) = read.ok().and_then(Result::ok).unwrap_or((Vec::new(), began));
+        {
+            let state = &mut *shared.lock();
+            if state.status.filled {
+                state.ledger.told(told, until, state.status.following);
+            }
+        }
         tokio::time::sleep(INTERVAL).await;
     }
 }
@@ -46,3 +59,6 @@ fn is_loaded(shared: &Shared, name: &str) -> bool {
 
 /// journald may fill a file of the smallest size, and delete it, in so much time.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// For so long, in microseconds, what waits for the journal waits until more of it has been read.
+const BACKLOG: u64 = 30_000_000;

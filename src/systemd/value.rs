@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustix::time::{ClockId, clock_gettime};
 use zbus::Variant;
 
 /// A word of systemd's: a state, a result, a type. Known words cost nothing to keep; unknown
@@ -15,10 +16,24 @@ pub type Word = Cow<'static, str>;
 pub struct Timestamp(pub u64);
 
 /// The id of one run of a unit; all zeros where it never ran.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct InvocationId(pub [u8; 16]);
 
 impl Timestamp {
+    /// Now, on `CLOCK_MONOTONIC`.
+    #[must_use]
+    pub fn monotonic() -> Self {
+        let now = clock_gettime(ClockId::Monotonic);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+        Self(seconds * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or_default() / 1000)
+    }
+
+    /// How long ago it was, of a point on `CLOCK_MONOTONIC`.
+    #[must_use]
+    pub fn age(self) -> Duration {
+        Self::monotonic().since_epoch().saturating_sub(self.since_epoch())
+    }
+
     /// Since the epoch of its clock; 0 for never, as systemd has it.
     #[must_use]
     pub fn since_epoch(self) -> Duration {
@@ -43,6 +58,14 @@ impl InvocationId {
     #[must_use]
     pub fn is_set(self) -> bool {
         self.0 != [0; 16]
+    }
+
+    /// Reads 32 hex digits; `None` for anything else.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| is_hex)?;
+        Some(Self(number.to_be_bytes()))
     }
 
     /// 32 hex digits, as in the journal's `_SYSTEMD_INVOCATION_ID`.

@@ -50,7 +50,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_service_failures_by_result_total",
             kind: Counter(WithExporter),
             unit: Unit::None,
-            help: "Failures of the service by cause: exit-code, signal, core-dump, oom-kill, timeout, watchdog, protocol, resources and others; unknown where a restart was counted by systemd and its cause was not seen. Absent while there were none.",
+            help: "Failures of the service by cause: exit-code, signal, core-dump, oom-kill, timeout, watchdog, protocol, resources and others; unknown where a restart was counted by systemd and its cause was not seen, nor found in the journal. Absent while there were none.",
             source: "D-Bus PropertiesChanged: Service.Result",
             labels: ["name", "result"],
         },

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::{Options, Progress, Reading};
 use crate::selection::Selection;
+use crate::systemd::ledger::Told;
 use crate::systemd::name::is_valid;
+use crate::systemd::value::{InvocationId, Timestamp, Word};
 
 /// How much a message matters, as whoever logged it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,7 @@ pub(super) struct Totals {
     units: Vec<Unit>,
     messages: [u64; Priority::ALL.len()],
     missed: u64,
+    failures: Vec<Told>,
     now: Instant,
     forgotten: Instant,
 }
@@ -73,6 +76,7 @@ impl Totals {
             units: Vec::new(),
             messages: [0; Priority::ALL.len()],
             missed: 0,
+            failures: Vec::new(),
             now,
             forgotten: now,
         }
@@ -111,6 +115,20 @@ impl Totals {
 
     pub(super) fn missed(&mut self, messages: u64) {
         self.missed = self.missed.saturating_add(messages);
+    }
+
+    /// Takes down that a run of that unit failed.
+    pub(super) fn failure(&mut self, unit: Option<u32>, run: InvocationId, result: Word, at: u64) {
+        let unit = unit.and_then(|number| self.units.get(usize::try_from(number).ok()?));
+        if let Some(Unit { name, .. }) = unit
+            && self.failures.len() < MOST_FAILURES
+        {
+            self.failures.push(Told { unit: name.clone(), run, result, at: Timestamp(at) });
+        }
+    }
+
+    pub(super) fn take_failures(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.failures)
     }
 
     fn of(&mut self, unit: Option<u32>, count: impl FnOnce(&mut Counts)) {
@@ -155,6 +173,9 @@ impl Totals {
 
 /// Units that are counted by name at the same time.
 const MOST: usize = 20_000;
+
+/// Failures kept until they are taken, every second.
+const MOST_FAILURES: usize = 4096;
 
 /// How often silent units are looked for.
 const FORGETTING: Duration = Duration::from_secs(60);

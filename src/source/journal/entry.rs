@@ -8,10 +8,11 @@ use std::io;
 use std::time::Instant;
 
 use super::counts::{Priority, Totals};
-use super::field::{CORE_DUMP, DROPPED, LONGEST, MISSED, Meaning, Memory};
+use super::field::{CORE_DUMP, DROPPED, LONGEST, MISSED, Meaning, Memory, RESULT, RUN};
 use super::file::{Fault, File};
 use super::format::{DATA, ENTRY, ENTRY_ITEMS, Object, Stamp, data_payload, entry_stride, offsets};
 use super::window::Window;
+use crate::systemd::value::{InvocationId, word};
 
 /// Reads entries and counts them.
 #[derive(Debug, Default)]
@@ -110,7 +111,7 @@ impl Reader {
             return Ok(());
         }
         let fields = std::mem::take(&mut self.fields);
-        let outcome = self.count(file, &fields, totals);
+        let outcome = self.count(file, &fields, stamp.monotonic, totals);
         self.fields = fields;
         outcome
     }
@@ -119,10 +120,12 @@ impl Reader {
         &mut self,
         file: &File,
         fields: &[u64],
+        at: u64,
         totals: &mut Totals,
     ) -> Result<(), Unreadable> {
         let (mut unit, mut priority) = (None, Priority::NONE);
         let (mut by_init, mut about, mut is_record) = (false, None, false);
+        let (mut is_failure, mut details) = (false, [None; 2]);
         for field in fields {
             match self.meaning(file, *field, totals)? {
                 Meaning::Other => {}
@@ -130,16 +133,47 @@ impl Reader {
                 Meaning::Priority(is) => priority = is,
                 Meaning::Init => by_init = true,
                 Meaning::About => about = Some(*field),
+                Meaning::Failure => is_failure = true,
+                Meaning::Detail => {
+                    details.rotate_left(1);
+                    details[1] = Some(*field);
+                }
                 Meaning::Record => is_record = true,
             }
         }
         if let Some(about) = about.filter(|_| by_init) {
             let name = self.field(file, about)?.strip_prefix(b"UNIT=");
             unit = name.and_then(|name| totals.number(name));
+            if is_failure {
+                self.failure(file, details.into_iter().flatten(), unit, at, totals)?;
+            }
         }
         totals.message(unit, priority);
         if is_record {
             self.record(file, fields)?.count(totals);
+        }
+        Ok(())
+    }
+
+    fn failure(
+        &mut self,
+        file: &File,
+        details: impl Iterator<Item = u64>,
+        unit: Option<u32>,
+        at: u64,
+        totals: &mut Totals,
+    ) -> Result<(), Unreadable> {
+        let (mut run, mut result) = (None, None);
+        for detail in details {
+            let field = self.field(file, detail)?;
+            if let Some(value) = field.strip_prefix(RUN) {
+                run = str::from_utf8(value).ok().and_then(InvocationId::from_hex);
+            } else if let Some(value) = field.strip_prefix(RESULT) {
+                result = str::from_utf8(value).ok().map(word);
+            }
+        }
+        if let (Some(run), Some(result)) = (run, result) {
+            totals.failure(unit, run, result, at);
         }
         Ok(())
     }

@@ -17,6 +17,10 @@ pub(super) enum Meaning {
     Init,
     /// `UNIT=`: which unit, if PID 1 says so.
     About,
+    /// A `MESSAGE_ID=` that tells of a unit's failure, if PID 1 says so.
+    Failure,
+    /// `INVOCATION_ID=` or `UNIT_RESULT=`: of which run, and why.
+    Detail,
     /// A `MESSAGE_ID=` that tells of more than a message, if the right one sent it.
     Record,
 }
@@ -33,7 +37,9 @@ impl Meaning {
         match field {
             b"_PID=1" => Self::Init,
             CORE_DUMP | DROPPED | MISSED => Self::Record,
+            FAILURE => Self::Failure,
             _ if field.starts_with(b"UNIT=") => Self::About,
+            _ if field.starts_with(RUN) || field.starts_with(RESULT) => Self::Detail,
             _ => Self::Other,
         }
     }
@@ -74,7 +80,12 @@ pub(super) const LONGEST: usize = 20 + 255;
 /// So many that what is needed again and again is hardly ever pushed out.
 const SLOTS: usize = 8192;
 
-// sd-messages.h: SD_MESSAGE_COREDUMP, SD_MESSAGE_JOURNAL_DROPPED, SD_MESSAGE_JOURNAL_MISSED
+pub(super) const RUN: &[u8] = b"INVOCATION_ID=";
+pub(super) const RESULT: &[u8] = b"UNIT_RESULT=";
+
+// sd-messages.h: SD_MESSAGE_UNIT_FAILURE_RESULT, SD_MESSAGE_COREDUMP, SD_MESSAGE_JOURNAL_DROPPED,
+// SD_MESSAGE_JOURNAL_MISSED
+const FAILURE: &[u8] = b"MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c";
 pub(super) const CORE_DUMP: &[u8] = b"MESSAGE_ID=fc2e22bc6ee647b6b90729ab34a250b1";
 pub(super) const DROPPED: &[u8] = b"MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e";
 pub(super) const MISSED: &[u8] = b"MESSAGE_ID=e9bf28e6e834481bb6f48f548ad13606";

@@ -23,13 +23,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
 use tracing::debug;
 
 pub use counts::{Counts, Priority};
 
 use super::Error;
 use crate::selection::Selection;
+use crate::systemd::ledger::Told;
+use crate::systemd::value::Timestamp;
 use counts::Totals;
 use entry::Reader;
 use file::{Fault, File, Inode};
@@ -118,7 +119,7 @@ impl Journal {
         let mut journal = Self {
             folder: Folder::new(&options.persistent, &options.volatile, machine_id),
             boot_id,
-            since: monotonic(),
+            since: Timestamp::monotonic().0,
             files: Vec::new(),
             finished: VecDeque::new(),
             volatile_spans: VecDeque::new(),
@@ -155,14 +156,22 @@ impl Journal {
         Ok(())
     }
 
+    /// The failures of units that systemd has told of since they were last taken.
+    pub fn take_failures(&mut self) -> Vec<Told> {
+        self.totals.take_failures()
+    }
+
+    /// How many entries there are that have not been read yet.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.files.iter().map(Followed::waiting).sum()
+    }
+
     /// What has been counted so far.
     pub fn reading(&self) -> Reading {
         let trouble = self.files.iter().find_map(Followed::trouble);
-        let progress = Progress {
-            files: self.files.len(),
-            waiting: self.files.iter().map(Followed::waiting).sum(),
-            ..self.progress
-        };
+        let progress =
+            Progress { files: self.files.len(), waiting: self.waiting(), ..self.progress };
         self.totals.reading(progress, self.folder.refusal().or(trouble))
     }
 
@@ -261,12 +270,6 @@ fn remember<T>(memory: &mut VecDeque<T>, value: T) {
         memory.pop_front();
     }
     memory.push_back(value);
-}
-
-fn monotonic() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    let whole = u64::try_from(now.tv_sec).unwrap_or_default();
-    whole * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or_default() / 1000
 }
 
 /// journald itself has at most 1024 users' files open.

@@ -85,8 +85,12 @@ pub(super) struct Missed {
 /// What one observation adds beyond the account itself.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    pub(super) failures: Vec<(Word, u64)>,
-    pub(super) unknown: u64,
+    /// A failure that was seen, and of which run.
+    pub(super) failure: Option<(Word, Option<InvocationId>)>,
+    /// Deaths that only restarts tell of.
+    pub(super) unseen: u64,
+    /// How many more there may have been, where a restart may have been counted twice.
+    pub(super) more: u64,
     pub(super) events: Vec<Event>,
 }
 
@@ -137,13 +141,18 @@ impl Account {
             self.triggers += u64::from(is.set().is_some() && was != is);
         }
         if let (Some(was), Some(is)) = (before.service(), after.service()) {
-            let died = self.died(before, was, is, out);
+            let died = self.died((before, was), (after, is), out);
             self.restarted(before, after, died, missed, out);
             self.giving_up(before, after, missed.is_some(), out);
         }
     }
 
-    fn died(&mut self, before: &Unit, was: &Service, is: &Service, out: &mut Outcome) -> bool {
+    fn died(
+        &mut self,
+        (before, was): (&Unit, &Service),
+        (after, is): (&Unit, &Service),
+        out: &mut Outcome,
+    ) -> bool {
         let exit = new_exit(was, is);
         let failed = new_failure(was, is);
         if exit.is_none() && failed.is_none() {
@@ -154,7 +163,8 @@ impl Account {
             None => None,
         };
         let at = at.unwrap_or_else(SystemTime::now);
-        let run = before.run();
+        // where something was missed, it is the later one's
+        let run = after.run().or(before.run());
         let mut status = None;
         if let Some((code, name)) = exit {
             under(&mut self.main_exits, (code, name.clone()), (code, OTHER), MOST_EXITS)
@@ -162,19 +172,31 @@ impl Account {
             status = Some(name);
         }
         if let Some(result) = failed {
-            self.failures.count(run, at);
-            self.fail(result, 1, out);
+            self.failed(result, run, at);
+            out.failure = Some((result.clone(), run));
         }
         let what = if failed.is_some() { What::Failed } else { What::Exited };
         let cause = failed.cloned();
-        out.events.push(event(before, at, what, cause, status, run));
+        out.events.push(event(&before.name, at, what, cause, status, run));
         // the process of a run that failed before: the watchdog's victim, or a timeout's
         let same_death = failed.is_none() && is.result.as_deref() != Some("success");
         !same_death
     }
 
-    /// Every restart follows a death of its own, and precedes the run that it begins. For deaths
-    /// that were not seen, an unknown failure is counted.
+    /// Counts a failure.
+    pub(super) fn failed(&mut self, result: &Word, run: Option<InvocationId>, at: SystemTime) {
+        self.failures.count(run, at);
+        *by_word(&mut self.failures_by_result, result) += 1;
+    }
+
+    /// Counts failures of which nothing is known.
+    pub(super) fn failed_unknown(&mut self, count: u64) {
+        self.failures.total += count;
+        *by_word(&mut self.failures_by_result, &UNKNOWN) += count;
+    }
+
+    /// Every restart follows a death of its own, and precedes the run that it begins. That tells of
+    /// deaths that were not seen.
     fn restarted(
         &mut self,
         before: &Unit,
@@ -223,18 +245,9 @@ impl Account {
             return;
         }
         self.restarts += restarts;
-        if unseen > 0 {
-            self.failures.total += unseen;
-            self.fail(&Word::Borrowed("unknown"), unseen, out);
-            out.unknown = unseen;
-        }
+        (out.unseen, out.more) = (unseen, twice);
         let run = before.run();
-        out.events.push(event(before, SystemTime::now(), What::Restarted, None, None, run));
-    }
-
-    fn fail(&mut self, result: &Word, count: u64, out: &mut Outcome) {
-        *by_word(&mut self.failures_by_result, result) += count;
-        out.failures.push((result.clone(), count));
+        out.events.push(event(&before.name, SystemTime::now(), What::Restarted, None, None, run));
     }
 
     fn giving_up(&mut self, before: &Unit, after: &Unit, gap: bool, out: &mut Outcome) {
@@ -257,7 +270,14 @@ impl Account {
         if restarting {
             let run = before.run();
             let cause = after.service().and_then(|service| service.result.clone());
-            out.events.push(event(before, SystemTime::now(), What::GivenUp, cause, None, run));
+            out.events.push(event(
+                &before.name,
+                SystemTime::now(),
+                What::GivenUp,
+                cause,
+                None,
+                run,
+            ));
         }
     }
 }
@@ -312,6 +332,9 @@ fn under<K: Ord, V: Default>(counts: &mut BTreeMap<K, V>, key: K, other: K, most
     let known = counts.len() < most || counts.contains_key(&key);
     counts.entry(if known { key } else { other }).or_default()
 }
+
+/// The result of a failure of which nothing is known.
+pub(super) const UNKNOWN: Word = Word::Borrowed("unknown");
 
 /// What is counted together, where there are too many words.
 const OTHER: Word = Word::Borrowed("other");
@@ -407,15 +430,15 @@ fn looks_given_up(unit: &Unit) -> bool {
     })
 }
 
-fn event(
-    unit: &Unit,
+pub(super) fn event(
+    unit: &Arc<str>,
     at: SystemTime,
     what: What,
     cause: Option<Word>,
     status: Option<Word>,
     invocation_id: Option<InvocationId>,
 ) -> Event {
-    Event { at, unit: unit.name.clone(), what, cause, status, invocation_id }
+    Event { at, unit: unit.clone(), what, cause, status, invocation_id }
 }
 
 /// By number, as signal(7) has them on Linux (not Alpha, MIPS or PA-RISC).

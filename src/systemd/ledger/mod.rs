@@ -8,6 +8,7 @@ mod account;
 mod event;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -15,12 +16,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use account::{Account, Counted, ExitCode};
 pub use event::{Event, What};
+pub use witness::Told;
 
 use super::mirror::Change;
 use super::unit::Unit;
 use super::value::{Timestamp, Word, word};
-use account::{Missed, Outcome, by_word};
+use account::{Missed, Outcome, UNKNOWN, by_word, event};
 use tracing::debug;
+use witness::{Unseen, Witness};
 
 /// The accounts of units, and what is counted for the host as a whole.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ pub struct Ledger {
     keep: Keep,
     events: VecDeque<Arc<Event>>,
     host: Host,
+    witness: Witness,
     /// When PID 1 last reloaded its configuration, if it has told.
     pub reloaded_at: Option<Timestamp>,
 }
@@ -113,6 +117,7 @@ impl Ledger {
             keep,
             events: VecDeque::new(),
             host: Host::default(),
+            witness: Witness::default(),
             reloaded_at: None,
         }
     }
@@ -155,17 +160,69 @@ impl Ledger {
         let account = Arc::make_mut(self.account(&after.name, after));
         let mut outcome = Outcome::default();
         account.observe(before, after, missed, &mut outcome);
-        for (result, count) in outcome.failures {
-            *by_word(&mut self.host.failures, &result) += count;
+        if let Some((result, run)) = outcome.failure {
+            *by_word(&mut self.host.failures, &result) += 1;
+            run.into_iter().for_each(|run| self.witness.counted(run));
         }
-        if outcome.unknown > 0 {
-            let reason = gap.map_or("coalesced", Gap::as_str);
-            debug!(unit = %after.name, deaths = outcome.unknown, reason, "deaths not seen");
-            *self.host.lost.entry(reason).or_default() += outcome.unknown;
+        let Outcome { unseen: deaths, more, .. } = outcome;
+        let unseen = Unseen {
+            unit: after.name.clone(),
+            found: Timestamp::monotonic(),
+            deaths,
+            more,
+            reason: gap.map_or("coalesced", Gap::as_str),
+        };
+        match self.witness.is_heard {
+            true if deaths + more > 0 => self.witness.wait(unseen),
+            false if deaths > 0 => self.explained(&unseen, Vec::new()),
+            _ => {}
         }
         for event in outcome.events {
             self.record(event);
         }
+    }
+
+    /// From now on, what was not seen waits for what the journal tells of it.
+    pub fn hear_journal(&mut self) {
+        self.witness.is_heard = true;
+    }
+
+    /// Hears what systemd has put into the journal, which has been read as far as it was written
+    /// by then. `following` tells that signals come, too.
+    pub fn told(&mut self, told: Vec<Told>, read: Timestamp, following: bool) {
+        self.witness.hear(told);
+        for (unseen, told) in self.witness.explain(read) {
+            self.explained(&unseen, told);
+        }
+        if following {
+            self.witness.forget(read);
+        }
+    }
+
+    /// Counts failures that were not seen, with what the journal tells of them.
+    fn explained(&mut self, unseen: &Unseen, told: Vec<Told>) {
+        let Unseen { unit, deaths, reason, .. } = unseen;
+        let unknown = deaths.saturating_sub(told.len() as u64);
+        debug!(%unit, deaths, ?told, reason, "deaths not seen");
+        let mut account = self.accounts.get_mut(unit).map(Arc::make_mut);
+        let mut events = Vec::new();
+        for Told { run, result, at, .. } in told {
+            let at = SystemTime::now() - at.age();
+            if let Some(account) = &mut account {
+                account.failed(&result, Some(run), at);
+            }
+            self.witness.counted(run);
+            *by_word(&mut self.host.failures, &result) += 1;
+            events.push(event(unit, at, What::Failed, Some(result), None, Some(run)));
+        }
+        if unknown > 0 {
+            if let Some(account) = account {
+                account.failed_unknown(unknown);
+            }
+            *by_word(&mut self.host.failures, &UNKNOWN) += unknown;
+            *self.host.lost.entry(reason).or_default() += unknown;
+        }
+        events.into_iter().for_each(|event| self.record(event));
     }
 
     /// Counts a job's end. `unit` is the unit it was for, where the mirror has it.

@@ -1,6 +1,7 @@
 //! The rules, each on a service changed as PID 1's signals would change it.
 
 mod gaps;
+mod witness;
 
 use std::time::Duration;
 

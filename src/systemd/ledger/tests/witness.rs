@@ -1,0 +1,117 @@
+//! What the journal tells of failures that were not seen.
+
+use super::*;
+
+fn told(unit: &str, run: u8, result: &str, at: Timestamp) -> Told {
+    Told { unit: unit.into(), run: InvocationId([run; 16]), result: word(result), at }
+}
+
+/// A moment so many milliseconds from now.
+fn after(millis: i64) -> Timestamp {
+    Timestamp(Timestamp::monotonic().0.saturating_add_signed(1000 * millis))
+}
+
+/// A service that has crashed, counted with its first run, and been restarted `by` times in a gap.
+fn restarted(gap: Gap, by: u64) -> Case {
+    let mut case = Case::new();
+    case.ledger.hear_journal();
+    case.start();
+    case.end(None, "exit-code");
+    case.state("activating", "auto-restart");
+    case.service(Some(gap), |service| {
+        began(service);
+        service.restarts = service.restarts.map(|old| old + by);
+    });
+    case
+}
+
+#[test]
+fn what_was_not_seen_waits_for_the_journal_and_is_unknown_without_it() {
+    let mut case = restarted(Gap::Reconnect, 3);
+    case.assert(&[("exit-code", 1)], 1, 3);
+    let before = after(-1);
+    case.ledger.told(Vec::new(), after(900), true);
+    case.assert(&[("exit-code", 1)], 1, 3);
+    // of the one that was counted, of another unit, and of later is no talk
+    let journal = vec![
+        told("x.service", 1, "exit-code", before),
+        told("y.service", 2, "timeout", before),
+        told("x.service", 3, "signal", before),
+        told("x.service", 4, "core-dump", after(500)),
+    ];
+    case.ledger.told(journal, after(1100), true);
+    case.assert(&[("exit-code", 1), ("signal", 1), ("unknown", 1)], 1, 3);
+    let host = case.ledger.host();
+    assert_eq!(host.lost["reconnect"], 1);
+    assert_eq!((host.failures["signal"], host.failures["unknown"]), (1, 1));
+    let event = case.ledger.events().next().unwrap();
+    assert_eq!((event.what, event.cause.as_deref()), (What::Failed, Some("signal")));
+    assert_eq!(event.invocation_id, Some(InvocationId([3; 16])));
+    // once and for all
+    case.ledger.told(vec![told("x.service", 5, "signal", before)], after(5000), true);
+    case.assert(&[("exit-code", 1), ("signal", 1), ("unknown", 1)], 1, 3);
+}
+
+#[test]
+fn the_journal_tells_whether_a_restart_was_counted_twice() {
+    let planned = |case: &mut Case| {
+        case.start();
+        case.end(None, "exit-code");
+        case.state("activating", "auto-restart");
+        case.restart(None, 1);
+        case.service(Some(Gap::Reload), |service| {
+            began(service);
+            service.restarts = Some(2);
+        });
+    };
+    let mut case = Case::new();
+    case.ledger.hear_journal();
+    planned(&mut case);
+    case.ledger.told(Vec::new(), after(1100), true);
+    case.assert(&[("exit-code", 1)], 1, 2);
+
+    let mut case = Case::new();
+    case.ledger.hear_journal();
+    planned(&mut case);
+    let journal = vec![
+        told("x.service", 7, "watchdog", after(-1)),
+        told("x.service", 8, "watchdog", after(-1)),
+    ];
+    case.ledger.told(journal, after(1100), true);
+    // one more there may have been, not two
+    case.assert(&[("exit-code", 1), ("watchdog", 1)], 1, 2);
+}
+
+#[test]
+fn a_failure_counts_for_the_run_that_is_known_after_the_gap() {
+    let mut case = Case::new();
+    case.ledger.hear_journal();
+    case.start();
+    case.change(Some(Gap::Reconnect), |unit| {
+        unit.invocation_id = Some(InvocationId([9; 16]));
+        let Detail::Service(service) = &mut unit.detail else { unreachable!() };
+        ended(service, Timestamp(9), "signal");
+        service.restarts = Some(2);
+    });
+    let journal = vec![
+        told("x.service", 1, "exit-code", after(-3)),
+        told("x.service", 9, "signal", after(-1)),
+    ];
+    case.ledger.told(journal, after(1100), true);
+    case.assert(&[("exit-code", 1), ("signal", 1)], 1, 2);
+}
+
+#[test]
+fn what_the_journal_told_is_kept_while_signals_may_be_missing() {
+    for following in [true, false] {
+        let mut case = Case::new();
+        case.ledger.hear_journal();
+        case.start();
+        let journal = vec![told("x.service", 2, "timeout", after(-70_000))];
+        case.ledger.told(journal, after(0), following);
+        case.service(Some(Gap::Reconnect), |service| service.restarts = Some(1));
+        case.ledger.told(Vec::new(), after(1100), true);
+        let result = if following { "unknown" } else { "timeout" };
+        case.assert(&[(result, 1)], 0, 1);
+    }
+}
