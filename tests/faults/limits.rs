@@ -1,7 +1,7 @@
 //! Too few descriptors, threads, memory: it gets by, says so, and recovers.
 
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use crate::scrapes::{Scrape, Scrapes, TIMEOUT};
 use crate::support::{Exporter, cpu, eventually, in_time, machine};
@@ -28,6 +28,33 @@ fn out_of_descriptors_it_waits_and_recovers() {
     assert!(works.is_some(), "{:?}\n{}", Scrape::of(exporter), exporter.log());
     assert_eq!(exporter.pid(), pid);
     assert!(exporter.log().contains("accepting connections failed"), "{}", exporter.log());
+}
+
+#[test]
+fn with_few_descriptors_files_stay_open_and_directories_do_not() {
+    let machine = machine();
+    let kept = |limit: &str| {
+        let exporter = &machine.exporter_unit(&[limit], &[]).ready();
+        for _ in 0..4 {
+            assert!(Scrape::of(exporter).failed.is_empty(), "{}", exporter.log());
+        }
+        let open = fs::read_dir(format!("/proc/{}/fd", exporter.pid())).unwrap();
+        let open: Vec<_> =
+            open.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()).collect();
+        let of = |name: &str| open.iter().filter(|path| path.ends_with(name)).count();
+        (open.len(), of("stat"), of("fd"))
+    };
+    let (all, files, directories) = kept("LimitNOFILE=8192");
+    assert_eq!(files, directories, "of {all}, with room for all of them");
+    // half of what is beyond the reserve is left to connections
+    let few = 64 + all * 2 / 3;
+    let (open, files, directories) = kept(&format!("LimitNOFILE={few}"));
+    eprintln!(
+        "{all} open with room for all; at {few} {open}, {files} of processes, {directories} directories"
+    );
+    assert!(open < few, "{open} of {few}");
+    assert_eq!(directories, 0, "of {open}");
+    assert!(files > 0, "{open} of {few}");
 }
 
 #[test]
