@@ -38,22 +38,24 @@ pub(crate) fn fill(subject: &Subject<'_>) -> Fill {
     let before = (machine.pid1_cpu(), of_unit(machine, BUS));
     let begun = Instant::now();
     machine.ok(&subject.start_again());
-    let mut first_page = None;
-    // some series need a second scrape, or a crash that was seen
-    while subject.try_series().is_none_or(|now| now < series * 9 / 10) {
-        if first_page.is_none() && subject.try_series().is_some() {
-            first_page = Some(begun.elapsed());
+    let wait = |is_there: &dyn Fn() -> bool| {
+        while !is_there() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the mirror is not filled");
+            std::thread::sleep(Duration::from_millis(10));
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "the mirror is not filled");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let filled = begun.elapsed();
+        begun.elapsed()
+    };
+    // one page: at thousands of units, a page now and then would cost more than the filling
+    let first_page = wait(&|| subject.try_series().is_some());
+    let filled = wait(&|| subject.is_ready());
+    // some series need a second scrape, or a crash that was seen
+    assert!(subject.series() >= series * 9 / 10, "not all of the page is there");
     std::thread::sleep(SETTLE);
     Fill {
         exporter: of_unit(machine, &subject.unit),
         systemd: machine.pid1_cpu() - before.0,
         bus: of_unit(machine, BUS) - before.1,
-        first_page: first_page.unwrap_or(filled),
+        first_page,
         filled,
     }
 }

@@ -97,6 +97,11 @@ impl Subject<'_> {
         (answer.status == 200).then(|| lines.count())
     }
 
+    /// Whether it says that it knows every unit.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.machine.get(self.port, "/-/ready", &[]).is_ok_and(|answer| answer.status == 200)
+    }
+
     /// How many series its page has.
     pub(crate) fn series(&self) -> usize {
         self.try_series().unwrap()

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::Read;
 use crate::kept::Kept;
 use crate::source::journal::{Journal, Options, Reading};
+use crate::systemd::ledger::News;
 use crate::systemd::state::Shared;
 use crate::systemd::value::Timestamp;
 
@@ -36,15 +37,16 @@ pub(super) async fn follow(kept: Kept<Journal>, options: Options, shared: Shared
         let read = move |journal: &mut Journal| {
             journal.follow(deadline, |name| is_loaded(&reading, name))?;
             let late = if journal.waiting() > 0 { BACKLOG } else { 0 };
-            Ok((journal.take_failures(), Timestamp(began.0.saturating_sub(late))))
+            Ok((journal.take_news(), Timestamp(began.0.saturating_sub(late))))
         };
         // what fails here fails at the next scrape too, and is told there
         let read = kept.read(move || Journal::open(&options), read).await;
-        let (told, until) = read.ok().and_then(Result::ok).unwrap_or((Vec::new(), began));
+        let news = read.ok().and_then(Result::ok);
+        let (news, until) = news.unwrap_or((News::none(began), began));
         {
             let state = &mut *shared.lock();
             if state.status.filled {
-                state.ledger.told(told, until, state.status.following);
+                state.ledger.told(news, until, state.status.following);
             }
         }
         tokio::time::sleep(INTERVAL).await;

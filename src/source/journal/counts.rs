@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Options, Progress, Reading};
 use crate::selection::Selection;
-use crate::systemd::ledger::Told;
+use crate::systemd::ledger::{News, Told};
 use crate::systemd::name::is_valid;
 use crate::systemd::value::{InvocationId, Timestamp, Word};
 
@@ -35,7 +35,7 @@ pub(super) struct Totals {
     units: Vec<Unit>,
     messages: [u64; Priority::ALL.len()],
     missed: u64,
-    failures: Vec<Told>,
+    news: News,
     now: Instant,
     forgotten: Instant,
 }
@@ -76,7 +76,7 @@ impl Totals {
             units: Vec::new(),
             messages: [0; Priority::ALL.len()],
             missed: 0,
-            failures: Vec::new(),
+            news: News::default(),
             now,
             forgotten: now,
         }
@@ -120,15 +120,21 @@ impl Totals {
     /// Takes down that a run of that unit failed.
     pub(super) fn failure(&mut self, unit: Option<u32>, run: InvocationId, result: Word, at: u64) {
         let unit = unit.and_then(|number| self.units.get(usize::try_from(number).ok()?));
-        if let Some(Unit { name, .. }) = unit
-            && self.failures.len() < MOST_FAILURES
-        {
-            self.failures.push(Told { unit: name.clone(), run, result, at: Timestamp(at) });
+        let Some(Unit { name, .. }) = unit else { return };
+        if self.news.failures.len() < MOST_FAILURES {
+            self.news.failures.push(Told { unit: name.clone(), run, result, at: Timestamp(at) });
+        } else {
+            self.hole(at);
         }
     }
 
-    pub(super) fn take_failures(&mut self) -> Vec<Told> {
-        std::mem::take(&mut self.failures)
+    /// Takes down that messages may be missing.
+    pub(super) fn hole(&mut self, at: u64) {
+        self.news.hole = self.news.hole.max(Some(Timestamp(at)));
+    }
+
+    pub(super) fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
     }
 
     fn of(&mut self, unit: Option<u32>, count: impl FnOnce(&mut Counts)) {

@@ -8,7 +8,7 @@ use std::io;
 use std::time::Instant;
 
 use super::counts::{Priority, Totals};
-use super::field::{CORE_DUMP, DROPPED, LONGEST, MISSED, Meaning, Memory, RESULT, RUN};
+use super::field::{CORE_DUMP, DROPPED, LONGEST, MISSED, Meaning, Memory, RESULT, RUN, STARTED};
 use super::file::{Fault, File};
 use super::format::{DATA, ENTRY, ENTRY_ITEMS, Object, Stamp, data_payload, entry_stride, offsets};
 use super::window::Window;
@@ -150,7 +150,7 @@ impl Reader {
         }
         totals.message(unit, priority);
         if is_record {
-            self.record(file, fields)?.count(totals);
+            self.record(file, fields)?.count(at, totals);
         }
         Ok(())
     }
@@ -248,7 +248,7 @@ impl Record {
     }
 
     /// Counts what it tells of, if it comes from who may tell that.
-    fn count(&self, totals: &mut Totals) {
+    fn count(&self, at: u64, totals: &mut Totals) {
         match &*self.message_id {
             CORE_DUMP if self.by_coredump() => {
                 if let Some(signal) = self.core_dump_signal {
@@ -259,7 +259,9 @@ impl Record {
             DROPPED if self.by_journald => {
                 let unit = totals.number(&self.object_unit);
                 totals.dropped(unit, self.dropped.unwrap_or_default());
+                totals.hole(at);
             }
+            STARTED if self.by_journald => totals.hole(at),
             MISSED if self.by_journald => totals.missed(missed(&self.message)),
             _ => {}
         }

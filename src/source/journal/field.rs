@@ -36,7 +36,7 @@ impl Meaning {
         }
         match field {
             b"_PID=1" => Self::Init,
-            CORE_DUMP | DROPPED | MISSED => Self::Record,
+            CORE_DUMP | DROPPED | MISSED | STARTED => Self::Record,
             FAILURE => Self::Failure,
             _ if field.starts_with(b"UNIT=") => Self::About,
             _ if field.starts_with(RUN) || field.starts_with(RESULT) => Self::Detail,
@@ -84,8 +84,9 @@ pub(super) const RUN: &[u8] = b"INVOCATION_ID=";
 pub(super) const RESULT: &[u8] = b"UNIT_RESULT=";
 
 // sd-messages.h: SD_MESSAGE_UNIT_FAILURE_RESULT, SD_MESSAGE_COREDUMP, SD_MESSAGE_JOURNAL_DROPPED,
-// SD_MESSAGE_JOURNAL_MISSED
+// SD_MESSAGE_JOURNAL_MISSED, SD_MESSAGE_JOURNAL_START
 const FAILURE: &[u8] = b"MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c";
 pub(super) const CORE_DUMP: &[u8] = b"MESSAGE_ID=fc2e22bc6ee647b6b90729ab34a250b1";
 pub(super) const DROPPED: &[u8] = b"MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e";
 pub(super) const MISSED: &[u8] = b"MESSAGE_ID=e9bf28e6e834481bb6f48f548ad13606";
+pub(super) const STARTED: &[u8] = b"MESSAGE_ID=f77379a8490b408bbe5f6940505a777b";

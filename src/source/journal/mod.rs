@@ -29,7 +29,7 @@ pub use counts::{Counts, Priority};
 
 use super::Error;
 use crate::selection::Selection;
-use crate::systemd::ledger::Told;
+use crate::systemd::ledger::News;
 use crate::systemd::value::Timestamp;
 use counts::Totals;
 use entry::Reader;
@@ -156,9 +156,9 @@ impl Journal {
         Ok(())
     }
 
-    /// The failures of units that systemd has told of since they were last taken.
-    pub fn take_failures(&mut self) -> Vec<Told> {
-        self.totals.take_failures()
+    /// What it has told of units' failures since that was last taken.
+    pub fn take_news(&mut self) -> News {
+        self.totals.take_news()
     }
 
     /// How many entries there are that have not been read yet.

@@ -16,14 +16,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use account::{Account, Counted, ExitCode};
 pub use event::{Event, What};
-pub use witness::Told;
+pub use witness::{News, Told};
 
 use super::mirror::Change;
 use super::unit::Unit;
 use super::value::{Timestamp, Word, word};
 use account::{Missed, Outcome, UNKNOWN, by_word, event};
 use tracing::debug;
-use witness::{Unseen, Witness};
+use witness::{Explained, Unseen, Witness, known_at};
 
 /// The accounts of units, and what is counted for the host as a whole.
 #[derive(Debug)]
@@ -165,17 +165,14 @@ impl Ledger {
             run.into_iter().for_each(|run| self.witness.counted(run));
         }
         let Outcome { unseen: deaths, more, .. } = outcome;
-        let unseen = Unseen {
-            unit: after.name.clone(),
-            found: Timestamp::monotonic(),
-            deaths,
-            more,
-            reason: gap.map_or("coalesced", Gap::as_str),
-        };
-        match self.witness.is_heard {
-            true if deaths + more > 0 => self.witness.wait(unseen),
-            false if deaths > 0 => self.explained(&unseen, Vec::new()),
-            _ => {}
+        if deaths > 0 || (more > 0 && self.witness.is_heard) {
+            let (unit, reason) = (after.name.clone(), gap.map_or("coalesced", Gap::as_str));
+            let (since, found) = (known_at(before), Timestamp::monotonic());
+            let unseen = Unseen { unit, since, found, deaths, more, reason };
+            match self.witness.is_heard {
+                true => self.witness.wait(unseen),
+                false => self.explained(&unseen, Explained::default()),
+            }
         }
         for event in outcome.events {
             self.record(event);
@@ -189,10 +186,10 @@ impl Ledger {
 
     /// Hears what systemd has put into the journal, which has been read as far as it was written
     /// by then. `following` tells that signals come, too.
-    pub fn told(&mut self, told: Vec<Told>, read: Timestamp, following: bool) {
-        self.witness.hear(told);
-        for (unseen, told) in self.witness.explain(read) {
-            self.explained(&unseen, told);
+    pub fn told(&mut self, news: News, read: Timestamp, following: bool) {
+        self.witness.hear(news);
+        for (unseen, explained) in self.witness.explain(read) {
+            self.explained(&unseen, explained);
         }
         if following {
             self.witness.forget(read);
@@ -200,10 +197,11 @@ impl Ledger {
     }
 
     /// Counts failures that were not seen, with what the journal tells of them.
-    fn explained(&mut self, unseen: &Unseen, told: Vec<Told>) {
+    fn explained(&mut self, unseen: &Unseen, explained: Explained) {
         let Unseen { unit, deaths, reason, .. } = unseen;
-        let unknown = deaths.saturating_sub(told.len() as u64);
-        debug!(%unit, deaths, ?told, reason, "deaths not seen");
+        let Explained { failures: told, is_all } = explained;
+        let unknown = if is_all { 0 } else { deaths.saturating_sub(told.len() as u64) };
+        debug!(%unit, deaths, told = told.len(), is_all, reason, "deaths not seen");
         let mut account = self.accounts.get_mut(unit).map(Arc::make_mut);
         let mut events = Vec::new();
         for Told { run, result, at, .. } in told {

@@ -4,11 +4,13 @@
 //! A restart that was counted tells that there was a failure, not why, and after a reload it may
 //! tell of one too many. systemd puts every failure into the journal too, with its result and its
 //! run. That comes a little later: what was not seen waits for it, and is unknown only if the
-//! journal does not have it.
+//! journal does not have it but might have lost it.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use crate::systemd::unit::Unit;
 use crate::systemd::value::{InvocationId, Timestamp, Word};
 
 /// A failure of a unit, as systemd puts it into the journal.
@@ -24,11 +26,22 @@ pub struct Told {
     pub at: Timestamp,
 }
 
+/// What the journal tells anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Failures, in the order in which they were told.
+    pub failures: Vec<Told>,
+    /// When messages last went missing, or may have: journald was started, or dropped some.
+    pub hole: Option<Timestamp>,
+}
+
 /// Failures of a unit that only its restarts tell of.
 #[derive(Clone, Debug)]
 pub(super) struct Unseen {
     pub(super) unit: Arc<str>,
-    /// When that was found, on `CLOCK_MONOTONIC`.
+    /// From when on they may have happened, on `CLOCK_MONOTONIC`.
+    pub(super) since: Timestamp,
+    /// When that was found, on the same.
     pub(super) found: Timestamp,
     /// How many there were at least.
     pub(super) deaths: u64,
@@ -38,6 +51,14 @@ pub(super) struct Unseen {
     pub(super) reason: &'static str,
 }
 
+/// What the journal tells of failures that were not seen.
+#[derive(Debug, Default)]
+pub(super) struct Explained {
+    pub(super) failures: Vec<Told>,
+    /// Whether there were no others.
+    pub(super) is_all: bool,
+}
+
 /// The failures that wait for the journal, and what it has told.
 #[derive(Debug, Default)]
 pub(super) struct Witness {
@@ -45,6 +66,9 @@ pub(super) struct Witness {
     pub(super) is_heard: bool,
     unseen: Vec<Unseen>,
     told: VecDeque<Told>,
+    hole: Option<Timestamp>,
+    /// Units of which it has told a failure that was seen, too: it has those of their failures.
+    known: HashSet<Arc<str>>,
     /// The runs whose failures are counted, the latest last.
     counted: VecDeque<InvocationId>,
     is_counted: HashSet<InvocationId>,
@@ -68,32 +92,39 @@ impl Witness {
     }
 
     /// Hears what the journal has told.
-    pub(super) fn hear(&mut self, told: Vec<Told>) {
-        self.told.extend(told);
+    pub(super) fn hear(&mut self, news: News) {
+        self.hole = self.hole.max(news.hole);
+        self.told.extend(news.failures);
         let over = self.told.len().saturating_sub(MOST);
         self.told.drain(..over);
     }
 
     /// What was not seen and has waited long enough, given that the journal has been read until
     /// then, each with what it tells of that.
-    pub(super) fn explain(&mut self, read: Timestamp) -> Vec<(Unseen, Vec<Told>)> {
-        let Self { unseen, told, is_counted, .. } = self;
+    pub(super) fn explain(&mut self, read: Timestamp) -> Vec<(Unseen, Explained)> {
+        let Self { unseen, told, hole, known, is_counted, .. } = self;
+        for seen in told.iter().filter(|told| is_counted.contains(&told.run)) {
+            if known.len() < MOST {
+                known.insert(seen.unit.clone());
+            }
+        }
         told.retain(|told| !is_counted.contains(&told.run));
         let due = unseen.extract_if(.., |unseen| unseen.found.0.saturating_add(SETTLE) <= read.0);
         due.map(|unseen| {
             let most = unseen.deaths.saturating_add(unseen.more);
             let mut left = usize::try_from(most).unwrap_or(usize::MAX);
-            let (mut explained, mut others) = (Vec::new(), VecDeque::new());
+            let (mut failures, mut others) = (Vec::new(), VecDeque::new());
             for told in told.drain(..) {
                 if left > 0 && told.unit == unseen.unit && told.at <= unseen.found {
                     left -= 1;
-                    explained.push(told);
+                    failures.push(told);
                 } else {
                     others.push_back(told);
                 }
             }
             *told = others;
-            (unseen, explained)
+            let is_all = known.contains(&unseen.unit) && hole.is_none_or(|at| at < unseen.since);
+            (unseen, Explained { failures, is_all })
         })
         .collect()
     }
@@ -104,6 +135,29 @@ impl Witness {
             self.told.retain(|told| told.at.0.saturating_add(LONG) > read.0);
         }
     }
+}
+
+impl News {
+    /// That it could not be read then.
+    #[must_use]
+    pub fn none(at: Timestamp) -> Self {
+        Self { failures: Vec::new(), hole: Some(at) }
+    }
+}
+
+/// When a unit was last known to be as it was, on `CLOCK_MONOTONIC`: at the latest time that it
+/// tells of.
+pub(super) fn known_at(unit: &Unit) -> Timestamp {
+    let Unit { active_enter, active_exit, inactive_enter, inactive_exit, .. } = unit;
+    let service = unit.service();
+    let process = service.map(|service| [service.main_start, service.main_exit]);
+    let times = [*active_enter, *active_exit, *inactive_enter, *inactive_exit];
+    let times = times.into_iter().chain(process.into_iter().flatten()).flatten();
+    let latest = times.filter_map(Timestamp::set).max();
+    let age = latest.and_then(|at| SystemTime::now().duration_since(at.system_time()).ok());
+    let age = age.and_then(|age| u64::try_from(age.as_micros()).ok());
+    // what lies in the future, as a clock that was set back makes it, tells nothing
+    age.map_or(Timestamp(0), |age| Timestamp(Timestamp::monotonic().0.saturating_sub(age)))
 }
 
 /// How long the journal may need to have it, in microseconds.

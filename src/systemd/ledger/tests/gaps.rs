@@ -13,7 +13,7 @@ fn planned() -> Case {
 }
 
 /// Restarts and starts it in one change.
-fn restarted_and_started(case: &mut Case, gap: Option<Gap>, by: u64) {
+pub(super) fn restarted_and_started(case: &mut Case, gap: Option<Gap>, by: u64) {
     case.service(gap, |service| {
         began(service);
         service.restarts = service.restarts.map(|old| old + by);

@@ -1,9 +1,14 @@
 //! What the journal tells of failures that were not seen.
 
+use super::gaps::restarted_and_started;
 use super::*;
 
 fn told(unit: &str, run: u8, result: &str, at: Timestamp) -> Told {
     Told { unit: unit.into(), run: InvocationId([run; 16]), result: word(result), at }
+}
+
+fn news(failures: Vec<Told>) -> News {
+    News { failures, hole: None }
 }
 
 /// A moment so many milliseconds from now.
@@ -30,7 +35,7 @@ fn what_was_not_seen_waits_for_the_journal_and_is_unknown_without_it() {
     let mut case = restarted(Gap::Reconnect, 3);
     case.assert(&[("exit-code", 1)], 1, 3);
     let before = after(-1);
-    case.ledger.told(Vec::new(), after(900), true);
+    case.ledger.told(News::default(), after(900), true);
     case.assert(&[("exit-code", 1)], 1, 3);
     // of the one that was counted, of another unit, and of later is no talk
     let journal = vec![
@@ -39,7 +44,8 @@ fn what_was_not_seen_waits_for_the_journal_and_is_unknown_without_it() {
         told("x.service", 3, "signal", before),
         told("x.service", 4, "core-dump", after(500)),
     ];
-    case.ledger.told(journal, after(1100), true);
+    let news = News { failures: journal, hole: Some(before) };
+    case.ledger.told(news, after(1100), true);
     case.assert(&[("exit-code", 1), ("signal", 1), ("unknown", 1)], 1, 3);
     let host = case.ledger.host();
     assert_eq!(host.lost["reconnect"], 1);
@@ -48,7 +54,8 @@ fn what_was_not_seen_waits_for_the_journal_and_is_unknown_without_it() {
     assert_eq!((event.what, event.cause.as_deref()), (What::Failed, Some("signal")));
     assert_eq!(event.invocation_id, Some(InvocationId([3; 16])));
     // once and for all
-    case.ledger.told(vec![told("x.service", 5, "signal", before)], after(5000), true);
+    let news = News { failures: vec![told("x.service", 5, "signal", before)], hole: None };
+    case.ledger.told(news, after(5000), true);
     case.assert(&[("exit-code", 1), ("signal", 1), ("unknown", 1)], 1, 3);
 }
 
@@ -67,7 +74,7 @@ fn the_journal_tells_whether_a_restart_was_counted_twice() {
     let mut case = Case::new();
     case.ledger.hear_journal();
     planned(&mut case);
-    case.ledger.told(Vec::new(), after(1100), true);
+    case.ledger.told(News::default(), after(1100), true);
     case.assert(&[("exit-code", 1)], 1, 2);
 
     let mut case = Case::new();
@@ -77,7 +84,7 @@ fn the_journal_tells_whether_a_restart_was_counted_twice() {
         told("x.service", 7, "watchdog", after(-1)),
         told("x.service", 8, "watchdog", after(-1)),
     ];
-    case.ledger.told(journal, after(1100), true);
+    case.ledger.told(news(journal), after(1100), true);
     // one more there may have been, not two
     case.assert(&[("exit-code", 1), ("watchdog", 1)], 1, 2);
 }
@@ -97,7 +104,7 @@ fn a_failure_counts_for_the_run_that_is_known_after_the_gap() {
         told("x.service", 1, "exit-code", after(-3)),
         told("x.service", 9, "signal", after(-1)),
     ];
-    case.ledger.told(journal, after(1100), true);
+    case.ledger.told(news(journal), after(1100), true);
     case.assert(&[("exit-code", 1), ("signal", 1)], 1, 2);
 }
 
@@ -108,10 +115,36 @@ fn what_the_journal_told_is_kept_while_signals_may_be_missing() {
         case.ledger.hear_journal();
         case.start();
         let journal = vec![told("x.service", 2, "timeout", after(-70_000))];
-        case.ledger.told(journal, after(0), following);
+        case.ledger.told(news(journal), after(0), following);
         case.service(Some(Gap::Reconnect), |service| service.restarts = Some(1));
-        case.ledger.told(Vec::new(), after(1100), true);
+        case.ledger.told(News::default(), after(1100), true);
         let result = if following { "unknown" } else { "timeout" };
         case.assert(&[(result, 1)], 0, 1);
+    }
+}
+
+#[test]
+fn a_journal_without_holes_tells_that_there_were_no_others() {
+    let now =
+        Timestamp(u64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap());
+    // seconds from the last that is known of the unit to the hole; whether the journal has its failures
+    for (hole, has_them, unknown) in
+        [(None, true, 0), (Some(-2), true, 0), (Some(2), true, 1), (None, false, 1)]
+    {
+        let mut case = Case::new();
+        case.ledger.hear_journal();
+        case.start();
+        case.end(None, "exit-code");
+        case.service(None, |service| service.main_exit = Some(Timestamp(now.0 - 10_000_000)));
+        let seen = has_them.then(|| told("x.service", 1, "exit-code", after(-10_000)));
+        case.ledger.told(news(seen.into_iter().collect()), after(0), true);
+        restarted_and_started(&mut case, Some(Gap::Reload), 3);
+        let mut journal = news(vec![told("x.service", 2, "signal", after(-1))]);
+        journal.hole = hole.map(|seconds| after(1000 * seconds - 10_000));
+        case.ledger.told(journal, after(1100), true);
+        let mut expected = vec![("exit-code", 1), ("signal", 1)];
+        expected.extend((unknown > 0).then_some(("unknown", unknown)));
+        case.assert(&expected, 1, 3);
+        assert_eq!(case.ledger.host().lost["reload"], unknown, "{hole:?} {has_them}");
     }
 }
