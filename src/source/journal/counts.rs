@@ -117,12 +117,12 @@ impl Totals {
         self.missed = self.missed.saturating_add(messages);
     }
 
-    /// Takes down that a run of that unit failed.
-    pub(super) fn failure(&mut self, unit: Option<u32>, run: InvocationId, result: Word, at: u64) {
+    /// Takes down that a run of that unit ended.
+    pub(super) fn end(&mut self, unit: Option<u32>, run: InvocationId, result: Word, at: u64) {
         let unit = unit.and_then(|number| self.units.get(usize::try_from(number).ok()?));
         let Some(Unit { name, .. }) = unit else { return };
-        if self.news.failures.len() < MOST_FAILURES {
-            self.news.failures.push(Told { unit: name.clone(), run, result, at: Timestamp(at) });
+        if self.news.ends.len() < MOST_ENDS {
+            self.news.ends.push(Told { unit: name.clone(), run, result, at: Timestamp(at) });
         } else {
             self.hole(at);
         }
@@ -180,8 +180,8 @@ impl Totals {
 /// Units that are counted by name at the same time.
 const MOST: usize = 20_000;
 
-/// Failures kept until they are taken, every second.
-const MOST_FAILURES: usize = 4096;
+/// Ends kept until they are taken, every second.
+const MOST_ENDS: usize = 4096;
 
 /// How often silent units are looked for.
 const FORGETTING: Duration = Duration::from_secs(60);

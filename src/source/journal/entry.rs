@@ -125,7 +125,7 @@ impl Reader {
     ) -> Result<(), Unreadable> {
         let (mut unit, mut priority) = (None, Priority::NONE);
         let (mut by_init, mut about, mut is_record) = (false, None, false);
-        let (mut is_failure, mut details) = (false, [None; 2]);
+        let (mut is_end, mut details) = (false, [None; 2]);
         for field in fields {
             match self.meaning(file, *field, totals)? {
                 Meaning::Other => {}
@@ -133,7 +133,7 @@ impl Reader {
                 Meaning::Priority(is) => priority = is,
                 Meaning::Init => by_init = true,
                 Meaning::About => about = Some(*field),
-                Meaning::Failure => is_failure = true,
+                Meaning::End => is_end = true,
                 Meaning::Detail => {
                     details.rotate_left(1);
                     details[1] = Some(*field);
@@ -144,8 +144,8 @@ impl Reader {
         if let Some(about) = about.filter(|_| by_init) {
             let name = self.field(file, about)?.strip_prefix(b"UNIT=");
             unit = name.and_then(|name| totals.number(name));
-            if is_failure {
-                self.failure(file, details.into_iter().flatten(), unit, at, totals)?;
+            if is_end {
+                self.end(file, details.into_iter().flatten(), unit, at, totals)?;
             }
         }
         totals.message(unit, priority);
@@ -155,7 +155,7 @@ impl Reader {
         Ok(())
     }
 
-    fn failure(
+    fn end(
         &mut self,
         file: &File,
         details: impl Iterator<Item = u64>,
@@ -163,17 +163,18 @@ impl Reader {
         at: u64,
         totals: &mut Totals,
     ) -> Result<(), Unreadable> {
-        let (mut run, mut result) = (None, None);
+        // a clean end has no result
+        let (mut run, mut result) = (None, word("success"));
         for detail in details {
             let field = self.field(file, detail)?;
             if let Some(value) = field.strip_prefix(RUN) {
                 run = str::from_utf8(value).ok().and_then(InvocationId::from_hex);
             } else if let Some(value) = field.strip_prefix(RESULT) {
-                result = str::from_utf8(value).ok().map(word);
+                result = str::from_utf8(value).map_or(word("unknown"), word);
             }
         }
-        if let (Some(run), Some(result)) = (run, result) {
-            totals.failure(unit, run, result, at);
+        if let Some(run) = run {
+            totals.end(unit, run, result, at);
         }
         Ok(())
     }

@@ -17,8 +17,8 @@ pub(super) enum Meaning {
     Init,
     /// `UNIT=`: which unit, if PID 1 says so.
     About,
-    /// A `MESSAGE_ID=` that tells of a unit's failure, if PID 1 says so.
-    Failure,
+    /// A `MESSAGE_ID=` that tells of the end of a unit's run, if PID 1 says so.
+    End,
     /// `INVOCATION_ID=` or `UNIT_RESULT=`: of which run, and why.
     Detail,
     /// A `MESSAGE_ID=` that tells of more than a message, if the right one sent it.
@@ -37,7 +37,7 @@ impl Meaning {
         match field {
             b"_PID=1" => Self::Init,
             CORE_DUMP | DROPPED | MISSED | STARTED => Self::Record,
-            FAILURE => Self::Failure,
+            SUCCESS | FAILURE => Self::End,
             _ if field.starts_with(b"UNIT=") => Self::About,
             _ if field.starts_with(RUN) || field.starts_with(RESULT) => Self::Detail,
             _ => Self::Other,
@@ -83,8 +83,9 @@ const SLOTS: usize = 8192;
 pub(super) const RUN: &[u8] = b"INVOCATION_ID=";
 pub(super) const RESULT: &[u8] = b"UNIT_RESULT=";
 
-// sd-messages.h: SD_MESSAGE_UNIT_FAILURE_RESULT, SD_MESSAGE_COREDUMP, SD_MESSAGE_JOURNAL_DROPPED,
-// SD_MESSAGE_JOURNAL_MISSED, SD_MESSAGE_JOURNAL_START
+// sd-messages.h: SD_MESSAGE_UNIT_SUCCESS, SD_MESSAGE_UNIT_FAILURE_RESULT, SD_MESSAGE_COREDUMP,
+// SD_MESSAGE_JOURNAL_DROPPED, SD_MESSAGE_JOURNAL_MISSED, SD_MESSAGE_JOURNAL_START
+const SUCCESS: &[u8] = b"MESSAGE_ID=7ad2d189f7e94e70a38c781354912448";
 const FAILURE: &[u8] = b"MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c";
 pub(super) const CORE_DUMP: &[u8] = b"MESSAGE_ID=fc2e22bc6ee647b6b90729ab34a250b1";
 pub(super) const DROPPED: &[u8] = b"MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e";

@@ -156,7 +156,7 @@ impl Journal {
         Ok(())
     }
 
-    /// What it has told of units' failures since that was last taken.
+    /// What it has told of the ends of units' runs since that was last taken.
     pub fn take_news(&mut self) -> News {
         self.totals.take_news()
     }

@@ -85,8 +85,10 @@ pub(super) struct Missed {
 /// What one observation adds beyond the account itself.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// A failure that was seen, and of which run.
-    pub(super) failure: Option<(Word, Option<InvocationId>)>,
+    /// The result of a failure that was seen.
+    pub(super) failure: Option<Word>,
+    /// The run whose end was seen.
+    pub(super) ended: Option<InvocationId>,
     /// Deaths that only restarts tell of.
     pub(super) unseen: u64,
     /// How many more there may have been, where a restart may have been counted twice.
@@ -165,6 +167,7 @@ impl Account {
         let at = at.unwrap_or_else(SystemTime::now);
         // where something was missed, it is the later one's
         let run = after.run().or(before.run());
+        out.ended = run;
         let mut status = None;
         if let Some((code, name)) = exit {
             under(&mut self.main_exits, (code, name.clone()), (code, OTHER), MOST_EXITS)
@@ -173,7 +176,7 @@ impl Account {
         }
         if let Some(result) = failed {
             self.failed(result, run, at);
-            out.failure = Some((result.clone(), run));
+            out.failure = Some(result.clone());
         }
         let what = if failed.is_some() { What::Failed } else { What::Exited };
         let cause = failed.cloned();

@@ -160,9 +160,11 @@ impl Ledger {
         let account = Arc::make_mut(self.account(&after.name, after));
         let mut outcome = Outcome::default();
         account.observe(before, after, missed, &mut outcome);
-        if let Some((result, run)) = outcome.failure {
+        if let Some(result) = outcome.failure {
             *by_word(&mut self.host.failures, &result) += 1;
-            run.into_iter().for_each(|run| self.witness.counted(run));
+        }
+        if let Some(run) = outcome.ended {
+            self.witness.counted(run);
         }
         let Outcome { unseen: deaths, more, .. } = outcome;
         if deaths > 0 || (more > 0 && self.witness.is_heard) {
@@ -196,22 +198,28 @@ impl Ledger {
         }
     }
 
-    /// Counts failures that were not seen, with what the journal tells of them.
+    /// Counts ends that were not seen, with what the journal tells of them.
     fn explained(&mut self, unseen: &Unseen, explained: Explained) {
         let Unseen { unit, deaths, reason, .. } = unseen;
-        let Explained { failures: told, is_all } = explained;
+        let Explained { ends: told, is_all } = explained;
         let unknown = if is_all { 0 } else { deaths.saturating_sub(told.len() as u64) };
         debug!(%unit, deaths, told = told.len(), is_all, reason, "deaths not seen");
         let mut account = self.accounts.get_mut(unit).map(Arc::make_mut);
         let mut events = Vec::new();
-        for Told { run, result, at, .. } in told {
-            let at = SystemTime::now() - at.age();
-            if let Some(account) = &mut account {
-                account.failed(&result, Some(run), at);
+        for told in told {
+            let at = SystemTime::now() - told.at.age();
+            self.witness.counted(told.run);
+            let (what, cause) = match told.is_clean() {
+                true => (What::Exited, None),
+                false => (What::Failed, Some(told.result)),
+            };
+            if let Some(result) = &cause {
+                if let Some(account) = &mut account {
+                    account.failed(result, Some(told.run), at);
+                }
+                *by_word(&mut self.host.failures, result) += 1;
             }
-            self.witness.counted(run);
-            *by_word(&mut self.host.failures, &result) += 1;
-            events.push(event(unit, at, What::Failed, Some(result), None, Some(run)));
+            events.push(event(unit, at, what, cause, None, Some(told.run)));
         }
         if unknown > 0 {
             if let Some(account) = account {

@@ -1,26 +1,27 @@
 //! What the journal tells of failures that no signal told: while the bus is away, and while systemd
 //! reloads its configuration.
 //!
-//! A restart that was counted tells that there was a failure, not why, and after a reload it may
-//! tell of one too many. systemd puts every failure into the journal too, with its result and its
-//! run. That comes a little later: what was not seen waits for it, and is unknown only if the
+//! A restart that was counted tells that a run ended, not why, nor whether that was a failure, and
+//! after a reload it may tell of one too many. systemd puts every end into the journal too, with
+//! its result and its run. That comes a little later: what was not seen waits for it, and is unknown only if the
 //! journal does not have it but might have lost it.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::systemd::name::Kind;
 use crate::systemd::unit::Unit;
 use crate::systemd::value::{InvocationId, Timestamp, Word};
 
-/// A failure of a unit, as systemd puts it into the journal.
+/// The end of a unit's run, as systemd puts it into the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     /// The unit's name.
     pub unit: Arc<str>,
-    /// The run that failed.
+    /// The run that ended.
     pub run: InvocationId,
-    /// Its result: `UNIT_RESULT=`.
+    /// Its result: `UNIT_RESULT=`, or success.
     pub result: Word,
     /// When journald took it, on `CLOCK_MONOTONIC`.
     pub at: Timestamp,
@@ -29,13 +30,13 @@ pub struct Told {
 /// What the journal tells anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {
-    /// Failures, in the order in which they were told.
-    pub failures: Vec<Told>,
+    /// Ends of runs, in the order in which they were told.
+    pub ends: Vec<Told>,
     /// When messages last went missing, or may have: journald was started, or dropped some.
     pub hole: Option<Timestamp>,
 }
 
-/// Failures of a unit that only its restarts tell of.
+/// Ends of a unit's runs that only its restarts tell of.
 #[derive(Clone, Debug)]
 pub(super) struct Unseen {
     pub(super) unit: Arc<str>,
@@ -51,15 +52,15 @@ pub(super) struct Unseen {
     pub(super) reason: &'static str,
 }
 
-/// What the journal tells of failures that were not seen.
+/// What the journal tells of ends that were not seen.
 #[derive(Debug, Default)]
 pub(super) struct Explained {
-    pub(super) failures: Vec<Told>,
+    pub(super) ends: Vec<Told>,
     /// Whether there were no others.
     pub(super) is_all: bool,
 }
 
-/// The failures that wait for the journal, and what it has told.
+/// The ends that wait for the journal, and what it has told.
 #[derive(Debug, Default)]
 pub(super) struct Witness {
     /// Whether there is a journal to wait for.
@@ -67,15 +68,15 @@ pub(super) struct Witness {
     unseen: Vec<Unseen>,
     told: VecDeque<Told>,
     hole: Option<Timestamp>,
-    /// Units of which it has told a failure that was seen, too: it has those of their failures.
+    /// Units of which it has told an end that was seen, too: it has those that they have.
     known: HashSet<Arc<str>>,
-    /// The runs whose failures are counted, the latest last.
+    /// The runs whose ends are counted, the latest last.
     counted: VecDeque<InvocationId>,
     is_counted: HashSet<InvocationId>,
 }
 
 impl Witness {
-    /// Notes that the failure of this run is counted.
+    /// Notes that the end of this run is counted.
     pub(super) fn counted(&mut self, run: InvocationId) {
         if self.is_heard && self.is_counted.insert(run) {
             self.counted.push_back(run);
@@ -94,7 +95,8 @@ impl Witness {
     /// Hears what the journal has told.
     pub(super) fn hear(&mut self, news: News) {
         self.hole = self.hole.max(news.hole);
-        self.told.extend(news.failures);
+        let is_service = |told: &Told| Kind::of(&told.unit) == Some(Kind::Service);
+        self.told.extend(news.ends.into_iter().filter(is_service));
         let over = self.told.len().saturating_sub(MOST);
         self.told.drain(..over);
     }
@@ -113,18 +115,22 @@ impl Witness {
         due.map(|unseen| {
             let most = unseen.deaths.saturating_add(unseen.more);
             let mut left = usize::try_from(most).unwrap_or(usize::MAX);
-            let (mut failures, mut others) = (Vec::new(), VecDeque::new());
-            for told in told.drain(..) {
-                if left > 0 && told.unit == unseen.unit && told.at <= unseen.found {
-                    left -= 1;
-                    failures.push(told);
-                } else {
-                    others.push_back(told);
-                }
+            let mut ends = Vec::new();
+            // a clean end may be one by hand, which no restart follows; a failure counts in any case
+            for is_clean in [false, true] {
+                let (taken, others): (VecDeque<_>, _) = told.drain(..).partition(|told| {
+                    let takes = left > 0
+                        && told.is_clean() == is_clean
+                        && told.unit == unseen.unit
+                        && told.at <= unseen.found;
+                    left -= usize::from(takes);
+                    takes
+                });
+                *told = others;
+                ends.extend(taken);
             }
-            *told = others;
             let is_all = known.contains(&unseen.unit) && hole.is_none_or(|at| at < unseen.since);
-            (unseen, Explained { failures, is_all })
+            (unseen, Explained { ends, is_all })
         })
         .collect()
     }
@@ -137,11 +143,18 @@ impl Witness {
     }
 }
 
+impl Told {
+    /// Whether it was no failure.
+    pub(super) fn is_clean(&self) -> bool {
+        self.result == "success"
+    }
+}
+
 impl News {
     /// That it could not be read then.
     #[must_use]
     pub fn none(at: Timestamp) -> Self {
-        Self { failures: Vec::new(), hole: Some(at) }
+        Self { ends: Vec::new(), hole: Some(at) }
     }
 }
 
@@ -166,5 +179,5 @@ const SETTLE: u64 = 1_000_000;
 /// Signals are not later than the journal by so much, in microseconds.
 const LONG: u64 = 60_000_000;
 
-/// Failures and runs that are remembered at most.
+/// Ends and runs that are remembered at most.
 const MOST: usize = 4096;

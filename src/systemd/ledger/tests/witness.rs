@@ -7,8 +7,8 @@ fn told(unit: &str, run: u8, result: &str, at: Timestamp) -> Told {
     Told { unit: unit.into(), run: InvocationId([run; 16]), result: word(result), at }
 }
 
-fn news(failures: Vec<Told>) -> News {
-    News { failures, hole: None }
+fn news(ends: Vec<Told>) -> News {
+    News { ends, hole: None }
 }
 
 /// A moment so many milliseconds from now.
@@ -44,7 +44,7 @@ fn what_was_not_seen_waits_for_the_journal_and_is_unknown_without_it() {
         told("x.service", 3, "signal", before),
         told("x.service", 4, "core-dump", after(500)),
     ];
-    let news = News { failures: journal, hole: Some(before) };
+    let news = News { ends: journal, hole: Some(before) };
     case.ledger.told(news, after(1100), true);
     case.assert(&[("exit-code", 1), ("signal", 1), ("unknown", 1)], 1, 3);
     let host = case.ledger.host();
@@ -54,7 +54,7 @@ fn what_was_not_seen_waits_for_the_journal_and_is_unknown_without_it() {
     assert_eq!((event.what, event.cause.as_deref()), (What::Failed, Some("signal")));
     assert_eq!(event.invocation_id, Some(InvocationId([3; 16])));
     // once and for all
-    let news = News { failures: vec![told("x.service", 5, "signal", before)], hole: None };
+    let news = News { ends: vec![told("x.service", 5, "signal", before)], hole: None };
     case.ledger.told(news, after(5000), true);
     case.assert(&[("exit-code", 1), ("signal", 1), ("unknown", 1)], 1, 3);
 }
@@ -147,4 +147,24 @@ fn a_journal_without_holes_tells_that_there_were_no_others() {
         case.assert(&expected, 1, 3);
         assert_eq!(case.ledger.host().lost["reload"], unknown, "{hole:?} {has_them}");
     }
+}
+
+#[test]
+fn a_clean_end_is_no_failure() {
+    let mut case = Case::new();
+    case.ledger.hear_journal();
+    case.start();
+    restarted_and_started(&mut case, Some(Gap::Reconnect), 2);
+    // the first one by hand, say: no restart follows it
+    let journal = vec![
+        told("x.service", 7, "success", after(-3)),
+        told("x.service", 8, "success", after(-2)),
+        told("x.service", 9, "timeout", after(-1)),
+        told("x.mount", 10, "success", after(-1)),
+    ];
+    case.ledger.told(news(journal), after(1100), true);
+    case.assert(&[("timeout", 1)], 0, 2);
+    assert_eq!(case.ledger.host().lost["reconnect"], 0);
+    let what: Vec<_> = case.ledger.events().map(|event| event.what).take(2).collect();
+    assert_eq!(what, [What::Exited, What::Failed]);
 }
