@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::time::{sleep, timeout};
+
 use super::Read;
 use crate::kept::Kept;
 use crate::source::journal::{Journal, Options, Reading};
@@ -27,29 +29,32 @@ pub(super) async fn journal(
     kept.read(move || Journal::open(&options), read).await
 }
 
-/// Reads what has come every second, without end, and hands on what it tells of failures.
+/// Reads what has come every second, without end, and hands on what it tells of units' ends.
 pub(super) async fn follow(kept: Kept<Journal>, options: Options, shared: Shared) {
     shared.lock().ledger.hear_journal();
     loop {
         let (options, reading) = (options.clone(), shared.clone());
-        let deadline = Instant::now() + INTERVAL;
-        let began = Timestamp::monotonic();
+        let (began, deadline) = (Timestamp::monotonic(), Instant::now() + INTERVAL);
         let read = move |journal: &mut Journal| {
             journal.follow(deadline, |name| is_loaded(&reading, name))?;
             let late = if journal.waiting() > 0 { BACKLOG } else { 0 };
-            Ok((journal.take_news(), Timestamp(began.0.saturating_sub(late))))
+            told(&reading, journal.take_news(), Timestamp(began.0.saturating_sub(late)));
+            Ok(())
         };
+        let read = timeout(PATIENCE, kept.read(move || Journal::open(&options), read)).await;
         // what fails here fails at the next scrape too, and is told there
-        let read = kept.read(move || Journal::open(&options), read).await;
-        let news = read.ok().and_then(Result::ok);
-        let (news, until) = news.unwrap_or((News::none(began), began));
-        {
-            let state = &mut *shared.lock();
-            if state.status.filled {
-                state.ledger.told(news, until, state.status.following);
-            }
+        if !matches!(read, Ok(Ok(Ok(())))) {
+            told(&shared, News::none(began), began);
         }
-        tokio::time::sleep(INTERVAL).await;
+        sleep(INTERVAL).await;
+    }
+}
+
+/// Until the mirror is filled, nothing is missed.
+fn told(shared: &Shared, news: News, read: Timestamp) {
+    let state = &mut *shared.lock();
+    if state.status.filled {
+        state.ledger.told(news, read, state.status.following);
     }
 }
 
@@ -61,6 +66,9 @@ fn is_loaded(shared: &Shared, name: &str) -> bool {
 
 /// journald may fill a file of the smallest size, and delete it, in so much time.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// A file system may hang.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// For so long, in microseconds, what waits for the journal waits until more of it has been read.
 const BACKLOG: u64 = 30_000_000;
