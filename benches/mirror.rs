@@ -45,7 +45,7 @@ fn apply(bencher: Bencher<'_, '_>, units: u64) {
                 unit.set(Interface::Kind, property, &value);
             }
         });
-        ledger.observe(&change.expect("a unit of this host"), None);
+        ledger.observe(&change.expect("a unit of this host"), None, None);
     });
 }
 

@@ -162,7 +162,7 @@ impl Host {
         let unit = state.mirror.unit(&listed.name).cloned();
         state.ledger.open(&unit.expect("it was listed"));
         if let Some(change) = change {
-            state.ledger.observe(&change, self.gap);
+            state.observe(&change, self.gap);
         }
         self.count(state);
     }
@@ -187,7 +187,7 @@ impl Host {
 
     fn change(&mut self, state: &mut State, name: &str, change: impl FnOnce(&mut Unit)) {
         if let Some(change) = state.mirror.change(name, change) {
-            state.ledger.observe(&change, self.gap);
+            state.observe(&change, self.gap);
         }
         self.count(state);
     }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::follow::{Rest, Thread};
-use super::ledger::Ledger;
+use super::ledger::{Gap, Ledger};
 use super::manager::Manager;
-use super::mirror::Mirror;
+use super::mirror::{Change, Mirror};
 use super::name::Kind;
 
 /// All that is known of PID 1 and its units.
@@ -90,6 +90,13 @@ impl Shared {
     /// Locks the state. A panic while it was locked does not spread: the state is plain data.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Counts what one change of a unit tells, after a gap or without.
+    pub fn observe(&mut self, change: &Change, gap: Option<Gap>) {
+        self.ledger.observe(change, gap, self.manager.units_loaded);
     }
 }
 

@@ -67,7 +67,6 @@ impl Session<'_> {
                 {
                     let loaded = state.manager.units_loaded;
                     state.manager.set(&property, &value);
-                    state.ledger.reloaded_at = state.manager.units_loaded;
                     let is_other = loaded != state.manager.units_loaded;
                     if loaded.is_some() && is_other && self.gap.is_some() {
                         debug!("systemd reloaded its configuration while nobody listened");
@@ -101,7 +100,7 @@ impl Session<'_> {
         }
         if let Some(draft) = self.drafts.answer(name, *generation, *interface, values) {
             if let Some(change) = state.mirror.change(name, |unit| draft.apply(unit)) {
-                state.ledger.observe(&change, draft.gap);
+                state.observe(&change, draft.gap);
                 // part of the fetch, so before the next one
                 for property in properties::afterwards(&change.after, self.extras) {
                     self.ask(&change.after, Interface::Unit, property);

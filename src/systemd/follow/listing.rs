@@ -77,7 +77,7 @@ impl Session<'_> {
             listing.seen.insert(row.name);
             state.ledger.open(&unit);
             if let Some(change) = &change {
-                state.ledger.observe(change, gap);
+                state.observe(change, gap);
             }
             match listing.reason {
                 Reason::Connect | Reason::Reload => self.fetch(&unit, gap),

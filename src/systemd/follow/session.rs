@@ -291,7 +291,7 @@ impl<'s> Session<'s> {
     pub(super) fn arrived(&mut self, state: &mut State, rows: zbus::Result<Vec<Listed>>) {
         for row in decoded(state, rows).unwrap_or_default() {
             if let Some(change) = state.mirror.list(&row) {
-                state.ledger.observe(&change, None);
+                state.observe(&change, None);
             }
             if let Some(unit) = state.mirror.unit(&row.name).cloned() {
                 state.ledger.open(&unit);

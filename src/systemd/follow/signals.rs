@@ -168,7 +168,7 @@ impl Session<'_> {
         let Some(before) = self.half.take() else { return };
         let Some(after) = state.mirror.unit(&before.name).cloned() else { return };
         let gap = self.drafts.gap(&before.name).or(self.gap);
-        state.ledger.observe(&Change { before, after }, gap);
+        state.observe(&Change { before, after }, gap);
     }
 
     fn unit_new(&mut self, state: &mut State, name: &str, now: Instant) {
@@ -220,7 +220,7 @@ impl Session<'_> {
         state.status.reloading = false;
         self.reloaded = Some(Instant::now());
         self.relist = Some(Reason::Reload);
-        (state.manager.units_loaded, state.ledger.reloaded_at) = (None, None);
+        state.manager.units_loaded = None;
         self.window.call(Call::Manager(UNITS_LOADED.to_owned()));
         let changed = state.mirror.units().filter(|unit| unit.needs_reload == Some(true));
         self.files_changed.hurry(changed.map(|unit| unit.name.clone()));

@@ -274,12 +274,11 @@ fn a_reload_that_nobody_heard_is_told_by_when_units_were_loaded() {
         let state = &mut *shared.lock();
         assert_eq!(std::mem::take(&mut state.status.reloaded), gap == Gap::Reload);
         assert_eq!(state.ledger.host().reloads, u64::from(gap == Gap::Reload));
-        assert_eq!(state.ledger.reloaded_at, Some(Timestamp(now)));
+        assert_eq!(state.manager.units_loaded, Some(Timestamp(now)));
     }
     let mut rig = Rig::new(&shared);
     rig.says("Reloading", &false);
     assert_eq!(shared.lock().manager.units_loaded, None, "until it is asked anew");
-    assert_eq!(shared.lock().ledger.reloaded_at, None);
     let asked = rig.calls();
     assert!(matches!(&asked[..], [Call::Manager(property)] if property == UNITS_LOADED));
 }

@@ -34,8 +34,6 @@ pub struct Ledger {
     events: VecDeque<Arc<Event>>,
     host: Host,
     witness: Witness,
-    /// When PID 1 last reloaded its configuration, if it has told.
-    pub reloaded_at: Option<Timestamp>,
 }
 
 /// What is counted for the host as a whole.
@@ -118,7 +116,6 @@ impl Ledger {
             events: VecDeque::new(),
             host: Host::default(),
             witness: Witness::default(),
-            reloaded_at: None,
         }
     }
 
@@ -150,13 +147,13 @@ impl Ledger {
     }
 
     /// Counts what one change of a unit tells. `gap` is why signals before it may be missing, if
-    /// they may.
-    pub fn observe(&mut self, change: &Change, gap: Option<Gap>) {
+    /// they may; `reloaded` is when PID 1 last reloaded its configuration, if it has told.
+    pub fn observe(&mut self, change: &Change, gap: Option<Gap>, reloaded: Option<Timestamp>) {
         let Change { before, after } = change;
         if !after.selected || (after.is_absent() && !self.accounts.contains_key(&after.name)) {
             return;
         }
-        let missed = gap.map(|gap| Missed { reload: gap == Gap::Reload, at: self.reloaded_at });
+        let missed = gap.map(|gap| Missed { reload: gap == Gap::Reload, at: reloaded });
         let account = Arc::make_mut(self.account(&after.name, after));
         let mut outcome = Outcome::default();
         account.observe(before, after, missed, &mut outcome);

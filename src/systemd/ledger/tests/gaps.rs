@@ -195,7 +195,7 @@ fn when_the_reload_was_tells_whether_a_restart_was_planned_then() {
     // it died at 10 s, unseen, and runs since 15 s
     for (reload, unknown) in [(9, 2), (11, 2), (12, 1), (15, 1), (16, 2)] {
         let mut case = runs();
-        case.ledger.reloaded_at = Some(second(reload));
+        case.reloaded = Some(second(reload));
         runs_again(&mut case, 10, 2);
         case.assert(&[("unknown", unknown)], 0, 2);
     }
@@ -204,7 +204,7 @@ fn when_the_reload_was_tells_whether_a_restart_was_planned_then() {
         let mut case = runs();
         case.service(None, |service| ended(service, second(10), "exit-code"));
         case.change(None, |unit| unit.active_exit = Some(second(10)));
-        case.ledger.reloaded_at = Some(second(reload));
+        case.reloaded = Some(second(reload));
         runs_again(&mut case, 10, 2);
         let failures = [("exit-code", 1), ("unknown", unknown)];
         case.assert(&failures[..1 + usize::from(unknown > 0)], 1, 2);
@@ -212,7 +212,7 @@ fn when_the_reload_was_tells_whether_a_restart_was_planned_then() {
     // it died at 10 s, seen only now, and waits for its next run since
     for (reload, unknown) in [(11, 1), (13, 0)] {
         let mut case = runs();
-        case.ledger.reloaded_at = Some(second(reload));
+        case.reloaded = Some(second(reload));
         case.change(Some(Gap::Reload), |unit| {
             (unit.active_exit, unit.sub_state) = (Some(second(10)), Some(word("auto-restart")));
             let Detail::Service(service) = &mut unit.detail else { unreachable!() };

@@ -15,6 +15,8 @@ struct Case {
     ledger: Ledger,
     unit: Arc<Unit>,
     clock: u64,
+    /// When PID 1 last reloaded its configuration.
+    reloaded: Option<Timestamp>,
 }
 
 impl Case {
@@ -23,7 +25,7 @@ impl Case {
         unit.active_state = Some(word("inactive"));
         let mut ledger = Ledger::default();
         ledger.open(&unit);
-        let mut case = Self { ledger, unit: Arc::new(unit), clock: 0 };
+        let mut case = Self { ledger, unit: Arc::new(unit), clock: 0, reloaded: None };
         case.service(None, |service| service.restart = Some(word("always")));
         case
     }
@@ -38,7 +40,7 @@ impl Case {
     fn change(&mut self, gap: Option<Gap>, change: impl FnOnce(&mut Unit)) {
         let before = self.unit.clone();
         change(Arc::make_mut(&mut self.unit));
-        self.ledger.observe(&Change { before, after: self.unit.clone() }, gap);
+        self.ledger.observe(&Change { before, after: self.unit.clone() }, gap, self.reloaded);
     }
 
     fn state(&mut self, active: &str, sub: &str) {
@@ -236,7 +238,7 @@ fn accounts_outlive_their_units_for_a_while_unless_nothing_happened() {
         ledger.open(&unit);
         let before = Arc::new(unit.clone());
         unit.active_state = Some(word(if name == "blank.service" { "inactive" } else { "active" }));
-        ledger.observe(&Change { before, after: Arc::new(unit) }, None);
+        ledger.observe(&Change { before, after: Arc::new(unit) }, None, None);
         ledger.unload(&name.into(), begun);
     }
     let names = |ledger: &Ledger| {
@@ -308,15 +310,15 @@ fn what_is_not_exported_or_not_there_has_no_account() {
     let absent = Arc::new(absent);
     for unit in [hidden, absent.clone()] {
         ledger.open(&unit);
-        ledger.observe(&Change { before: unit.clone(), after: unit }, None);
+        ledger.observe(&Change { before: unit.clone(), after: unit }, None, None);
     }
     assert_eq!(ledger.accounts().len(), 0);
     // one that runs has, and keeps it when its file is removed
     let mut running = (*absent).clone();
     running.active_state = Some(word("active"));
     let running = Arc::new(running);
-    ledger.observe(&Change { before: absent.clone(), after: running.clone() }, None);
-    ledger.observe(&Change { before: running, after: absent }, None);
+    ledger.observe(&Change { before: absent.clone(), after: running.clone() }, None, None);
+    ledger.observe(&Change { before: running, after: absent }, None, None);
     assert_eq!(ledger.accounts().next().unwrap().1.state_changes, 2);
 }
 
