@@ -172,9 +172,11 @@ fn without_systemd_or_a_bus_it_serves_says_why_and_finds_them_later() {
     let machine = machine();
     let nowhere = "--dbus.address=unix:path=/run/nowhere";
     let exporter = machine.exporter_unit(&["User=nobody"], &[nowhere]);
-    let ready = exporter.get("/-/ready", &[]);
-    assert_eq!(ready.status, 503);
-    assert!(ready.text().contains("/run/nowhere"), "{}", ready.text());
+    eventually("it says why", || {
+        let ready = exporter.get("/-/ready", &[]);
+        assert_eq!(ready.status, 503);
+        ready.text().contains("/run/nowhere").then_some(())
+    });
     let page = exporter.samples();
     assert_eq!(page.value("systemd_exporter_subscription_active", &[]), Some(0.0));
     let units = [("collector", "units")];

@@ -57,9 +57,13 @@ impl Thread {
         Ok(Self { rest, handle })
     }
 
-    /// Runs a task on it until that ends.
+    /// Runs a task on it until that ends, and begins at once.
     pub fn spawn(&self, task: impl Future<Output: Send> + Send + 'static) {
-        self.handle.spawn(task);
+        let busy = self.rest.busy();
+        self.handle.spawn(async move {
+            drop(busy);
+            task.await;
+        });
     }
 }
 
