@@ -76,7 +76,9 @@ impl Bus {
         if !place.trusts(uid) {
             return Err(Error::Impostor(uid));
         }
-        watch(&connection, &signals(&owner)).await?;
+        for rule in signals(&owner) {
+            watch(&connection, &rule).await?;
+        }
         Ok(Self { connection, owner })
     }
 }
@@ -267,10 +269,15 @@ pub(super) type JobRow<'m> =
 /// The interface, the properties with their values, and those without, of a PropertiesChanged.
 pub(super) type Changed<'m> = (&'m str, HashMap<&'m str, Variant<'m>>, Vec<&'m str>);
 
-/// The rule for signals. The bus matches a well-known name as sender with its present owner only,
+/// The rules for signals: of units, and the manager's own. Its properties change with every failure,
+/// those of jobs with every job, and tell nothing that these do not. The bus matches a well-known name as sender with its present owner only,
 /// a unique name is more to the point still; the follower looks at each sender all the same.
-fn signals(owner: &OwnedUniqueName) -> String {
-    format!("type='signal',sender='{owner}',path_namespace='{MANAGER_PATH}'")
+fn signals(owner: &OwnedUniqueName) -> [String; 2] {
+    let from = format!("type='signal',sender='{owner}'");
+    [
+        format!("{from},path_namespace='{UNITS_PATH}'"),
+        format!("{from},path='{MANAGER_PATH}',interface='{MANAGER_INTERFACE}'"),
+    ]
 }
 
 const OWNER_CHANGES: &str = "type='signal',sender='org.freedesktop.DBus',\
@@ -280,6 +287,7 @@ pub(super) const DRIVER: &str = "org.freedesktop.DBus";
 const DRIVER_PATH: &str = "/org/freedesktop/DBus";
 pub(super) const MANAGER: &str = "org.freedesktop.systemd1";
 pub(super) const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
+const UNITS_PATH: &str = "/org/freedesktop/systemd1/unit";
 pub(super) const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 pub(super) const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
 const PROPERTIES_INTERFACE: &str = "org.freedesktop.DBus.Properties";

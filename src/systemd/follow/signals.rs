@@ -9,9 +9,7 @@ use zbus::message::{Body, Message};
 
 use super::listing::Reason;
 use super::session::{DEPARTED, Session};
-use crate::systemd::bus::{
-    Call, Changed, DRIVER, Error, MANAGER_INTERFACE, MANAGER_PATH, UNIT_INTERFACE, new_owner,
-};
+use crate::systemd::bus::{Call, Changed, DRIVER, Error, UNIT_INTERFACE, new_owner};
 use crate::systemd::ledger::Gap;
 use crate::systemd::manager::UNITS_LOADED;
 use crate::systemd::mirror::Change;
@@ -103,12 +101,6 @@ impl Session<'_> {
         (interface, values, _): &Changed<'_>,
         now: Instant,
     ) {
-        if path == MANAGER_PATH {
-            if *interface == MANAGER_INTERFACE {
-                self.system_state_may_have_changed(now);
-            }
-            return;
-        }
         let Some(name) = from_object_path(path) else { return };
         let Some(kind) = Kind::of(&name) else { return };
         let interface = match *interface {
@@ -141,6 +133,9 @@ impl Session<'_> {
         let unit = &change.after;
         if interface == Interface::Unit {
             self.suspects.remove(&unit.name);
+            if change.before.is("failed") != unit.is("failed") {
+                self.system_state_may_have_changed(now);
+            }
             let begins = change.before.active_state != unit.active_state && !unit.is("inactive");
             if unit.selected && kind.has_cgroup() && unit.control_group.is_none() && begins {
                 self.hint(&unit.name, Interface::Kind, CONTROL_GROUP, now + SOON);
