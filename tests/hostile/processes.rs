@@ -17,6 +17,10 @@ fn five_thousand_groups_a_hundred_deep_are_read_as_far_as_there_is_room() {
     exporter.scrape();
     let (before, _) = resident(exporter.pid());
     python(&machine, "groups", GROUPS, &["Delegate=yes"], &["5000", "100"]);
+    eventually("its processes are known", || {
+        let known = exporter.samples();
+        known.value("systemd_unit_threads", &[("name", "groups.service")])
+    });
     let told = |_| {
         let asked = Instant::now();
         let page = exporter.samples();

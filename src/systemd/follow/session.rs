@@ -31,7 +31,7 @@ pub(super) struct Session<'s> {
     pub(super) shared: &'s Shared,
     pub(super) owner: OwnedUniqueName,
     pub(super) window: Window,
-    /// While answers are awaited, or the bus.
+    /// While answers are awaited, or questions are planned, or the units are not known yet.
     busy: Option<Busy>,
     resync: Duration,
     pub(super) drafts: Drafts,
@@ -226,7 +226,9 @@ impl<'s> Session<'s> {
         } else if !self.window.is_late() && state.status.following {
             state.status.trouble = None;
         }
-        let is_busy = !self.window.is_idle() || !state.status.following;
+        let is_asking =
+            !(self.window.is_idle() && self.arrivals.is_empty() && self.hints.is_empty());
+        let is_busy = is_asking || !state.status.following;
         self.busy = is_busy.then(|| self.busy.take().unwrap_or_else(|| shared.rest.busy()));
         Ok(())
     }
