@@ -3,7 +3,7 @@
 use super::*;
 
 /// A service that has crashed and whose restart systemd has planned, and counted.
-fn planned() -> Case {
+pub(super) fn planned() -> Case {
     let mut case = Case::new();
     case.start();
     case.end(None, "exit-code");

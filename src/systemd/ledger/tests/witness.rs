@@ -1,6 +1,6 @@
 //! What the journal tells of failures that were not seen.
 
-use super::gaps::restarted_and_started;
+use super::gaps::{planned, restarted_and_started};
 use super::*;
 
 fn told(unit: &str, run: u8, result: &str, at: Timestamp) -> Told {
@@ -23,10 +23,7 @@ fn restarted(gap: Gap, by: u64) -> Case {
     case.start();
     case.end(None, "exit-code");
     case.state("activating", "auto-restart");
-    case.service(Some(gap), |service| {
-        began(service);
-        service.restarts = service.restarts.map(|old| old + by);
-    });
+    restarted_and_started(&mut case, Some(gap), by);
     case
 }
 
@@ -61,25 +58,15 @@ fn what_was_not_seen_waits_for_the_journal_and_is_unknown_without_it() {
 
 #[test]
 fn the_journal_tells_whether_a_restart_was_counted_twice() {
-    let planned = |case: &mut Case| {
-        case.start();
-        case.end(None, "exit-code");
-        case.state("activating", "auto-restart");
-        case.restart(None, 1);
-        case.service(Some(Gap::Reload), |service| {
-            began(service);
-            service.restarts = Some(2);
-        });
-    };
-    let mut case = Case::new();
+    let mut case = planned();
     case.ledger.hear_journal();
-    planned(&mut case);
+    restarted_and_started(&mut case, Some(Gap::Reload), 1);
     case.ledger.told(News::default(), after(1100), true);
     case.assert(&[("exit-code", 1)], 1, 2);
 
-    let mut case = Case::new();
+    let mut case = planned();
     case.ledger.hear_journal();
-    planned(&mut case);
+    restarted_and_started(&mut case, Some(Gap::Reload), 1);
     let journal = vec![
         told("x.service", 7, "watchdog", after(-1)),
         told("x.service", 8, "watchdog", after(-1)),
