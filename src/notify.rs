@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+use crate::systemd::value::Timestamp;
+
 /// The socket on which systemd hears this service. Nothing is waited for: where systemd does not
 /// read, or did not start this process at all, nothing is said.
 #[derive(Debug, Default)]
@@ -52,8 +54,7 @@ impl Notify {
 
     /// It reads its configuration again; [`Notify::ready`] has to follow.
     pub fn reloading(&self) {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
+        let Timestamp(micros) = Timestamp::monotonic();
         self.say(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
     }
 

@@ -286,9 +286,9 @@ const OWNER_CHANGES: &str = "type='signal',sender='org.freedesktop.DBus',\
 pub(super) const DRIVER: &str = "org.freedesktop.DBus";
 const DRIVER_PATH: &str = "/org/freedesktop/DBus";
 pub(super) const MANAGER: &str = "org.freedesktop.systemd1";
-pub(super) const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
+const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const UNITS_PATH: &str = "/org/freedesktop/systemd1/unit";
-pub(super) const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
+const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 pub(super) const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
 const PROPERTIES_INTERFACE: &str = "org.freedesktop.DBus.Properties";
 
