@@ -1,18 +1,17 @@
 //! The calls that are made to PID 1, and what its messages hold.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use zbus::message::Message;
 use zbus::names::OwnedUniqueName;
-use zbus::{Connection, MessageStream, Variant, message};
+use zbus::{Connection, MessageStream, message};
 
 use super::mirror::Listed;
 use super::name::{Kind, is_valid, object_path};
 use super::place::Place;
-use super::properties::Interface;
+use super::properties::{Interface, Values};
 use super::value::word;
 
 /// A connection to a bus on which PID 1 was found.
@@ -267,7 +266,7 @@ pub(super) type JobRow<'m> =
     (u32, &'m str, &'m str, &'m str, zbus::ObjectPath<'m>, zbus::ObjectPath<'m>);
 
 /// The interface, the properties with their values, and those without, of a PropertiesChanged.
-pub(super) type Changed<'m> = (&'m str, HashMap<&'m str, Variant<'m>>, Vec<&'m str>);
+pub(super) type Changed<'m> = (&'m str, Values<'m>, Vec<&'m str>);
 
 /// The rules for signals: of units, and the manager's own. Its properties change with every failure,
 /// those of jobs with every job, and tell nothing that these do not. The bus matches a well-known name as sender with its present owner only,

@@ -12,8 +12,8 @@ use zbus::{ObjectPath, Variant};
 use super::bus::{Changed, JobRow, Row};
 use super::ledger::{Gap, Ledger};
 use super::mirror::{Listed, Mirror};
-use super::name::{Kind, from_object_path, is_valid, object_path};
-use super::properties::{Interface, kept};
+use super::name::{from_object_path, is_valid, object_path};
+use super::properties::{Interface, Values};
 use super::state::{Shared, State};
 use super::unit::Unit;
 use super::value::word;
@@ -84,11 +84,9 @@ impl Host {
                 }
             }
             2 => {
-                let Some(all): Option<HashMap<&str, Variant<'_>>> = read(body) else { return };
-                let kept = Kind::of(name).into_iter().flat_map(kept);
-                let values: Vec<_> = kept.filter_map(|name| Some((name, all.get(name)?))).collect();
+                let Some(all): Option<Values<'_>> = read(body) else { return };
                 self.change(state, name, |unit| {
-                    values.iter().for_each(|(name, value)| unit.set(Interface::Kind, name, value));
+                    all.iter().for_each(|(name, value)| unit.set(Interface::Kind, name, value));
                 });
             }
             3 => {

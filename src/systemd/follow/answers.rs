@@ -1,15 +1,14 @@
 //! What is done with each answer.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use tracing::{debug, warn};
+use zbus::OwnedVariant;
 use zbus::message::{Message, Type};
-use zbus::{OwnedVariant, Variant};
 
 use super::session::{ALONE, BLAME, Session};
 use crate::systemd::bus::{self, Call, DRIVER, Get};
-use crate::systemd::properties::{self, Interface};
+use crate::systemd::properties::{self, Interface, Values};
 use crate::systemd::state::State;
 
 impl Session<'_> {
@@ -117,15 +116,14 @@ fn values(get: &Get, reply: &Message, state: &mut State) -> Vec<(&'static str, O
         return value(reply, state).into_iter().map(|value| (property, value)).collect();
     }
     let body = reply.body();
-    let all: HashMap<&str, Variant<'_>> = match body.deserialize() {
+    let all: Values<'_> = match body.deserialize() {
         Ok(all) => all,
         Err(_) => {
             *state.status.errors.entry("decode").or_default() += 1;
             return Vec::new();
         }
     };
-    let known = properties::kept(get.kind);
-    known.filter_map(|name| Some((name, all.get(name)?.try_to_owned().ok()?))).collect()
+    all.iter().filter_map(|(name, value)| Some((name, value.try_to_owned().ok()?))).collect()
 }
 
 fn value(reply: &Message, state: &mut State) -> Option<OwnedVariant> {

@@ -117,7 +117,7 @@ impl Session<'_> {
             self.observe_half(state);
         }
         let change = state.mirror.change(&name, |unit| {
-            for (property, value) in values {
+            for (property, value) in values.iter() {
                 unit.set(interface, property, value);
             }
         });

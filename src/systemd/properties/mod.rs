@@ -1,15 +1,16 @@
 //! Which properties of a unit are mirrored, how each one is learnt, and where it goes.
 
 mod tables;
+mod values;
 
 use zbus::Variant;
 
 use super::dependencies::Relation;
 use super::name::Kind;
-use super::sandbox;
 use super::unit::{Detail, Service, Unit};
 use super::value::{as_strings, as_word};
 use tables::{CGROUP, SERVICE, SOCKET, TIMER, UNIT};
+pub use values::Values;
 
 /// A property that the mirror keeps.
 pub struct Property<T: 'static> {
@@ -114,19 +115,6 @@ pub fn wanted(
     };
     let unit = asked(UNIT).into_iter().chain(related.iter().map(|name| Some(*name)));
     unit.map(|name| (Interface::Unit, name)).chain(own)
-}
-
-/// What of a GetAll's answer is kept.
-pub fn kept(kind: Kind) -> impl Iterator<Item = &'static str> {
-    let names: Vec<_> = match kind {
-        Kind::Service => {
-            let cgroup = CGROUP.iter().map(|property| property.name);
-            let table = SERVICE.iter().map(|property| property.name);
-            table.chain(cgroup).chain(sandbox::SETTINGS).collect()
-        }
-        _ => vec![],
-    };
-    names.into_iter()
 }
 
 /// What is worth asking of a unit once all else is known.
