@@ -21,7 +21,7 @@ demo-crash demo-slow-listener demo-redis-down demo-oom:
 
 test: lint ## everything that CI checks; needs root
 	@scripts/setup test
-	cargo test --no-fail-fast
+	@scripts/test
 
 test-demo: ## the demo, broken in all its ways; some minutes
 	@scripts/demo test
