@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use tracing::{info, warn};
 use zbus::MessageStream;
 use zbus::message::{Message, Type};
@@ -130,36 +130,18 @@ impl<'s> Session<'s> {
             }
             let wake = tokio::time::Instant::from_std(self.next_due());
             tokio::select! {
-                message = messages.next() => {
-                    if let Err(error) = self.take_all(message, &mut messages) {
+                message = messages.next() => match message {
+                    None => break Error::Closed("end of stream".to_owned()),
+                    Some(Err(error)) => break Error::Closed(error.to_string()),
+                    Some(Ok(message)) => if let Err(error) = self.take(&message) {
                         break error;
-                    }
-                }
+                    },
+                },
                 () = tokio::time::sleep_until(wake) => {}
             }
         };
         self.observe_half(&mut self.shared.lock());
         error
-    }
-
-    /// Takes a message, and those that have come right behind it.
-    fn take_all(
-        &mut self,
-        first: Option<zbus::Result<Message>>,
-        messages: &mut MessageStream,
-    ) -> Result<(), Error> {
-        let mut next = Some(first);
-        let mut taken = 0;
-        while let Some(message) = next {
-            match message {
-                None => return Err(Error::Closed("end of stream".to_owned())),
-                Some(Err(error)) => return Err(Error::Closed(error.to_string())),
-                Some(Ok(message)) => self.take(&message)?,
-            }
-            taken += 1;
-            next = if taken < AT_ONCE { messages.next().now_or_never() } else { None };
-        }
-        Ok(())
     }
 
     fn take(&mut self, message: &Message) -> Result<(), Error> {
@@ -395,9 +377,6 @@ pub(super) const DEPARTED: Duration = Duration::from_secs(2);
 
 /// Bounds what a flood of short-lived units costs.
 const MOST_DEPARTED: usize = 4096;
-
-/// Messages taken one after the other before it is looked what else is due.
-const AT_ONCE: usize = 64;
 
 /// Names in one question.
 const NAMES: usize = 64;
