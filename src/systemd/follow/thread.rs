@@ -112,8 +112,9 @@ thread_local! {
     static PARKED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// How long signals gather: the signals of a crash and its restart come within this.
-const REST: Duration = Duration::from_millis(100);
+/// How long signals gather: those of a crash and of its restart, 0.1 s later by default, come within
+/// this.
+const REST: Duration = Duration::from_millis(200);
 
 /// Where there is something to be done already, waiting takes no longer than this.
 const AT_ONCE: Duration = Duration::from_micros(20);
