@@ -131,27 +131,63 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn what_has_come_is_taken_before_a_scrape() {
+    /// A thread that reads what it is sent, with what it has read in all and how often.
+    struct Reading {
+        thread: Thread,
+        sender: UnixStream,
+        last: Arc<AtomicU8>,
+        times: Arc<AtomicUsize>,
+    }
+
+    fn reading() -> Reading {
         let thread = Thread::start().unwrap();
         let (sender, receiver) = std::os::unix::net::UnixStream::pair().unwrap();
         for socket in [&sender, &receiver] {
             socket.set_nonblocking(true).unwrap();
         }
-        let taken = Arc::new(AtomicU8::default());
-        let last = taken.clone();
+        let (last, times) = <(Arc<AtomicU8>, Arc<AtomicUsize>)>::default();
+        let (byte, reads) = (last.clone(), times.clone());
         thread.spawn(async move {
             let mut receiver = UnixStream::from_std(receiver).unwrap();
-            while let Ok(byte) = receiver.read_u8().await {
-                last.store(byte, Ordering::Relaxed);
+            let mut bytes = [0; 256];
+            while let Ok(length @ 1..) = receiver.read(&mut bytes).await {
+                byte.store(bytes[length - 1], Ordering::Relaxed);
+                reads.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let mut sender = UnixStream::from_std(sender).unwrap();
+        let sender = UnixStream::from_std(sender).unwrap();
+        Reading { thread, sender, last, times }
+    }
+
+    #[tokio::test]
+    async fn what_has_come_is_taken_before_a_scrape() {
+        let Reading { thread, mut sender, last, .. } = reading();
         for byte in 1..=20 {
             sender.write_u8(byte).await.unwrap();
             tokio::time::sleep(REST / 20).await;
             thread.rest.catch_up().await;
-            assert_eq!(taken.load(Ordering::Relaxed), byte);
+            assert_eq!(last.load(Ordering::Relaxed), byte);
         }
+    }
+
+    #[tokio::test]
+    async fn what_comes_gathers_unless_an_answer_is_awaited() {
+        let Reading { thread, mut sender, last, times } = reading();
+        let mut reads = [0; 2];
+        let mut byte = 0;
+        for (awaits, read) in [false, true].into_iter().zip(&mut reads) {
+            let _busy = awaits.then(|| thread.rest.busy());
+            let before = times.load(Ordering::Relaxed);
+            for _ in 0..40 {
+                byte += 1;
+                sender.write_u8(byte).await.unwrap();
+                tokio::time::sleep(REST / 10).await;
+            }
+            tokio::time::sleep(REST * 2).await;
+            assert_eq!(last.load(Ordering::Relaxed), byte);
+            *read = times.load(Ordering::Relaxed) - before;
+        }
+        let [resting, busy] = reads;
+        assert!(2 * resting < busy, "read {resting} times when resting, {busy} when not");
     }
 }

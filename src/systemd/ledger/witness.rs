@@ -181,3 +181,26 @@ const LONG: u64 = 60_000_000;
 
 /// Ends and runs that are remembered at most.
 const MOST: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_has_a_bound_and_the_oldest_goes() {
+        let run = |number: usize| InvocationId((number as u128).to_be_bytes());
+        let mut witness = Witness { is_heard: true, ..Witness::default() };
+        (0..MOST + 10).for_each(|number| witness.counted(run(number)));
+        assert_eq!((witness.counted.len(), witness.is_counted.len()), (MOST, MOST));
+        assert!(!witness.is_counted.contains(&run(9)) && witness.is_counted.contains(&run(10)));
+        let told = |number| Told {
+            unit: "x.service".into(),
+            run: run(number),
+            result: "signal".into(),
+            at: Timestamp::default(),
+        };
+        witness.hear(News { ends: (0..MOST + 10).map(told).collect(), hole: None });
+        assert_eq!((witness.told.len(), witness.told[0].run), (MOST, run(10)));
+        assert_eq!(witness.told.back().map(|told| told.run), Some(run(MOST + 9)));
+    }
+}
