@@ -103,10 +103,10 @@ impl Options {
                 return Err(io::Error::other(said));
             }
             if start.elapsed() > BOOT_LIMIT {
-                let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
+                let why = unfinished(&directory);
                 drop(supervisor.stdin.take());
                 supervisor.wait()?;
-                return Err(io::Error::other(format!("not booted within {BOOT_LIMIT:?}: {log}")));
+                return Err(io::Error::other(format!("not booted within {BOOT_LIMIT:?}: {why}")));
             }
         }
     }
@@ -262,6 +262,23 @@ impl Drop for Machine {
             supervisor.wait().ok();
         }
     }
+}
+
+/// What a machine that does not finish booting says, and what it waits for.
+fn unfinished(directory: &Path) -> String {
+    let mut said = fs::read_to_string(directory.join("log")).unwrap_or_default();
+    for command in [&["systemctl", "list-jobs"][..], &["journalctl", "--lines=40"]] {
+        let inside = Command::new(BOOTED)
+            .arg("exec")
+            .arg(directory)
+            .args(["timeout", "5"])
+            .args(command)
+            .output();
+        let output =
+            inside.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+        said += &format!("\n{}: {}", command.join(" "), String::from_utf8_lossy(&output));
+    }
+    said
 }
 
 /// The exporter that machines get.
