@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use thirtyfour::common::log::LoggingPrefsLogLevel;
+use thirtyfour::error::WebDriverErrorInner;
 use thirtyfour::prelude::*;
 
 /// A browser with a profile of its own; closed by [`close`](Browser::close), and its driver ends
@@ -75,8 +76,19 @@ impl Browser {
         self.driver.find(By::Css(selector)).await.unwrap().click().await.unwrap();
     }
 
+    /// Types into what a selector finds first, once it takes keys: what has just got the focus may
+    /// not be drawn yet.
     pub(crate) async fn keys(&self, selector: &str, keys: &str) {
-        self.driver.find(By::Css(selector)).await.unwrap().send_keys(keys).await.unwrap();
+        let begun = Instant::now();
+        loop {
+            let typed = self.driver.find(By::Css(selector)).await.unwrap().send_keys(keys).await;
+            match typed {
+                Err(error) if begun.elapsed() < LIMIT && is_not_drawn(&error) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                typed => return typed.unwrap(),
+            }
+        }
     }
 
     /// The query of the address that is shown.
@@ -139,5 +151,9 @@ const ARGUMENTS: [&str; 9] = [
     "--disable-component-update",
     "--disable-sync",
 ];
+
+fn is_not_drawn(error: &WebDriverError) -> bool {
+    matches!(error.as_inner(), WebDriverErrorInner::ElementNotInteractable(_))
+}
 
 const LIMIT: Duration = Duration::from_secs(30);
