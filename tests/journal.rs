@@ -392,7 +392,11 @@ impl<'a> Counter<'a> {
         let run = ["systemd-run", "--quiet", "--wait", "--unit=counted", "--property", user];
         let say = ["/usr/bin/python3", "/opt/say.py", "native", &count_of, "100000", "1"];
         self.machine.ok(&[&run[..], &say[..]].concat());
-        self.machine.ok(&["journalctl", "--sync"]);
+        // a journald that is just starting again takes no request yet
+        eventually("it is on the disk", || {
+            let synced = self.machine.exec(&["journalctl", "--sync"]);
+            synced.status.success().then_some(())
+        });
         self.logged.set(self.logged.get() + count);
         self.check();
     }
