@@ -15,7 +15,7 @@ use crate::systemd::sandbox::SETTINGS;
 
 /// The properties of a message that the mirror keeps of units of any kind, in its order. Most of
 /// what systemd tells is of no use here, and passed over unread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Values<'m>(Vec<(&'static str, Variant<'m>)>);
 
 impl<'m> Values<'m> {
