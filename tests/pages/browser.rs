@@ -139,6 +139,10 @@ impl Drop for Browser {
     }
 }
 
+fn is_not_drawn(error: &WebDriverError) -> bool {
+    matches!(error.as_inner(), WebDriverErrorInner::ElementNotInteractable(_))
+}
+
 /// It talks to nobody but the tests.
 const ARGUMENTS: [&str; 9] = [
     "--headless",
@@ -151,9 +155,5 @@ const ARGUMENTS: [&str; 9] = [
     "--disable-component-update",
     "--disable-sync",
 ];
-
-fn is_not_drawn(error: &WebDriverError) -> bool {
-    matches!(error.as_inner(), WebDriverErrorInner::ElementNotInteractable(_))
-}
 
 const LIMIT: Duration = Duration::from_secs(30);
