@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use divan::Bencher;
 use tempfile::TempDir;
-use unit_exporter::selection::Selection;
 use unit_exporter::source::journal::{Journal, Options};
+use unit_exporter::unit_filter::Selection;
 
 fn main() {
     divan::main();

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
-use unit_exporter::source::listener::{Input, Listeners, Options};
+use unit_exporter::source::sockets::{Input, Listeners, Options};
 
 fn main() {
     divan::main();

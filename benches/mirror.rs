@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use unit_exporter::selection::Selection;
 use unit_exporter::systemd::ledger::Ledger;
 use unit_exporter::systemd::mirror::{Listed, Mirror};
-use unit_exporter::systemd::properties::Interface;
-use unit_exporter::systemd::value::word;
+use unit_exporter::systemd::unit::properties::Interface;
+use unit_exporter::systemd::unit::value::word;
+use unit_exporter::unit_filter::Selection;
 use zbus::Variant;
 use zbus::message::Message;
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use clap_mangen::Man;
-use unit_exporter::args::Args;
+use unit_exporter::cli::args::Args;
 
 fn main() -> io::Result<()> {
     let directory: PathBuf = std::env::args_os().nth(1).expect("a directory to write to").into();

@@ -9,13 +9,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use self::samples::{Sample, Samples};
+use crate::fuzzing::samples::{Sample, Samples};
+use crate::html;
+use crate::html::{Host, Place, View};
 use crate::metrics::{Format, Remembered, Selected, render};
-use crate::pages::{self, Host, Place, View};
 use crate::profile::Profile;
 use crate::snapshot::Snapshot;
-use crate::source::{cgroup, daemon, journal, listener, process};
-use crate::{systemd, web};
+use crate::source::{cgroup, dbus_daemons, journal, process, sockets};
+use crate::{http, systemd};
 
 /// Takes any bytes.
 pub type Target = fn(&[u8]);
@@ -25,17 +26,17 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: [(&str, Target); 14] = [
     ("bodies", systemd::fuzz::bodies),
     ("cgroup", cgroup::fuzz::files),
-    ("config", web::fuzz::config),
-    ("daemons", daemon::fuzz::bodies),
-    ("html", pages::fuzz::html),
-    ("http", web::fuzz::http),
+    ("config", http::fuzz::config),
+    ("daemons", dbus_daemons::fuzz::bodies),
+    ("html", html::fuzz::html),
+    ("http", http::fuzz::http),
     ("journal", journal::fuzz::file),
     ("labels", labels),
     ("names", systemd::fuzz::names),
-    ("netlink", listener::fuzz::netlink),
+    ("netlink", sockets::fuzz::netlink),
     ("process", process::fuzz::files),
-    ("request", web::fuzz::request),
-    ("sockets", listener::fuzz::texts),
+    ("request", http::fuzz::request),
+    ("sockets", sockets::fuzz::texts),
     ("units", systemd::fuzz::units),
 ];
 
@@ -62,13 +63,13 @@ fn labels(data: &[u8]) {
         .split(|byte| *byte == 0)
         .map(|text| String::from_utf8_lossy(text).into_owned())
         .collect();
-    let unix = texts.iter().zip(0..).map(|(text, accept_queue)| listener::UnixListener {
+    let unix = texts.iter().zip(0..).map(|(text, accept_queue)| sockets::UnixListener {
         unit: text.as_str().into(),
         path: text.clone(),
         accept_queue,
         accept_queue_limit: u64::MAX,
     });
-    let reading = listener::Reading { unix: Some(unix.collect()), ..Default::default() };
+    let reading = sockets::Reading { unix: Some(unix.collect()), ..Default::default() };
     for page in page(Snapshot { listeners: Some(reading), ..Snapshot::default() }) {
         let lengths = page.all("systemd_unix_listener_accept_queue_length", &[]);
         let told: Vec<_> = lengths.map(|one| (one.label("name"), one.label("path"))).collect();
@@ -114,7 +115,7 @@ fn people(snapshot: &Snapshot) {
     let units = snapshot.systemd.iter().flat_map(|systemd| &systemd.units);
     let units = units.map(|unit| Place::Unit(unit.name.to_string()));
     for place in units.take(2).chain([Place::Status]) {
-        assert!(!pages::page(&place, &[], &view).html.is_empty());
+        assert!(!html::page(&place, &[], &view).html.is_empty());
     }
 }
 

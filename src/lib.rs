@@ -9,31 +9,29 @@
 //! scrape       one scrape            every source under its deadline
 //! snapshot     what it knows         plain data, one field per source
 //! metrics/     what is exported      one literal per metric; no I/O
-//! pages/       what people read      HTML of the same snapshot; no I/O
-//! web/         serving it            limits, TLS, passwords
+//! html/        what people read      HTML of the same snapshot; no I/O
+//! http/        serving it            limits, TLS, passwords
 //! ```
 //!
 //! To add a metric, declare it in `metrics/`. If its value is not read yet, parse it in `source/`
-//! first, or add the property's line to `systemd/properties/tables.rs`.
+//! first, or add the property's line to `systemd/unit/property_tables.rs`.
 
-pub mod args;
-pub mod check;
-pub mod collectors;
-pub mod exporter;
-pub mod flight;
+pub mod app;
+pub mod cli;
+pub mod collector;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod kept;
-pub mod log;
+pub mod html;
+pub mod http;
+pub mod http_counts;
+pub mod logging;
 pub mod metrics;
-pub mod notify;
-pub mod pages;
 pub mod profile;
 pub mod scrape;
-pub mod selection;
+pub mod sd_notify;
+pub mod single_flight;
 pub mod snapshot;
 pub mod source;
 pub mod systemd;
-pub mod users;
-pub mod web;
+pub mod unit_filter;

@@ -11,23 +11,26 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
-use unit_exporter::args::{Action, Args, Level, LogFormat};
-use unit_exporter::check::{Asker, Report};
-use unit_exporter::collectors::Off;
-use unit_exporter::exporter::Exporter;
-use unit_exporter::log::{Flush, Log};
+use unit_exporter::app::Exporter;
+use unit_exporter::cli::args::{Action, Args, Level, LogFormat};
+use unit_exporter::cli::check_host::{Asker, Report};
+use unit_exporter::cli::{hash_password, read_password};
+use unit_exporter::collector::Off;
+use unit_exporter::html;
+use unit_exporter::http;
+use unit_exporter::http::{Listener, Protection, Pulse};
+use unit_exporter::http_counts::Requests;
+use unit_exporter::logging::{Flush, Log};
 use unit_exporter::metrics::Format;
-use unit_exporter::notify::Notify;
-use unit_exporter::pages;
+use unit_exporter::scrape::user_managers::follow::{Terms, Users};
 use unit_exporter::scrape::{Host, Scraper};
-use unit_exporter::selection::Selection;
+use unit_exporter::sd_notify::Notify;
 use unit_exporter::systemd::follow::{self, Place, Thread, follow};
 use unit_exporter::systemd::ledger::{Keep, Ledger};
 use unit_exporter::systemd::mirror::Mirror;
-use unit_exporter::systemd::properties::Extras;
 use unit_exporter::systemd::state::Shared;
-use unit_exporter::users::{Terms, Users};
-use unit_exporter::web::{self, Listener, Protection, Pulse, Requests};
+use unit_exporter::systemd::unit::properties::Extras;
+use unit_exporter::unit_filter::Selection;
 
 fn main() -> ExitCode {
     let mut args = Args::parse();
@@ -158,9 +161,9 @@ async fn serve(
         warn!("{warning}");
     }
     let protection = Arc::new(protection);
-    let options = web::Options {
+    let options = http::Options {
         telemetry_path: args.telemetry_path.clone(),
-        limits: web::Limits { requests: args.max_requests.into(), ..web::Limits::default() },
+        limits: http::Limits { requests: args.max_requests.into(), ..http::Limits::default() },
         protection: protection.clone(),
         requests,
         pulse: Pulse::default(),
@@ -171,7 +174,7 @@ async fn serve(
     // not when the bus has answered: it may come up later than this, or never
     notify.ready();
     tokio::spawn(attend(notify, options.pulse.clone(), exporter.scraper().clone()));
-    web::serve(listeners, exporter, options, stop).await;
+    http::serve(listeners, exporter, options, stop).await;
     info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
@@ -205,8 +208,8 @@ fn act(action: &Action) -> anyhow::Result<ExitCode> {
             writeln!(stdout, "{}: good", file.display())?;
         }
         Action::HashPassword { cost } => {
-            let password = web::read_password().context("reading the password")?;
-            writeln!(stdout, "{}", web::hash_password(&password, *cost)?)?;
+            let password = read_password().context("reading the password")?;
+            writeln!(stdout, "{}", hash_password(&password, *cost)?)?;
         }
         // it needs all that serving needs
         Action::CheckHost { .. } => {}
@@ -223,7 +226,7 @@ async fn check_host(args: &Args, off: &Off, scraper: &Arc<Scraper>) -> anyhow::R
     tokio::time::sleep(Duration::from_secs(1)).await;
     let snapshot = scraper.scrape(&without).await.context("reading the host")?;
     let asker = Asker::here(&args.dbus_address);
-    let mut report = Report::new(&snapshot, off, &pages::Host::here(), &asker);
+    let mut report = Report::new(&snapshot, off, &html::Host::here(), &asker);
     if let Some(path) = &args.web_config {
         let good = format!("{}: good", path.display());
         report.config(Protection::open(path).map(|_| good).map_err(|error| error.to_string()));

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::collectors::Collector;
+use crate::collector::Collector;
 
 /// How much is exported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum)]
@@ -104,7 +104,7 @@ pub const MINIMAL: &[(&str, &[&str])] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collectors::COLLECTORS;
+    use crate::collector::COLLECTORS;
     use crate::metrics::Reference;
 
     #[test]

@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::metrics::Histogram;
 use crate::source::own::Own;
 use crate::source::pid1::Pid1;
-use crate::source::security::Exposures;
-use crate::source::{cgroup, daemon, journal, listener, process};
-use crate::systemd::dependencies::{Looked, Relation};
+use crate::source::security_assessment::Exposures;
+use crate::source::{cgroup, dbus_daemons, journal, process, sockets};
 use crate::systemd::ledger::{Account, Host};
 use crate::systemd::manager::Manager;
-use crate::systemd::name::Kind;
 use crate::systemd::state::{State, Status};
 use crate::systemd::unit::Unit;
-use crate::systemd::value::Word;
+use crate::systemd::unit::dependencies::{Looked, Relation};
+use crate::systemd::unit::name::Kind;
+use crate::systemd::unit::value::Word;
 
 /// Plain data, one field per source. A source that failed leaves its field empty, so its
 /// metrics are absent rather than zero.
@@ -42,7 +41,7 @@ pub struct Snapshot {
     /// What has been logged since the exporter started.
     pub journal: Option<journal::Reading>,
     /// Who listens; `None` if it was not asked or did not answer.
-    pub listeners: Option<listener::Reading>,
+    pub listeners: Option<sockets::Reading>,
     /// What other daemons say.
     pub daemons: Daemons,
     /// What is known of the managers of users.
@@ -91,15 +90,15 @@ pub struct Systemd {
 #[derive(Debug, Default)]
 pub struct Daemons {
     /// The D-Bus daemon.
-    pub bus: Option<daemon::bus::Statistics>,
+    pub bus: Option<dbus_daemons::bus::Statistics>,
     /// systemd-logind.
-    pub logins: Option<daemon::logind::Logins>,
+    pub logins: Option<dbus_daemons::logind::Logins>,
     /// systemd-machined.
-    pub machines: Option<daemon::machined::Machines>,
+    pub machines: Option<dbus_daemons::machined::Machines>,
     /// systemd-networkd.
-    pub network: Option<daemon::networkd::Network>,
+    pub network: Option<dbus_daemons::networkd::Network>,
     /// systemd-resolved.
-    pub resolved: Option<daemon::resolved::Statistics>,
+    pub resolved: Option<dbus_daemons::resolved::Statistics>,
     /// systemd-analyze, which is no daemon: how exposed services are, selected or not.
     pub exposures: Option<Exposures>,
 }
@@ -113,6 +112,15 @@ pub struct Exporter {
     pub scrapes: Histogram,
     /// Lines of the log that nobody took.
     pub lines_dropped: u64,
+}
+
+/// A histogram as it is exported.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Histogram {
+    /// Upper bound and count of each bucket, not cumulative, the last bound infinite.
+    pub buckets: Vec<(f64, u64)>,
+    /// Sum of all values.
+    pub sum: f64,
 }
 
 /// How one collector went in one scrape.

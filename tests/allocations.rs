@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use unit_exporter::metrics::{Format, Remembered, Selected, render};
 use unit_exporter::profile::Profile;
-use unit_exporter::selection::Selection;
 use unit_exporter::snapshot::{Snapshot, Systemd};
 use unit_exporter::systemd::ledger::Ledger;
 use unit_exporter::systemd::mirror::{Listed, Mirror};
 use unit_exporter::systemd::state::Shared;
-use unit_exporter::systemd::value::word;
+use unit_exporter::systemd::unit::value::word;
+use unit_exporter::unit_filter::Selection;
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;

@@ -15,7 +15,7 @@ use promql::{Vocabulary, rules};
 use regex::Regex;
 use serde_json::Value;
 use sources::sources;
-use unit_exporter::args::Args;
+use unit_exporter::cli::args::Args;
 
 #[test]
 fn every_expression_may_be_asked() {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use unit_exporter::collectors::COLLECTORS;
+use unit_exporter::collector::COLLECTORS;
 use unit_exporter::metrics::{Format, Kind, Reference, Remembered, Selected, Unit, render};
 use unit_exporter::profile::Profile;
 

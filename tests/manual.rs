@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use clap::CommandFactory;
 use tempfile::TempDir;
-use unit_exporter::args::Args;
+use unit_exporter::cli::args::Args;
 
 #[test]
 fn all_of_them_hold_every_flag_and_every_subcommand() {

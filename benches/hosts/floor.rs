@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use unit_exporter::source::listener::{Input, Listeners, Options};
+use unit_exporter::source::sockets::{Input, Listeners, Options};
 
 use crate::cost::millis;
 use crate::support::{Machine, Samples};

@@ -6,7 +6,7 @@ use super::Kind::Gauge;
 use super::{Family, Sink, Subject, Unit};
 use crate::snapshot::Snapshot;
 use crate::systemd::manager::{STAGES, Stage};
-use crate::systemd::value::Timestamp;
+use crate::systemd::unit::value::Timestamp;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     if !out.subject(Subject { collector: "boot", title: "Boot and watchdog" }) {

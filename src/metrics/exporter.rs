@@ -8,7 +8,7 @@ use super::Kind::{Counter, Gauge, Histogram};
 use super::Resets::WithExporter;
 use super::{Family, Sink, Subject, Tally, Unit};
 use crate::snapshot::Snapshot;
-use crate::systemd::name::Kind as UnitKind;
+use crate::systemd::unit::name::Kind as UnitKind;
 
 const SUBJECT: Subject = Subject { collector: "exporter", title: "The exporter itself" };
 

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::systemd::value::Timestamp;
+use crate::snapshot::Histogram;
+use crate::systemd::unit::value::Timestamp;
 
 /// Everything a reader needs to know of a metric family.
 ///
@@ -96,15 +97,6 @@ pub enum Value {
     Float(f64),
 }
 
-/// A histogram as it is exported.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Histogram {
-    /// Upper bound and count of each bucket, not cumulative, the last bound infinite.
-    pub buckets: Vec<(f64, u64)>,
-    /// Sum of all values.
-    pub sum: f64,
-}
-
 /// Takes every family in turn: to expose it, or to document it.
 pub trait Sink {
     /// Announces the families of one collector; where it returns false, they are left out.
@@ -124,7 +116,7 @@ pub trait Sink {
 /// A group of families that is collected, or left out, as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// Its name: see [`crate::collectors`].
+    /// Its name: see [`crate::collector`].
     pub collector: &'static str,
     /// The heading in the reference.
     pub title: &'static str,

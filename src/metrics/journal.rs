@@ -8,7 +8,7 @@ use super::{Family, Sink, Subject, Unit};
 use crate::snapshot::Snapshot;
 use crate::source::journal::{Counts, Priority, Reading};
 use crate::systemd::ledger::ExitCode;
-use crate::systemd::value::Word;
+use crate::systemd::unit::value::Word;
 
 const SUBJECT: Subject = Subject { collector: "journal", title: "Journal" };
 

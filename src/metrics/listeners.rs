@@ -7,7 +7,7 @@ use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
 use super::{Family, Sink, Subject, Unit, Value};
 use crate::snapshot::Snapshot;
-use crate::source::listener::{Listener, Reading};
+use crate::source::sockets::{Listener, Reading};
 
 const SUBJECT: Subject = Subject { collector: "listeners", title: "Listeners" };
 

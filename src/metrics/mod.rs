@@ -1,11 +1,10 @@
 //! What is exported: one file per subject, one literal per metric; no I/O.
 
 mod boot;
-mod budget;
 mod dbus;
 mod details;
-mod encode;
 mod exporter;
+pub mod exposition;
 mod family;
 mod journal;
 mod listeners;
@@ -13,25 +12,19 @@ mod logind;
 mod machined;
 mod manager;
 mod networkd;
-mod openmetrics;
-mod page;
-mod pieces;
 mod processes;
-mod reference;
 mod resolved;
 mod resources;
-mod rows;
 mod security;
 mod services;
 mod sockets;
-mod text;
 mod timers;
 mod units;
-mod users;
+mod user_managers;
 
-pub use family::{Exemplar, Family, Histogram, Kind, Resets, Sample, Sink, Subject, Unit, Value};
-pub use page::{Format, Remembered, Selected, Tally, render};
-pub use reference::{Reference, Row};
+pub use exposition::reference::{Reference, Row};
+pub use exposition::render::{Format, Remembered, Selected, Tally, render};
+pub use family::{Exemplar, Family, Kind, Resets, Sample, Sink, Subject, Unit, Value};
 
 use crate::snapshot::Snapshot;
 
@@ -54,6 +47,6 @@ pub fn all(snapshot: &Snapshot, out: &mut impl Sink) -> std::fmt::Result {
     machined::families(snapshot, out)?;
     dbus::families(snapshot, out)?;
     security::families(snapshot, out)?;
-    users::families(snapshot, out)?;
+    user_managers::families(snapshot, out)?;
     exporter::families(snapshot, out)
 }

@@ -7,7 +7,7 @@ use super::Resets::WithProcess;
 use super::{Family, Sink, Subject, Unit};
 use crate::snapshot::Snapshot;
 use crate::source::process::{MainProcess, UnitProcesses};
-use crate::systemd::name::Kind;
+use crate::systemd::unit::name::Kind;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     if !out.subject(Subject { collector: "process", title: "Processes, from /proc" }) {

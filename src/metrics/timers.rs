@@ -7,9 +7,9 @@ use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
 use super::{Family, Sink, Subject, Unit};
 use crate::snapshot::Snapshot;
-use crate::systemd::name::Kind;
 use crate::systemd::unit::Timer;
-use crate::systemd::value::Timestamp;
+use crate::systemd::unit::name::Kind;
+use crate::systemd::unit::value::Timestamp;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     if !out.subject(Subject { collector: "timers", title: "Timers" }) {

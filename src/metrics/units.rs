@@ -6,9 +6,9 @@ use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
 use super::{Family, Sink, Subject, Unit};
 use crate::snapshot::Snapshot;
-use crate::systemd::name::Kind as UnitKind;
+use crate::systemd::unit::name::Kind as UnitKind;
+use crate::systemd::unit::value::Timestamp;
 use crate::systemd::unit::{Detail, Unit as SystemdUnit};
-use crate::systemd::value::Timestamp;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     if !out.subject(Subject { collector: "units", title: "Units" }) {

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use super::Read;
-use crate::kept::Kept;
+use crate::scrape::blocking_source::Kept;
 use crate::source::journal::{Journal, Options, Reading};
 use crate::systemd::ledger::News;
 use crate::systemd::state::Shared;
-use crate::systemd::value::Timestamp;
+use crate::systemd::unit::value::Timestamp;
 
 /// Reads what has come, and gives all that was counted; it may fall short of all there is, and
 /// then says why.

@@ -4,10 +4,10 @@ use clap::Parser;
 use tokio::task::spawn_blocking;
 
 use super::*;
-use crate::args::Args;
-use crate::selection::Selection;
+use crate::cli::args::Args;
 use crate::systemd::ledger::Ledger;
 use crate::systemd::mirror::Mirror;
+use crate::unit_filter::Selection;
 
 fn scraper() -> Arc<Scraper> {
     let nowhere = PathBuf::from("/nowhere");
@@ -16,7 +16,7 @@ fn scraper() -> Arc<Scraper> {
         cgroup: nowhere.clone(),
         expected: Vec::new(),
         not_found: false,
-        listeners: listener::Options::default(),
+        listeners: SocketOptions::default(),
         dbus_address: "unix:path=/nowhere".to_owned(),
         journal: Args::parse_from(["unit-exporter"]).journal(Selection::default()),
         users: Users::default(),

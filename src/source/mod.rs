@@ -3,15 +3,15 @@
 //! A source reads and parses; it names no metric and decides nothing about what is exported.
 
 pub mod cgroup;
-pub mod daemon;
-mod file;
-mod held;
+pub mod dbus_daemons;
+mod fd_cache;
 pub mod journal;
-pub mod listener;
+mod kernel_file;
 pub mod own;
 pub mod pid1;
 pub mod process;
-pub mod security;
+pub mod security_assessment;
+pub mod sockets;
 
 use std::io;
 use std::path::{Path, PathBuf};

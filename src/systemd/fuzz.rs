@@ -9,17 +9,17 @@ use zbus::wire::serialized::{Context, Data};
 use zbus::wire::{Endian, Type};
 use zbus::{ObjectPath, Variant};
 
-use super::bus::{Changed, JobRow, Row};
+use super::dbus::{Changed, JobRow, Row};
 use super::ledger::{Gap, Ledger};
 use super::mirror::{Listed, Mirror};
-use super::name::{from_object_path, is_valid, object_path};
-use super::properties::{Interface, Values};
 use super::state::{Shared, State};
 use super::unit::Unit;
-use super::value::word;
+use super::unit::name::{from_object_path, is_valid, object_path};
+use super::unit::properties::{Interface, Values};
+use super::unit::value::word;
 use crate::fuzzing::{self, page};
-use crate::selection::Selection;
 use crate::snapshot::{Snapshot, Systemd};
+use crate::unit_filter::Selection;
 
 /// A name is valid or not, and goes to an object path and back.
 pub(crate) fn names(data: &[u8]) {

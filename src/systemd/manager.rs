@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use zbus::Variant;
 
-use super::value::{Timestamp, Word, as_duration, as_str, as_time, as_word, word};
+use super::unit::value::{Timestamp, Word, as_duration, as_str, as_time, as_word, word};
 
 /// What is known of PID 1. A field is `None` until PID 1 has told it, and where it is not set.
 #[derive(Clone, Debug, Default)]

@@ -7,10 +7,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::name::Kind;
 use super::unit::Unit;
-use super::value::Word;
-use crate::selection::Selection;
+use super::unit::name::Kind;
+use super::unit::value::Word;
+use crate::unit_filter::Selection;
 
 /// The units by name, the jobs by id.
 #[derive(Debug)]
@@ -193,7 +193,7 @@ const CROWD: usize = 500;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::systemd::value::word;
+    use crate::systemd::unit::value::word;
 
     #[test]
     fn a_list_tells_what_is_new_in_it() {

@@ -7,18 +7,13 @@
 //! ledger    what happened to them            counts that outlive the unit
 //! ```
 
-mod bus;
-pub mod dependencies;
+mod dbus;
 pub mod follow;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 pub mod ledger;
 pub mod manager;
+mod manager_address;
 pub mod mirror;
-pub mod name;
-mod place;
-pub mod properties;
-pub mod sandbox;
 pub mod state;
 pub mod unit;
-pub mod value;

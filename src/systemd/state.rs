@@ -8,7 +8,7 @@ use super::follow::{Rest, Thread};
 use super::ledger::{Gap, Ledger};
 use super::manager::Manager;
 use super::mirror::{Change, Mirror};
-use super::name::Kind;
+use super::unit::name::Kind;
 
 /// All that is known of PID 1 and its units.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 use support::{Exporter, Machine, machine};
-use unit_exporter::systemd::name::{Kind, object_path};
+use unit_exporter::systemd::unit::name::{Kind, object_path};
 
 /// A machine with the shared units, and an exporter in it.
 fn prepared() -> (&'static Machine, &'static Exporter<'static>) {

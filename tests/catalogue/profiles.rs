@@ -39,7 +39,7 @@ fn each_profile_has_its_share_of_series() {
 fn every_collector_answers_alone() {
     let (machine, _) = prepared();
     let exporter = machine.exporter(&["--profile=full"]);
-    for collector in unit_exporter::collectors::COLLECTORS {
+    for collector in unit_exporter::collector::COLLECTORS {
         let name = collector.name;
         let answer = exporter.get(&format!("/metrics?collect[]={name}"), &[]);
         assert_eq!(answer.status, 200, "{name}: {}", answer.text());

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use unit_exporter::systemd::name::object_path;
+use unit_exporter::systemd::unit::name::object_path;
 
 use crate::support::{Samples, eventually};
 use crate::{prepared, show};

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use unit_exporter::metrics::{Format, Remembered, Selected, render};
 use unit_exporter::profile::Profile;
-use unit_exporter::selection::Selection;
 use unit_exporter::snapshot::{Snapshot, Systemd};
-use unit_exporter::source::listener::{Listener, Protocol, Reading};
+use unit_exporter::source::sockets::{Listener, Protocol, Reading};
 use unit_exporter::systemd::ledger::Ledger;
 use unit_exporter::systemd::mirror::{Listed, Mirror};
-use unit_exporter::systemd::properties::Interface;
 use unit_exporter::systemd::state::Shared;
-use unit_exporter::systemd::value::word;
+use unit_exporter::systemd::unit::properties::Interface;
+use unit_exporter::systemd::unit::value::word;
+use unit_exporter::unit_filter::Selection;
 use zbus::Variant;
 
 use crate::fixture;

@@ -5,21 +5,23 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use unit_exporter::pages::{self, Place, Share, Shares, View};
-use unit_exporter::selection::Selection;
+use unit_exporter::html;
+use unit_exporter::html::{Place, Share, Shares, View};
+use unit_exporter::http;
+use unit_exporter::http::{ListenAddress, Options, Page, Refusal, Site, Wanted, WantedEvents};
 use unit_exporter::snapshot::{Snapshot, Systemd};
 use unit_exporter::source::cgroup::{Cgroup, Cpu, Memory, Pids, Readings};
 use unit_exporter::systemd::ledger::{Event, Ledger, What};
 use unit_exporter::systemd::mirror::{Listed, Mirror};
 use unit_exporter::systemd::state::Shared;
-use unit_exporter::systemd::value::{InvocationId, word};
-use unit_exporter::web::{self, ListenAddress, Options, Page, Refusal, Site, Wanted, WantedEvents};
+use unit_exporter::systemd::unit::value::{InvocationId, word};
+use unit_exporter::unit_filter::Selection;
 
 use crate::fixture;
 
 /// What the pages tell of.
 pub(crate) struct Told {
-    pub(crate) host: pages::Host,
+    pub(crate) host: html::Host,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) events: Vec<Arc<Event>>,
     pub(crate) share: Option<Share>,
@@ -74,8 +76,8 @@ impl Told {
     }
 }
 
-pub(crate) fn named(name: &str) -> pages::Host {
-    pages::Host { name: name.to_owned(), kernel: "6.1.0".to_owned() }
+pub(crate) fn named(name: &str) -> html::Host {
+    html::Host { name: name.to_owned(), kernel: "6.1.0".to_owned() }
 }
 
 /// Something that happened so many seconds ago.
@@ -126,7 +128,7 @@ impl Served {
         let listeners = "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind().unwrap();
         let address = listeners[0].address().unwrap();
         let served = Self { address, told: Arc::new(Mutex::new(told)) };
-        tokio::spawn(web::serve(listeners, served.clone(), options, std::future::pending()));
+        tokio::spawn(http::serve(listeners, served.clone(), options, std::future::pending()));
         served
     }
 
@@ -162,8 +164,8 @@ impl Site for Served {
             off: &["timers"],
             telemetry_path: "/metrics",
         };
-        let page = pages::page(&place, &query, &view);
-        Ok(Some(Page { html: page.html.into(), found: page.found, policy: pages::policy() }))
+        let page = html::page(&place, &query, &view);
+        Ok(Some(Page { html: page.html.into(), found: page.found, policy: html::policy() }))
     }
 
     fn events(&self, _: &WantedEvents) -> Bytes {

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use unit_exporter::cli::hash_password;
+use unit_exporter::http::{Options, Protection};
 use unit_exporter::snapshot::{Attempt, Snapshot, Systemd};
-use unit_exporter::source::listener::{Reading, UnixListener};
+use unit_exporter::source::sockets::{Reading, UnixListener};
 use unit_exporter::systemd::ledger::What;
 use unit_exporter::systemd::manager::Manager;
-use unit_exporter::systemd::name::Kind;
 use unit_exporter::systemd::state::Status;
 use unit_exporter::systemd::unit::Unit;
-use unit_exporter::web::{Options, Protection, hash_password};
+use unit_exporter::systemd::unit::name::Kind;
 
 use crate::browser::Browser;
 use crate::host::{Served, Told, event};
@@ -306,7 +307,7 @@ fn hostile() -> Told {
         ..Snapshot::default()
     };
     Told {
-        host: unit_exporter::pages::Host { name: attack("host"), kernel: attack("kernel") },
+        host: unit_exporter::html::Host { name: attack("host"), kernel: attack("kernel") },
         snapshot: Arc::new(snapshot),
         events: vec![Arc::new(happened), Arc::new(killed)],
         share: None,

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, setrlimit};
-use unit_exporter::flight::Flights;
-use unit_exporter::web::{
-    self, Limits, ListenAddress, Listener, Options, Page, Protection, Refusal, Site, Wanted,
+use unit_exporter::http;
+use unit_exporter::http::{
+    Limits, ListenAddress, Listener, Options, Page, Protection, Refusal, Site, Wanted,
 };
+use unit_exporter::single_flight::Flights;
 
 /// A running server process; it ends with the value.
 pub(crate) struct Served {
@@ -88,7 +89,7 @@ impl Site for Host {
         Ok(None)
     }
 
-    fn events(&self, _: &unit_exporter::web::WantedEvents) -> bytes::Bytes {
+    fn events(&self, _: &unit_exporter::http::WantedEvents) -> bytes::Bytes {
         bytes::Bytes::new()
     }
 
@@ -146,7 +147,7 @@ fn serve() {
         println!("{READY}{address}");
         let options = Options { limits, protection, ..Options::default() };
         let site = Host { units, flights: Flights::default() };
-        web::serve(listeners, site, options, std::future::pending()).await;
+        http::serve(listeners, site, options, std::future::pending()).await;
     });
 }
 

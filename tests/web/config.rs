@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::io::AsyncReadExt;
-use unit_exporter::web::{Options, Protection};
+use unit_exporter::http::{Options, Protection};
 
 use crate::certificates::{Folder, issued_client, server};
 use crate::client::{get, request};
@@ -72,7 +72,7 @@ async fn an_empty_file_is_plain_http() {
 #[tokio::test]
 async fn headers_are_set_on_every_answer() {
     let folder = Folder::new();
-    let hash = unit_exporter::web::hash_password(b"x", 4).unwrap();
+    let hash = unit_exporter::cli::hash_password(b"x", 4).unwrap();
     let text = format!(
         "http_server_config:\n  headers:\n    Strict-Transport-Security: max-age=31536000\n    \
          X-Frame-Options: deny\n    X-Content-Type-Options: nosniff\n    X-XSS-Protection: 1\n    \
@@ -182,7 +182,7 @@ async fn users_appear_and_a_broken_or_absent_file_lets_nobody_in() {
     let options = Options { protection: protection.clone(), ..Options::default() };
     let server = Server::start(Script { page: PAGE.into(), ..Script::default() }, options);
     assert_eq!(get(server.address, "/metrics").await.status, 200);
-    let hash = unit_exporter::web::hash_password(b"x", 4).unwrap();
+    let hash = unit_exporter::cli::hash_password(b"x", 4).unwrap();
     let users = format!("basic_auth_users:\n  dave: {hash}\n");
     folder.write("web.yml", &users);
     let login = ["Connection: close", "Authorization: Basic ZGF2ZTp4"];
@@ -200,7 +200,7 @@ async fn users_appear_and_a_broken_or_absent_file_lets_nobody_in() {
     assert_eq!(request(server.address, "GET", "/metrics", &login).await.status, 200);
     assert!(protection.is_intact());
     // the old password is forgotten with the user that had it
-    let hash = unit_exporter::web::hash_password(b"y", 4).unwrap();
+    let hash = unit_exporter::cli::hash_password(b"y", 4).unwrap();
     folder.write("web.yml", &format!("basic_auth_users:\n  dave: {hash}\n"));
     assert_eq!(request(server.address, "GET", "/metrics", &login).await.status, 401);
 }

@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use unit_exporter::cli::hash_password;
 use unit_exporter::metrics::Format;
-use unit_exporter::web::hash_password;
 
 use crate::certificates::Folder;
 use crate::child::{STARTED, Served};

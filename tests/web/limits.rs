@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
-use unit_exporter::web::{Limits, Options};
+use unit_exporter::http::{Limits, Options};
 
 use crate::client::{get, head, parse};
 use crate::site::{PAGE, Script, Server, large_page};
@@ -109,22 +109,22 @@ async fn clients_that_never_read_are_dropped() {
 #[tokio::test]
 async fn pages_nobody_reads_do_not_fill_the_memory() {
     struct Fresh;
-    impl unit_exporter::web::Site for Fresh {
+    impl unit_exporter::http::Site for Fresh {
         async fn metrics(
             &self,
-            _: unit_exporter::web::Wanted,
-        ) -> Result<bytes::Bytes, unit_exporter::web::Refusal> {
+            _: unit_exporter::http::Wanted,
+        ) -> Result<bytes::Bytes, unit_exporter::http::Refusal> {
             Ok(large_page())
         }
         async fn page(
             &self,
             _: &str,
             _: Vec<(String, String)>,
-        ) -> Result<Option<unit_exporter::web::Page>, unit_exporter::web::Refusal> {
+        ) -> Result<Option<unit_exporter::http::Page>, unit_exporter::http::Refusal> {
             Ok(None)
         }
 
-        fn events(&self, _: &unit_exporter::web::WantedEvents) -> bytes::Bytes {
+        fn events(&self, _: &unit_exporter::http::WantedEvents) -> bytes::Bytes {
             bytes::Bytes::new()
         }
 
@@ -132,11 +132,11 @@ async fn pages_nobody_reads_do_not_fill_the_memory() {
             Ok(())
         }
     }
-    let listeners = "127.0.0.1:0".parse::<unit_exporter::web::ListenAddress>().unwrap();
+    let listeners = "127.0.0.1:0".parse::<unit_exporter::http::ListenAddress>().unwrap();
     let listeners = listeners.bind().unwrap();
     let address = listeners[0].address().unwrap();
     let limits = Limits { unsent: 60 << 20, ..Limits::default() };
-    tokio::spawn(unit_exporter::web::serve(
+    tokio::spawn(unit_exporter::http::serve(
         listeners,
         Fresh,
         options(limits),

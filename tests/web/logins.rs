@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use tokio::task::JoinSet;
-use unit_exporter::web::hash_password;
+use unit_exporter::cli::hash_password;
 
 use crate::certificates::Folder;
 use crate::client::{Answer, get, request};

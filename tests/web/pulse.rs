@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use unit_exporter::web::{Options, Pulse};
+use unit_exporter::http::{Options, Pulse};
 
 use crate::site::{Script, Server};
 

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::time::Duration;
 
-use unit_exporter::web::{Format, Options};
+use unit_exporter::http::{Format, Options};
 
 use crate::client::{exchange, get, head, request};
 use crate::site::{PAGE, Script, Server};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use unit_exporter::web::{Limits, Options};
+use unit_exporter::http::{Limits, Options};
 
 use crate::client::{get, head, parse};
 use crate::site::{PAGE, Script, Server, large_page};

@@ -9,10 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use unit_exporter::metrics::Format;
-use unit_exporter::web::{
-    self, Limits, ListenAddress, Options, Page, Protection, Refusal, Site, Wanted, WantedEvents,
+use unit_exporter::http;
+use unit_exporter::http::{
+    Limits, ListenAddress, Options, Page, Protection, Refusal, Site, Wanted, WantedEvents,
 };
+use unit_exporter::metrics::Format;
 
 /// What the site answers, and what it was asked.
 #[derive(Default)]
@@ -98,7 +99,7 @@ impl Server {
         let script = Arc::new(script);
         let (stop, stopped) = oneshot::channel();
         let serving =
-            web::serve(listeners, Scripted(script.clone()), options.clone(), async move {
+            http::serve(listeners, Scripted(script.clone()), options.clone(), async move {
                 let _ = stopped.await;
             });
         let serving = tokio::spawn(serving);

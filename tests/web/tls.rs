@@ -283,9 +283,9 @@ async fn a_client_certificate_needs_an_allowed_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn half_open_handshakes_neither_delay_a_scrape_nor_stay() {
     let folder = Folder::new();
-    let limits = unit_exporter::web::Limits {
+    let limits = unit_exporter::http::Limits {
         handshake: Duration::from_secs(5),
-        ..unit_exporter::web::Limits::default()
+        ..unit_exporter::http::Limits::default()
     };
     let server = Server::limited(&folder.tls(&[]), limits.clone());
     let mut half_open = Vec::new();
@@ -311,9 +311,9 @@ async fn half_open_handshakes_neither_delay_a_scrape_nor_stay() {
 #[tokio::test]
 async fn an_http2_client_that_never_reads_is_dropped_too() {
     let folder = Folder::new();
-    let limits = unit_exporter::web::Limits {
+    let limits = unit_exporter::http::Limits {
         answer: Duration::from_secs(1),
-        ..unit_exporter::web::Limits::default()
+        ..unit_exporter::http::Limits::default()
     };
     let server = Server::secured(&folder.tls(&[]), limits, crate::site::large_page());
     let client = Client { alpn: vec!["h2"], ..Client::default() };

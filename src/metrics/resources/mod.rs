@@ -12,7 +12,7 @@ use super::Kind::Gauge;
 use super::{Family, Sink, Subject, Unit};
 use crate::snapshot::Snapshot;
 use crate::source::cgroup::{Cgroup, Limit};
-use crate::systemd::name::Kind;
+use crate::systemd::unit::name::Kind;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     let title = "Resources, from control groups";

@@ -7,7 +7,7 @@ use crate::metrics::Kind::{Counter, Gauge};
 use crate::metrics::Resets::WithUnit;
 use crate::metrics::{Family, Sink, Unit};
 use crate::snapshot::Snapshot;
-use crate::systemd::name::Kind;
+use crate::systemd::unit::name::Kind;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     out.family(

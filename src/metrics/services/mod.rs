@@ -10,9 +10,9 @@ use super::Resets::WithExporter;
 use super::{Exemplar, Family, Sink, Subject, Unit};
 use crate::snapshot::Snapshot;
 use crate::systemd::ledger::{Account, Counted, ExitCode};
-use crate::systemd::name::Kind;
 use crate::systemd::unit::Service;
-use crate::systemd::value::Timestamp;
+use crate::systemd::unit::name::Kind;
+use crate::systemd::unit::value::Timestamp;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     if !out.subject(Subject { collector: "services", title: "What services went through" }) {

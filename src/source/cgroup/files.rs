@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::{Mount, Readings, relative};
 use crate::source::Error;
-use crate::source::file::{Buffer, open};
-use crate::source::held::Held;
+use crate::source::fd_cache::Held;
+use crate::source::kernel_file::{Buffer, open};
 
 /// Every file that is open, and the buffer that all are read into.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use rustix::fs::fstatfs;
 use super::Mount;
 use super::v1::Controller;
 use crate::source::Error;
-use crate::source::file::{open_directory, open_root, read_once};
+use crate::source::kernel_file::{open_directory, open_root, read_once};
 
 /// How a host arranges its control groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,8 +21,8 @@ pub use values::{Cgroup, Cpu, CpuMax, Io, Limit, Memory, Pids, Pressure, Pressur
 
 pub(crate) use layout::Hierarchies;
 
-use self::files::Files;
 use super::Error;
+use crate::source::cgroup::files::Files;
 
 /// A unit and where its processes are, as systemd says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,12 +7,12 @@
 use std::io;
 use std::time::Instant;
 
-use super::counts::{Priority, Totals};
 use super::field::{CORE_DUMP, DROPPED, LONGEST, MISSED, Meaning, Memory, RESULT, RUN, STARTED};
 use super::file::{Fault, File};
 use super::format::{DATA, ENTRY, ENTRY_ITEMS, Object, Stamp, data_payload, entry_stride, offsets};
-use super::window::Window;
-use crate::systemd::value::{InvocationId, word};
+use super::read_buffer::Window;
+use super::totals::{Priority, Totals};
+use crate::systemd::unit::value::{InvocationId, word};
 
 /// Reads entries and counts them.
 #[derive(Debug, Default)]

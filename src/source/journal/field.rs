@@ -1,7 +1,7 @@
 //! What the fields of entries mean for counting, remembered by where they stand: journald stores
 //! each value once a file.
 
-use super::counts::{Priority, Totals};
+use super::totals::{Priority, Totals};
 
 /// What one field of an entry means. Only what begins with `_` is journald's own word; the rest
 /// whoever logs may write as they like.

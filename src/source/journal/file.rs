@@ -11,7 +11,7 @@ use super::format::{
     ARRAY_ITEMS, ENTRY_ARRAY, HEADER_SIZE, Header, Id, NoHeader, Object, array_stride, le64,
     offsets,
 };
-use super::window::fill;
+use super::read_buffer::fill;
 
 /// A file open to read, and how far it has been read.
 #[derive(Debug)]

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::pwrite;
 
-use super::counts::Totals;
 use super::entry::Reader;
 use super::file::File;
+use super::totals::Totals;
 use super::{Options, Progress, format};
 use crate::fuzzing::page;
-use crate::selection::Selection;
 use crate::snapshot::Snapshot;
+use crate::unit_filter::Selection;
 
 /// How long the file is at first, in two bytes; then that, and then what it becomes.
 pub(crate) fn file(data: &[u8]) {

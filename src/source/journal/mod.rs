@@ -4,18 +4,18 @@
 //! memory is mapped, for they may be cut short at any time. Several are read at once, /var and
 //! /run, those of the users too: a service with User= logs into one of them.
 
-mod counts;
+mod directory;
 mod entry;
 mod field;
 mod file;
-mod folder;
-mod followed;
 mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod read_buffer;
+mod tail;
 #[cfg(test)]
 mod tests;
-mod window;
+mod totals;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -25,18 +25,18 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-pub use counts::{Counts, Priority};
+pub use totals::{Counts, Priority};
 
 use super::Error;
-use crate::selection::Selection;
 use crate::systemd::ledger::News;
-use crate::systemd::value::Timestamp;
-use counts::Totals;
+use crate::systemd::unit::value::Timestamp;
+use crate::unit_filter::Selection;
+use directory::{Folder, Name};
 use entry::Reader;
 use file::{Fault, File, Inode};
-use folder::{Folder, Name};
-use followed::{Followed, Span};
 use format::{Id, Stamp};
+use tail::{Followed, Span};
+use totals::Totals;
 
 /// Where the journal is, and what of it is counted.
 #[derive(Clone, Debug)]

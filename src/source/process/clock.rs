@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::parse;
-use crate::source::file::Buffer;
+use crate::source::kernel_file::Buffer;
 
 /// Turns ticks since boot into points in time.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use super::clock::Clock;
 use super::parse::pids;
 use crate::source::Error;
 use crate::source::cgroup::{Hierarchies, Mount, UnitGroup, relative};
-use crate::source::file::Buffer;
-use crate::source::held::{Held, Pair, Place};
+use crate::source::fd_cache::{Held, Pair, Place};
+use crate::source::kernel_file::Buffer;
 
 /// Lists processes, kept between scrapes.
 #[derive(Debug)]

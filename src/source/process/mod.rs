@@ -21,14 +21,14 @@ use rustix::io::Errno;
 
 pub use values::{MainProcess, States, UnitProcesses};
 
-use self::clock::Clock;
-use self::descriptors::{Counting, entries, size};
-use self::listing::{Lister, Listing};
-use self::parse::{Limits, Stat};
 use super::Error;
 use super::cgroup::UnitGroup;
-use super::file::{Buffer, open_root};
-use super::held::{Held, Look, Pair, Place};
+use super::fd_cache::{Held, Look, Pair, Place};
+use super::kernel_file::{Buffer, open_root};
+use crate::source::process::clock::Clock;
+use crate::source::process::descriptors::{Counting, entries, size};
+use crate::source::process::listing::{Lister, Listing};
+use crate::source::process::parse::{Limits, Stat};
 
 /// The processes of this host, kept between scrapes.
 #[derive(Debug)]

@@ -5,19 +5,19 @@
 //! answer is never older than the state that it is applied to. Nothing here awaits an answer:
 //! zbus would deadlock once its queue is full of signals.
 
-mod answers;
-mod blame;
-mod drafts;
-mod hints;
-mod listing;
-mod round;
-mod session;
+mod boot_blame;
+mod call_queue;
+mod connection;
+mod non_utf8_mounts;
+mod pending_fetches;
+mod refetch;
+mod replies;
+mod resync;
+mod round_robin;
 mod signals;
 #[cfg(test)]
 mod tests;
 mod thread;
-mod unspeakable;
-mod window;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -26,13 +26,13 @@ use tokio::task::JoinSet;
 use tracing::{Instrument, debug, error, info, warn};
 use zbus::MessageStream;
 
-use super::bus::Bus;
-pub use super::place::Place;
-use super::properties::Extras;
+use super::dbus::Bus;
+pub use super::manager_address::Place;
 use super::state::Shared;
-use session::Session;
+use super::unit::properties::Extras;
+use call_queue::Window;
+use connection::Session;
 pub use thread::{Rest, Thread};
-use window::Window;
 
 /// Which manager is followed, and how often the mirror is compared with it.
 #[derive(Clone, Debug)]

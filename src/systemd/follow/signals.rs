@@ -7,17 +7,17 @@ use tracing::debug;
 use zbus::ObjectPath;
 use zbus::message::{Body, Message};
 
-use super::listing::Reason;
-use super::session::{DEPARTED, Session};
-use crate::systemd::bus::{Call, Changed, DRIVER, Error, UNIT_INTERFACE, new_owner};
+use super::connection::{DEPARTED, Session};
+use super::resync::Reason;
+use crate::systemd::dbus::{Call, Changed, DRIVER, Error, UNIT_INTERFACE, new_owner};
 use crate::systemd::ledger::Gap;
 use crate::systemd::manager::UNITS_LOADED;
 use crate::systemd::mirror::Change;
-use crate::systemd::name::{Kind, from_object_path, is_valid};
-use crate::systemd::properties::{CONDITION_TIME, CONTROL_GROUP, Interface};
 use crate::systemd::state::State;
+use crate::systemd::unit::name::{Kind, from_object_path, is_valid};
+use crate::systemd::unit::properties::{CONDITION_TIME, CONTROL_GROUP, Interface};
+use crate::systemd::unit::value::Timestamp;
 use crate::systemd::unit::{Service, Unit};
-use crate::systemd::value::Timestamp;
 
 impl Session<'_> {
     /// Takes one signal. An error ends the session.

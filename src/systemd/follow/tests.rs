@@ -7,18 +7,18 @@ use tokio::sync::mpsc;
 use zbus::message::Message;
 use zbus::{ObjectPath, Variant};
 
-use super::listing::Reason;
-use super::session::Session;
-use super::window::Window;
-use crate::selection::Selection;
-use crate::systemd::bus::{Call, Get};
+use super::call_queue::Window;
+use super::connection::Session;
+use super::resync::Reason;
+use crate::systemd::dbus::{Call, Get};
 use crate::systemd::ledger::{Gap, Ledger};
 use crate::systemd::manager::UNITS_LOADED;
 use crate::systemd::mirror::{Listed, Mirror};
-use crate::systemd::name::Kind;
-use crate::systemd::properties::{Extras, Interface};
 use crate::systemd::state::{Shared, State};
-use crate::systemd::value::Timestamp;
+use crate::systemd::unit::name::Kind;
+use crate::systemd::unit::properties::{Extras, Interface};
+use crate::systemd::unit::value::Timestamp;
+use crate::unit_filter::Selection;
 
 /// A session with nobody at the other end.
 struct Rig<'s> {

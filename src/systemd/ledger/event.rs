@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::systemd::value::{InvocationId, Word};
+use crate::systemd::unit::value::{InvocationId, Word};
 
 /// One thing that happened to a unit.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,26 +4,26 @@
 //! A count never falls while the exporter lives: not when systemd's own counter is reset, not on
 //! a reload, and for a while not when the unit is unloaded.
 
-mod account;
 mod event;
+mod journal_reconciliation;
 #[cfg(test)]
 mod tests;
-mod witness;
+mod unit_counters;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-pub use account::{Account, Counted, ExitCode};
 pub use event::{Event, What};
-pub use witness::{News, Told};
+pub use journal_reconciliation::{News, Told};
+pub use unit_counters::{Account, Counted, ExitCode};
 
 use super::mirror::Change;
 use super::unit::Unit;
-use super::value::{Timestamp, Word, word};
-use account::{Missed, Outcome, UNKNOWN, by_word, event};
+use super::unit::value::{Timestamp, Word, word};
+use journal_reconciliation::{Explained, Unseen, Witness, known_at};
 use tracing::debug;
-use witness::{Explained, Unseen, Witness, known_at};
+use unit_counters::{Missed, Outcome, UNKNOWN, by_word, event};
 
 /// The accounts of units, and what is counted for the host as a whole.
 #[derive(Debug)]

@@ -1,14 +1,14 @@
 //! The rules, each on a service changed as PID 1's signals would change it.
 
 mod gaps;
-mod witness;
+mod journal_reconciliation;
 
 use std::time::Duration;
 
 use super::*;
-use crate::systemd::name::Kind;
+use crate::systemd::unit::name::Kind;
+use crate::systemd::unit::value::{InvocationId, Timestamp};
 use crate::systemd::unit::{Detail, Service};
-use crate::systemd::value::{InvocationId, Timestamp};
 
 /// A service and its ledger, changed as PID 1's signals would.
 struct Case {

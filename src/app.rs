@@ -1,0 +1,179 @@
+//! The exporter as the web side sees it: a page for each scrape, made once for all who ask.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use serde_json::json;
+
+use crate::collector::Off;
+use crate::html;
+use crate::html::{Host, Place, Shares, View};
+use crate::http::{Page, Refusal, Site, Wanted, WantedEvents};
+use crate::metrics::{Format, Remembered, Selected, render};
+use crate::profile::Profile;
+use crate::scrape::Scraper;
+use crate::single_flight::Flights;
+use crate::systemd::ledger::Event;
+use crate::systemd::unit::value::InvocationId;
+
+/// Scrapes the host and writes pages.
+#[derive(Debug)]
+pub struct Exporter {
+    scraper: Arc<Scraper>,
+    profile: Profile,
+    off: Off,
+    series_per_family: usize,
+    telemetry_path: String,
+    remembered: Arc<Remembered>,
+    shares: Arc<Shares>,
+    flights: Flights<(Format, Selected), Option<Bytes>>,
+}
+
+/// Why there is no page.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPage {
+    /// The question makes no sense.
+    #[error("{0}")]
+    BadQuestion(String),
+    /// Making the page failed.
+    #[error("the page could not be made; the log says why")]
+    Failed,
+}
+
+impl Site for Exporter {
+    async fn metrics(&self, wanted: Wanted) -> Result<Bytes, Refusal> {
+        let Wanted { format, collect, exclude, names, timeout } = wanted;
+        let page = self.page(format, &collect, &exclude, &names);
+        let page = match timeout {
+            Some(timeout) => tokio::time::timeout(timeout, page).await,
+            None => Ok(page.await),
+        };
+        match page {
+            Ok(Ok(page)) => Ok(page),
+            Ok(Err(NoPage::BadQuestion(text))) => Err(Refusal::BadRequest(text)),
+            Ok(Err(error)) => Err(Refusal::Unavailable(error.to_string())),
+            Err(_) => {
+                let text = "the page took longer than the scraper is willing to wait";
+                Err(Refusal::Unavailable(text.to_owned()))
+            }
+        }
+    }
+
+    async fn page(
+        &self,
+        path: &str,
+        query: Vec<(String, String)>,
+    ) -> Result<Option<Page>, Refusal> {
+        let Some(place) = Place::at(path) else { return Ok(None) };
+        let failed = || Refusal::Unavailable(NoPage::Failed.to_string());
+        // the same list as for a whole metrics page, so that both can share one scrape
+        let off = self.off.and_left_out(&[], &[]).unwrap_or_default();
+        let snapshot = self.scraper.scrape(&off).await.ok_or_else(failed)?;
+        self.shares.take(&snapshot, Instant::now());
+        let events = self.scraper.events();
+        let share = self.shares.share();
+        let (started, telemetry_path) = (self.scraper.started(), self.telemetry_path.clone());
+        let make = move || {
+            let view = View {
+                host: &Host::here(),
+                now: SystemTime::now(),
+                started,
+                snapshot: &snapshot,
+                events: &events,
+                cpu: share.as_ref(),
+                off: &off,
+                telemetry_path: &telemetry_path,
+            };
+            html::page(&place, &query, &view)
+        };
+        // with thousands of units it takes milliseconds
+        let page = tokio::task::spawn_blocking(make).await.map_err(|_| failed())?;
+        Ok(Some(Page { html: page.html.into(), found: page.found, policy: html::policy() }))
+    }
+
+    fn events(&self, wanted: &WantedEvents) -> Bytes {
+        let wants = |event: &&Event| wanted.unit.as_deref().is_none_or(|unit| *event.unit == *unit);
+        let events = self.scraper.events();
+        let limit = wanted.limit.unwrap_or(usize::MAX);
+        let events: Vec<_> =
+            events.iter().map(|event| &**event).filter(wants).take(limit).map(as_json).collect();
+        json!({ "events": events }).to_string().into()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.scraper.ready()
+    }
+}
+
+impl Exporter {
+    /// An exporter of a profile, without the collectors that are off, with a budget of series for
+    /// each family, whose pages say that the metrics are at `telemetry_path`.
+    #[must_use]
+    pub fn new(
+        scraper: Scraper,
+        profile: Profile,
+        off: Off,
+        series_per_family: usize,
+        telemetry_path: String,
+    ) -> Self {
+        Self {
+            telemetry_path,
+            shares: Arc::default(),
+            scraper: Arc::new(scraper),
+            profile,
+            off,
+            series_per_family,
+            remembered: Arc::default(),
+            flights: Flights::default(),
+        }
+    }
+
+    /// What reads the host.
+    #[must_use]
+    pub fn scraper(&self) -> &Arc<Scraper> {
+        &self.scraper
+    }
+
+    /// The page with all families, or with those asked for.
+    ///
+    /// # Errors
+    /// Collectors that are unknown or off, `collect` and `exclude` at once; a panic.
+    pub async fn page(
+        &self,
+        format: Format,
+        collect: &[String],
+        exclude: &[String],
+        names: &[String],
+    ) -> Result<Bytes, NoPage> {
+        let without = self.off.and_left_out(collect, exclude).map_err(NoPage::BadQuestion)?;
+        let series_per_family = self.series_per_family;
+        let names = names.to_vec();
+        let selected = Selected { without, names, profile: self.profile, series_per_family };
+        let (scraper, remembered) = (self.scraper.clone(), self.remembered.clone());
+        let shares = self.shares.clone();
+        let key = (format, selected.clone());
+        let work = move || async move {
+            let snapshot = scraper.scrape(&selected.without).await?;
+            shares.take(&snapshot, Instant::now());
+            // a big page takes milliseconds: not on a thread that serves others
+            let page = move || render(&snapshot, format, &selected, &remembered);
+            let page = tokio::task::spawn_blocking(page).await.ok()?.ok()?;
+            Some(Bytes::from(page))
+        };
+        self.flights.share(key, work).await.flatten().ok_or(NoPage::Failed)
+    }
+}
+
+fn as_json(event: &Event) -> serde_json::Value {
+    let Event { at, unit, what, cause, status, invocation_id } = event;
+    let time = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    json!({
+        "time": time.as_secs_f64(),
+        "unit": **unit,
+        "what": what.as_str(),
+        "cause": cause,
+        "status": status,
+        "invocation_id": invocation_id.map(InvocationId::hex),
+    })
+}

@@ -1,0 +1,50 @@
+//! The page at `/reference`: what every metric means.
+
+use super::View;
+use super::human::units;
+use super::layout::{Mood, document};
+use super::writer::Html;
+use crate::metrics::{Kind, Reference, Resets, Row, Unit};
+
+pub(super) fn page(view: &View<'_>) -> String {
+    let rows = Reference::collect().rows;
+    document(view, "Metric reference", Some("./"), Mood::Well, |html| {
+        html.put("<main id=main>\n<header><h1>Metric reference</h1>\n<p class=facts><span>");
+        html.text(units(rows.len(), "metric", "metrics"));
+        html.put("</span> <span>A value that the host does not offer is absent, never 0.</span></p></header>\n");
+        for subject in rows.chunk_by(|a, b| a.subject.title == b.subject.title) {
+            section(subject, html);
+        }
+        html.put("</main>");
+    })
+}
+
+fn section(rows: &[Row], html: &mut Html) {
+    let Some(first) = rows.first() else { return };
+    html.put("<section><h2>")
+        .text(first.subject.title)
+        .put("</h2>\n<p class=dim>Collector: <code>");
+    html.text(first.subject.collector).put("</code></p>\n<dl class=metrics>\n");
+    for row in rows {
+        html.put("<dt id=\"").text(row.name).put("\"><code>").text(row.name).put("</code>");
+        for label in &row.labels {
+            html.put(" <small>").text(label).put("</small>");
+        }
+        html.put("<dd>").text(row.help).put(" <span class=dim>").put(match row.kind {
+            Kind::Counter(Resets::WithExporter) => "Counter, from 0 with the exporter",
+            Kind::Counter(Resets::WithUnit) => "Counter, from 0 with the unit",
+            Kind::Counter(Resets::WithProcess) => "Counter, from 0 with the process",
+            Kind::Counter(Resets::WithBoot) => "Counter, from 0 with a reboot",
+            Kind::Gauge => "Gauge",
+            Kind::Histogram => "Histogram",
+        });
+        html.put(match row.unit {
+            Unit::None => "",
+            Unit::Bytes => ", bytes",
+            Unit::Seconds => ", seconds",
+            Unit::Ratio => ", ratio",
+        });
+        html.put(". ").text(row.source).put("</span>\n");
+    }
+    html.put("</dl></section>\n");
+}

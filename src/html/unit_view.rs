@@ -1,0 +1,197 @@
+//! One unit with everything that a scrape knows of it, brought together by name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::View;
+use super::table_query::Column;
+use crate::source::cgroup::Cgroup;
+use crate::source::journal::Counts;
+use crate::source::process::UnitProcesses;
+use crate::source::sockets::{Connections, Listener, UnixListener};
+use crate::systemd::ledger::Account;
+use crate::systemd::unit::Unit;
+use crate::systemd::unit::value::Timestamp;
+
+/// One unit.
+#[derive(Debug)]
+pub(super) struct Row<'a> {
+    pub(super) unit: &'a Unit,
+    pub(super) account: Option<&'a Account>,
+    pub(super) cgroup: Option<&'a Cgroup>,
+    pub(super) processes: Option<&'a UnitProcesses>,
+    pub(super) logged: Option<&'a Counts>,
+    pub(super) listeners: Vec<&'a Listener>,
+    pub(super) unix: Vec<&'a UnixListener>,
+    pub(super) connections: Vec<&'a Connections>,
+    /// Processors' worth of time, by the last two readings.
+    pub(super) share: Option<f64>,
+    /// That, or the whole time where there are no two readings.
+    by_cpu: Option<f64>,
+}
+
+/// Every unit of the snapshot, by name.
+pub(super) fn rows<'a>(view: &View<'a>) -> Vec<Row<'a>> {
+    let Some(systemd) = &view.snapshot.systemd else { return Vec::new() };
+    let cgroups = view.snapshot.cgroups.iter().flat_map(|readings| &readings.units);
+    let cgroups: HashMap<&str, &Cgroup> = cgroups.map(|(name, cgroup)| (&**name, cgroup)).collect();
+    let processes = view.snapshot.processes.iter().flat_map(|readings| &readings.units);
+    let processes: HashMap<&str, &UnitProcesses> =
+        processes.map(|(name, processes)| (&**name, processes)).collect();
+    let logged = view.snapshot.journal.iter().flat_map(|reading| &reading.units);
+    let logged: HashMap<&str, &Counts> = logged.map(|(name, counts)| (&**name, counts)).collect();
+    let accounts = systemd.accounts.iter();
+    let accounts: HashMap<&str, &Account> =
+        accounts.map(|(name, account)| (&**name, &**account)).collect();
+    let mut rows: Vec<_> = systemd
+        .units
+        .iter()
+        .map(|unit| Row {
+            unit,
+            account: accounts.get(&*unit.name).copied(),
+            cgroup: cgroups.get(&*unit.name).copied(),
+            processes: processes.get(&*unit.name).copied(),
+            logged: logged.get(&*unit.name).copied(),
+            listeners: Vec::new(),
+            unix: Vec::new(),
+            connections: Vec::new(),
+            share: view.cpu.and_then(|cpu| cpu.of(&unit.name)),
+            by_cpu: None,
+        })
+        .collect();
+    for row in &mut rows {
+        row.by_cpu = match view.cpu {
+            Some(_) => row.share,
+            None => row.cpu().map(|cpu| cpu.as_secs_f64()),
+        };
+    }
+    if let Some(reading) = &view.snapshot.listeners {
+        let places: HashMap<&str, usize> =
+            systemd.units.iter().enumerate().map(|(at, unit)| (&*unit.name, at)).collect();
+        let at = |name: &Arc<str>| places.get(&**name).copied();
+        for listener in &reading.listeners {
+            let owners = listener.unit.iter().chain(&listener.socket_unit);
+            let mut owners: Vec<_> = owners.filter_map(at).collect();
+            owners.dedup();
+            for owner in owners {
+                rows[owner].listeners.push(listener);
+            }
+        }
+        for listener in reading.unix.iter().flatten() {
+            if let Some(owner) = at(&listener.unit) {
+                rows[owner].unix.push(listener);
+            }
+        }
+        for connections in reading.connections.iter().flatten() {
+            if let Some(owner) = connections.unit.as_ref().and_then(at) {
+                rows[owner].connections.push(connections);
+            }
+        }
+    }
+    rows
+}
+
+impl Row<'_> {
+    /// How soon somebody should look: what was given up, what failed, what is restarting or
+    /// cannot be loaded, what changes, what runs, what does not.
+    pub(super) fn urgency(&self) -> u8 {
+        match self.unit.active_state.as_deref() {
+            Some("failed") => u8::from(!self.given_up()),
+            _ if self.is_restarting() || self.is_unloadable() => 2,
+            Some("active") => 4,
+            Some("inactive") | None => 5,
+            Some(_) => 3,
+        }
+    }
+
+    /// Whether it is among those that somebody should look at.
+    pub(super) fn needs_attention(&self) -> bool {
+        self.urgency() <= 2
+    }
+
+    pub(super) fn given_up(&self) -> bool {
+        self.account.is_some_and(|account| account.given_up)
+    }
+
+    /// Whether it died and `Restart=` is about to start it again.
+    pub(super) fn is_restarting(&self) -> bool {
+        let sub = self.unit.sub_state.as_deref();
+        sub.is_some_and(|sub| sub.contains("auto-restart"))
+    }
+
+    fn is_unloadable(&self) -> bool {
+        matches!(self.unit.load_state.as_deref(), Some("bad-setting" | "error"))
+    }
+
+    /// Since when it is in the state that it is in; `None` if it has always been.
+    pub(super) fn since(&self) -> Option<SystemTime> {
+        let unit = self.unit;
+        let timestamp = match unit.active_state.as_deref()? {
+            "active" | "reloading" | "refreshing" => unit.active_enter,
+            "activating" => unit.inactive_exit,
+            "deactivating" => unit.active_exit,
+            _ => unit.inactive_enter,
+        };
+        timestamp.and_then(Timestamp::set).map(Timestamp::system_time)
+    }
+
+    pub(super) fn restarts(&self) -> Option<u64> {
+        self.unit.service()?;
+        self.account.map(|account| account.restarts)
+    }
+
+    pub(super) fn failures(&self) -> Option<u64> {
+        self.unit.service()?;
+        self.account.map(|account| account.failures.total)
+    }
+
+    /// Processor time of all its processes since its control group was made.
+    pub(super) fn cpu(&self) -> Option<Duration> {
+        let cpu = &self.cgroup?.cpu;
+        Some(cpu.user? + cpu.system?)
+    }
+
+    pub(super) fn memory(&self) -> Option<u64> {
+        self.cgroup?.memory.current
+    }
+
+    /// Processes and threads.
+    pub(super) fn tasks(&self) -> Option<u64> {
+        let counted = self.cgroup.and_then(|cgroup| cgroup.pids.current);
+        counted.or_else(|| self.processes?.threads)
+    }
+
+    pub(super) fn files(&self) -> Option<u64> {
+        self.processes?.open_fds
+    }
+
+    /// Connections that wait to be accepted, at all its listeners.
+    pub(super) fn waiting(&self) -> u64 {
+        let inet = self.listeners.iter().filter_map(|listener| listener.accept_queue);
+        inet.chain(self.unix.iter().map(|listener| listener.accept_queue)).sum()
+    }
+
+    /// What a column sorts by, if that is a number.
+    pub(super) fn number(&self, column: Column) -> Option<f64> {
+        let count = |number: Option<u64>| number.map(super::human::float);
+        match column {
+            Column::Name | Column::State => None,
+            Column::Since => {
+                let since = self.since()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+                Some(since.as_secs_f64())
+            }
+            Column::Restarts => count(self.restarts()),
+            Column::Failures => count(self.failures()),
+            Column::Cpu => self.by_cpu,
+            Column::Memory => count(self.memory()),
+            Column::Tasks => count(self.tasks()),
+            Column::Files => count(self.files()),
+            Column::Listens => {
+                let listens = (self.listeners.len() + self.unix.len()) as u64;
+                // who lets others wait comes first
+                (listens > 0).then(|| super::human::float(self.waiting() * 10_000 + listens))
+            }
+        }
+    }
+}

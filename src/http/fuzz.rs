@@ -1,0 +1,114 @@
+//! Fuzzing: what clients send, and the configuration of the server.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::runtime;
+use tokio::sync::watch;
+
+use super::app::{Format, Page, Refusal, Site, Wanted, WantedEvents};
+use super::limits::FILTERS;
+use super::router::Front;
+use super::server::Options;
+use super::socket::Stream;
+use super::{basic_auth, config, connection, negotiate, query};
+use crate::systemd::unit::name::is_valid;
+
+/// The query and the headers of a request, a line each.
+pub(crate) fn request(data: &[u8]) {
+    let mut lines = data.split(|byte| *byte == b'\n');
+    let asked = lines.next().and_then(|line| std::str::from_utf8(line).ok());
+    let mut headers = HeaderMap::new();
+    let names = [ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, TIMEOUT, ACCEPT, ACCEPT_ENCODING];
+    for (name, line) in names.into_iter().zip(lines) {
+        if let Ok(value) = HeaderValue::from_bytes(line) {
+            headers.append(name, value);
+        }
+    }
+    if let Ok(wanted) = query::wanted(asked, &headers) {
+        let most = [&wanted.collect, &wanted.exclude, &wanted.names].map(Vec::len);
+        assert!(most.into_iter().all(|length| length <= FILTERS), "{most:?}");
+        assert!(wanted.timeout.is_none_or(|timeout| !timeout.is_zero()));
+        assert!(headers.contains_key(ACCEPT) || wanted.format == Format::Text);
+    }
+    if let Ok(wanted) = query::wanted_events(asked) {
+        assert!(wanted.unit.is_none_or(|unit| is_valid(&unit)));
+        assert!(wanted.limit != Some(0));
+    }
+    assert!(query::pairs(asked).len() <= FILTERS);
+    assert!(headers.contains_key(ACCEPT_ENCODING) || !negotiate::gzip(&headers));
+    let _ = basic_auth::credentials(&headers);
+    credentials(data);
+}
+
+/// Every name without a colon and every password are read as they were meant.
+fn credentials(data: &[u8]) {
+    let value = format!("Basic {}", BASE64_STANDARD.encode(data));
+    let value = HeaderValue::try_from(value).expect("base64");
+    let read = basic_auth::credentials(&[(AUTHORIZATION, value)].into_iter().collect());
+    let parts = data.iter().position(|byte| *byte == b':').map(|colon| data.split_at(colon));
+    let read = read.map(|read| (read.user.to_vec(), read.password.to_vec()));
+    assert_eq!(read, parts.map(|(user, password)| (user.to_vec(), password[1..].to_vec())));
+}
+
+/// The file of `--web.config.file`.
+pub(crate) fn config(data: &[u8]) {
+    match config::parse(data, Path::new("/etc/unit-exporter/web.yml")) {
+        Ok(config) => assert!(config.users.values().all(|hash| hash.len() == 60)),
+        Err(error) => assert!(error.to_string().starts_with("/etc/unit-exporter/web.yml: ")),
+    }
+}
+
+/// A connection on which a client sends this, and no more.
+pub(crate) fn http(data: &[u8]) {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let (mut client, server) = UnixStream::pair().expect("sockets");
+        let front = Front::new(Nothing, Options::default());
+        let (_tell, stop) = watch::channel(false);
+        let serving = tokio::spawn(connection::serve(Stream::Unix(server), front.clone(), stop));
+        // it may close before it has all
+        let sent = async {
+            let _ = client.write_all(data).await;
+            let _ = client.shutdown().await;
+            let mut answer = Vec::new();
+            let _ = client.read_to_end(&mut answer).await;
+            answer
+        };
+        let answer = sent.await;
+        serving.await.expect("no panic");
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "{answer:?}");
+    });
+}
+
+/// A site without any page.
+struct Nothing;
+
+impl Site for Nothing {
+    async fn metrics(&self, wanted: Wanted) -> Result<Bytes, Refusal> {
+        Ok(format!("{wanted:?}").into())
+    }
+
+    async fn page(
+        &self,
+        _path: &str,
+        _query: Vec<(String, String)>,
+    ) -> Result<Option<Page>, Refusal> {
+        Ok(None)
+    }
+
+    fn events(&self, wanted: &WantedEvents) -> Bytes {
+        format!("{wanted:?}").into()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+const TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");

@@ -1,0 +1,164 @@
+//! The sink behind the OpenMetrics format, which Prometheus reads; through prometheus-client.
+
+use std::array;
+use std::fmt;
+
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::exemplar::{CounterWithExemplar, Exemplar as WireExemplar};
+use prometheus_client::registry::Unit as WireUnit;
+
+use super::encode::{Gaps, Paste};
+use super::pieces::Written;
+use super::text_format::seconds;
+use crate::metrics::{Exemplar, Family, Kind, Sample, Sink, Subject, Unit, Value};
+use crate::snapshot::Histogram;
+
+/// The value of `Content-Type`.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Hands every family to prometheus-client's encoder.
+pub(super) struct OpenMetrics<'e, 'g> {
+    /// The encoder.
+    pub(super) encoder: DescriptorEncoder<'e>,
+    /// Where it cannot write.
+    pub(super) gaps: &'g Gaps,
+}
+
+impl Sink for OpenMetrics<'_, '_> {
+    fn subject(&mut self, _: Subject) -> bool {
+        true
+    }
+
+    fn family<'a, const N: usize, S: Into<Sample<'a, N>>>(
+        &mut self,
+        family: Family<N>,
+        samples: impl IntoIterator<Item = S>,
+    ) -> fmt::Result {
+        let mut samples = samples.into_iter().peekable();
+        if samples.peek().is_none() {
+            return Ok(());
+        }
+        self.lines(family, None, samples)
+    }
+
+    fn histogram(&mut self, family: Family<0>, histogram: &Histogram) -> fmt::Result {
+        let unit = family.unit.on_wire();
+        let count = histogram.buckets.iter().map(|(_, count)| count).sum();
+        self.encoder
+            .encode_descriptor(family.stem(), family.help, unit.as_ref(), family.kind.on_wire())?
+            .encode_histogram::<NoLabelSet>(histogram.sum, count, &histogram.buckets, None)
+    }
+}
+
+impl Paste for OpenMetrics<'_, '_> {
+    fn paste<'a, const N: usize, S: Into<Sample<'a, N>>>(
+        &mut self,
+        family: Family<N>,
+        _: &Written,
+        at: usize,
+        samples: impl IntoIterator<Item = S>,
+    ) -> fmt::Result {
+        self.lines(family, Some(at), samples)
+    }
+}
+
+impl OpenMetrics<'_, '_> {
+    /// Writes the head, leaves a gap for the lines that are pasted, and writes the samples.
+    fn lines<'a, const N: usize, S: Into<Sample<'a, N>>>(
+        &mut self,
+        family: Family<N>,
+        gap: Option<usize>,
+        samples: impl IntoIterator<Item = S>,
+    ) -> fmt::Result {
+        let unit = family.unit.on_wire();
+        let mut encoder = self.encoder.encode_descriptor(
+            family.stem(),
+            family.help,
+            unit.as_ref(),
+            family.kind.on_wire(),
+        )?;
+        if let Some(at) = gap {
+            self.gaps.leave(at);
+        }
+        for sample in samples {
+            let Sample { labels, value, exemplar, user } = sample.into();
+            let labels: [_; N] = array::from_fn(|i| (family.labels[i], labels[i]));
+            if let Some(user) = user {
+                let labels: Vec<_> = labels.into_iter().chain([("user", user)]).collect();
+                write_labelled(encoder.encode_family(&labels)?, family.kind, value, exemplar)?;
+            } else if N == 0 {
+                // without braces, as prometheus-client writes what has no family
+                write_value(&mut encoder, family.kind, value)?;
+            } else {
+                write_labelled(encoder.encode_family(&labels)?, family.kind, value, exemplar)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_labelled(
+    mut encoder: MetricEncoder<'_>,
+    kind: Kind,
+    value: Value,
+    exemplar: Option<Exemplar<'_>>,
+) -> fmt::Result {
+    let (Kind::Counter(_), Value::Integer(count @ 1..), Some(exemplar)) = (kind, value, exemplar)
+    else {
+        return write_value(&mut encoder, kind, value);
+    };
+    // the library's one public way to an exemplar: count up to it
+    let counter = CounterWithExemplar::<_>::default();
+    counter.inc_by(count - 1, None, None);
+    let labels = [("invocation_id", exemplar.invocation_id)];
+    counter.inc_by(1, Some(labels), Some(exemplar.at));
+    counter.encode(encoder)
+}
+
+fn write_value(encoder: &mut MetricEncoder<'_>, kind: Kind, value: Value) -> fmt::Result {
+    match (kind, value) {
+        (_, Value::Seconds(time)) => write_value(encoder, kind, Value::Float(seconds(time))),
+        (Kind::Counter(_), Value::Integer(value)) => encoder.encode_counter(&value, NO_EXEMPLAR),
+        (Kind::Counter(_), Value::Float(value)) => encoder.encode_counter(&value, NO_EXEMPLAR),
+        (_, Value::Integer(value)) => encoder.encode_gauge(&value),
+        (_, Value::Float(value)) => encoder.encode_gauge(&value),
+    }
+}
+
+impl<const N: usize> Family<N> {
+    /// The name less the suffixes that prometheus-client adds back.
+    fn stem(&self) -> &'static str {
+        let name = self.name.strip_suffix("_total").unwrap_or(self.name);
+        let unit = match self.unit {
+            Unit::None => "",
+            Unit::Bytes => "_bytes",
+            Unit::Seconds => "_seconds",
+            Unit::Ratio => "_ratio",
+        };
+        name.strip_suffix(unit).unwrap_or(name)
+    }
+}
+
+impl Kind {
+    fn on_wire(self) -> MetricType {
+        match self {
+            Self::Counter(_) => MetricType::Counter,
+            Self::Gauge => MetricType::Gauge,
+            Self::Histogram => MetricType::Histogram,
+        }
+    }
+}
+
+impl Unit {
+    fn on_wire(self) -> Option<WireUnit> {
+        match self {
+            Self::None => None,
+            Self::Bytes => Some(WireUnit::Bytes),
+            Self::Seconds => Some(WireUnit::Seconds),
+            Self::Ratio => Some(WireUnit::Other("ratio".to_owned())),
+        }
+    }
+}
+
+const NO_EXEMPLAR: Option<&WireExemplar<NoLabelSet, f64>> = None;

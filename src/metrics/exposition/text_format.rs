@@ -1,0 +1,245 @@
+//! The sink behind the text format 0.0.4, which `curl`, most agents and `promtool` read.
+
+use std::fmt::{self, Write};
+use std::mem;
+use std::time::Duration;
+
+use super::encode::Paste;
+use super::pieces::Written;
+use crate::metrics::{Family, Kind, Sample, Sink, Subject, Value};
+use crate::snapshot::Histogram;
+
+/// The value of `Content-Type`.
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Writes the page at the end of `body`.
+pub(super) struct Text<'b> {
+    body: &'b mut String,
+    /// What stands before each label value of the family.
+    before: String,
+}
+
+impl<'b> Text<'b> {
+    /// A sink that appends to `body`.
+    pub(super) fn new(body: &'b mut String) -> Self {
+        Self { body, before: String::new() }
+    }
+
+    fn head<const N: usize>(&mut self, family: &Family<N>) {
+        let kind = match family.kind {
+            Kind::Counter(_) => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let name = family.name;
+        for part in ["# HELP ", name, " ", family.help, "\n# TYPE ", name, " ", kind, "\n"] {
+            self.body.push_str(part);
+        }
+    }
+
+    /// Writes down what stands before each label value, and says where each ends.
+    fn before<const N: usize>(&mut self, family: &Family<N>) -> [usize; N] {
+        let Self { before, .. } = self;
+        before.clear();
+        let mut is_first = true;
+        family.labels.map(|label| {
+            let opening = if mem::take(&mut is_first) { [family.name, "{"] } else { ["\",", ""] };
+            for part in opening.into_iter().chain([label, "=\""]) {
+                before.push_str(part);
+            }
+            before.len()
+        })
+    }
+
+    /// Writes the samples, and the head before the first one, unless it has been written.
+    fn lines<'a, const N: usize, S: Into<Sample<'a, N>>>(
+        &mut self,
+        family: &Family<N>,
+        samples: impl IntoIterator<Item = S>,
+        mut wants_head: bool,
+    ) -> fmt::Result {
+        let ends = self.before(family);
+        samples.into_iter().try_for_each(|sample| {
+            if mem::take(&mut wants_head) {
+                self.head(family);
+            }
+            let body = &mut *self.body;
+            let Sample { labels, value, user, .. } = sample.into();
+            let mut start = 0;
+            for (end, value) in ends.into_iter().zip(labels) {
+                body.push_str(&self.before[start..end]);
+                escape(body, value);
+                start = end;
+            }
+            if N == 0 {
+                body.push_str(family.name);
+            }
+            if let Some(user) = user {
+                body.push_str(if N == 0 { "{user=\"" } else { "\",user=\"" });
+                escape(body, user);
+            }
+            body.push_str(if N == 0 && user.is_none() { " " } else { "\"} " });
+            write_value(body, value)?;
+            body.push('\n');
+            Ok(())
+        })
+    }
+}
+
+impl Sink for Text<'_> {
+    fn subject(&mut self, _: Subject) -> bool {
+        true
+    }
+
+    fn family<'a, const N: usize, S: Into<Sample<'a, N>>>(
+        &mut self,
+        family: Family<N>,
+        samples: impl IntoIterator<Item = S>,
+    ) -> fmt::Result {
+        self.lines(&family, samples, true)
+    }
+
+    fn histogram(&mut self, family: Family<0>, histogram: &Histogram) -> fmt::Result {
+        self.head(&family);
+        let name = family.name;
+        let mut below = 0;
+        for (bound, count) in &histogram.buckets {
+            below += count;
+            let bound = if bound.is_finite() { bound.to_string() } else { "+Inf".to_owned() };
+            writeln!(self.body, "{name}_bucket{{le=\"{bound}\"}} {below}")?;
+        }
+        writeln!(self.body, "{name}_sum {}\n{name}_count {below}", histogram.sum)
+    }
+}
+
+impl Paste for Text<'_> {
+    fn paste<'a, const N: usize, S: Into<Sample<'a, N>>>(
+        &mut self,
+        family: Family<N>,
+        written: &Written,
+        at: usize,
+        samples: impl IntoIterator<Item = S>,
+    ) -> fmt::Result {
+        self.head(&family);
+        self.body.extend(written.texts(at));
+        self.lines(&family, samples, false)
+    }
+}
+
+/// Escapes a label value: backslash, double quote and line feed.
+fn escape(body: &mut String, value: &str) {
+    if is_plain(value.as_bytes()) {
+        return body.push_str(value);
+    }
+    let mut plain = 0;
+    for (at, byte) in value.bytes().enumerate().filter(|(_, byte)| is_special(*byte)) {
+        body.push_str(&value[plain..at]);
+        body.push('\\');
+        body.push(if byte == b'\n' { 'n' } else { char::from(byte) });
+        plain = at + 1;
+    }
+    body.push_str(&value[plain..]);
+}
+
+/// Whether nothing is to be escaped: without branches for each byte, as most values are short. The
+/// last bytes are looked at in one piece too, though it overlap the one before.
+fn is_plain(value: &[u8]) -> bool {
+    const PIECE: usize = 16;
+    let none = |bytes: &[u8]| !bytes.iter().fold(false, |any, byte| any | is_special(*byte));
+    match value.last_chunk::<PIECE>() {
+        Some(last) => value.as_chunks::<PIECE>().0.iter().chain([last]).all(|piece| none(piece)),
+        None => none(value),
+    }
+}
+
+fn is_special(byte: u8) -> bool {
+    (byte == b'\\') | (byte == b'"') | (byte == b'\n')
+}
+
+fn write_value(body: &mut String, value: Value) -> fmt::Result {
+    match value {
+        Value::Integer(number) => body.push_str(itoa::Buffer::new().format(number)),
+        Value::Seconds(time) => write_seconds(body, time),
+        Value::Float(number) => write!(body, "{number}")?,
+    }
+    Ok(())
+}
+
+/// The float that is read back from seconds as they are written here: the sum that
+/// [`Duration::as_secs_f64`] makes may be the next one. One division of whole numbers is exact to
+/// the last digit, as long as a float holds them.
+pub(super) fn seconds(time: Duration) -> f64 {
+    let (whole, of) = match time.subsec_nanos() % 1000 {
+        0 => (time.as_micros(), 1e6),
+        _ => (time.as_nanos(), 1e9),
+    };
+    match u64::try_from(whole) {
+        Ok(whole) if whole <= 1 << f64::MANTISSA_DIGITS => whole as f64 / of,
+        _ => {
+            let mut text = String::new();
+            write_seconds(&mut text, time);
+            text.parse().unwrap_or(time.as_secs_f64())
+        }
+    }
+}
+
+/// Writes the exact decimal number: several times as fast as finding a float's shortest.
+fn write_seconds(body: &mut String, time: Duration) {
+    body.push_str(itoa::Buffer::new().format(time.as_secs()));
+    let mut nanos = time.subsec_nanos();
+    if nanos == 0 {
+        return;
+    }
+    let mut digits = [b'0'; 9];
+    for digit in digits.iter_mut().rev() {
+        *digit += (nanos % 10) as u8;
+        nanos /= 10;
+    }
+    let digits = str::from_utf8(&digits).unwrap_or_default();
+    body.push('.');
+    body.push_str(digits.trim_end_matches('0'));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_written_as_the_float_would_be() {
+        for (micros, text) in [
+            (0, "0"),
+            (1, "0.000001"),
+            (830_000, "0.83"),
+            (1_000_000, "1"),
+            (1_910_000, "1.91"),
+            (1_763_862_000_123_456, "1763862000.123456"),
+            (1_763_862_000_100_000, "1763862000.1"),
+        ] {
+            let time = Duration::from_micros(micros);
+            let mut body = String::new();
+            write_seconds(&mut body, time);
+            assert_eq!(body, text);
+            assert_eq!(seconds(time).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn label_values_are_escaped_and_nothing_else() {
+        let mut body = String::new();
+        escape(&mut body, "a\\x2d \"b\"\n\u{fffd}\r");
+        assert_eq!(body, "a\\\\x2d \\\"b\\\"\\n\u{fffd}\r");
+    }
+
+    #[test]
+    fn a_value_of_any_length_is_searched_whole() {
+        for length in 0..40 {
+            let plain = "\u{0}!#[]\u{7f}\t\u{b}".repeat(5)[..length].to_owned();
+            assert!(is_plain(plain.as_bytes()), "{plain:?}");
+            for (at, special) in (0..length).flat_map(|at| b"\\\"\n".map(|special| (at, special))) {
+                let mut value = plain.clone().into_bytes();
+                value[at] = special;
+                assert!(!is_plain(&value), "{value:?}");
+            }
+        }
+    }
+}

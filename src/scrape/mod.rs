@@ -1,0 +1,380 @@
+//! One scrape: every source read at once, each under the same deadline.
+
+pub mod blocking_source;
+mod cgroups_and_processes;
+mod dbus_daemons;
+mod journal;
+mod sockets;
+#[cfg(test)]
+mod tests;
+pub mod user_managers;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::task::JoinError;
+use tracing::{info, warn};
+
+use crate::http_counts::Requests;
+use crate::scrape::blocking_source::Kept;
+use crate::scrape::user_managers::follow::Users;
+use crate::single_flight::Flights;
+use crate::snapshot::{Attempt, Histogram, Snapshot, Systemd};
+use crate::source::cgroup::Cgroups;
+use crate::source::dbus_daemons::Daemons;
+use crate::source::journal::{Journal, Options as JournalOptions};
+use crate::source::process::Processes;
+use crate::source::security_assessment::Security;
+use crate::source::sockets::{Listeners, Options as SocketOptions};
+use crate::source::{Error, own, pid1};
+use crate::systemd::ledger::Event;
+use crate::systemd::state::{Shared, State};
+
+/// Where on this machine to look, and for what.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// `/proc`, or a fixture of it.
+    pub proc: PathBuf,
+    /// `/sys/fs/cgroup`, or a fixture of it.
+    pub cgroup: PathBuf,
+    /// Units that must be there.
+    pub expected: Vec<Arc<str>>,
+    /// Whether units without a file that do nothing are exported.
+    pub not_found: bool,
+    /// Which listeners to read.
+    pub listeners: SocketOptions,
+    /// The bus on which other daemons are asked.
+    pub dbus_address: String,
+    /// Where the journal is.
+    pub journal: JournalOptions,
+    /// The users whose managers are followed.
+    pub users: Users,
+}
+
+/// Reads the host for each scrape, and remembers how that went.
+#[derive(Debug)]
+pub struct Scraper {
+    shared: Shared,
+    host: Host,
+    journal: Kept<Journal>,
+    listeners: Kept<Listeners>,
+    daemons: Arc<Daemons>,
+    security: Arc<Security>,
+    outcomes: Mutex<BTreeMap<&'static str, Outcome>>,
+    cgroups: Kept<Cgroups>,
+    processes: Kept<Processes>,
+    // nothing to keep, but one that hangs must not take a thread at each scrape
+    pid1: Kept<()>,
+    own: Kept<()>,
+    user_cgroups: Kept<Cgroups>,
+    user_processes: Kept<Processes>,
+    flights: Flights<Vec<&'static str>, Arc<Snapshot>>,
+    durations: Mutex<Histogram>,
+    requests: Arc<Requests>,
+    started: SystemTime,
+}
+
+/// What reading a source came to; a panic is a join error.
+type Read<T> = Result<Result<T, Error>, JoinError>;
+
+#[derive(Clone, Debug, Default)]
+struct Outcome {
+    error: Option<String>,
+    /// Whether it answered but in part.
+    partial: bool,
+    last_success: Option<SystemTime>,
+    /// How often reading panicked.
+    panics: u64,
+}
+
+impl Scraper {
+    /// A scraper of the host whose systemd is mirrored in `shared`, and whose answers are counted
+    /// in `requests`.
+    #[must_use]
+    pub fn new(shared: Shared, host: Host, requests: Arc<Requests>) -> Self {
+        let buckets = BUCKETS.into_iter().map(|bound| (bound, 0)).collect();
+        Self {
+            shared,
+            security: Arc::default(),
+            daemons: Arc::new(Daemons::new(host.dbus_address.clone())),
+            host,
+            journal: Kept::default(),
+            listeners: Kept::default(),
+            outcomes: Mutex::default(),
+            cgroups: Kept::default(),
+            processes: Kept::default(),
+            pid1: Kept::default(),
+            own: Kept::default(),
+            user_cgroups: Kept::default(),
+            user_processes: Kept::default(),
+            flights: Flights::default(),
+            durations: Mutex::new(Histogram { buckets, sum: 0.0 }),
+            requests,
+            started: SystemTime::now(),
+        }
+    }
+
+    /// Reads the host, but for the collectors named; scrapes at the same time share one reading.
+    /// `None` if it panicked.
+    pub async fn scrape(self: &Arc<Self>, without: &[&'static str]) -> Option<Arc<Snapshot>> {
+        let scraper = self.clone();
+        let key = without.to_vec();
+        let without = key.clone();
+        self.flights.share(key, move || async move { Arc::new(scraper.read(&without).await) }).await
+    }
+
+    /// Follows the journal without end. Otherwise it is read at scrapes alone, and what is deleted
+    /// in between is not counted.
+    pub fn follow_journal(&self) -> impl Future<Output = ()> + Send + use<> {
+        journal::follow(self.journal.clone(), self.host.journal.clone(), self.shared.clone())
+    }
+
+    /// Whether the mirror has been filled, or why not.
+    ///
+    /// # Errors
+    /// One line that says what is the matter.
+    pub fn ready(&self) -> Result<(), String> {
+        let state = self.shared.lock();
+        match &state.status.trouble {
+            Some(trouble) if !state.status.filled => Err(trouble.clone()),
+            _ if !state.status.filled => Err("the units are being read for the first time".into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Since when it counts.
+    #[must_use]
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// What there is to see, in one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        if let Err(why) = self.ready() {
+            return format!("no units yet: {why}");
+        }
+        let (units, failed, trouble) = {
+            let state = self.shared.lock();
+            let units = state.mirror.units().filter(|unit| unit.selected && !unit.is_absent());
+            let (all, failed) = units.fold((0, 0), |(all, failed), unit| {
+                (all + 1, failed + usize::from(unit.is("failed")))
+            });
+            (all, failed, state.status.trouble.clone())
+        };
+        let mut line = format!("{units} units, {failed} failed");
+        match self.failed().len() {
+            0 => {}
+            1 => line.push_str(", 1 collector failing"),
+            many => line.push_str(&format!(", {many} collectors failing")),
+        }
+        if let Some(trouble) = trouble {
+            line.push_str(&format!("; not up to date: {trouble}"));
+        }
+        line
+    }
+
+    /// What happened last, the newest first.
+    #[must_use]
+    pub fn events(&self) -> Vec<Arc<Event>> {
+        self.shared.lock().ledger.events().cloned().collect()
+    }
+
+    /// The collectors that failed last time, and why.
+    pub fn failed(&self) -> Vec<(&'static str, String)> {
+        let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = |(collector, outcome): (&&'static str, &Outcome)| {
+            Some((*collector, outcome.error.clone()?))
+        };
+        outcomes.iter().filter_map(failed).collect()
+    }
+
+    async fn read(&self, without: &[&'static str]) -> Snapshot {
+        let began = Instant::now();
+        let wants = |collector| !without.contains(&collector);
+        let proc = self.host.proc.clone();
+        let started = self.started;
+        self.shared.rest.catch_up().await;
+        let (units, input) = {
+            let state = &self.shared.lock();
+            // thousands of names: only for those who will read them
+            let units = wants("cgroup") || wants("process");
+            let units = if units { cgroups_and_processes::groups(state) } else { Vec::new() };
+            let input = wants("listeners").then(|| sockets::input(state));
+            (units, input.unwrap_or_default())
+        };
+        let deadline = began + READING;
+        let (host, cgroup_units) = (&self.host, units.clone());
+        let cgroups = cgroups_and_processes::cgroups(&self.cgroups, host, cgroup_units, deadline);
+        let processes = cgroups_and_processes::processes(&self.processes, host, units, deadline);
+        let listeners = sockets::listeners(&self.listeners, &host.listeners, input, deadline);
+        let journal = journal::journal(&self.journal, &host.journal, &self.shared, deadline);
+        let pid1 = self.pid1.read(|| Ok(()), move |()| pid1::read(&proc));
+        let own = self.own.read(|| Ok(()), move |()| own::read(started));
+        let (cgroups, processes, journal, listeners, pid1, own, others) = tokio::join!(
+            self.attempt("cgroup", wants("cgroup"), cgroups),
+            self.attempt("process", wants("process"), processes),
+            self.attempt_in_part("journal", wants("journal"), journal),
+            self.attempt_in_part("listeners", wants("listeners"), listeners),
+            self.attempt("manager", wants("manager"), pid1),
+            self.attempt("exporter", wants("exporter"), own),
+            async { tokio::join!(self.daemons(wants), self.users(wants, deadline)) },
+        );
+        let ((daemons, asked), (users, seen)) = others;
+        // last, so that the states are as new as can be
+        let mut snapshot = catch_unwind(AssertUnwindSafe(|| self.systemd())).unwrap_or_else(|_| {
+            let error = Some(Error::Panicked.to_string());
+            let attempts = vec![self.outcome("units", error, true, Duration::ZERO)];
+            Snapshot { attempts, ..Snapshot::default() }
+        });
+        snapshot.cgroups = take(cgroups, &mut snapshot.attempts);
+        snapshot.processes = take(processes, &mut snapshot.attempts);
+        if let Some(cgroups) = &snapshot.cgroups {
+            self.partial("cgroup", cgroups.failed, cgroups.failure.as_ref());
+        }
+        if let Some(processes) = &snapshot.processes {
+            self.partial("process", processes.failed, processes.failure.as_ref());
+        }
+        snapshot.pid1 = take(pid1, &mut snapshot.attempts);
+        snapshot.own = take(own, &mut snapshot.attempts);
+        snapshot.journal = take(journal, &mut snapshot.attempts);
+        snapshot.listeners = take(listeners, &mut snapshot.attempts);
+        snapshot.daemons = daemons;
+        snapshot.attempts.extend(asked);
+        snapshot.users = users;
+        snapshot.attempts.extend(seen);
+        snapshot.exporter = crate::snapshot::Exporter {
+            requests: self.requests.by_code().map(|(code, n)| (code.to_string(), n)).collect(),
+            scrapes: self.took(began.elapsed()),
+            lines_dropped: crate::logging::dropped(),
+        };
+        snapshot
+    }
+
+    /// The mirror is no source that is read: it is there, and true or not.
+    fn systemd(&self) -> Snapshot {
+        let began = Instant::now();
+        let state: &State = &self.shared.lock();
+        let status = state.status.clone();
+        let silence = status.silence();
+        let outcome = |trouble| vec![self.outcome("units", trouble, false, began.elapsed())];
+        if !status.filled {
+            let attempts = outcome(status.trouble.clone());
+            return Snapshot { status, silence, attempts, ..Snapshot::default() };
+        }
+        let missing = |name: &Arc<str>| {
+            let unit = state.mirror.unit(name);
+            unit.is_none_or(|unit| unit.load_state.as_deref() == Some("not-found"))
+        };
+        let expected = self.host.expected.iter().map(|name| (name.clone(), missing(name)));
+        let systemd = Systemd::copy(state, self.host.not_found);
+        Snapshot {
+            expected: expected.collect(),
+            systemd: Some(systemd),
+            attempts: outcome(status.trouble.clone()),
+            status,
+            silence,
+            ..Snapshot::default()
+        }
+    }
+
+    async fn attempt<T>(
+        &self,
+        collector: &'static str,
+        wanted: bool,
+        reading: impl Future<Output = Read<T>>,
+    ) -> Option<(Option<T>, Attempt)> {
+        let whole = async { reading.await.map(|read| read.map(|value| (value, None))) };
+        self.attempt_in_part(collector, wanted, whole).await
+    }
+
+    /// What `reading` gives may fall short of all there is: then it says why, and the collector
+    /// counts as failed though what it gave is exported.
+    async fn attempt_in_part<T>(
+        &self,
+        collector: &'static str,
+        wanted: bool,
+        reading: impl Future<Output = Read<(T, Option<String>)>>,
+    ) -> Option<(Option<T>, Attempt)> {
+        if !wanted {
+            return None;
+        }
+        let began = Instant::now();
+        let outcome = match tokio::time::timeout(DEADLINE, reading).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(Error::Panicked),
+            Err(_) => Err(Error::Late),
+        };
+        let panicked = matches!(outcome, Err(Error::Panicked));
+        let (value, error) = match outcome {
+            Ok((value, shortfall)) => (Some(value), shortfall),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let attempt = self.outcome(collector, error, panicked, began.elapsed());
+        Some((value, attempt))
+    }
+
+    /// Remembers how a collector went, and logs it when that changed.
+    fn outcome(
+        &self,
+        collector: &'static str,
+        error: Option<String>,
+        panicked: bool,
+        took: Duration,
+    ) -> Attempt {
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = outcomes.entry(collector).or_default();
+        match &error {
+            Some(error) if outcome.error.is_none() => {
+                warn!(collector, %error, "collector failed; everything else is served");
+            }
+            None if outcome.error.is_some() => info!(collector, "collector works again"),
+            _ => {}
+        }
+        outcome.error.clone_from(&error);
+        outcome.panics += u64::from(panicked);
+        if error.is_none() {
+            outcome.last_success = Some(SystemTime::now());
+        }
+        let Outcome { last_success, panics, .. } = *outcome;
+        Attempt { collector, error, took, last_success, panics }
+    }
+
+    /// Logs the first failure of a collector that answered all the same, until one had none.
+    fn partial(&self, collector: &'static str, failed: u64, failure: Option<&Error>) {
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = outcomes.entry(collector).or_default();
+        if let Some(error) = failure.filter(|_| !outcome.partial) {
+            warn!(collector, failed, first = %error, "some files could not be read");
+        }
+        outcome.partial = failure.is_some();
+    }
+
+    fn took(&self, took: Duration) -> Histogram {
+        let mut durations = self.durations.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = took.as_secs_f64();
+        durations.sum += seconds;
+        if let Some((_, count)) = durations.buckets.iter_mut().find(|(bound, _)| seconds <= *bound)
+        {
+            *count += 1;
+        }
+        durations.clone()
+    }
+}
+
+fn take<T>(read: Option<(Option<T>, Attempt)>, attempts: &mut Vec<Attempt>) -> Option<T> {
+    let (value, attempt) = read?;
+    attempts.push(attempt);
+    value
+}
+
+/// When a source stops by itself and hands over what it has.
+const READING: Duration = Duration::from_secs(4);
+
+/// Under Prometheus's default scrape timeout of 10 s, so that the rest is still served.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+const BUCKETS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 5.0, f64::INFINITY];
