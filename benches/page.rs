@@ -6,9 +6,10 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use unit_exporter::metrics::{Format, Remembered, Selected, render};
 use unit_exporter::profile::Profile;
-use unit_exporter::snapshot::{Snapshot, Systemd};
+use unit_exporter::snapshot::Snapshot;
 use unit_exporter::systemd::ledger::Ledger;
 use unit_exporter::systemd::mirror::{Listed, Mirror};
+use unit_exporter::systemd::snapshot::SystemdSnapshot;
 use unit_exporter::systemd::state::Shared;
 use unit_exporter::systemd::unit::properties::Interface;
 use unit_exporter::systemd::unit::value::word;
@@ -88,7 +89,7 @@ fn plain_writer(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 50)]
 fn copy(bencher: Bencher<'_, '_>) {
     let shared = units();
-    bencher.bench_local(|| Systemd::copy(&shared.lock(), false).units.len());
+    bencher.bench_local(|| SystemdSnapshot::copy(&shared.lock(), false).units.len());
 }
 
 fn write(snapshot: &Arc<Snapshot>, format: Format, remembered: &Arc<Remembered>) -> String {
@@ -110,7 +111,7 @@ fn snapshot() -> Arc<Snapshot> {
 }
 
 fn copied(units: &Shared) -> Arc<Snapshot> {
-    let systemd = Systemd::copy(&units.lock(), false);
+    let systemd = SystemdSnapshot::copy(&units.lock(), false);
     Arc::new(Snapshot { systemd: Some(systemd), ..Snapshot::default() })
 }
 

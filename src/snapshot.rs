@@ -8,20 +8,15 @@ use crate::source::own::Own;
 use crate::source::pid1::Pid1;
 use crate::source::security_assessment::Exposures;
 use crate::source::{cgroup, dbus_daemons, journal, process, sockets};
-use crate::systemd::ledger::{Account, Host};
-use crate::systemd::manager::Manager;
-use crate::systemd::state::{State, Status};
-use crate::systemd::unit::Unit;
-use crate::systemd::unit::dependencies::{Looked, Relation};
-use crate::systemd::unit::name::Kind;
-use crate::systemd::unit::value::Word;
+use crate::systemd::snapshot::SystemdSnapshot;
+use crate::systemd::state::Status;
 
 /// Plain data, one field per source. A source that failed leaves its field empty, so its
 /// metrics are absent rather than zero.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     /// Units, jobs and the manager, once the mirror has been filled.
-    pub systemd: Option<Systemd>,
+    pub systemd: Option<SystemdSnapshot>,
     /// How following systemd goes.
     pub status: Status,
     /// How long ago systemd was last heard; `None` if it never was.
@@ -57,33 +52,6 @@ pub struct User {
     pub name: Arc<str>,
     /// Its manager, its units and what they use; nothing else.
     pub snapshot: Snapshot,
-}
-
-/// A copy of mirror and ledger, as far as it is exported.
-#[derive(Debug, Default)]
-pub struct Systemd {
-    /// The selected units, by name.
-    pub units: Vec<Arc<Unit>>,
-    /// How many units there are, selected or not, by kind and ActiveState.
-    pub counts: BTreeMap<(Kind, Word), u64>,
-    /// How many units there are, selected or not, by LoadState.
-    pub load_states: BTreeMap<Word, u64>,
-    /// The accounts of the selected units and of those unloaded lately, by name.
-    pub accounts: Vec<(Arc<str>, Arc<Account>)>,
-    /// Of the selected services, by name, how many units that they depend on are not there.
-    pub unmet: Vec<(Arc<str>, Relation, u64)>,
-    /// What is counted for the host as a whole.
-    pub host: Host,
-    /// PID 1 itself.
-    pub manager: Manager,
-    /// How long the slowest units took to start at boot.
-    pub blame: Vec<(Arc<str>, Duration)>,
-    /// Queued and running jobs.
-    pub jobs: usize,
-    /// How long the oldest job has been there; `None` without any.
-    pub oldest_job: Option<Duration>,
-    /// How far the wall clock is ahead of the monotonic one.
-    pub boot_offset: Duration,
 }
 
 /// What other daemons on the system bus say; `None` for one that was not asked or did not answer.
@@ -136,56 +104,4 @@ pub struct Attempt {
     pub last_success: Option<SystemTime>,
     /// How often it panicked since the exporter started: each a fault of the exporter.
     pub panics: u64,
-}
-
-impl Systemd {
-    /// Copies what is exported. `not_found` takes in units that have no file and do nothing.
-    #[must_use]
-    pub fn copy(state: &State, not_found: bool) -> Self {
-        let mut counts: BTreeMap<(Kind, Word), u64> = BTreeMap::new();
-        let mut load_states: BTreeMap<Word, u64> = BTreeMap::new();
-        let mut looked = Looked::new(&state.mirror);
-        let mut unmet = Vec::new();
-        let mut units = Vec::with_capacity(state.mirror.units().len());
-        for unit in state.mirror.units_by_rank() {
-            let Some(active) = &unit.active_state else { continue };
-            *counts.entry((unit.kind, active.clone())).or_default() += 1;
-            if let Some(load) = &unit.load_state {
-                *load_states.entry(load.clone()).or_default() += 1;
-            }
-            if unit.selected && (not_found || !unit.is_absent()) {
-                units.push(unit.clone());
-                if let Some(service) = unit.service() {
-                    let counts = service.dependencies.unmet(&mut looked);
-                    unmet.extend(
-                        counts.map(|(relation, count)| (unit.name.clone(), relation, count)),
-                    );
-                }
-            }
-        }
-        let accounts = state.ledger.accounts();
-        Self {
-            units,
-            counts,
-            load_states,
-            unmet,
-            accounts: accounts.map(|(name, account)| (name.clone(), account.clone())).collect(),
-            host: state.ledger.host().clone(),
-            manager: state.manager.clone(),
-            blame: state.blame.clone().unwrap_or_default(),
-            jobs: state.mirror.jobs().len(),
-            oldest_job: state.mirror.jobs().map(|job| job.since.elapsed()).max(),
-            boot_offset: boot_offset(),
-        }
-    }
-}
-
-fn boot_offset() -> Duration {
-    let monotonic = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let since_boot = Duration::new(
-        u64::try_from(monotonic.tv_sec).unwrap_or_default(),
-        u32::try_from(monotonic.tv_nsec).unwrap_or_default(),
-    );
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    now.saturating_sub(since_boot)
 }

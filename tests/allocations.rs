@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use unit_exporter::metrics::{Format, Remembered, Selected, render};
 use unit_exporter::profile::Profile;
-use unit_exporter::snapshot::{Snapshot, Systemd};
+use unit_exporter::snapshot::Snapshot;
 use unit_exporter::systemd::ledger::Ledger;
 use unit_exporter::systemd::mirror::{Listed, Mirror};
+use unit_exporter::systemd::snapshot::SystemdSnapshot;
 use unit_exporter::systemd::state::Shared;
 use unit_exporter::systemd::unit::value::word;
 use unit_exporter::unit_filter::Selection;
@@ -50,7 +51,7 @@ fn blocks(units: usize) -> Blocks {
         let unit = state.mirror.unit(&listed.name).cloned();
         state.ledger.open(&unit.expect("just listed"));
     }
-    let systemd = Some(Systemd::copy(state, false));
+    let systemd = Some(SystemdSnapshot::copy(state, false));
     let snapshot = Arc::new(Snapshot { systemd, ..Snapshot::default() });
     let (without, names) = (Vec::new(), Vec::new());
     let profile = Profile::default();

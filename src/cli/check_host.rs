@@ -267,7 +267,8 @@ const CAPABILITIES: [(u32, &str); 3] =
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{Attempt, Systemd};
+    use crate::snapshot::Attempt;
+    use crate::systemd::snapshot::SystemdSnapshot;
     use crate::systemd::state::Status;
 
     fn report(snapshot: &Snapshot, off: &[&'static str]) -> Report {
@@ -277,7 +278,7 @@ mod tests {
 
     #[test]
     fn what_has_no_source_of_its_own_works_with_the_units() {
-        let working = Snapshot { systemd: Some(Systemd::default()), ..Snapshot::default() };
+        let working = Snapshot { systemd: Some(SystemdSnapshot::default()), ..Snapshot::default() };
         let good = report(&working, &["resolved"]);
         assert!(good.is_good(), "{good}");
         assert!(good.to_string().contains("\ntimers     works\n"), "{good}");
@@ -293,7 +294,7 @@ mod tests {
     fn a_kind_that_cannot_be_listed_is_its_collectors_fault_alone() {
         let status =
             Status { unlisted: [(Kind::Timer, "invalid".into())].into(), ..Status::default() };
-        let systemd = Some(Systemd::default());
+        let systemd = Some(SystemdSnapshot::default());
         let report = report(&Snapshot { systemd, status, ..Snapshot::default() }, &[]);
         let text = report.to_string();
         assert!(text.contains("timers     does not work: timer units cannot be listed"), "{text}");
@@ -309,7 +310,7 @@ mod tests {
             last_success: None,
             panics: 0,
         };
-        let systemd = Some(Systemd::default());
+        let systemd = Some(SystemdSnapshot::default());
         let snapshot = Snapshot { systemd, attempts: vec![attempt], ..Snapshot::default() };
         assert!(report(&snapshot, &["cgroup"]).is_good(), "what is off may fail");
         let text = report(&snapshot, &[]).to_string();

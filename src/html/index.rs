@@ -9,8 +9,8 @@ use super::table_query::Question;
 use super::unit_view::{Row, rows};
 use super::writer::Html;
 use super::{View, health, phrases, problems, table, timeline};
-use crate::snapshot::Systemd;
 use crate::systemd::manager::STAGES;
+use crate::systemd::snapshot::SystemdSnapshot;
 use crate::systemd::unit::value::Timestamp;
 
 pub(super) fn page(view: &View<'_>, question: &Question) -> String {
@@ -83,7 +83,7 @@ fn states<'a>(rows: &'a [Row<'_>]) -> Vec<(&'a str, usize)> {
 }
 
 /// One line of what the machine is.
-fn facts(view: &View<'_>, systemd: &Systemd, html: &mut Html) {
+fn facts(view: &View<'_>, systemd: &SystemdSnapshot, html: &mut Html) {
     let manager = &systemd.manager;
     html.put("<p class=facts>");
     if let Some(state) = &manager.system_state {

@@ -6,8 +6,8 @@ use tokio::time::{sleep, timeout};
 
 use super::Read;
 use crate::scrape::blocking_source::Kept;
+use crate::source::journal::exits::JournalExits;
 use crate::source::journal::{Journal, Options, Reading};
-use crate::systemd::ledger::News;
 use crate::systemd::state::Shared;
 use crate::systemd::unit::value::Timestamp;
 
@@ -38,23 +38,23 @@ pub(super) async fn follow(kept: Kept<Journal>, options: Options, shared: Shared
         let read = move |journal: &mut Journal| {
             journal.follow(deadline, |name| is_loaded(&reading, name))?;
             let late = if journal.waiting() > 0 { BACKLOG } else { 0 };
-            told(&reading, journal.take_news(), Timestamp(began.0.saturating_sub(late)));
+            reconcile(&reading, journal.take_exits(), Timestamp(began.0.saturating_sub(late)));
             Ok(())
         };
         let read = timeout(PATIENCE, kept.read(move || Journal::open(&options), read)).await;
         // what fails here fails at the next scrape too, and is told there
         if !matches!(read, Ok(Ok(Ok(())))) {
-            told(&shared, News::none(began), began);
+            reconcile(&shared, JournalExits::unreadable(began), began);
         }
         sleep(INTERVAL).await;
     }
 }
 
 /// Until the mirror is filled, nothing is missed.
-fn told(shared: &Shared, news: News, read: Timestamp) {
+fn reconcile(shared: &Shared, exits: JournalExits, read: Timestamp) {
     let state = &mut *shared.lock();
     if state.status.filled {
-        state.ledger.told(news, read, state.status.following);
+        state.ledger.reconcile(exits, read, state.status.following);
     }
 }
 

@@ -22,7 +22,7 @@ use crate::http_counts::Requests;
 use crate::scrape::blocking_source::Kept;
 use crate::scrape::user_managers::follow::Users;
 use crate::single_flight::Flights;
-use crate::snapshot::{Attempt, Histogram, Snapshot, Systemd};
+use crate::snapshot::{Attempt, Histogram, Snapshot};
 use crate::source::cgroup::Cgroups;
 use crate::source::dbus_daemons::Daemons;
 use crate::source::journal::{Journal, Options as JournalOptions};
@@ -31,6 +31,7 @@ use crate::source::security_assessment::Security;
 use crate::source::sockets::{Listeners, Options as SocketOptions};
 use crate::source::{Error, own, pid1};
 use crate::systemd::ledger::Event;
+use crate::systemd::snapshot::SystemdSnapshot;
 use crate::systemd::state::{Shared, State};
 
 /// Where on this machine to look, and for what.
@@ -270,7 +271,7 @@ impl Scraper {
             unit.is_none_or(|unit| unit.load_state.as_deref() == Some("not-found"))
         };
         let expected = self.host.expected.iter().map(|name| (name.clone(), missing(name)));
-        let systemd = Systemd::copy(state, self.host.not_found);
+        let systemd = SystemdSnapshot::copy(state, self.host.not_found);
         Snapshot {
             expected: expected.collect(),
             systemd: Some(systemd),

@@ -18,7 +18,8 @@ use super::unit::name::{from_object_path, is_valid, object_path};
 use super::unit::properties::{Interface, Values};
 use super::unit::value::word;
 use crate::fuzzing::{self, page};
-use crate::snapshot::{Snapshot, Systemd};
+use crate::snapshot::Snapshot;
+use crate::systemd::snapshot::SystemdSnapshot;
 use crate::unit_filter::Selection;
 
 /// A name is valid or not, and goes to an object path and back.
@@ -206,7 +207,7 @@ impl Host {
 
     fn end(self) {
         let state = self.shared.lock();
-        let systemd = Some(Systemd::copy(&state, true));
+        let systemd = Some(SystemdSnapshot::copy(&state, true));
         page(Snapshot { systemd, status: state.status.clone(), ..Snapshot::default() });
     }
 }

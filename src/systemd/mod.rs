@@ -15,5 +15,7 @@ pub mod ledger;
 pub mod manager;
 mod manager_address;
 pub mod mirror;
+pub mod snapshot;
 pub mod state;
 pub mod unit;
+mod unmet_dependencies;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use unit_exporter::metrics::{Format, Remembered, Selected, render};
 use unit_exporter::profile::Profile;
-use unit_exporter::snapshot::{Snapshot, Systemd};
+use unit_exporter::snapshot::Snapshot;
 use unit_exporter::source::sockets::{Listener, Protocol, Reading};
 use unit_exporter::systemd::ledger::Ledger;
 use unit_exporter::systemd::mirror::{Listed, Mirror};
+use unit_exporter::systemd::snapshot::SystemdSnapshot;
 use unit_exporter::systemd::state::Shared;
 use unit_exporter::systemd::unit::properties::Interface;
 use unit_exporter::systemd::unit::value::word;
@@ -101,7 +102,7 @@ fn host(names: &BTreeSet<String>) -> Arc<Snapshot> {
             }
         });
     }
-    let systemd = Some(Systemd::copy(state, false));
+    let systemd = Some(SystemdSnapshot::copy(state, false));
     Arc::new(Snapshot { systemd, listeners: Some(listeners), ..Snapshot::default() })
 }
 

@@ -9,10 +9,11 @@ use unit_exporter::html;
 use unit_exporter::html::{Place, Share, Shares, View};
 use unit_exporter::http;
 use unit_exporter::http::{ListenAddress, Options, Page, Refusal, Site, Wanted, WantedEvents};
-use unit_exporter::snapshot::{Snapshot, Systemd};
+use unit_exporter::snapshot::Snapshot;
 use unit_exporter::source::cgroup::{Cgroup, Cpu, Memory, Pids, Readings};
 use unit_exporter::systemd::ledger::{Event, Ledger, What};
 use unit_exporter::systemd::mirror::{Listed, Mirror};
+use unit_exporter::systemd::snapshot::SystemdSnapshot;
 use unit_exporter::systemd::state::Shared;
 use unit_exporter::systemd::unit::value::{InvocationId, word};
 use unit_exporter::unit_filter::Selection;
@@ -60,7 +61,7 @@ impl Told {
             readings.push((unit.name.clone(), reading(n as u64)));
         }
         let snapshot = Snapshot {
-            systemd: Some(Systemd::copy(state, false)),
+            systemd: Some(SystemdSnapshot::copy(state, false)),
             cgroups: Some(Readings { units: readings, ..Readings::default() }),
             ..Snapshot::default()
         };

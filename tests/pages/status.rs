@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde_json::json;
 use unit_exporter::cli::hash_password;
 use unit_exporter::http::{Options, Protection};
-use unit_exporter::snapshot::{Attempt, Snapshot, Systemd};
+use unit_exporter::snapshot::{Attempt, Snapshot};
 use unit_exporter::source::sockets::{Reading, UnixListener};
 use unit_exporter::systemd::ledger::What;
 use unit_exporter::systemd::manager::Manager;
+use unit_exporter::systemd::snapshot::SystemdSnapshot;
 use unit_exporter::systemd::state::Status;
 use unit_exporter::systemd::unit::Unit;
 use unit_exporter::systemd::unit::name::Kind;
@@ -294,7 +295,11 @@ fn hostile() -> Told {
     (killed.cause, killed.status) = (Some("exit-code".into()), word("status"));
     killed.unit = "killed.service".into();
     let snapshot = Snapshot {
-        systemd: Some(Systemd { units: vec![Arc::new(unit)], manager, ..Systemd::default() }),
+        systemd: Some(SystemdSnapshot {
+            units: vec![Arc::new(unit)],
+            manager,
+            ..SystemdSnapshot::default()
+        }),
         status: Status { trouble: Some(attack("trouble")), ..Status::default() },
         listeners: Some(Reading { unix: Some(vec![unix]), ..Reading::default() }),
         attempts: vec![Attempt {

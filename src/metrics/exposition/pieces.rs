@@ -12,8 +12,9 @@ use super::render::{Format, Selected};
 use super::series_limit::Budget;
 use crate::metrics::{Family, Sample, Sink, Subject, services, units};
 use crate::profile::Profile;
-use crate::snapshot::{Histogram, Snapshot, Systemd};
+use crate::snapshot::{Histogram, Snapshot};
 use crate::systemd::ledger::Account;
+use crate::systemd::snapshot::SystemdSnapshot;
 use crate::systemd::unit::Unit;
 
 /// What was written last, in one format.
@@ -47,7 +48,7 @@ impl Pieces {
     /// Writes anew what has changed.
     pub(super) fn written(
         &mut self,
-        systemd: &Systemd,
+        systemd: &SystemdSnapshot,
         format: Format,
         profile: Profile,
     ) -> Result<Written, fmt::Error> {
@@ -84,7 +85,7 @@ impl Written {
 trait Part: Clone {
     /// The same only for the very same part, as long as that is kept.
     fn id(&self) -> usize;
-    fn alone(parts: Vec<Self>) -> Systemd;
+    fn alone(parts: Vec<Self>) -> SystemdSnapshot;
 }
 
 impl Part for Arc<Unit> {
@@ -92,8 +93,8 @@ impl Part for Arc<Unit> {
         Self::as_ptr(self).addr()
     }
 
-    fn alone(units: Vec<Self>) -> Systemd {
-        Systemd { units, ..Systemd::default() }
+    fn alone(units: Vec<Self>) -> SystemdSnapshot {
+        SystemdSnapshot { units, ..SystemdSnapshot::default() }
     }
 }
 
@@ -102,8 +103,8 @@ impl Part for (Arc<str>, Arc<Account>) {
         Arc::as_ptr(&self.1).addr()
     }
 
-    fn alone(accounts: Vec<Self>) -> Systemd {
-        Systemd { accounts, ..Systemd::default() }
+    fn alone(accounts: Vec<Self>) -> SystemdSnapshot {
+        SystemdSnapshot { accounts, ..SystemdSnapshot::default() }
     }
 }
 
@@ -111,7 +112,7 @@ impl Part for (Arc<str>, Arc<Account>) {
 fn renew<T: Part>(
     pieces: &mut Vec<Piece<T>>,
     parts: &[T],
-    write: impl Fn(Systemd) -> Result<Lines, fmt::Error>,
+    write: impl Fn(SystemdSnapshot) -> Result<Lines, fmt::Error>,
 ) -> fmt::Result {
     let mut old: HashMap<usize, Piece<T>> =
         pieces.drain(..).filter_map(|piece| Some((piece.of.first()?.id(), piece))).collect();
@@ -145,7 +146,7 @@ impl<T: Part> Piece<T> {
 }
 
 impl Lines {
-    fn of(systemd: Systemd, format: Format, profile: Profile) -> Result<Self, fmt::Error> {
+    fn of(systemd: SystemdSnapshot, format: Format, profile: Profile) -> Result<Self, fmt::Error> {
         let snapshot = Snapshot { systemd: Some(systemd), ..Snapshot::default() };
         let counted = Arc::new(Mutex::new(Vec::new()));
         let alone = Alone { snapshot, profile, counted: counted.clone() };
@@ -258,7 +259,7 @@ mod tests {
     /// Renews, and says how many pieces were written and how many units they have.
     fn renewed(pieces: &mut Pieces, units: &[Arc<Unit>]) -> (usize, usize) {
         let (count, of) = (Cell::new(0), Cell::new(0));
-        let write = |systemd: Systemd| {
+        let write = |systemd: SystemdSnapshot| {
             count.set(count.get() + 1);
             of.set(of.get() + systemd.units.len());
             Ok(Lines::default())
@@ -314,8 +315,10 @@ mod tests {
     fn lines_are_those_of_one_family_whatever_a_unit_is_called() {
         let name = "a\n# HELP systemd_unit_info \"\\.service";
         for format in [Format::Text, Format::OpenMetrics] {
-            let systemd =
-                Systemd { units: vec![unit(name), unit("b.service")], ..Systemd::default() };
+            let systemd = SystemdSnapshot {
+                units: vec![unit(name), unit("b.service")],
+                ..SystemdSnapshot::default()
+            };
             let written = Pieces::default().written(&systemd, format, Profile::Default).unwrap();
             let of = |family: &str| {
                 let at = written.position(family).unwrap();

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Read, Scraper, cgroups_and_processes};
-use crate::snapshot::{Attempt, Snapshot, Systemd, User};
+use crate::snapshot::{Attempt, Snapshot, User};
 use crate::source::cgroup::UnitGroup;
 use crate::source::{Error, cgroup, process};
+use crate::systemd::snapshot::SystemdSnapshot;
 
 impl Scraper {
     /// What is known of each user's manager, and how reading that went.
@@ -60,7 +61,7 @@ impl Scraper {
             if let Some(why) = &status.trouble {
                 trouble.get_or_insert(format!("{name}: {why}"));
             }
-            let systemd = status.filled.then(|| Systemd::copy(&state, self.host.not_found));
+            let systemd = status.filled.then(|| SystemdSnapshot::copy(&state, self.host.not_found));
             let silence = status.silence();
             let snapshot = Snapshot {
                 systemd,

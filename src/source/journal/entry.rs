@@ -260,9 +260,9 @@ impl Record {
             DROPPED if self.by_journald => {
                 let unit = totals.number(&self.object_unit);
                 totals.dropped(unit, self.dropped.unwrap_or_default());
-                totals.hole(at);
+                totals.gap(at);
             }
-            STARTED if self.by_journald => totals.hole(at),
+            STARTED if self.by_journald => totals.gap(at),
             MISSED if self.by_journald => totals.missed(missed(&self.message)),
             _ => {}
         }

@@ -6,6 +6,7 @@
 
 mod directory;
 mod entry;
+pub mod exits;
 mod field;
 mod file;
 mod format;
@@ -28,7 +29,7 @@ use tracing::debug;
 pub use totals::{Counts, Priority};
 
 use super::Error;
-use crate::systemd::ledger::News;
+use crate::source::journal::exits::JournalExits;
 use crate::systemd::unit::value::Timestamp;
 use crate::unit_filter::Selection;
 use directory::{Folder, Name};
@@ -157,8 +158,8 @@ impl Journal {
     }
 
     /// What it has told of the ends of units' runs since that was last taken.
-    pub fn take_news(&mut self) -> News {
-        self.totals.take_news()
+    pub fn take_exits(&mut self) -> JournalExits {
+        self.totals.take_exits()
     }
 
     /// How many entries there are that have not been read yet.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::exits::{JournalExit, JournalExits};
 use super::{Options, Progress, Reading};
-use crate::systemd::ledger::{News, Told};
 use crate::systemd::unit::name::is_valid;
 use crate::systemd::unit::value::{InvocationId, Timestamp, Word};
 use crate::unit_filter::Selection;
@@ -35,7 +35,7 @@ pub(super) struct Totals {
     units: Vec<Unit>,
     messages: [u64; Priority::ALL.len()],
     missed: u64,
-    news: News,
+    exits: JournalExits,
     now: Instant,
     forgotten: Instant,
 }
@@ -76,7 +76,7 @@ impl Totals {
             units: Vec::new(),
             messages: [0; Priority::ALL.len()],
             missed: 0,
-            news: News::default(),
+            exits: JournalExits::default(),
             now,
             forgotten: now,
         }
@@ -121,20 +121,25 @@ impl Totals {
     pub(super) fn end(&mut self, unit: Option<u32>, run: InvocationId, result: Word, at: u64) {
         let unit = unit.and_then(|number| self.units.get(usize::try_from(number).ok()?));
         let Some(Unit { name, .. }) = unit else { return };
-        if self.news.ends.len() < MOST_ENDS {
-            self.news.ends.push(Told { unit: name.clone(), run, result, at: Timestamp(at) });
+        if self.exits.exits.len() < MOST_ENDS {
+            self.exits.exits.push(JournalExit {
+                unit: name.clone(),
+                run,
+                result,
+                at: Timestamp(at),
+            });
         } else {
-            self.hole(at);
+            self.gap(at);
         }
     }
 
     /// Takes down that messages may be missing.
-    pub(super) fn hole(&mut self, at: u64) {
-        self.news.hole = self.news.hole.max(Some(Timestamp(at)));
+    pub(super) fn gap(&mut self, at: u64) {
+        self.exits.last_gap = self.exits.last_gap.max(Some(Timestamp(at)));
     }
 
-    pub(super) fn take_news(&mut self) -> News {
-        std::mem::take(&mut self.news)
+    pub(super) fn take_exits(&mut self) -> JournalExits {
+        std::mem::take(&mut self.exits)
     }
 
     fn of(&mut self, unit: Option<u32>, count: impl FnOnce(&mut Counts)) {

@@ -10,42 +10,21 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::source::journal::exits::{JournalExit, JournalExits};
 use crate::systemd::unit::Unit;
 use crate::systemd::unit::name::Kind;
-use crate::systemd::unit::value::{InvocationId, Timestamp, Word};
-
-/// The end of a unit's run, as systemd puts it into the journal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// The unit's name.
-    pub unit: Arc<str>,
-    /// The run that ended.
-    pub run: InvocationId,
-    /// Its result: `UNIT_RESULT=`, or success.
-    pub result: Word,
-    /// When journald took it, on `CLOCK_MONOTONIC`.
-    pub at: Timestamp,
-}
-
-/// What the journal tells anew.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct News {
-    /// Ends of runs, in the order in which they were told.
-    pub ends: Vec<Told>,
-    /// When messages last went missing, or may have: journald was started, or dropped some.
-    pub hole: Option<Timestamp>,
-}
+use crate::systemd::unit::value::{InvocationId, Timestamp};
 
 /// Ends of a unit's runs that only its restarts tell of.
 #[derive(Clone, Debug)]
-pub(super) struct Unseen {
+pub(super) struct MissedExits {
     pub(super) unit: Arc<str>,
     /// From when on they may have happened, on `CLOCK_MONOTONIC`.
     pub(super) since: Timestamp,
     /// When that was found, on the same.
     pub(super) found: Timestamp,
     /// How many there were at least.
-    pub(super) deaths: u64,
+    pub(super) exits: u64,
     /// How many more there may have been.
     pub(super) more: u64,
     /// Why they were not seen.
@@ -54,19 +33,19 @@ pub(super) struct Unseen {
 
 /// What the journal tells of ends that were not seen.
 #[derive(Debug, Default)]
-pub(super) struct Explained {
-    pub(super) ends: Vec<Told>,
+pub(super) struct Attribution {
+    pub(super) ends: Vec<JournalExit>,
     /// Whether there were no others.
     pub(super) is_all: bool,
 }
 
 /// The ends that wait for the journal, and what it has told.
 #[derive(Debug, Default)]
-pub(super) struct Witness {
+pub(super) struct JournalReconciliation {
     /// Whether there is a journal to wait for.
     pub(super) is_heard: bool,
-    unseen: Vec<Unseen>,
-    told: VecDeque<Told>,
+    unseen: Vec<MissedExits>,
+    told: VecDeque<JournalExit>,
     hole: Option<Timestamp>,
     /// Units of which it has told an end that was seen, too: it has those that they have.
     known: HashSet<Arc<str>>,
@@ -75,7 +54,7 @@ pub(super) struct Witness {
     is_counted: HashSet<InvocationId>,
 }
 
-impl Witness {
+impl JournalReconciliation {
     /// Notes that the end of this run is counted.
     pub(super) fn counted(&mut self, run: InvocationId) {
         if self.is_heard && self.is_counted.insert(run) {
@@ -88,22 +67,22 @@ impl Witness {
         }
     }
 
-    pub(super) fn wait(&mut self, unseen: Unseen) {
+    pub(super) fn wait(&mut self, unseen: MissedExits) {
         self.unseen.push(unseen);
     }
 
     /// Hears what the journal has told.
-    pub(super) fn hear(&mut self, news: News) {
-        self.hole = self.hole.max(news.hole);
-        let is_service = |told: &Told| Kind::of(&told.unit) == Some(Kind::Service);
-        self.told.extend(news.ends.into_iter().filter(is_service));
+    pub(super) fn add(&mut self, exits: JournalExits) {
+        self.hole = self.hole.max(exits.last_gap);
+        let is_service = |told: &JournalExit| Kind::of(&told.unit) == Some(Kind::Service);
+        self.told.extend(exits.exits.into_iter().filter(is_service));
         let over = self.told.len().saturating_sub(MOST);
         self.told.drain(..over);
     }
 
     /// What was not seen and has waited long enough, given that the journal has been read until
     /// then, each with what it tells of that.
-    pub(super) fn explain(&mut self, read: Timestamp) -> Vec<(Unseen, Explained)> {
+    pub(super) fn explain(&mut self, read: Timestamp) -> Vec<(MissedExits, Attribution)> {
         let Self { unseen, told, hole, known, is_counted, .. } = self;
         for seen in told.iter().filter(|told| is_counted.contains(&told.run)) {
             if known.len() < MOST {
@@ -113,7 +92,7 @@ impl Witness {
         told.retain(|told| !is_counted.contains(&told.run));
         let due = unseen.extract_if(.., |unseen| unseen.found.0.saturating_add(SETTLE) <= read.0);
         due.map(|unseen| {
-            let most = unseen.deaths.saturating_add(unseen.more);
+            let most = unseen.exits.saturating_add(unseen.more);
             let mut left = usize::try_from(most).unwrap_or(usize::MAX);
             let mut ends = Vec::new();
             // a clean end may be one by hand, which no restart follows; a failure counts in any case
@@ -130,7 +109,7 @@ impl Witness {
                 ends.extend(taken);
             }
             let is_all = known.contains(&unseen.unit) && hole.is_none_or(|at| at < unseen.since);
-            (unseen, Explained { ends, is_all })
+            (unseen, Attribution { ends, is_all })
         })
         .collect()
     }
@@ -140,21 +119,6 @@ impl Witness {
         if self.unseen.is_empty() {
             self.told.retain(|told| told.at.0.saturating_add(LONG) > read.0);
         }
-    }
-}
-
-impl Told {
-    /// Whether it was no failure.
-    pub(super) fn is_clean(&self) -> bool {
-        self.result == "success"
-    }
-}
-
-impl News {
-    /// That it could not be read then.
-    #[must_use]
-    pub fn none(at: Timestamp) -> Self {
-        Self { ends: Vec::new(), hole: Some(at) }
     }
 }
 
@@ -189,18 +153,23 @@ mod tests {
     #[test]
     fn what_is_remembered_has_a_bound_and_the_oldest_goes() {
         let run = |number: usize| InvocationId((number as u128).to_be_bytes());
-        let mut witness = Witness { is_heard: true, ..Witness::default() };
-        (0..MOST + 10).for_each(|number| witness.counted(run(number)));
-        assert_eq!((witness.counted.len(), witness.is_counted.len()), (MOST, MOST));
-        assert!(!witness.is_counted.contains(&run(9)) && witness.is_counted.contains(&run(10)));
-        let told = |number| Told {
+        let mut reconciliation =
+            JournalReconciliation { is_heard: true, ..JournalReconciliation::default() };
+        (0..MOST + 10).for_each(|number| reconciliation.counted(run(number)));
+        assert_eq!((reconciliation.counted.len(), reconciliation.is_counted.len()), (MOST, MOST));
+        assert!(
+            !reconciliation.is_counted.contains(&run(9))
+                && reconciliation.is_counted.contains(&run(10))
+        );
+        let told = |number| JournalExit {
             unit: "x.service".into(),
             run: run(number),
             result: "signal".into(),
             at: Timestamp::default(),
         };
-        witness.hear(News { ends: (0..MOST + 10).map(told).collect(), hole: None });
-        assert_eq!((witness.told.len(), witness.told[0].run), (MOST, run(10)));
-        assert_eq!(witness.told.back().map(|told| told.run), Some(run(MOST + 9)));
+        reconciliation
+            .add(JournalExits { exits: (0..MOST + 10).map(told).collect(), last_gap: None });
+        assert_eq!((reconciliation.told.len(), reconciliation.told[0].run), (MOST, run(10)));
+        assert_eq!(reconciliation.told.back().map(|told| told.run), Some(run(MOST + 9)));
     }
 }

@@ -15,13 +15,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 pub use event::{Event, What};
-pub use journal_reconciliation::{News, Told};
 pub use unit_counters::{Account, Counted, ExitCode};
 
 use super::mirror::Change;
 use super::unit::Unit;
 use super::unit::value::{Timestamp, Word, word};
-use journal_reconciliation::{Explained, Unseen, Witness, known_at};
+use crate::source::journal::exits::JournalExits;
+use journal_reconciliation::{Attribution, JournalReconciliation, MissedExits, known_at};
 use tracing::debug;
 use unit_counters::{Missed, Outcome, UNKNOWN, by_word, event};
 
@@ -33,7 +33,7 @@ pub struct Ledger {
     keep: Keep,
     events: VecDeque<Arc<Event>>,
     host: Host,
-    witness: Witness,
+    reconciliation: JournalReconciliation,
 }
 
 /// What is counted for the host as a whole.
@@ -115,7 +115,7 @@ impl Ledger {
             keep,
             events: VecDeque::new(),
             host: Host::default(),
-            witness: Witness::default(),
+            reconciliation: JournalReconciliation::default(),
         }
     }
 
@@ -161,16 +161,16 @@ impl Ledger {
             *by_word(&mut self.host.failures, &result) += 1;
         }
         if let Some(run) = outcome.ended {
-            self.witness.counted(run);
+            self.reconciliation.counted(run);
         }
         let Outcome { unseen: deaths, more, .. } = outcome;
-        if deaths > 0 || (more > 0 && self.witness.is_heard) {
+        if deaths > 0 || (more > 0 && self.reconciliation.is_heard) {
             let (unit, reason) = (after.name.clone(), gap.map_or("coalesced", Gap::as_str));
             let (since, found) = (known_at(before), Timestamp::monotonic());
-            let unseen = Unseen { unit, since, found, deaths, more, reason };
-            match self.witness.is_heard {
-                true => self.witness.wait(unseen),
-                false => self.explained(&unseen, Explained::default()),
+            let unseen = MissedExits { unit, since, found, exits: deaths, more, reason };
+            match self.reconciliation.is_heard {
+                true => self.reconciliation.wait(unseen),
+                false => self.explained(&unseen, Attribution::default()),
             }
         }
         for event in outcome.events {
@@ -180,32 +180,32 @@ impl Ledger {
 
     /// From now on, what was not seen waits for what the journal tells of it.
     pub fn hear_journal(&mut self) {
-        self.witness.is_heard = true;
+        self.reconciliation.is_heard = true;
     }
 
     /// Hears what systemd has put into the journal, which has been read as far as it was written
     /// by then. `following` tells that signals come, too.
-    pub fn told(&mut self, news: News, read: Timestamp, following: bool) {
-        self.witness.hear(news);
-        for (unseen, explained) in self.witness.explain(read) {
+    pub fn reconcile(&mut self, exits: JournalExits, read: Timestamp, following: bool) {
+        self.reconciliation.add(exits);
+        for (unseen, explained) in self.reconciliation.explain(read) {
             self.explained(&unseen, explained);
         }
         if following {
-            self.witness.forget(read);
+            self.reconciliation.forget(read);
         }
     }
 
     /// Counts ends that were not seen, with what the journal tells of them.
-    fn explained(&mut self, unseen: &Unseen, explained: Explained) {
-        let Unseen { unit, deaths, reason, .. } = unseen;
-        let Explained { ends: told, is_all } = explained;
+    fn explained(&mut self, unseen: &MissedExits, explained: Attribution) {
+        let MissedExits { unit, exits: deaths, reason, .. } = unseen;
+        let Attribution { ends: told, is_all } = explained;
         let unknown = if is_all { 0 } else { deaths.saturating_sub(told.len() as u64) };
         debug!(%unit, deaths, told = told.len(), is_all, reason, "deaths not seen");
         let mut account = self.accounts.get_mut(unit).map(Arc::make_mut);
         let mut events = Vec::new();
         for told in told {
             let at = SystemTime::now() - told.at.age();
-            self.witness.counted(told.run);
+            self.reconciliation.counted(told.run);
             let (what, cause) = match told.is_clean() {
                 true => (What::Exited, None),
                 false => (What::Failed, Some(told.result)),

@@ -1,0 +1,89 @@
+//! The part of a snapshot that comes from the mirror and the ledger.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::ledger::{Account, Host};
+use super::manager::Manager;
+use super::state::State;
+use super::unit::Unit;
+use super::unit::dependencies::Relation;
+use super::unit::name::Kind;
+use super::unit::value::{Timestamp, Word};
+use super::unmet_dependencies::UnmetDependencies;
+
+/// A copy of the mirror and the ledger, as far as it is exported.
+#[derive(Debug, Default)]
+pub struct SystemdSnapshot {
+    /// The selected units, by name.
+    pub units: Vec<Arc<Unit>>,
+    /// How many units there are, selected or not, by kind and ActiveState.
+    pub counts: BTreeMap<(Kind, Word), u64>,
+    /// How many units there are, selected or not, by LoadState.
+    pub load_states: BTreeMap<Word, u64>,
+    /// The accounts of the selected units and of those unloaded lately, by name.
+    pub accounts: Vec<(Arc<str>, Arc<Account>)>,
+    /// Of the selected services, by name, how many units that they depend on are not there.
+    pub unmet: Vec<(Arc<str>, Relation, u64)>,
+    /// What is counted for the host as a whole.
+    pub host: Host,
+    /// PID 1 itself.
+    pub manager: Manager,
+    /// How long the slowest units took to start at boot.
+    pub blame: Vec<(Arc<str>, Duration)>,
+    /// Queued and running jobs.
+    pub jobs: usize,
+    /// How long the oldest job has been there; `None` without any.
+    pub oldest_job: Option<Duration>,
+    /// How far the wall clock is ahead of the monotonic one.
+    pub boot_offset: Duration,
+}
+
+impl SystemdSnapshot {
+    /// Copies what is exported. `not_found` takes in units that have no file and do nothing.
+    #[must_use]
+    pub fn copy(state: &State, not_found: bool) -> Self {
+        let mut counts: BTreeMap<(Kind, Word), u64> = BTreeMap::new();
+        let mut load_states: BTreeMap<Word, u64> = BTreeMap::new();
+        let mut unmet_dependencies = UnmetDependencies::new(&state.mirror);
+        let mut unmet = Vec::new();
+        let mut units = Vec::with_capacity(state.mirror.units().len());
+        for unit in state.mirror.units_by_rank() {
+            let Some(active) = &unit.active_state else { continue };
+            *counts.entry((unit.kind, active.clone())).or_default() += 1;
+            if let Some(load) = &unit.load_state {
+                *load_states.entry(load.clone()).or_default() += 1;
+            }
+            if unit.selected && (not_found || !unit.is_absent()) {
+                units.push(unit.clone());
+                if let Some(service) = unit.service() {
+                    let counts = unmet_dependencies.of(&service.dependencies);
+                    unmet.extend(
+                        counts.map(|(relation, count)| (unit.name.clone(), relation, count)),
+                    );
+                }
+            }
+        }
+        let accounts = state.ledger.accounts();
+        Self {
+            units,
+            counts,
+            load_states,
+            unmet,
+            accounts: accounts.map(|(name, account)| (name.clone(), account.clone())).collect(),
+            host: state.ledger.host().clone(),
+            manager: state.manager.clone(),
+            blame: state.blame.clone().unwrap_or_default(),
+            jobs: state.mirror.jobs().len(),
+            oldest_job: state.mirror.jobs().map(|job| job.since.elapsed()).max(),
+            boot_offset: boot_offset(),
+        }
+    }
+}
+
+/// How far the wall clock is ahead of `CLOCK_MONOTONIC`.
+fn boot_offset() -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Timestamp::monotonic().since_epoch())
+}
