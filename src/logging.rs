@@ -1,111 +1,91 @@
-//! The log on standard error, written by a thread of its own: nothing waits for whoever reads it.
+//! The log on stderr, written by a thread.
 //!
-//! A pipe that nobody reads, or a journald that hangs, takes nothing more at some time. Then lines
-//! are dropped and counted.
+//! Logging never blocks: when stderr takes no more (a pipe that is not read, a journald that hangs),
+//! lines are dropped and counted.
 
-use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
-use tracing_subscriber::fmt::MakeWriter;
+use clap::ValueEnum;
+use tracing::error;
+use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-/// Where lines are handed in; all copies lead to the same place.
-#[derive(Clone, Debug)]
-pub struct Log(SyncSender<Message>);
-
-/// Waits, when dropped, until what was logged has been written, but not for long: for the end of
-/// the program.
-#[derive(Debug)]
-pub struct Flush(Log);
-
-#[derive(Debug)]
-enum Message {
-    Line(Vec<u8>),
-    /// Tells who waits for it by hanging up.
-    Mark {
-        _caller: SyncSender<()>,
-    },
+/// The lowest level that is logged.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Level {
+    /// Details for debugging.
+    Debug,
+    /// Normal changes.
+    Info,
+    /// Data is stale or missing.
+    Warn,
+    /// The process cannot continue.
+    Error,
 }
 
-impl Log {
-    /// A log that goes to `out`.
-    ///
-    /// # Errors
-    /// What the kernel says when it starts no thread.
-    pub fn to(mut out: impl Write + Send + 'static) -> io::Result<Self> {
-        let (sender, messages) = sync_channel(LINES);
-        thread::Builder::new().name("log".to_owned()).spawn(move || {
-            for message in messages {
-                if let Message::Line(line) = message {
-                    // nowhere is left to complain
-                    let _ = out.write_all(&line);
-                }
-            }
-        })?;
-        Ok(Self(sender))
-    }
-
-    /// Has what is logged written before the program ends.
-    #[must_use]
-    pub fn flush_at_end(&self) -> Flush {
-        Flush(self.clone())
-    }
+/// The format of log lines.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// `key=value` pairs.
+    Logfmt,
+    /// One JSON object a line.
+    Json,
 }
 
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-impl Write for Log {
-    /// Takes a whole line, as the formatters hand it over, or drops it.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.0.try_send(Message::Line(line.to_vec())).is_err() {
-            DROPPED.fetch_add(1, Ordering::Relaxed);
+/// Sets up the log. The guard waits, when dropped, until the lines have been written, at most 1 s.
+#[must_use]
+pub fn init(level: Level, format: LogFormat) -> WorkerGuard {
+    let level = match level {
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Info => LevelFilter::INFO,
+        Level::Warn => LevelFilter::WARN,
+        Level::Error => LevelFilter::ERROR,
+    };
+    let (log, flush) = writer(io::stderr());
+    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(log.clone());
+    match format {
+        LogFormat::Json => lines.json().with_target(false).init(),
+        LogFormat::Logfmt => {
+            // journald adds the time itself
+            let timestamps =
+                std::env::var_os("JOURNAL_STREAM").is_none() || io::stderr().is_terminal();
+            tracing_logfmt::builder()
+                .with_target(false)
+                .with_timestamp(timestamps)
+                .subscriber_builder()
+                .with_max_level(level)
+                .with_writer(log)
+                .init();
         }
-        Ok(line.len())
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    // the default hook writes to stderr and can block
+    std::panic::set_hook(Box::new(|panic| {
+        error!(%panic, "panic (bug in unit-exporter); please report it at https://github.com/unit-exporter/unit-exporter/issues");
+    }));
+    flush
 }
 
-impl Drop for Flush {
-    fn drop(&mut self) {
-        let (caller, written) = sync_channel(1);
-        let end = Instant::now() + FLUSH;
-        let mut mark = Message::Mark { _caller: caller };
-        while let Err(TrySendError::Full(back)) = self.0.0.try_send(mark) {
-            mark = back;
-            if Instant::now() > end {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        // the thread hangs up once it has come so far
-        let _ = written.recv_timeout(end.saturating_duration_since(Instant::now()));
-    }
+/// The number of lines that were dropped since the process started.
+pub fn dropped_lines() -> u64 {
+    DROPPED.get().map_or(0, |counter| counter.dropped_lines() as u64)
 }
 
-/// How many lines nobody took since the program began.
-pub fn dropped() -> u64 {
-    DROPPED.load(Ordering::Relaxed)
+fn writer(out: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    let (log, flush) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(MAX_BUFFERED_LINES)
+        .thread_name("log")
+        .finish(out);
+    let _ = DROPPED.set(log.error_counter());
+    (log, flush)
 }
 
-/// A program has one standard error.
-static DROPPED: AtomicU64 = AtomicU64::new(0);
+/// A process has one log.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
-/// Lines that wait to be written: bursts are longer than a pipe, and short.
-const LINES: usize = 1024;
-
-/// How long the end of the program waits for the last lines.
-const FLUSH: Duration = Duration::from_secs(1);
+/// Bursts are longer than a pipe's buffer, and short.
+const MAX_BUFFERED_LINES: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -113,11 +93,11 @@ mod tests {
 
     use super::*;
 
-    /// Takes what is written only while it is not locked.
+    /// A writer that blocks while its buffer is locked.
     #[derive(Clone, Default)]
-    struct Reader(Arc<Mutex<Vec<u8>>>);
+    struct Blockable(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Reader {
+    impl Write for Blockable {
         fn write(&mut self, line: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(line)
         }
@@ -128,25 +108,21 @@ mod tests {
     }
 
     #[test]
-    fn lines_beyond_what_waits_are_dropped_and_counted_and_the_rest_is_written_in_order() {
-        let reader = Reader::default();
-        let log = Log::to(reader.clone()).unwrap();
-        let before = dropped();
-        let stuck = reader.0.lock().unwrap();
-        let lines: Vec<String> = (0..LINES + 100).map(|number| format!("{number}\n")).collect();
+    fn full_log_drops_and_counts_lines_and_keeps_order() {
+        let output = Blockable::default();
+        let (mut log, flush) = writer(output.clone());
+        let blocked = output.0.lock().unwrap();
+        let lines: Vec<String> =
+            (0..MAX_BUFFERED_LINES + 100).map(|number| format!("{number}\n")).collect();
         for line in &lines {
-            log.make_writer().write_all(line.as_bytes()).unwrap();
+            log.write_all(line.as_bytes()).unwrap();
         }
-        // one is in the writer's hands
-        let lost = usize::try_from(dropped() - before).unwrap();
-        assert!((99..=100).contains(&lost), "{lost}");
-        // waits no longer than it may
-        drop(log.flush_at_end());
-        drop(stuck);
-        drop(log.flush_at_end());
-        log.make_writer().write_all(b"last\n").unwrap();
-        drop(log.flush_at_end());
-        let written = String::from_utf8(reader.0.lock().unwrap().clone()).unwrap();
-        assert!(written == lines[..lines.len() - lost].concat() + "last\n", "{written}");
+        // the writer thread holds one line
+        let dropped = usize::try_from(dropped_lines()).unwrap();
+        assert!((99..=100).contains(&dropped), "{dropped}");
+        drop(blocked);
+        drop(flush);
+        let written = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+        assert!(written == lines[..lines.len() - dropped].concat(), "{written}");
     }
 }

@@ -9,11 +9,11 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{
     Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
-    ValueEnum,
 };
 
 use crate::collector::{COLLECTORS, Collector, Off};
 use crate::http::ListenAddress;
+use crate::logging::{Level, LogFormat};
 use crate::profile::Profile;
 use crate::source::journal;
 use crate::source::sockets;
@@ -326,28 +326,6 @@ impl ListenerArgs {
             ..sockets::Options::default()
         }
     }
-}
-
-/// How much is logged.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Level {
-    /// Everything, for finding faults.
-    Debug,
-    /// What happens seldom and matters.
-    Info,
-    /// What somebody should look at.
-    Warn,
-    /// What cannot go on.
-    Error,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum LogFormat {
-    /// `key=value` pairs.
-    Logfmt,
-    /// One JSON object a line.
-    Json,
 }
 
 fn expression(text: &str) -> Result<String, String> {

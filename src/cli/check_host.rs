@@ -1,12 +1,44 @@
 //! Whether each collector works on this host, and what to change where one does not.
 
 use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context;
+
+use super::args::Args;
+use super::{FILL_TIMEOUT, wait_for_units};
 use crate::collector::{COLLECTORS, Collector, Off};
 use crate::html::Host;
+use crate::http::Protection;
+use crate::scrape::Scraper;
 use crate::snapshot::Snapshot;
 use crate::source::cgroup::Cgroup;
 use crate::systemd::unit::name::Kind;
+
+/// Prints the report; success only if every collector that is on works.
+pub(super) async fn run(
+    args: &Args,
+    off: &Off,
+    scraper: &Arc<Scraper>,
+) -> anyhow::Result<ExitCode> {
+    wait_for_units(scraper, FILL_TIMEOUT / 3).await;
+    // the journal and other sources that count from the start have no values in the first scrape
+    let without = off.and_left_out(&[], &[]).unwrap_or_default();
+    scraper.scrape(&without).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let snapshot = scraper.scrape(&without).await.context("reading the host")?;
+    let asker = Asker::here(&args.dbus_address);
+    let mut report = Report::new(&snapshot, off, &Host::here(), &asker);
+    if let Some(path) = &args.web_config {
+        let good = format!("{}: good", path.display());
+        report.config(Protection::open(path).map(|_| good).map_err(|error| error.to_string()));
+    }
+    write!(std::io::stdout(), "{report}").context("writing the report")?;
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
 
 /// What was found: a line for each part of the host, then one for each collector.
 #[derive(Debug, Default)]

@@ -1,13 +1,22 @@
 //! Making the hash of a password for the configuration file.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::process::ExitCode;
 
+use anyhow::Context;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
 use zeroize::Zeroizing;
 
 use crate::http::LONGEST_PASSWORD;
+
+/// Reads a password and prints its hash.
+pub(super) fn run(cost: u32) -> anyhow::Result<ExitCode> {
+    let password = read_password().context("failed to read the password")?;
+    writeln!(io::stdout(), "{}", hash_password(&password, cost)?)?;
+    Ok(ExitCode::SUCCESS)
+}
 
 /// A password that cannot be hashed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

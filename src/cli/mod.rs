@@ -1,7 +1,158 @@
-//! The command line: what the program takes, and the commands that it has.
+//! The command line: the flags, and a file for each command.
 
 pub mod args;
+mod check_config;
 pub mod check_host;
 mod hash_password;
+mod once;
+mod serve;
 
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use tracing::{error, warn};
+
+use crate::app::Exporter;
+use crate::collector::Off;
+use crate::http_counts::Requests;
+use crate::logging::{self, Level};
+use crate::scrape::user_managers::follow::{Terms, Users};
+use crate::scrape::{Host, Scraper};
+use crate::systemd::follow::{self, Place, Thread, follow};
+use crate::systemd::ledger::{Keep, Ledger};
+use crate::systemd::mirror::Mirror;
+use crate::systemd::state::Shared;
+use crate::systemd::unit::properties::Extras;
+use crate::unit_filter::Selection;
+use args::{Action, Args};
 pub use hash_password::{BadPassword, hash_password, read_password};
+
+/// Runs the command that the arguments ask for. Errors go to the log.
+#[must_use]
+pub fn run(mut args: Args) -> ExitCode {
+    let is_check = if let Some(Action::CheckHost { flags }) = &args.action {
+        args = Args::to_check(flags);
+        // the report contains what would be logged
+        args.log_level = Level::Error;
+        true
+    } else {
+        false
+    };
+    let _flush = logging::init(args.log_level, args.log_format);
+    disable_core_dumps_and_ptrace();
+    let outcome = match &args.action {
+        Some(Action::CheckConfig { file }) => check_config::run(file),
+        Some(Action::HashPassword { cost }) => hash_password::run(*cost),
+        Some(Action::CheckHost { .. }) | None => on_runtime(&args, is_check),
+    };
+    outcome.unwrap_or_else(|error| {
+        error!("{error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Passwords and keys are in memory: the kernel writes no core dump, and only root can trace this
+/// process, even from the same user.
+fn disable_core_dumps_and_ptrace() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        warn!(%error, "failed to disable core dumps and ptrace (PR_SET_DUMPABLE)");
+    }
+}
+
+fn on_runtime(args: &Args, is_check: bool) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        // one a source and one a response; sources that hang must not start hundreds
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        // threads of the first scrape are kept: under a fork bomb, no others can be started
+        .thread_keep_alive(Duration::MAX)
+        .enable_all()
+        .build()
+        .context("failed to start threads")?;
+    let outcome = runtime.block_on(with_scraper(args, is_check));
+    // a source that hangs in the kernel must not keep the process alive
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn with_scraper(args: &Args, is_check: bool) -> anyhow::Result<ExitCode> {
+    let requests: Arc<Requests> = Arc::default();
+    let off = args.off();
+    let scraper = start_scraper(args, &off, requests.clone())?;
+    if is_check {
+        return check_host::run(args, &off, &Arc::new(scraper)).await;
+    }
+    let exporter =
+        Exporter::new(scraper, args.profile, off, args.max_series, args.telemetry_path.clone());
+    if args.once {
+        return once::run(&exporter).await;
+    }
+    serve::run(args, exporter, requests).await
+}
+
+/// Starts to follow systemd, and returns what reads the rest at each scrape.
+fn start_scraper(args: &Args, off: &Off, requests: Arc<Requests>) -> anyhow::Result<Scraper> {
+    let selection = Selection::new(&args.unit_include, &args.unit_exclude)?;
+    let keep = Keep {
+        retired_for: args.keep_unloaded,
+        retired: args.keep_unloaded_max,
+        events: args.events,
+    };
+    let thread = Thread::start().context("failed to start the thread that follows systemd")?;
+    let shared =
+        Shared::new(Mirror::new(selection.clone()), Ledger::new(keep)).followed_on(&thread);
+    let extras = Extras {
+        conditions: !off.has("conditions"),
+        files: !off.has("unit-files"),
+        ..Extras::default()
+    };
+    let place = Place::Bus(args.manager_address());
+    let options = follow::Options { place, resync: args.resync, extras };
+    thread.spawn(follow(shared.clone(), options));
+    let terms = Terms {
+        selection: selection.clone(),
+        keep,
+        resync: args.resync,
+        extras,
+        thread,
+        dbus_address: args.dbus_address.clone(),
+    };
+    let users = if off.has("users") { Users::default() } else { Users::watch(terms) };
+    let host = Host {
+        proc: args.procfs.clone(),
+        cgroup: "/sys/fs/cgroup".into(),
+        expected: args.expect_unit.iter().map(|name| name.as_str().into()).collect(),
+        not_found: args.not_found,
+        listeners: args.listeners.options(&args.procfs),
+        dbus_address: args.dbus_address.clone(),
+        journal: args.journal(selection),
+        users,
+    };
+    let scraper = Scraper::new(shared, host, requests);
+    if !off.has("journal") {
+        tokio::spawn(scraper.follow_journal());
+    }
+    Ok(scraper)
+}
+
+/// Waits until the units have been read, at most until the time limit.
+async fn wait_for_units(scraper: &Scraper, limit: Duration) {
+    let filled = async {
+        while scraper.ready().is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // after that, the output itself says that units are missing
+    let _ = tokio::time::timeout(limit, filled).await;
+}
+
+/// One for the scraper and one for HTTP: neither is busy.
+const WORKER_THREADS: usize = 2;
+
+const MAX_BLOCKING_THREADS: usize = 16;
+
+/// How long `--once` waits until the units have been read.
+const FILL_TIMEOUT: Duration = Duration::from_secs(30);

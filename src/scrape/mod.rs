@@ -250,7 +250,7 @@ impl Scraper {
         snapshot.exporter = crate::snapshot::Exporter {
             requests: self.requests.by_code().map(|(code, n)| (code.to_string(), n)).collect(),
             scrapes: self.took(began.elapsed()),
-            lines_dropped: crate::logging::dropped(),
+            lines_dropped: crate::logging::dropped_lines(),
         };
         snapshot
     }
