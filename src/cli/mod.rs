@@ -102,8 +102,7 @@ fn start_scraper(args: &Args, off: &Off, requests: Arc<Requests>) -> anyhow::Res
         events: args.events,
     };
     let thread = Thread::start().context("failed to start the thread that follows systemd")?;
-    let shared =
-        Shared::new(Mirror::new(selection.clone()), Ledger::new(keep)).followed_on(&thread);
+    let shared = Shared::new(Mirror::new(selection.clone()), Ledger::new(keep));
     let extras = Extras {
         conditions: !off.has("conditions"),
         files: !off.has("unit-files"),

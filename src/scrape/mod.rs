@@ -198,7 +198,7 @@ impl Scraper {
         let wants = |collector| !without.contains(&collector);
         let proc = self.host.proc.clone();
         let started = self.started;
-        self.shared.rest.catch_up().await;
+        self.shared.coalescing.catch_up().await;
         let (units, input) = {
             let state = &self.shared.lock();
             // thousands of names: only for those who will read them

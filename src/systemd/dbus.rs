@@ -13,6 +13,7 @@ use super::mirror::Listed;
 use super::unit::name::{Kind, is_valid, object_path};
 use super::unit::properties::{Interface, Values};
 use super::unit::value::word;
+use super::wakeup_coalescing::Coalescing;
 
 /// A connection to a bus on which PID 1 was found.
 pub(super) struct Bus {
@@ -61,9 +62,9 @@ pub(super) enum Error {
 
 impl Bus {
     /// Connects, finds PID 1 and asks the bus for its signals.
-    pub(super) async fn connect(place: &Place) -> Result<Self, Error> {
+    pub(super) async fn connect(place: &Place, coalescing: &Coalescing) -> Result<Self, Error> {
         let connect = |error| Error::Connect { address: place.to_string(), error };
-        let builder = place.builder().await.map_err(connect)?;
+        let builder = place.builder(coalescing).await.map_err(connect)?;
         let connection = builder.max_queued(QUEUE).method_timeout(TIMEOUT).build();
         let connection = match tokio::time::timeout(TIMEOUT, connection).await {
             Ok(connection) => connection.map_err(connect)?,

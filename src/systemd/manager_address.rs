@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display};
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +11,11 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 use rustix::process::{Uid, geteuid};
 use rustix::thread::set_thread_res_uid;
 use tokio::sync::oneshot;
+use zbus::Address;
+use zbus::address::transport::{Transport, UnixSocket};
 use zbus::connection::Builder;
+
+use super::wakeup_coalescing::{Coalescing, CoalescingSocket};
 
 /// Where a service manager is.
 #[derive(Clone, Debug)]
@@ -27,12 +33,29 @@ pub enum Place {
 
 impl Place {
     /// What begins a connection.
-    pub(super) async fn builder(&self) -> zbus::Result<Builder<'_>> {
+    pub(super) async fn builder(&self, coalescing: &Coalescing) -> zbus::Result<Builder<'_>> {
         match self {
-            Self::Bus(address) => Ok(Builder::address(&**address)),
+            Self::Bus(address) => {
+                let address: Address = address.parse()?;
+                let socket = match address.transport() {
+                    Transport::Unix(unix) => match unix.path() {
+                        UnixSocket::File(path) => {
+                            SocketAddrUnix::new(path).map_err(io::Error::from)?
+                        }
+                        UnixSocket::Abstract(name) => {
+                            SocketAddrUnix::new_abstract_name(name.as_bytes())
+                                .map_err(io::Error::from)?
+                        }
+                        _ => return Ok(Builder::address(address)),
+                    },
+                    // rare, and without coalescing
+                    _ => return Ok(Builder::address(address)),
+                };
+                over(connect_here(&socket)?, coalescing)
+            }
             Self::OfUser { uid, socket } => {
                 let stream = connect_as(*uid, socket).await?;
-                Ok(Builder::unix_stream(stream).user_id(*uid))
+                Ok(over(stream, coalescing)?.user_id(*uid))
             }
         }
     }
@@ -71,14 +94,30 @@ async fn connect_as(uid: u32, socket: &Path) -> io::Result<UnixStream> {
 }
 
 fn connect_here_as(uid: u32, socket: &Path) -> io::Result<UnixStream> {
-    let to = SocketAddrUnix::new(socket)?;
-    // not waiting for whoever does not accept
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let address = SocketAddrUnix::new(socket)?;
+    let socket = unix_socket()?;
     set_thread_res_uid(None, Some(Uid::from_raw(uid)), None).map_err(|error| {
         let text = format!("becoming uid {uid}: {error}; the exporter needs CAP_SETUID for that");
         io::Error::new(error.kind(), text)
     })?;
-    connect(&stream, &to)?;
-    Ok(stream.into())
+    connect(&socket, &address)?;
+    Ok(socket.into())
+}
+
+/// A connection of this user.
+fn connect_here(address: &SocketAddrUnix) -> io::Result<UnixStream> {
+    let socket = unix_socket()?;
+    connect(&socket, address)?;
+    Ok(socket.into())
+}
+
+/// A socket that does not block when the bus accepts no connections.
+fn unix_socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+}
+
+fn over(stream: UnixStream, coalescing: &Coalescing) -> zbus::Result<Builder<'static>> {
+    let socket = CoalescingSocket::new(stream, coalescing.clone())?;
+    Ok(Builder::socket(socket.halves()?))
 }

@@ -19,3 +19,4 @@ pub mod snapshot;
 pub mod state;
 pub mod unit;
 mod unmet_dependencies;
+pub mod wakeup_coalescing;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::follow::{Rest, Thread};
 use super::ledger::{Gap, Ledger};
 use super::manager::Manager;
 use super::mirror::{Change, Mirror};
 use super::unit::name::Kind;
+use super::wakeup_coalescing::Coalescing;
 
 /// All that is known of PID 1 and its units.
 #[derive(Debug)]
@@ -62,8 +62,8 @@ pub struct Status {
 #[derive(Clone, Debug)]
 pub struct Shared {
     state: Arc<Mutex<State>>,
-    /// When the follower rests.
-    pub rest: Rest,
+    /// Delays the reading of signals; scrapes catch up first.
+    pub coalescing: Coalescing,
 }
 
 impl Shared {
@@ -78,13 +78,7 @@ impl Shared {
         };
         let manager = Manager::default();
         let state = State { mirror, ledger, manager, blame: None, status };
-        Self { state: Arc::new(Mutex::new(state)), rest: Rest::default() }
-    }
-
-    /// The same, followed on that thread.
-    #[must_use]
-    pub fn followed_on(self, thread: &Thread) -> Self {
-        Self { rest: thread.rest.clone(), ..self }
+        Self { state: Arc::new(Mutex::new(state)), coalescing: Coalescing::default() }
     }
 
     /// Locks the state. A panic while it was locked does not spread: the state is plain data.

@@ -134,8 +134,7 @@ impl Found {
 }
 
 fn follow_user(uid: u32, name: &str, terms: &Terms) -> (User, JoinSet<()>) {
-    let shared = Shared::new(Mirror::new(terms.selection.clone()), Ledger::new(terms.keep))
-        .followed_on(&terms.thread);
+    let shared = Shared::new(Mirror::new(terms.selection.clone()), Ledger::new(terms.keep));
     let socket = Path::new(RUN_USER).join(uid.to_string()).join("bus");
     let place = Place::OfUser { uid, socket };
     let options = Options { place, resync: terms.resync, extras: terms.extras };

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::join_all;
+
 use super::{Read, Scraper, cgroups_and_processes};
 use crate::snapshot::{Attempt, Snapshot, User};
 use crate::source::cgroup::UnitGroup;
@@ -32,6 +34,7 @@ impl Scraper {
         deadline: Instant,
     ) -> Read<(Vec<User>, Option<String>)> {
         let found = self.host.users.all();
+        join_all(found.iter().map(|user| user.shared.coalescing.catch_up())).await;
         let mut trouble = self.host.users.trouble();
         let groups: Vec<UnitGroup> = found.iter().flat_map(groups).collect();
         let (cgroups, processes) = tokio::join!(

@@ -16,7 +16,6 @@ use super::non_utf8_mounts;
 use super::pending_fetches::Drafts;
 use super::resync::{Listing, Reason, decoded};
 use super::round_robin::Round;
-use super::thread::Busy;
 use crate::systemd::dbus::{Call, Error, Get};
 use crate::systemd::ledger::Gap;
 use crate::systemd::manager;
@@ -25,14 +24,15 @@ use crate::systemd::state::{Shared, State};
 use crate::systemd::unit::Unit;
 use crate::systemd::unit::name::Kind;
 use crate::systemd::unit::properties::{Extras, Interface, wanted};
+use crate::systemd::wakeup_coalescing::Hold;
 
 /// What is under way on one connection.
 pub(super) struct Session<'s> {
     pub(super) shared: &'s Shared,
     pub(super) owner: OwnedUniqueName,
     pub(super) window: Window,
-    /// While answers are awaited, or questions are planned, or the units are not known yet.
-    busy: Option<Busy>,
+    /// While replies are expected, or calls are planned, or the units have not been read yet.
+    hold: Option<Hold>,
     resync: Duration,
     pub(super) drafts: Drafts,
     /// A unit as it was before a change of which the first half has been told.
@@ -92,7 +92,7 @@ impl<'s> Session<'s> {
             shared,
             owner,
             window,
-            busy: Some(shared.rest.busy()),
+            hold: Some(shared.coalescing.hold()),
             resync,
             drafts: Drafts::default(),
             half: None,
@@ -121,6 +121,7 @@ impl<'s> Session<'s> {
 
     /// Follows until the connection or PID 1 is gone; says why.
     pub(super) async fn run(mut self, mut messages: MessageStream) -> Error {
+        let coalescing = self.shared.coalescing.clone();
         self.window.call(Call::Subscribe);
         self.window.call(Call::ListJobs);
         self.ask_manager();
@@ -130,6 +131,8 @@ impl<'s> Session<'s> {
             }
             let wake = tokio::time::Instant::from_std(self.next_due());
             tokio::select! {
+                // a scrape waits until all messages have been taken
+                biased;
                 message = messages.next() => match message {
                     None => break Error::Closed("end of stream".to_owned()),
                     Some(Err(error)) => break Error::Closed(error.to_string()),
@@ -137,6 +140,7 @@ impl<'s> Session<'s> {
                         break error;
                     },
                 },
+                () = coalescing.read() => coalescing.consumed(),
                 () = tokio::time::sleep_until(wake) => {}
             }
         };
@@ -229,7 +233,7 @@ impl<'s> Session<'s> {
         let is_asking =
             !(self.window.is_idle() && self.arrivals.is_empty() && self.hints.is_empty());
         let is_busy = is_asking || !state.status.following;
-        self.busy = is_busy.then(|| self.busy.take().unwrap_or_else(|| shared.rest.busy()));
+        self.hold = is_busy.then(|| self.hold.take().unwrap_or_else(|| shared.coalescing.hold()));
         Ok(())
     }
 

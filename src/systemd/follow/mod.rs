@@ -32,7 +32,7 @@ use super::state::Shared;
 use super::unit::properties::Extras;
 use call_queue::Window;
 use connection::Session;
-pub use thread::{Rest, Thread};
+pub use thread::Thread;
 
 /// Which manager is followed, and how often the mirror is compared with it.
 #[derive(Clone, Debug)]
@@ -68,18 +68,14 @@ pub async fn follow(shared: Shared, options: Options) {
 async fn connect(shared: Shared, options: Options) -> Infallible {
     let mut backoff = Backoff::default();
     let mut last_trouble = String::new();
-    // from one session to the next, whose first question keeps it so
-    let mut busy = shared.rest.busy();
     loop {
-        let error = match Bus::connect(&options.place).await {
+        let error = match Bus::connect(&options.place, &shared.coalescing).await {
             Ok(Bus { connection, owner }) => {
                 let messages = MessageStream::from(&connection);
                 let window = Window::open(connection, owner.clone());
                 let Options { resync, extras, .. } = options;
                 let session = Session::new(&shared, owner, window, resync, extras);
-                drop(busy);
                 let error = session.run(messages).await;
-                busy = shared.rest.busy();
                 shared.lock().status.reconnects += 1;
                 error
             }
