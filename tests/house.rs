@@ -1,74 +1,109 @@
-//! The rules of the house: licences of dependencies, the size and opening of sources, flags that README.md tells.
+//! The rules of the project that a test can check: architecture, names, file sizes, documented flags.
 #![allow(clippy::disallowed_types)]
 
 #[path = "support/sources.rs"]
 mod sources;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use serde_json::Value;
+use regex::Regex;
 use sources::sources;
 
+/// The architecture of src/, lowest layer first: a module imports from the layers above its own line
+/// in this table, never from those below it. A longer path is a layer inside a module. Tests and
+/// fuzz targets may import everything.
+const LAYERS: [(&str, &[&str]); 12] = [
+    ("names and mechanisms for all", &["collector", "logging", "single_flight", "unit_filter"]),
+    ("a List+Watch cache of PID 1", &["systemd"]),
+    ("the only writer of the cache", &["systemd::follow"]),
+    ("one module per interface of the host", &["source"]),
+    ("the plain data of one scrape", &["snapshot"]),
+    ("one scrape, every source under its deadline", &["scrape"]),
+    ("the exported metrics", &["metrics"]),
+    ("the status page", &["html"]),
+    ("the HTTP server", &["http"]),
+    ("the responses: metrics, status page, events", &["app", "sd_notify"]),
+    ("the commands, and targets for fuzzing", &["cli", "fuzzing"]),
+    ("the program", &["main"]),
+];
+
+/// Lines of a file in src/, tests not counted.
+const MAX_LINES: usize = 400;
+
 #[test]
-fn every_dependency_carries_a_licence_that_deny_toml_allows() {
-    let deny = read("deny.toml");
-    let allowed =
-        deny.split_once("allow = [").and_then(|(_, rest)| rest.split_once(']')).expect("a list").0;
-    let allowed: Vec<&str> = allowed.split('"').skip(1).step_by(2).collect();
-    let metadata =
-        stdout(Command::new(env!("CARGO")).args(["metadata", "--format-version=1", "--locked"]));
-    let metadata: Value = serde_json::from_str(&metadata).expect("JSON");
-    let packages = metadata["packages"].as_array().expect("packages");
-    assert!(packages.len() > 50, "{} packages", packages.len());
-    let refused: Vec<String> = packages
-        .iter()
-        .map(|package| (package["name"].to_string(), package["license"].as_str().unwrap_or("none")))
-        .filter(|(_, licence)| !permits(licence, &allowed))
-        .map(|(name, licence)| format!("{name}: {licence}"))
+fn imports_point_to_lower_layers() {
+    let mut violations = Vec::new();
+    for source in Source::all() {
+        let (own_layer, own) = layer(&source.module).unwrap_or_else(|| {
+            panic!("{}: to be added to LAYERS in tests/house.rs", source.path);
+        });
+        for import in source.imports() {
+            match layer(&import) {
+                Some((_, module)) if module == own => {}
+                Some((layer, _)) if layer < own_layer => {}
+                Some((_, module)) => violations.push(format!("{}: {module}", source.path)),
+                None => violations.push(format!("{}: {import} is not in LAYERS", source.path)),
+            }
+        }
+    }
+    violations.sort();
+    violations.dedup();
+    assert!(violations.is_empty(), "imports from the same or a higher layer: {violations:#?}");
+}
+
+#[test]
+fn every_layer_exists() {
+    let modules: BTreeSet<String> = Source::all().map(|source| source.module).collect();
+    let layers = LAYERS.iter().flat_map(|(_, modules)| *modules);
+    let absent: Vec<_> = layers.filter(|&&module| !modules.contains(module)).collect();
+    assert!(absent.is_empty(), "in LAYERS, but not in src/: {absent:?}");
+}
+
+#[test]
+fn type_names_have_one_meaning() {
+    let declaration =
+        Regex::new(r"(?m)^\s*pub(?:\([a-z:_ ]+\))? (?:struct|enum|union|trait|type) (\w+)")
+            .expect("a pattern");
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for source in Source::all() {
+        for declared in declaration.captures_iter(&source.code) {
+            places.entry(declared[1].to_owned()).or_default().push(source.path.clone());
+        }
+    }
+    places.retain(|_, places| places.len() > 1);
+    assert!(places.is_empty(), "type names that are declared twice: {places:#?}");
+}
+
+#[test]
+fn files_have_at_most_400_lines_without_tests() {
+    let long: Vec<String> = Source::all()
+        .map(|source| (source.code.lines().count(), source.path))
+        .filter(|(lines, _)| *lines > MAX_LINES)
+        .map(|(lines, path)| format!("{path}: {lines}"))
         .collect();
-    assert!(refused.is_empty(), "{refused:#?}");
+    assert!(long.is_empty(), "more than {MAX_LINES} lines: {long:#?}");
 }
 
 #[test]
-fn a_licence_expression_is_read_as_spdx_means_it() {
-    let allowed = ["MIT", "Apache-2.0", "Unicode-3.0"];
-    for yes in [
-        "MIT",
-        "GPL-3.0 OR MIT",
-        "MIT/Apache-2.0",
-        "(MIT OR LGPL-2.1-or-later) AND Unicode-3.0",
-        "Apache-2.0 WITH LLVM-exception OR GPL-2.0",
-        "GPL-2.0 AND MIT OR Apache-2.0",
-    ] {
-        assert!(permits(yes, &allowed), "{yes}");
-    }
-    for no in [
-        "",
-        "none",
-        "GPL-3.0",
-        "MIT AND GPL-3.0",
-        "(MIT OR GPL-2.0) AND LGPL-2.1",
-        "MIT AND (GPL-2.0 OR AGPL-3.0)",
-    ] {
-        assert!(!permits(no, &allowed), "{no}");
-    }
-}
-
-#[test]
-fn every_source_opens_with_what_it_is_about() {
+fn every_source_file_opens_with_a_module_comment() {
     let silent: Vec<PathBuf> =
         sources("src").into_iter().filter(|path| !read(path).starts_with("//! ")).collect();
     assert!(silent.is_empty(), "no //! line at the top of {silent:?}");
 }
 
 #[test]
-fn no_source_is_longer_than_500_lines() {
-    let long: Vec<PathBuf> =
-        sources("src").into_iter().filter(|path| read(path).lines().count() > 500).collect();
-    assert!(long.is_empty(), "to be split into folders: {long:?}");
+fn lib_rs_describes_every_public_module() {
+    let lib = read("src/lib.rs");
+    let map: Vec<&str> = lib.lines().filter_map(|line| line.strip_prefix("//!")).collect();
+    let word = Regex::new(r"\w+").expect("a pattern");
+    let described: BTreeSet<&str> =
+        map.iter().flat_map(|line| word.find_iter(line)).map(|word| word.as_str()).collect();
+    let modules = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let absent: Vec<&str> = modules.filter(|module| !described.contains(module)).collect();
+    assert!(absent.is_empty(), "not in the module comment of src/lib.rs: {absent:?}");
 }
 
 #[test]
@@ -83,40 +118,136 @@ fn the_readme_has_every_flag_and_no_other() {
     assert_eq!(flags(table), flags(&help));
 }
 
-/// Whether a licence can be chosen so that only allowed ones hold.
-fn permits(expression: &str, allowed: &[&str]) -> bool {
-    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
-    let mut words: Vec<&str> = spaced.split_whitespace().rev().collect();
-    any_of(&mut words, allowed) && words.is_empty()
+/// A file of src/ without its comments and tests.
+struct Source {
+    path: String,
+    /// As it is written in an import, without `crate::`.
+    module: String,
+    code: String,
 }
 
-fn any_of(words: &mut Vec<&str>, allowed: &[&str]) -> bool {
-    let mut permitted = all_of(words, allowed);
-    while words.pop_if(|word| *word == "OR").is_some() {
-        permitted |= all_of(words, allowed);
+impl Source {
+    /// All but tests, fuzz targets and lib.rs.
+    fn all() -> impl Iterator<Item = Self> {
+        sources("src").into_iter().filter_map(|path| {
+            let relative = path.strip_prefix(root().join("src")).expect("a path in src/");
+            let relative = relative.to_str().expect("UTF-8");
+            let module = relative.trim_end_matches(".rs").trim_end_matches("/mod");
+            let module = module.replace('/', "::");
+            let is_test = module.split("::").any(|name| ["tests", "fuzz"].contains(&name));
+            (!is_test && module != "lib").then(|| Self {
+                path: format!("src/{relative}"),
+                module,
+                code: without_tests(&read(&path)),
+            })
+        })
     }
-    permitted
+
+    /// The modules and items that it names by `crate::` or `super::`.
+    fn imports(&self) -> Vec<String> {
+        let start = Regex::new(r"\b(crate|super(?:::super)*)::").expect("a pattern");
+        let comment = Regex::new(r"(?m)^\s*//.*$").expect("a pattern");
+        let code = comment.replace_all(&self.code, "");
+        let mut imports = Vec::new();
+        for found in start.captures_iter(&code) {
+            let whole = found.get(0).expect("a match");
+            let mut base: Vec<&str> = self.module.split("::").collect();
+            match found[1].matches("super").count() {
+                0 => base.clear(),
+                supers => base.truncate(base.len().saturating_sub(supers)),
+            }
+            expand(&base.join("::"), &code[whole.end()..], &mut imports);
+        }
+        imports
+    }
 }
 
-fn all_of(words: &mut Vec<&str>, allowed: &[&str]) -> bool {
-    let mut permitted = one(words, allowed);
-    while words.pop_if(|word| *word == "AND").is_some() {
-        permitted &= one(words, allowed);
+/// The paths that begin an import, such as `a::b` and `a::c` for `a::{b, c}`.
+fn expand(base: &str, rest: &str, paths: &mut Vec<String>) {
+    let rest = rest.trim_start();
+    if let Some(group) = rest.strip_prefix('{') {
+        let (mut depth, mut start) = (0, 0);
+        for (at, character) in group.char_indices() {
+            match character {
+                '{' => depth += 1,
+                ',' | '}' if depth == 0 => {
+                    expand(base, &group[start..at], paths);
+                    start = at + 1;
+                    if character == '}' {
+                        return;
+                    }
+                }
+                '}' => depth -= 1,
+                _ => {}
+            }
+        }
+        return;
     }
-    permitted
+    let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+    let (name, rest) = rest.split_at(end);
+    if name.is_empty() {
+        if rest.starts_with('*') {
+            paths.push(base.to_owned());
+        }
+        return;
+    }
+    let path = if base.is_empty() { name.to_owned() } else { format!("{base}::{name}") };
+    match rest.strip_prefix("::") {
+        Some(rest) if rest.starts_with(|c: char| c == '{' || c == '_' || c.is_alphanumeric()) => {
+            expand(&path, rest, paths);
+        }
+        _ => paths.push(path),
+    }
 }
 
-fn one(words: &mut Vec<&str>, allowed: &[&str]) -> bool {
-    if words.pop_if(|word| *word == "(").is_some() {
-        let permitted = any_of(words, allowed);
-        return words.pop() == Some(")") && permitted;
+/// The layer of a path, and the module in [`LAYERS`] that it belongs to: the longest that fits.
+fn layer(path: &str) -> Option<(usize, &'static str)> {
+    let belongs = |module: &str| {
+        path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    let layers = LAYERS.iter().enumerate();
+    layers
+        .flat_map(|(layer, (_, modules))| modules.iter().map(move |&module| (layer, module)))
+        .filter(|(_, module)| belongs(module))
+        .max_by_key(|(_, module)| module.len())
+}
+
+/// A source without the items that only tests and fuzz targets have.
+fn without_tests(source: &str) -> String {
+    let mut code = String::new();
+    let mut lines = source.lines();
+    while let Some(line) = lines.next() {
+        let attribute = line.trim_start();
+        if !attribute.starts_with("#[cfg(test)]") && !attribute.starts_with("#[cfg(any(test,") {
+            code.push_str(line);
+            code.push('\n');
+            continue;
+        }
+        // rustfmt puts the end of an item at the indentation of its beginning
+        let indentation = &line[..line.len() - attribute.len()];
+        let mut item = lines.by_ref().skip_while(|line| line.trim_start().starts_with("#["));
+        let first = item.next().unwrap_or_default();
+        if !first.ends_with([';', '}', ',']) {
+            let end = format!("{indentation}}}");
+            item.find(|line| line.starts_with(&end));
+        }
     }
-    let permitted = words.pop().is_some_and(|licence| allowed.contains(&licence));
-    // An exception only permits more.
-    if words.pop_if(|word| *word == "WITH").is_some() {
-        words.pop();
-    }
-    permitted
+    code
+}
+
+#[test]
+fn imports_are_expanded() {
+    let source = Source {
+        path: String::new(),
+        module: "a::b".into(),
+        code: without_tests(
+            "use crate::x::{self, y::Z, w::{V, U}};\nuse super::super::q;\nuse super::r::*;\n\
+             // crate::comment\n#[cfg(test)]\n#[rustfmt::skip]\nmod tests {\n    use crate::t;\n}\n\
+             fn f() { crate::last() }\n",
+        ),
+    };
+    let expected = ["x::self", "x::y::Z", "x::w::V", "x::w::U", "q", "a::r", "last"];
+    assert_eq!(source.imports(), expected);
 }
 
 /// The long flags that a text mentions.
