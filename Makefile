@@ -30,10 +30,12 @@ bench: ## what following, reading and writing cost; whole hosts of 100 to 5,000 
 	@scripts/setup bench
 	cargo bench
 
-lint: ## formatting and clippy
+lint: ## formatting, clippy, licenses and sources of dependencies, language
 	@scripts/setup lint
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo deny --log-level error check bans licenses sources
+	-scripts/language
 
 fmt: ## format the sources
 	cargo fmt
