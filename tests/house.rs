@@ -12,21 +12,22 @@ use std::{env, fs};
 use regex::Regex;
 use sources::sources;
 
-/// The architecture of src/, lowest layer first: a module imports from the layers above its own line
-/// in this table, never from those below it. A longer path is a layer inside a module. Tests and
+/// The architecture of src/, lowest layer first: a module imports from its own line of this table and
+/// from those above it, never from those below. A longer path is a layer inside a module. Tests and
 /// fuzz targets may import everything.
+#[rustfmt::skip]
 const LAYERS: [(&str, &[&str]); 12] = [
-    ("names and mechanisms for all", &["collector", "logging", "single_flight", "unit_filter"]),
+    ("names and mechanisms for all", &["collector", "http_counts", "logging", "profile", "single_flight", "unit_filter"]),
     ("a List+Watch cache of PID 1", &["systemd"]),
     ("the only writer of the cache", &["systemd::follow"]),
     ("one module per interface of the host", &["source"]),
     ("the plain data of one scrape", &["snapshot"]),
-    ("one scrape, every source under its deadline", &["scrape"]),
+    ("one scrape, each source under its deadline", &["scrape"]),
     ("the exported metrics", &["metrics"]),
     ("the status page", &["html"]),
     ("the HTTP server", &["http"]),
-    ("the responses: metrics, status page, events", &["app", "sd_notify"]),
-    ("the commands, and targets for fuzzing", &["cli", "fuzzing"]),
+    ("the content of responses", &["app"]),
+    ("the commands, and targets for fuzzing", &["cli", "fuzzing", "sd_notify"]),
     ("the program", &["main"]),
 ];
 
@@ -37,13 +38,13 @@ const MAX_LINES: usize = 400;
 fn imports_point_to_lower_layers() {
     let mut violations = Vec::new();
     for source in Source::all() {
-        let (own_layer, own) = layer(&source.module).unwrap_or_else(|| {
-            panic!("{}: to be added to LAYERS in tests/house.rs", source.path);
-        });
+        let Some((own_layer, _)) = layer(&source.module) else {
+            violations.push(format!("{}: to be added to LAYERS in tests/house.rs", source.path));
+            continue;
+        };
         for import in source.imports() {
             match layer(&import) {
-                Some((_, module)) if module == own => {}
-                Some((layer, _)) if layer < own_layer => {}
+                Some((layer, _)) if layer <= own_layer => {}
                 Some((_, module)) => violations.push(format!("{}: {module}", source.path)),
                 None => violations.push(format!("{}: {import} is not in LAYERS", source.path)),
             }
@@ -51,7 +52,7 @@ fn imports_point_to_lower_layers() {
     }
     violations.sort();
     violations.dedup();
-    assert!(violations.is_empty(), "imports from the same or a higher layer: {violations:#?}");
+    assert!(violations.is_empty(), "imports from a higher layer: {violations:#?}");
 }
 
 #[test]
