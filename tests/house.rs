@@ -16,8 +16,10 @@ use sources::sources;
 /// from those above it, never from those below. A longer path is a layer inside a module. Tests and
 /// fuzz targets may import everything.
 #[rustfmt::skip]
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("names and mechanisms for all", &["collector", "http_counts", "logging", "profile", "single_flight", "unit_filter"]),
+    ("a unit: its name, its properties and their types", &["systemd::unit"]),
+    ("the exits that the journal reports to the ledger", &["source::journal::exits"]),
     ("a List+Watch cache of PID 1", &["systemd"]),
     ("the only writer of the cache", &["systemd::follow"]),
     ("one module per interface of the host", &["source"]),
