@@ -7,6 +7,7 @@ mod sources;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::{env, fs};
 
 use regex::Regex;
@@ -148,11 +149,13 @@ impl Source {
 
     /// The modules and items that it names by `crate::` or `super::`.
     fn imports(&self) -> Vec<String> {
-        let start = Regex::new(r"\b(crate|super(?:::super)*)::").expect("a pattern");
-        let comment = Regex::new(r"(?m)^\s*//.*$").expect("a pattern");
-        let code = comment.replace_all(&self.code, "");
+        static START: LazyLock<Regex> =
+            LazyLock::new(|| Regex::new(r"\b(crate|super(?:::super)*)::").expect("a pattern"));
+        static IRRELEVANT: LazyLock<Regex> =
+            LazyLock::new(|| Regex::new(r"(?m)^\s*//.*$|pub\(in [^)]*\)").expect("a pattern"));
+        let code = IRRELEVANT.replace_all(&self.code, "");
         let mut imports = Vec::new();
-        for found in start.captures_iter(&code) {
+        for found in START.captures_iter(&code) {
             let whole = found.get(0).expect("a match");
             let mut base: Vec<&str> = self.module.split("::").collect();
             match found[1].matches("super").count() {
@@ -245,7 +248,7 @@ fn imports_are_expanded() {
         module: "a::b".into(),
         code: without_tests(
             "use crate::x::{self, y::Z, w::{V, U}};\nuse super::super::q;\nuse super::r::*;\n\
-             // crate::comment\n#[cfg(test)]\n#[rustfmt::skip]\nmod tests {\n    use crate::t;\n}\n\
+             // crate::comment\npub(in crate::a) fn g() {}\n#[cfg(test)]\n#[rustfmt::skip]\nmod tests {\n    use crate::t;\n}\n\
              fn f() { crate::last() }\n",
         ),
     };
