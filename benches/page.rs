@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use unit_exporter::metrics::{Format, Remembered, Selected, render};
+use unit_exporter::metrics::{DroppedSeries, Format, MetricsQuery, render};
 use unit_exporter::profile::Profile;
 use unit_exporter::snapshot::Snapshot;
 use unit_exporter::systemd::ledger::Ledger;
@@ -92,12 +92,12 @@ fn copy(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| SystemdSnapshot::copy(&shared.lock(), false).units.len());
 }
 
-fn write(snapshot: &Arc<Snapshot>, format: Format, remembered: &Arc<Remembered>) -> String {
-    let selected = Selected {
+fn write(snapshot: &Arc<Snapshot>, format: Format, remembered: &Arc<DroppedSeries>) -> String {
+    let selected = MetricsQuery {
         without: Vec::new(),
         names: Vec::new(),
         profile: Profile::default(),
-        series_per_family: usize::MAX,
+        max_series: usize::MAX,
     };
     render(snapshot, format, &selected, remembered).expect("memory takes all")
 }

@@ -10,7 +10,7 @@ use crate::collector::Off;
 use crate::html;
 use crate::html::{Host, Place, Shares, View};
 use crate::http::{Page, Refusal, Site, Wanted, WantedEvents};
-use crate::metrics::{Format, Remembered, Selected, render};
+use crate::metrics::{DroppedSeries, Format, MetricsQuery, render};
 use crate::profile::Profile;
 use crate::scrape::Scraper;
 use crate::single_flight::Flights;
@@ -23,11 +23,11 @@ pub struct Exporter {
     scraper: Arc<Scraper>,
     profile: Profile,
     off: Off,
-    series_per_family: usize,
+    max_series: usize,
     telemetry_path: String,
-    remembered: Arc<Remembered>,
+    remembered: Arc<DroppedSeries>,
     shares: Arc<Shares>,
-    flights: Flights<(Format, Selected), Option<Bytes>>,
+    flights: Flights<(Format, MetricsQuery), Option<Bytes>>,
 }
 
 /// Why there is no page.
@@ -114,7 +114,7 @@ impl Exporter {
         scraper: Scraper,
         profile: Profile,
         off: Off,
-        series_per_family: usize,
+        max_series: usize,
         telemetry_path: String,
     ) -> Self {
         Self {
@@ -123,7 +123,7 @@ impl Exporter {
             scraper: Arc::new(scraper),
             profile,
             off,
-            series_per_family,
+            max_series,
             remembered: Arc::default(),
             flights: Flights::default(),
         }
@@ -147,9 +147,9 @@ impl Exporter {
         names: &[String],
     ) -> Result<Bytes, NoPage> {
         let without = self.off.and_left_out(collect, exclude).map_err(NoPage::BadQuestion)?;
-        let series_per_family = self.series_per_family;
+        let max_series = self.max_series;
         let names = names.to_vec();
-        let selected = Selected { without, names, profile: self.profile, series_per_family };
+        let selected = MetricsQuery { without, names, profile: self.profile, max_series };
         let (scraper, remembered) = (self.scraper.clone(), self.remembered.clone());
         let shares = self.shares.clone();
         let key = (format, selected.clone());

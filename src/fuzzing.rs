@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use crate::fuzzing::samples::{Sample, Samples};
 use crate::html;
 use crate::html::{Host, Place, View};
-use crate::metrics::{Format, Remembered, Selected, render};
+use crate::metrics::{DroppedSeries, Format, MetricsQuery, render};
 use crate::profile::Profile;
 use crate::snapshot::Snapshot;
 use crate::source::{cgroup, dbus_daemons, journal, process, sockets};
@@ -82,14 +82,14 @@ fn labels(data: &[u8]) {
 /// pages for people can be made, too.
 pub(crate) fn page(snapshot: Snapshot) -> [Samples; 2] {
     let snapshot = Arc::new(snapshot);
-    let selected = Selected {
+    let selected = MetricsQuery {
         without: Vec::new(),
         names: Vec::new(),
         profile: Profile::Full,
-        series_per_family: 1000,
+        max_series: 1000,
     };
     let pages = [Format::Text, Format::OpenMetrics].map(|format| {
-        let page = render(&snapshot, format, &selected, &Arc::new(Remembered::default()));
+        let page = render(&snapshot, format, &selected, &Arc::new(DroppedSeries::default()));
         Samples::parse(&page.expect("a page"))
     });
     let [text, open] = pages.each_ref().map(|page| sorted(&page.0));

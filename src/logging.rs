@@ -34,7 +34,6 @@ pub enum LogFormat {
 }
 
 /// Sets up the log. The guard waits, when dropped, until the lines have been written, at most 1 s.
-#[must_use]
 pub fn init(level: Level, format: LogFormat) -> WorkerGuard {
     let level = match level {
         Level::Debug => LevelFilter::DEBUG,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use unit_exporter::metrics::{Format, Remembered, Selected, render};
+use unit_exporter::metrics::{DroppedSeries, Format, MetricsQuery, render};
 use unit_exporter::profile::Profile;
 use unit_exporter::snapshot::Snapshot;
 use unit_exporter::systemd::ledger::Ledger;
@@ -55,8 +55,8 @@ fn blocks(units: usize) -> Blocks {
     let snapshot = Arc::new(Snapshot { systemd, ..Snapshot::default() });
     let (without, names) = (Vec::new(), Vec::new());
     let profile = Profile::default();
-    let selected = Selected { without, names, profile, series_per_family: usize::MAX };
-    let remembered = Arc::new(Remembered::default());
+    let selected = MetricsQuery { without, names, profile, max_series: usize::MAX };
+    let remembered = Arc::new(DroppedSeries::default());
     let write = || {
         let before = dhat::HeapStats::get().total_blocks;
         let page = render(&snapshot, Format::Text, &selected, &remembered);

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use unit_exporter::collector::COLLECTORS;
-use unit_exporter::metrics::{Format, Kind, Reference, Remembered, Selected, Unit, render};
+use unit_exporter::metrics::{DroppedSeries, Format, Kind, MetricsQuery, Per, Reference, render};
 use unit_exporter::profile::Profile;
 
 mod fixture;
@@ -47,13 +47,8 @@ fn declarations_follow_the_naming_rules() {
         let name = row.name;
         let counter = matches!(row.kind, Kind::Counter(_));
         assert_eq!(name.ends_with("_total"), counter, "{name}");
-        let suffix = match row.unit {
-            Unit::None => "",
-            Unit::Bytes => "_bytes",
-            Unit::Seconds => "_seconds",
-            Unit::Ratio => "_ratio",
-        };
-        assert!(name.trim_end_matches("_total").ends_with(suffix), "{name}");
+        let is_of_units = !matches!(row.per, Per::Host | Per::Manager);
+        assert_eq!(row.labels.first() == Some(&"name"), is_of_units, "{name}: {:?}", row.per);
         assert!(row.help.ends_with('.'), "{name}: the help is sentences");
         for text in [row.help, row.source] {
             assert!(!text.contains(['\n', '\\', '|', '"']), "{name}: would need escaping");
@@ -65,20 +60,20 @@ fn declarations_follow_the_naming_rules() {
 
 #[test]
 fn collectors_and_families_can_be_chosen() {
-    let without = Selected { without: vec!["units", "exporter"], ..everything() };
+    let without = MetricsQuery { without: vec!["units", "exporter"], ..everything() };
     let page = page(Format::Text, &without);
     assert!(!page.contains("systemd_unit_state{"));
     assert!(!page.contains("systemd_exporter_"));
     assert!(page.contains("systemd_service_restart_total{"));
 
-    let one = Selected { names: vec!["systemd_failed_units".to_owned()], ..everything() };
+    let one = MetricsQuery { names: vec!["systemd_failed_units".to_owned()], ..everything() };
     let page = self::page(Format::OpenMetrics, &one);
     assert_eq!(page.lines().count(), 4, "{page}");
 }
 
 #[test]
 fn the_minimal_profile_has_the_families_it_names_and_no_zeros_of_states() {
-    let minimal = Selected { profile: Profile::Minimal, ..everything() };
+    let minimal = MetricsQuery { profile: Profile::Minimal, ..everything() };
     let page = page(Format::Text, &minimal);
     let states = page.lines().filter(|line| line.starts_with("systemd_unit_state{"));
     assert!(states.clone().count() > 5);
@@ -88,13 +83,13 @@ fn the_minimal_profile_has_the_families_it_names_and_no_zeros_of_states() {
     assert!(!page.contains("systemd_exporter_scrape_duration_seconds"));
     // asked for by name, any family is there
     let names = vec!["systemd_service_main_pid".to_owned()];
-    let one = self::page(Format::Text, &Selected { names, ..minimal });
+    let one = self::page(Format::Text, &MetricsQuery { names, ..minimal });
     assert!(one.contains("systemd_service_main_pid{"));
 }
 
 #[test]
 fn the_budget_keeps_the_first_series_and_says_what_it_dropped() {
-    let small = Selected { series_per_family: 3, ..everything() };
+    let small = MetricsQuery { max_series: 3, ..everything() };
     let remembered = Arc::default();
     let first = render(&fixture::snapshot(), Format::Text, &small, &remembered).unwrap();
     let states = first.lines().filter(|line| line.starts_with("systemd_unit_state{"));
@@ -113,14 +108,14 @@ fn the_budget_keeps_the_first_series_and_says_what_it_dropped() {
     assert_eq!(told(&second), Some("30".to_owned()));
 }
 
-fn page(format: Format, selected: &Selected) -> String {
-    let remembered = Arc::new(Remembered::default());
+fn page(format: Format, selected: &MetricsQuery) -> String {
+    let remembered = Arc::new(DroppedSeries::default());
     render(&fixture::snapshot(), format, selected, &remembered).unwrap()
 }
 
 /// One series less than the unit states need, so that a drop is on the page too.
-fn everything() -> Selected {
-    Selected { without: vec![], names: vec![], profile: Profile::default(), series_per_family: 40 }
+fn everything() -> MetricsQuery {
+    MetricsQuery { without: vec![], names: vec![], profile: Profile::default(), max_series: 40 }
 }
 
 #[track_caller]

@@ -4,7 +4,7 @@ use super::View;
 use super::human::units;
 use super::layout::{Mood, document};
 use super::writer::Html;
-use crate::metrics::{Kind, Reference, Resets, Row, Unit};
+use crate::metrics::{BaseUnit, Kind, MetricReference, Reference, Resets};
 
 pub(super) fn page(view: &View<'_>) -> String {
     let rows = Reference::collect().rows;
@@ -19,7 +19,7 @@ pub(super) fn page(view: &View<'_>) -> String {
     })
 }
 
-fn section(rows: &[Row], html: &mut Html) {
+fn section(rows: &[MetricReference], html: &mut Html) {
     let Some(first) = rows.first() else { return };
     html.put("<section><h2>")
         .text(first.subject.title)
@@ -39,10 +39,10 @@ fn section(rows: &[Row], html: &mut Html) {
             Kind::Histogram => "Histogram",
         });
         html.put(match row.unit {
-            Unit::None => "",
-            Unit::Bytes => ", bytes",
-            Unit::Seconds => ", seconds",
-            Unit::Ratio => ", ratio",
+            BaseUnit::None => "",
+            BaseUnit::Bytes => ", bytes",
+            BaseUnit::Seconds => ", seconds",
+            BaseUnit::Ratio => ", ratio",
         });
         html.put(". ").text(row.source).put("</span>\n");
     }

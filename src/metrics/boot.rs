@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Kind::Gauge;
-use super::{Family, Sink, Subject, Unit};
+use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 use crate::systemd::manager::{STAGES, Stage};
 use crate::systemd::unit::value::Timestamp;
@@ -18,7 +18,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_boot_monotonic_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Host,
             help: "When the stage of the boot was reached, since the kernel started; 0 where the boot had no such stage.",
             source: "D-Bus Manager.*TimestampMonotonic",
             labels: ["stage"],
@@ -30,7 +30,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_boot_time_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Host,
             help: "When the stage of the boot was reached, since the Unix epoch; 0 where the boot had no such stage.",
             source: "D-Bus Manager.*Timestamp",
             labels: ["stage"],
@@ -42,7 +42,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_boot_activation_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Unit,
             help: "How long the unit took to start when the host booted: the 20 slowest exported ones. A unit that was started again before the exporter looked is not among them.",
             source: "D-Bus Unit.InactiveExitTimestampMonotonic to ActiveEnterTimestampMonotonic or InactiveEnterTimestampMonotonic, asked once",
             labels: ["name"],
@@ -61,7 +61,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_watchdog_enabled",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Whether systemd feeds a hardware watchdog.",
             source: "D-Bus Manager.WatchdogDevice (systemd 252)",
             labels: [],
@@ -75,7 +75,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_watchdog_last_ping_monotonic_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Host,
             help: "When systemd last fed the watchdog, since the kernel started. Absent without a watchdog.",
             source: "D-Bus Manager.WatchdogLastPingTimestampMonotonic, asked every minute",
             labels: ["device"],
@@ -87,7 +87,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_watchdog_last_ping_time_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Host,
             help: "When systemd last fed the watchdog, since the Unix epoch. Absent without a watchdog.",
             source: "D-Bus Manager.WatchdogLastPingTimestamp, asked every minute",
             labels: ["device"],
@@ -99,7 +99,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_watchdog_runtime_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Host,
             help: "The watchdog resets the machine unless it is fed so often. Absent without a watchdog.",
             source: "D-Bus Manager.RuntimeWatchdogUSec",
             labels: ["device"],

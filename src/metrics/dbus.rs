@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Kind::Gauge;
-use super::{Family, Sink, Subject, Unit};
+use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -16,7 +16,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_dbus_connections",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Connections to the system bus: active, or incomplete before they have said hello.",
             source: "D-Bus org.freedesktop.DBus.Debug.Stats.GetStats ActiveConnections, IncompleteConnections",
             labels: ["state"],
@@ -31,7 +31,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_dbus_names",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Names owned on the system bus, those of connections included.",
             source: "D-Bus org.freedesktop.DBus.Debug.Stats.GetStats BusNames",
             labels: [],
@@ -43,7 +43,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_dbus_match_rules",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Match rules of all connections to the system bus: each signal is held against them.",
             source: "D-Bus org.freedesktop.DBus.Debug.Stats.GetStats MatchRules",
             labels: [],
@@ -55,7 +55,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_dbus_connection_match_rules_peak",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "The most match rules that one connection to the system bus ever had at a time; dbus-daemon allows 512.",
             source: "D-Bus org.freedesktop.DBus.Debug.Stats.GetStats PeakMatchRulesPerConnection",
             labels: [],

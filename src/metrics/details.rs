@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Kind::Gauge;
-use super::{Family, Sink, Subject, Unit};
+use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::Unit as SystemdUnit;
 use crate::systemd::unit::value::Timestamp;
@@ -29,7 +29,7 @@ fn dependencies(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_unit_dependency_info",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Unit,
             help: "Always 1. A unit that the service depends on, and how: requires, binds_to, requisite, wants. Services only.",
             source: "D-Bus Unit.Requires, BindsTo, Requisite, Wants",
             labels: ["name", "dependency", "relation"],
@@ -49,7 +49,7 @@ fn conditions(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_unit_condition_failed",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Unit,
             help: "1 where the unit was to be started and was not, because a Condition…= of its was not met. Absent otherwise.",
             source: "D-Bus Unit.ConditionResult, ConditionTimestamp",
             labels: ["name", "type"],
@@ -66,7 +66,7 @@ fn files(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_unit_file_info",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Unit,
             help: "Always 1. Whether the unit's file is enabled, disabled, static and so on, and which of them the distribution presets.",
             source: "D-Bus Unit.UnitFileState, UnitFilePreset, asked of one unit a second",
             labels: ["name", "type", "unit_file_state", "preset"],
@@ -85,7 +85,7 @@ fn sandbox(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_service_sandbox",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Unit,
             help: "Whether the setting restricts the service, in whatever degree: NoNewPrivileges, PrivateTmp, ProtectSystem and others of systemd.exec(5).",
             source: "D-Bus Service, the property of that name",
             labels: ["name", "setting"],

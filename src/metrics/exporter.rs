@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::Kind::{Counter, Gauge, Histogram};
 use super::Resets::WithExporter;
-use super::{Family, Sink, Subject, Tally, Unit};
+use super::{Family, Per, SeriesCounts, Sink, Subject};
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::name::Kind as UnitKind;
 
@@ -31,7 +31,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_build_info",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Always 1. What is running.",
             source: "the exporter",
             labels: ["version", "revision", "rustc"],
@@ -43,7 +43,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_collector_success",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Whether the collector answered in this scrape; at 0 its metrics are absent or old, and the log says why.",
             source: "the exporter",
             labels: ["collector"],
@@ -55,7 +55,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_collector_duration_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Host,
             help: "How long the collector took in this scrape.",
             source: "the exporter",
             labels: ["collector"],
@@ -67,7 +67,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_collector_last_success_time_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Host,
             help: "When the collector last answered, since the Unix epoch. Absent if it never did.",
             source: "the exporter",
             labels: ["collector"],
@@ -82,7 +82,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_collector_panics_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Times that the collector failed by a fault of the exporter, which cost nothing but its metrics in that scrape. Should stay 0.",
             source: "the exporter",
             labels: ["collector"],
@@ -94,7 +94,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_collector_truncated_units",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Units that the collector did not come to in this scrape because time ran out.",
             source: "the exporter",
             labels: ["collector"],
@@ -106,7 +106,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_collector_failed_reads",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "What the collector could not read or understand in this scrape, though it answered; those values are absent, and the log names the first.",
             source: "the exporter",
             labels: ["collector"],
@@ -118,7 +118,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_unit_type_success",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Whether systemd could list the units of this type. systemd up to 257 cannot while one of them has an invalid byte in its path; they are then as last seen.",
             source: "D-Bus Manager.ListUnits, ListUnitsByPatterns",
             labels: ["type"],
@@ -130,7 +130,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_subscription_active",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Whether systemd's signals are followed: states are true and nothing is missed.",
             source: "the exporter",
             labels: [],
@@ -142,7 +142,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_mirror_units",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Units held in memory, exported or not.",
             source: "the exporter",
             labels: [],
@@ -154,7 +154,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_mirror_age_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Host,
             help: "How long ago systemd was last heard. It is asked for a sign of life every 15 s; beyond that, unit states are old. Absent if it never was.",
             source: "D-Bus, any message from systemd",
             labels: [],
@@ -166,7 +166,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_events_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Signals taken from systemd.",
             source: "D-Bus",
             labels: ["source"],
@@ -178,7 +178,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_events_lost_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Deaths of services whose cause neither a signal nor the journal told, by why it was not seen: the bus was away (reconnect), a reload, or systemd told two as one (coalesced). They are counted as failures with result unknown.",
             source: "D-Bus Service.NRestarts",
             labels: ["reason"],
@@ -190,7 +190,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_foreign_messages_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Signals passed over because somebody else than systemd sent them.",
             source: "D-Bus, sender of each message",
             labels: [],
@@ -202,7 +202,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_resyncs_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Comparisons of the mirror with systemd's list of units, by why: at a connection, after a reload, on schedule.",
             source: "D-Bus Manager.ListUnits",
             labels: ["reason"],
@@ -214,7 +214,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_mirror_drift_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Units that a comparison on schedule found different from the mirror, and mended. Should stay 0.",
             source: "D-Bus Manager.ListUnits",
             labels: [],
@@ -226,7 +226,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_dbus_calls_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Calls made to systemd. Scrapes make none.",
             source: "D-Bus",
             labels: ["kind"],
@@ -238,7 +238,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_dbus_errors_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "What failed with systemd, by why: an error as answer, an answer or a signal that makes no sense, no answer within 10 s, a fault of the exporter (panic).",
             source: "D-Bus",
             labels: ["kind"],
@@ -250,7 +250,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_dbus_reconnects_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Connections to the bus that were lost.",
             source: "D-Bus",
             labels: [],
@@ -264,7 +264,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_http_requests_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "HTTP answers, by status code.",
             source: "the exporter",
             labels: ["code"],
@@ -276,7 +276,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_scrape_duration_seconds",
             kind: Histogram,
-            unit: Unit::Seconds,
+            per: Per::Host,
             help: "How long reading the host took.",
             source: "the exporter",
             labels: [],
@@ -288,7 +288,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_log_lines_dropped_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Lines of the exporter's log that were dropped because nobody took them: journald hangs, or nobody reads the pipe.",
             source: "the exporter",
             labels: [],
@@ -300,7 +300,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "process_cpu_seconds_total",
             kind: Counter(WithExporter),
-            unit: Unit::Seconds,
+            per: Per::Host,
             help: "CPU time of the exporter, user and kernel mode.",
             source: "/proc/self/stat utime, stime",
             labels: [],
@@ -312,7 +312,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "process_resident_memory_bytes",
             kind: Gauge,
-            unit: Unit::Bytes,
+            per: Per::Host,
             help: "Resident memory of the exporter.",
             source: "/proc/self/stat rss",
             labels: [],
@@ -324,7 +324,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "process_virtual_memory_bytes",
             kind: Gauge,
-            unit: Unit::Bytes,
+            per: Per::Host,
             help: "Virtual memory of the exporter.",
             source: "/proc/self/stat vsize",
             labels: [],
@@ -336,7 +336,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "process_threads",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Threads of the exporter.",
             source: "/proc/self/stat num_threads",
             labels: [],
@@ -348,7 +348,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "process_open_fds",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Open file descriptors of the exporter.",
             source: "size of /proc/self/fd (kernel 6.2)",
             labels: [],
@@ -360,7 +360,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "process_max_fds",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "The most file descriptors that the exporter may open.",
             source: "/proc/self/limits",
             labels: [],
@@ -372,7 +372,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "process_start_time_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Host,
             help: "When the exporter was started, since the Unix epoch.",
             source: "the exporter",
             labels: [],
@@ -382,7 +382,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 }
 
 /// What is known only once the page is written.
-pub(super) fn page(tally: &Tally, out: &mut impl Sink) -> fmt::Result {
+pub(super) fn response(tally: &SeriesCounts, out: &mut impl Sink) -> fmt::Result {
     if !out.subject(SUBJECT) {
         return Ok(());
     }
@@ -390,7 +390,7 @@ pub(super) fn page(tally: &Tally, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_exporter_series",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Series of the family on this page.",
             source: "the exporter",
             labels: ["family"],
@@ -402,7 +402,7 @@ pub(super) fn page(tally: &Tally, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_exporter_series_dropped_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Series of the family that a page had no room for, added up over all pages. Absent while none were.",
             source: "the exporter: --web.max-series",
             labels: ["family"],

@@ -16,8 +16,8 @@ pub struct Family<const LABELS: usize> {
     pub name: &'static str,
     /// Counter or gauge.
     pub kind: Kind,
-    /// The base unit that the name ends in.
-    pub unit: Unit,
+    /// The thing that has one series, or a few.
+    pub per: Per,
     /// What it means, and when it is absent.
     pub help: &'static str,
     /// Where the value comes from: a D-Bus property or signal, or a file and key, with the
@@ -51,17 +51,59 @@ pub enum Resets {
     WithBoot,
 }
 
+/// The thing that a family has series of: it decides how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// The host.
+    Host,
+    /// A service manager: the system's, and each user's that is followed.
+    Manager,
+    /// A unit of any kind.
+    Unit,
+    /// A unit that has processes.
+    RunningUnit,
+    /// A service.
+    Service,
+    /// A timer.
+    Timer,
+    /// A socket unit.
+    Socket,
+    /// A listening socket.
+    Listener,
+}
+
 /// The base unit of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub enum BaseUnit {
     /// A count, a state, or an info metric's 1.
     None,
     /// Bytes.
     Bytes,
     /// Seconds; points in time are seconds since the Unix epoch.
     Seconds,
-    /// A share between 0 and 1 (or above, where the help says so).
+    /// A share between 0 and 1.
     Ratio,
+}
+
+impl BaseUnit {
+    /// The unit that a metric's name ends in, before `_total`.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        let name = name.strip_suffix("_total").unwrap_or(name);
+        let units = [Self::Bytes, Self::Seconds, Self::Ratio];
+        let unit = units.into_iter().find(|unit| name.ends_with(unit.suffix()));
+        unit.unwrap_or(Self::None)
+    }
+
+    /// The end of the names of metrics that have this unit.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Bytes => "_bytes",
+            Self::Seconds => "_seconds",
+            Self::Ratio => "_ratio",
+        }
+    }
 }
 
 /// One line of the page.

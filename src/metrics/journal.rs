@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
-use super::{Family, Sink, Subject, Unit};
+use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 use crate::source::journal::{Counts, Priority, Reading};
 use crate::systemd::ledger::ExitCode;
@@ -24,7 +24,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_journal_messages_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Unit,
             help: "Messages that the unit logged, by priority: emerg to debug, none for those without one. What systemd says of a unit counts as that unit's. Absent while there were none. A message whose sender was gone before journald looked at it has no unit.",
             source: "the journal: _SYSTEMD_UNIT, of PID 1 UNIT; PRIORITY",
             labels: ["name", "priority"],
@@ -42,7 +42,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_core_dumps_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Unit,
             help: "Core dumps of the unit's processes, also of those that are not its main process, by the signal that ended them. Absent while there were none. Needs systemd-coredump.",
             source: "the journal: COREDUMP_UNIT, COREDUMP_SIGNAL, from systemd-coredump alone",
             labels: ["name", "signal"],
@@ -54,7 +54,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_journal_messages_dropped_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Unit,
             help: "Messages of the unit that journald dropped for it logged too many. Told when the unit logs again after that. Absent while there were none.",
             source: "the journal: N_DROPPED, OBJECT_SYSTEMD_UNIT, from journald alone",
             labels: ["name"],
@@ -73,7 +73,7 @@ pub(super) fn progress(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_journal_files",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Journal files that are followed.",
             source: "the exporter",
             labels: [],
@@ -85,7 +85,7 @@ pub(super) fn progress(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_journal_entries_waiting",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Entries of the journal that have not been read yet because time ran out, or because their file is damaged.",
             source: "the exporter",
             labels: [],
@@ -97,7 +97,7 @@ pub(super) fn progress(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_journal_entries_unreadable_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Entries of the journal that make no sense or cannot be read. They are not counted.",
             source: "the exporter",
             labels: [],
@@ -109,7 +109,7 @@ pub(super) fn progress(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_exporter_journal_files_damaged_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Journal files found damaged so that they cannot be read, or not further. journald puts a damaged file aside once it notices.",
             source: "the exporter",
             labels: [],
@@ -124,7 +124,7 @@ fn counted(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_journal_messages_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Messages in the journal of any origin by priority: also the kernel's, those of units that are not exported and those that have no unit. There from the start.",
             source: "the journal: PRIORITY",
             labels: ["priority"],
@@ -138,7 +138,7 @@ fn counted(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_journal_missed_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Kernel messages that were overwritten before journald had read them.",
             source: "the journal: journald's own message",
             labels: [],

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
-use super::{Family, Sink, Subject, Unit, Value};
+use super::{Family, Per, Sink, Subject, Value};
 use crate::snapshot::Snapshot;
 use crate::source::sockets::{Listener, Reading};
 
@@ -28,7 +28,7 @@ fn inet(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_listener_info",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Listener,
             help: "Always 1. An address and port that is listened on: TCP sockets that listen, UDP sockets that are bound and not connected, clients' ports left out. The name is the unit whose cgroup made the socket, for a socket unit's the service it starts, and empty if it is no selected unit's. The address * is :: serving IPv4 too.",
             source: "NETLINK_SOCK_DIAG: INET_DIAG_CGROUP_ID (Linux 5.8); Socket.Listen, Unit.Triggers",
             labels: ["name", "protocol", "address", "port", "socket_unit"],
@@ -44,7 +44,7 @@ fn inet(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_listener_accept_queue_length",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Listener,
             help: "Connections that wait for accept(), added up over the sockets of SO_REUSEPORT. Absent for UDP.",
             source: "NETLINK_SOCK_DIAG: idiag_rqueue",
             labels: ["name", "protocol", "address", "port"],
@@ -56,7 +56,7 @@ fn inet(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_listener_accept_queue_limit",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Listener,
             help: "Connections that may wait for accept(): the backlog given to listen(), at most net.core.somaxconn, added up over the sockets of SO_REUSEPORT. Once more wait than that, connections are dropped. Absent for UDP.",
             source: "NETLINK_SOCK_DIAG: idiag_wqueue",
             labels: ["name", "protocol", "address", "port"],
@@ -68,7 +68,7 @@ fn inet(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_listener_drops_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Listener,
             help: "Connections (UDP: datagrams) that the listener had no room for. Goes on where the socket is made anew.",
             source: "NETLINK_SOCK_DIAG: INET_DIAG_SKMEMINFO sk_drops",
             labels: ["name", "protocol", "address", "port"],
@@ -85,7 +85,7 @@ fn inet(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_unit_listeners",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Unit,
             help: "Listening sockets of the unit, each one of SO_REUSEPORT counted.",
             source: "NETLINK_SOCK_DIAG",
             labels: ["name", "protocol"],
@@ -97,7 +97,7 @@ fn inet(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_listeners_truncated",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Listening sockets left out of this page for want of room: each unit keeps its first ones before any keeps more.",
             source: "the exporter: --collector.listeners.max",
             labels: [],
@@ -112,7 +112,7 @@ fn expected(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_listener_missing",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Listener,
             help: "1 while the unit does not listen there, 0 while it does. The protocols tcp and udp are met by whatever IPv4 reaches. Absent where units of listeners are not known.",
             source: "NETLINK_SOCK_DIAG; --expect-listener",
             labels: ["name", "protocol", "port"],
@@ -129,7 +129,7 @@ fn on_demand(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_unit_connections",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Unit,
             help: "TCP connections of the unit by state. Off by default; --collector.listeners.connections.",
             source: "NETLINK_SOCK_DIAG: INET_DIAG_CGROUP_ID (Linux 5.8)",
             labels: ["name", "state"],
@@ -144,7 +144,7 @@ fn on_demand(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_unix_listener_accept_queue_length",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Unit,
             help: "Connections that wait for accept() on a unix socket that a socket unit names. Off by default; --collector.listeners.unix.",
             source: "NETLINK_SOCK_DIAG: UNIX_DIAG_RQLEN; Socket.Listen",
             labels: ["name", "path"],
@@ -156,7 +156,7 @@ fn on_demand(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_unix_listener_accept_queue_limit",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Unit,
             help: "Connections that may wait for accept() on a unix socket that a socket unit names. Off by default; --collector.listeners.unix.",
             source: "NETLINK_SOCK_DIAG: UNIX_DIAG_RQLEN; Socket.Listen",
             labels: ["name", "path"],

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Kind::Gauge;
-use super::{Family, Sink, Subject, Unit};
+use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -16,7 +16,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_logind_sessions",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Login sessions, by class (user, greeter, background …), type (tty, x11, wayland, unspecified …), state (active, online, closing), and whether they come from another host. Absent where there are none.",
             source: "D-Bus login1 Manager.ListSessions, Session.Class, Type, State, Remote",
             labels: ["class", "type", "state", "remote"],
@@ -31,7 +31,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_logind_users",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Users that are logged in or linger, by state: active, online, closing, lingering. Absent where there are none.",
             source: "D-Bus login1 Manager.ListUsers, User.State",
             labels: ["state"],
@@ -46,7 +46,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_logind_inhibitors",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Locks held by programs that shutdown or sleep must wait for, or must not happen under.",
             source: "D-Bus login1 Manager.NCurrentInhibitors (systemd 248)",
             labels: [],

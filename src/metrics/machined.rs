@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::Kind::Gauge;
-use super::{Family, Sink, Subject, Unit};
+use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -23,7 +23,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_machines",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Machines registered with systemd-machined, by class: container, vm.",
             source: "D-Bus machine1 Manager.ListMachines",
             labels: ["class"],
@@ -35,7 +35,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_machine_state",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Always 1. The state of the machine (opening, running, closing), and who registered it: nspawn, libvirt-qemu … The first 256 machines by name.",
             source: "D-Bus machine1 Machine.State",
             labels: ["machine", "class", "service", "state"],

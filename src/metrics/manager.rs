@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::{WithBoot, WithExporter};
-use super::{Family, Sink, Subject, Unit};
+use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -19,7 +19,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_version",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "The systemd version as a number, and whole as a label.",
             source: "D-Bus Manager.Version",
             labels: ["version"],
@@ -32,7 +32,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_units",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Units that systemd has loaded, whether they are exported or not.",
             source: "D-Bus Manager.ListUnits, Unit.ActiveState",
             labels: ["type", "state"],
@@ -46,7 +46,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_units_by_load_state",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Units by how loading their file went, whether they are exported or not.",
             source: "D-Bus Manager.ListUnits",
             labels: ["load_state"],
@@ -60,7 +60,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_failed_units",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Units in state failed, whether they are exported or not.",
             source: "D-Bus Unit.ActiveState",
             labels: [],
@@ -75,7 +75,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_system_state",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Always 1. The state of the system as a whole: running, degraded, maintenance, starting and others.",
             source: "D-Bus Manager.SystemState, asked when a job ends, and every 15 s",
             labels: ["state"],
@@ -87,7 +87,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_system_running",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Whether the system is running and no unit failed.",
             source: "D-Bus Manager.SystemState",
             labels: [],
@@ -99,7 +99,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_virtualization_info",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Always 1. The virtual machine or container that systemd runs in; none on bare metal.",
             source: "D-Bus Manager.Virtualization",
             labels: ["virtualization_type"],
@@ -114,7 +114,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_tainted",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Always 1. What is unusual about the system in the eyes of systemd: unmerged-usr, cgroupsv1, local-hwclock and others.",
             source: "D-Bus Manager.Tainted",
             labels: ["taint"],
@@ -126,7 +126,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_jobs_queued",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Jobs that wait or run.",
             source: "D-Bus Manager.JobNew, JobRemoved",
             labels: [],
@@ -138,7 +138,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_job_oldest_age_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Host,
             help: "How long the oldest job has been seen to wait or run. Absent without any.",
             source: "D-Bus Manager.JobNew, JobRemoved",
             labels: [],
@@ -150,7 +150,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_job_results_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Jobs ended, by result.",
             source: "D-Bus Manager.JobRemoved",
             labels: ["result"],
@@ -163,7 +163,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_failures_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Failures of services on this host by cause, for pages of many hosts.",
             source: "D-Bus PropertiesChanged: Service.Result",
             labels: ["result"],
@@ -176,7 +176,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_manager_reloads_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Times that systemd reloaded its configuration or executed itself anew.",
             source: "D-Bus Manager.Reloading, Manager.UnitsLoadTimestamp",
             labels: [],
@@ -190,7 +190,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_pid1_cpu_seconds_total",
             kind: Counter(WithBoot),
-            unit: Unit::Seconds,
+            per: Per::Host,
             help: "CPU time that PID 1 used, by mode.",
             source: "/proc/1/stat utime, stime",
             labels: ["mode"],
@@ -202,7 +202,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_pid1_resident_memory_bytes",
             kind: Gauge,
-            unit: Unit::Bytes,
+            per: Per::Host,
             help: "Resident memory of PID 1.",
             source: "/proc/1/stat rss",
             labels: [],
@@ -214,7 +214,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_pid1_open_fds",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Open file descriptors of PID 1.",
             source: "size of /proc/1/fd (kernel 6.2)",
             labels: [],
@@ -226,7 +226,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_pid1_threads",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Threads of PID 1.",
             source: "/proc/1/stat num_threads",
             labels: [],

@@ -22,9 +22,9 @@ mod timers;
 mod units;
 mod user_managers;
 
-pub use exposition::reference::{Reference, Row};
-pub use exposition::render::{Format, Remembered, Selected, Tally, render};
-pub use family::{Exemplar, Family, Kind, Resets, Sample, Sink, Subject, Unit, Value};
+pub use exposition::reference::{MetricReference, Reference};
+pub use exposition::render::{DroppedSeries, Format, MetricsQuery, SeriesCounts, render};
+pub use family::{BaseUnit, Exemplar, Family, Kind, Per, Resets, Sample, Sink, Subject, Value};
 
 use crate::snapshot::Snapshot;
 

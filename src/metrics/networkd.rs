@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Kind::Gauge;
-use super::{Family, Sink, Subject, Unit};
+use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -16,7 +16,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_networkd_state",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Always 1. The state of the network as a whole in each aspect: operational (routable, degraded, carrier, off …), carrier, address, online.",
             source: "D-Bus network1 Manager.OperationalState, CarrierState, AddressState, OnlineState (systemd 249)",
             labels: ["aspect", "state"],
@@ -31,7 +31,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_networkd_link_state",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Always 1. The state of the link in each aspect: operational (routable, degraded, carrier, no-carrier, off …), carrier, address, online, and setup (configured, configuring, failed, unmanaged …). The first 256 links.",
             source: "D-Bus network1 Link.OperationalState, CarrierState, AddressState, OnlineState (systemd 249), AdministrativeState",
             labels: ["interface", "aspect", "state"],

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithProcess;
-use super::{Family, Sink, Subject, Unit};
+use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 use crate::source::process::{MainProcess, UnitProcesses};
 use crate::systemd::unit::name::Kind;
@@ -22,7 +22,7 @@ fn main_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_process_cpu_seconds_total",
             kind: Counter(WithProcess),
-            unit: Unit::Seconds,
+            per: Per::RunningUnit,
             help: "CPU time of the service's main process, user and system. The whole service's is systemd_unit_cpu_seconds_total.",
             source: "/proc/PID/stat utime, stime",
             labels: ["name"],
@@ -34,7 +34,7 @@ fn main_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_process_resident_memory_bytes",
             kind: Gauge,
-            unit: Unit::Bytes,
+            per: Per::RunningUnit,
             help: "Resident memory of the service's main process.",
             source: "/proc/PID/stat rss",
             labels: ["name"],
@@ -46,7 +46,7 @@ fn main_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_process_virtual_memory_bytes",
             kind: Gauge,
-            unit: Unit::Bytes,
+            per: Per::RunningUnit,
             help: "Virtual memory of the service's main process.",
             source: "/proc/PID/stat vsize",
             labels: ["name"],
@@ -58,7 +58,7 @@ fn main_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_process_virtual_memory_max_bytes",
             kind: Gauge,
-            unit: Unit::Bytes,
+            per: Per::RunningUnit,
             help: "The most virtual memory that the service's main process may have: LimitAS=. Absent without a limit.",
             source: "/proc/PID/limits Max address space",
             labels: ["name"],
@@ -70,7 +70,7 @@ fn main_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_process_open_fds",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::RunningUnit,
             help: "Open file descriptors of the service's main process. Absent on kernels before 6.2 unless the exporter may list them.",
             source: "/proc/PID/fd, its size (kernel 6.2) or entries",
             labels: ["name"],
@@ -82,7 +82,7 @@ fn main_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_process_max_fds",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::RunningUnit,
             help: "The most file descriptors that the service's main process may open: LimitNOFILE=, or what it has made of that. Absent without a limit.",
             source: "/proc/PID/limits Max open files",
             labels: ["name"],
@@ -94,7 +94,7 @@ fn main_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_process_threads",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::RunningUnit,
             help: "Threads of the service's main process.",
             source: "/proc/PID/stat num_threads",
             labels: ["name"],
@@ -106,7 +106,7 @@ fn main_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_process_start_time_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::RunningUnit,
             help: "When the service's main process started, since the Unix epoch.",
             source: "/proc/PID/stat starttime, /proc/stat btime",
             labels: ["name"],
@@ -120,7 +120,7 @@ fn all_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_unit_processes",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::RunningUnit,
             help: "Processes of the unit by state: running, sleeping, disk_sleep, stopped, zombie, other. A state that no process is in is left out.",
             source: "/proc/PID/stat state of cgroup.procs",
             labels: ["name", "type", "state"],
@@ -145,7 +145,7 @@ fn all_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_unit_threads",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::RunningUnit,
             help: "Threads of all the unit's processes.",
             source: "/proc/PID/stat num_threads of cgroup.procs",
             labels: ["name", "type"],
@@ -157,7 +157,7 @@ fn all_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_unit_open_fds",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::RunningUnit,
             help: "Open file descriptors of all the unit's processes. Absent on kernels before 6.2 unless the exporter may list them.",
             source: "/proc/PID/fd of cgroup.procs, its size (kernel 6.2) or entries",
             labels: ["name", "type"],
@@ -169,7 +169,7 @@ fn all_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_unit_max_fds_ratio",
             kind: Gauge,
-            unit: Unit::Ratio,
+            per: Per::RunningUnit,
             help: "How much of its limit of file descriptors has been used up, 0 to 1, by the process of the unit that is closest to it. Limits are read every 5 minutes.",
             source: "/proc/PID/fd, /proc/PID/limits Max open files of cgroup.procs",
             labels: ["name", "type"],
@@ -181,7 +181,7 @@ fn all_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_unit_resident_memory_bytes",
             kind: Gauge,
-            unit: Unit::Bytes,
+            per: Per::RunningUnit,
             help: "Resident memory of all the unit's processes; what they share is counted for each. The unit's own share is systemd_unit_memory_stat_bytes.",
             source: "/proc/PID/stat rss of cgroup.procs",
             labels: ["name", "type"],
@@ -193,7 +193,7 @@ fn all_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_unit_oldest_process_start_time_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::RunningUnit,
             help: "When the oldest of the unit's processes started, since the Unix epoch.",
             source: "/proc/PID/stat starttime of cgroup.procs, /proc/stat btime",
             labels: ["name", "type"],
@@ -205,7 +205,7 @@ fn all_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_unit_processes_truncated",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::RunningUnit,
             help: "Processes and control groups of the unit that are missing from its other values: past 20000 processes, 1000 control groups or 32 levels, out of time, or in a PID namespace that the exporter cannot see. Absent if there are none.",
             source: "the exporter",
             labels: ["name", "type"],

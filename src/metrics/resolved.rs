@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithUnit;
-use super::{Family, Sink, Subject, Unit};
+use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -18,7 +18,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_resolved_current_transactions",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Lookups under way.",
             source: "D-Bus resolve1 Manager.TransactionStatistics",
             labels: [],
@@ -30,7 +30,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_resolved_transactions_total",
             kind: Counter(WithUnit),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Lookups made, over the network or by the cache.",
             source: "D-Bus resolve1 Manager.TransactionStatistics",
             labels: [],
@@ -42,7 +42,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_resolved_current_cache_size",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Entries in the cache of answers.",
             source: "D-Bus resolve1 Manager.CacheStatistics",
             labels: [],
@@ -54,7 +54,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_resolved_cache_hits_total",
             kind: Counter(WithUnit),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Lookups that the cache answered.",
             source: "D-Bus resolve1 Manager.CacheStatistics",
             labels: [],
@@ -66,7 +66,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_resolved_cache_misses_total",
             kind: Counter(WithUnit),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Lookups that the cache had no answer for.",
             source: "D-Bus resolve1 Manager.CacheStatistics",
             labels: [],
@@ -78,7 +78,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_resolved_dnssec_secure_total",
             kind: Counter(WithUnit),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Answers whose signatures proved them.",
             source: "D-Bus resolve1 Manager.DNSSECStatistics",
             labels: [],
@@ -90,7 +90,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_resolved_dnssec_insecure_total",
             kind: Counter(WithUnit),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Answers that were proven to be unsigned.",
             source: "D-Bus resolve1 Manager.DNSSECStatistics",
             labels: [],
@@ -102,7 +102,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_resolved_dnssec_bogus_total",
             kind: Counter(WithUnit),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Answers whose signatures proved them wrong.",
             source: "D-Bus resolve1 Manager.DNSSECStatistics",
             labels: [],
@@ -114,7 +114,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_resolved_dnssec_indeterminate_total",
             kind: Counter(WithUnit),
-            unit: Unit::None,
+            per: Per::Host,
             help: "Answers of which DNSSEC could not tell.",
             source: "D-Bus resolve1 Manager.DNSSECStatistics",
             labels: [],

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Kind::Gauge;
-use super::{Family, Sink, Subject, Unit};
+use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -16,7 +16,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_security_exposure",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Unit,
             help: "How much the service's settings leave open, between 0 (closed) and 10 (everything), as systemd judges it. Assessed every hour.",
             source: "systemd-analyze security --json (systemd 250)",
             labels: ["name"],

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithUnit;
-use super::{Family, Sink, Subject, Unit};
+use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::Socket;
 
@@ -19,7 +19,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_socket_accepted_connections_total",
             kind: Counter(WithUnit),
-            unit: Unit::None,
+            per: Per::Socket,
             help: "Connections accepted by systemd itself: Accept=yes.",
             source: "D-Bus Socket.NAccepted, asked when the socket unit signals, and every minute",
             labels: ["name"],
@@ -31,7 +31,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_socket_current_connections",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Socket,
             help: "Connections open now that systemd itself accepted: Accept=yes.",
             source: "D-Bus Socket.NConnections, asked when the socket unit signals, and every minute",
             labels: ["name"],
@@ -43,7 +43,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_socket_refused_connections_total",
             kind: Counter(WithUnit),
-            unit: Unit::None,
+            per: Per::Socket,
             help: "Connections refused for MaxConnections= or MaxConnectionsPerSource=.",
             source: "D-Bus Socket.NRefused, asked when the socket unit signals, and every minute",
             labels: ["name"],
@@ -55,7 +55,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_socket_info",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Socket,
             help: "Always 1. The service that the socket unit starts; with accept=yes one instance of it for each connection.",
             source: "D-Bus Unit.Triggers, Socket.Accept",
             labels: ["name", "unit", "accept"],
@@ -67,7 +67,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_socket_result",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Socket,
             help: "Always 1. What went wrong with the socket unit. Absent on success.",
             source: "D-Bus Socket.Result",
             labels: ["name", "result"],

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
-use super::{Family, Sink, Subject, Unit};
+use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::Timer;
 use crate::systemd::unit::name::Kind;
@@ -21,7 +21,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_timer_last_trigger_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Timer,
             help: "When the timer last elapsed, since the Unix epoch; 0 for never.",
             source: "D-Bus Timer.LastTriggerUSec",
             labels: ["name"],
@@ -33,7 +33,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_timer_next_trigger_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Timer,
             help: "When the timer will elapse next, since the Unix epoch; the sooner one where it has a calendar and a monotonic time. Absent while it will not.",
             source: "D-Bus Timer.NextElapseUSecRealtime, NextElapseUSecMonotonic",
             labels: ["name"],
@@ -45,7 +45,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_timer_accuracy_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Timer,
             help: "How much later than its time the timer may elapse: AccuracySec=.",
             source: "D-Bus Timer.AccuracyUSec",
             labels: ["name"],
@@ -57,7 +57,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_timer_randomized_delay_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Timer,
             help: "The longest delay that is drawn by lot: RandomizedDelaySec=. Absent without any.",
             source: "D-Bus Timer.RandomizedDelayUSec",
             labels: ["name"],
@@ -69,7 +69,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_timer_info",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Timer,
             help: "Always 1. The unit that the timer starts.",
             source: "D-Bus Timer.Unit",
             labels: ["name", "unit"],
@@ -81,7 +81,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_timer_triggers_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Timer,
             help: "Times that the timer elapsed.",
             source: "D-Bus PropertiesChanged: Timer.LastTriggerUSec",
             labels: ["name"],
@@ -98,7 +98,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_timer_result",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Timer,
             help: "Always 1. What went wrong with the timer. Absent on success.",
             source: "D-Bus Timer.Result",
             labels: ["name", "result"],

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
-use super::{Family, Sink, Subject, Unit};
+use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::name::Kind as UnitKind;
 use crate::systemd::unit::value::Timestamp;
@@ -21,7 +21,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_state",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Unit,
             help: "1 for the state that the unit is in, 0 for the others of the classic five; any other state only while it is true.",
             source: "D-Bus Unit.ActiveState",
             labels: ["name", "type", "state"],
@@ -33,7 +33,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_info",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Unit,
             help: "Always 1. Services with their Type=, mounts with their file system.",
             source: "D-Bus Service.Type, Mount.Type",
             labels: ["name", "type", "mount_type", "service_type"],
@@ -52,7 +52,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_start_time_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Unit,
             help: "When the service became active, since the Unix epoch; 0 while it is not. Services only.",
             source: "D-Bus Unit.ActiveEnterTimestamp",
             labels: ["name", "type"],
@@ -67,7 +67,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_active_enter_time_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Unit,
             help: "When the unit last became active, since the Unix epoch; 0 for never.",
             source: "D-Bus Unit.ActiveEnterTimestamp",
             labels: ["name", "type"],
@@ -79,7 +79,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_active_exit_time_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Unit,
             help: "When the unit last left the active state, since the Unix epoch; 0 for never.",
             source: "D-Bus Unit.ActiveExitTimestamp",
             labels: ["name", "type"],
@@ -91,7 +91,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_inactive_enter_time_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Unit,
             help: "When the unit last became inactive, since the Unix epoch; 0 for never.",
             source: "D-Bus Unit.InactiveEnterTimestamp",
             labels: ["name", "type"],
@@ -103,7 +103,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_inactive_exit_time_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Unit,
             help: "When the unit last left the inactive state, since the Unix epoch; 0 for never.",
             source: "D-Bus Unit.InactiveExitTimestamp",
             labels: ["name", "type"],
@@ -115,7 +115,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_sub_state",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Unit,
             help: "Always 1. The unit's state in the words of its kind, the present one only.",
             source: "D-Bus Unit.SubState",
             labels: ["name", "type", "sub_state"],
@@ -129,7 +129,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_load_state",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Unit,
             help: "Always 1. How loading the unit's file went, where it is not simply loaded: bad-setting, error, masked; not-found where such units are exported or still active.",
             source: "D-Bus Manager.ListUnits",
             labels: ["name", "type", "load_state"],
@@ -144,7 +144,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_missing",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Unit,
             help: "Whether a unit that must be there (--expect-unit) is not loaded, or has no file. Not whether it runs.",
             source: "D-Bus Manager.ListUnits",
             labels: ["name"],
@@ -156,7 +156,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_need_daemon_reload",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Unit,
             help: "1 where the unit's files have changed since systemd read them, so that a daemon-reload is due. Absent where they have not.",
             source: "D-Bus Unit.NeedDaemonReload, asked of two units a second",
             labels: ["name", "type"],
@@ -168,7 +168,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_units_need_daemon_reload",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Manager,
             help: "Exported units whose files have changed since systemd read them.",
             source: "D-Bus Unit.NeedDaemonReload, asked of two units a second",
             labels: [],
@@ -183,7 +183,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_unmet_dependencies",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Unit,
             help: "How many units that the service depends on are not active, by relation: requires, binds_to, requisite, wants. A oneshot that has done its work is not among them, nor what is wanted and not installed. Absent where there are none. Services only.",
             source: "D-Bus Unit.Requires, BindsTo, Requisite, Wants and the ActiveState of those units",
             labels: ["name", "type", "relation"],
@@ -199,7 +199,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_state_changes_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Unit,
             help: "Changes of the unit's state, those between two scrapes included.",
             source: "D-Bus PropertiesChanged: Unit.ActiveState",
             labels: ["name", "type"],
@@ -211,7 +211,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_starts_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Unit,
             help: "Runs of the unit begun, by hand or by systemd, those between two scrapes included.",
             source: "D-Bus PropertiesChanged: Unit.InvocationID",
             labels: ["name", "type"],
@@ -223,7 +223,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_job_failures_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Unit,
             help: "Jobs for the unit that did not succeed, by result: failed, timeout, dependency and others. A unit whose dependency failed stays inactive, and only this tells. Absent while there were none.",
             source: "D-Bus Manager.JobRemoved",
             labels: ["name", "result"],

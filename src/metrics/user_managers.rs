@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Kind::Gauge;
-use super::{Family, Sink, Subject, Unit};
+use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -15,7 +15,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_user_manager_up",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Whether the user's manager is followed and answers: the states of its units are true, and nothing is missed.",
             source: "the exporter",
             labels: ["user"],
@@ -30,7 +30,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_user_manager_state",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Always 1. The state of the user's manager as a whole: running, degraded, starting and others.",
             source: "D-Bus Manager.SystemState of the user's manager",
             labels: ["user", "state"],

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use unit_exporter::metrics::{Format, Remembered, Selected, render};
+use unit_exporter::metrics::{DroppedSeries, Format, MetricsQuery, render};
 use unit_exporter::profile::Profile;
 use unit_exporter::snapshot::Snapshot;
 use unit_exporter::source::sockets::{Listener, Protocol, Reading};
@@ -120,13 +120,9 @@ fn without(page: &Samples, unit: &str) -> Vec<Sample> {
 }
 
 fn page(snapshot: &Arc<Snapshot>, format: Format) -> Samples {
-    let selected = Selected {
-        without: vec![],
-        names: vec![],
-        profile: Profile::Full,
-        series_per_family: 50_000,
-    };
+    let selected =
+        MetricsQuery { without: vec![], names: vec![], profile: Profile::Full, max_series: 50_000 };
     let page =
-        render(snapshot, format, &selected, &Arc::new(Remembered::default())).expect("a page");
+        render(snapshot, format, &selected, &Arc::new(DroppedSeries::default())).expect("a page");
     Samples::parse(&page)
 }

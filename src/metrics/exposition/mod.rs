@@ -1,8 +1,15 @@
-//! Writing what is declared: as text, as OpenMetrics, and as the reference document.
+//! Writes the declared metrics as a scrape response, and as the reference document.
+//!
+//! ```text
+//! render          one response: SeriesLimit around the sink of the format
+//! series_limit    the families of the query, and the series limit of each
+//! user_samples    the samples of users' managers, after the system's
+//! text_format     sink: the Prometheus text format
+//! openmetrics     sink: OpenMetrics, by prometheus-client
+//! reference       sink: docs/METRICS.md
+//! ```
 
-mod encode;
 mod openmetrics;
-mod pieces;
 pub mod reference;
 pub mod render;
 mod series_limit;

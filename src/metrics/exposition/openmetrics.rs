@@ -8,24 +8,20 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::{CounterWithExemplar, Exemplar as WireExemplar};
 use prometheus_client::registry::Unit as WireUnit;
 
-use super::encode::{Gaps, Paste};
-use super::pieces::Written;
 use super::text_format::seconds;
-use crate::metrics::{Exemplar, Family, Kind, Sample, Sink, Subject, Unit, Value};
+use crate::metrics::{BaseUnit, Exemplar, Family, Kind, Sample, Sink, Subject, Value};
 use crate::snapshot::Histogram;
 
 /// The value of `Content-Type`.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Hands every family to prometheus-client's encoder.
-pub(super) struct OpenMetrics<'e, 'g> {
+pub(super) struct OpenMetrics<'e> {
     /// The encoder.
     pub(super) encoder: DescriptorEncoder<'e>,
-    /// Where it cannot write.
-    pub(super) gaps: &'g Gaps,
 }
 
-impl Sink for OpenMetrics<'_, '_> {
+impl Sink for OpenMetrics<'_> {
     fn subject(&mut self, _: Subject) -> bool {
         true
     }
@@ -39,48 +35,13 @@ impl Sink for OpenMetrics<'_, '_> {
         if samples.peek().is_none() {
             return Ok(());
         }
-        self.lines(family, None, samples)
-    }
-
-    fn histogram(&mut self, family: Family<0>, histogram: &Histogram) -> fmt::Result {
-        let unit = family.unit.on_wire();
-        let count = histogram.buckets.iter().map(|(_, count)| count).sum();
-        self.encoder
-            .encode_descriptor(family.stem(), family.help, unit.as_ref(), family.kind.on_wire())?
-            .encode_histogram::<NoLabelSet>(histogram.sum, count, &histogram.buckets, None)
-    }
-}
-
-impl Paste for OpenMetrics<'_, '_> {
-    fn paste<'a, const N: usize, S: Into<Sample<'a, N>>>(
-        &mut self,
-        family: Family<N>,
-        _: &Written,
-        at: usize,
-        samples: impl IntoIterator<Item = S>,
-    ) -> fmt::Result {
-        self.lines(family, Some(at), samples)
-    }
-}
-
-impl OpenMetrics<'_, '_> {
-    /// Writes the head, leaves a gap for the lines that are pasted, and writes the samples.
-    fn lines<'a, const N: usize, S: Into<Sample<'a, N>>>(
-        &mut self,
-        family: Family<N>,
-        gap: Option<usize>,
-        samples: impl IntoIterator<Item = S>,
-    ) -> fmt::Result {
-        let unit = family.unit.on_wire();
+        let unit = BaseUnit::of(family.name).on_wire();
         let mut encoder = self.encoder.encode_descriptor(
             family.stem(),
             family.help,
             unit.as_ref(),
             family.kind.on_wire(),
         )?;
-        if let Some(at) = gap {
-            self.gaps.leave(at);
-        }
         for sample in samples {
             let Sample { labels, value, exemplar, user } = sample.into();
             let labels: [_; N] = array::from_fn(|i| (family.labels[i], labels[i]));
@@ -95,6 +56,14 @@ impl OpenMetrics<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    fn histogram(&mut self, family: Family<0>, histogram: &Histogram) -> fmt::Result {
+        let unit = BaseUnit::of(family.name).on_wire();
+        let count = histogram.buckets.iter().map(|(_, count)| count).sum();
+        self.encoder
+            .encode_descriptor(family.stem(), family.help, unit.as_ref(), family.kind.on_wire())?
+            .encode_histogram::<NoLabelSet>(histogram.sum, count, &histogram.buckets, None)
     }
 }
 
@@ -130,12 +99,7 @@ impl<const N: usize> Family<N> {
     /// The name less the suffixes that prometheus-client adds back.
     fn stem(&self) -> &'static str {
         let name = self.name.strip_suffix("_total").unwrap_or(self.name);
-        let unit = match self.unit {
-            Unit::None => "",
-            Unit::Bytes => "_bytes",
-            Unit::Seconds => "_seconds",
-            Unit::Ratio => "_ratio",
-        };
+        let unit = BaseUnit::of(name).suffix();
         name.strip_suffix(unit).unwrap_or(name)
     }
 }
@@ -150,7 +114,7 @@ impl Kind {
     }
 }
 
-impl Unit {
+impl BaseUnit {
     fn on_wire(self) -> Option<WireUnit> {
         match self {
             Self::None => None,

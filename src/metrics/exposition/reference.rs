@@ -2,9 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use super::render::Tally;
+use super::render::SeriesCounts;
 use crate::collector::COLLECTORS;
-use crate::metrics::{Family, Kind, Resets, Sample, Sink, Subject, Unit, all, exporter};
+use crate::metrics::{BaseUnit, Family, Kind, Per, Resets, Sample, Sink, Subject, all, exporter};
 use crate::profile::MINIMAL;
 use crate::snapshot::{Histogram, Snapshot};
 
@@ -12,12 +12,12 @@ use crate::snapshot::{Histogram, Snapshot};
 #[derive(Default)]
 pub struct Reference {
     /// One row for each family.
-    pub rows: Vec<Row>,
+    pub rows: Vec<MetricReference>,
     subject: Option<Subject>,
 }
 
 /// One declaration.
-pub struct Row {
+pub struct MetricReference {
     /// The collector and heading it belongs to.
     pub subject: Subject,
     /// The name on the wire.
@@ -25,7 +25,9 @@ pub struct Row {
     /// Counter, gauge or histogram.
     pub kind: Kind,
     /// The base unit.
-    pub unit: Unit,
+    pub unit: BaseUnit,
+    /// The thing that it has series of.
+    pub per: Per,
     /// What it means, and when it is absent.
     pub help: &'static str,
     /// Where the value comes from.
@@ -40,7 +42,7 @@ impl Reference {
     pub fn collect() -> Self {
         let mut reference = Self::default();
         let outcome = all(&Snapshot::default(), &mut reference)
-            .and_then(|()| exporter::page(&Tally::default(), &mut reference));
+            .and_then(|()| exporter::response(&SeriesCounts::default(), &mut reference));
         debug_assert!(outcome.is_ok(), "collecting rows writes nothing that could fail");
         reference
     }
@@ -72,9 +74,18 @@ impl Reference {
     }
 
     fn push<const N: usize>(&mut self, family: Family<N>) {
-        let Family { name, kind, unit, help, source, labels } = family;
+        let Family { name, kind, per, help, source, labels } = family;
         let subject = self.subject.unwrap_or(Subject { collector: "", title: "" });
-        self.rows.push(Row { subject, name, kind, unit, help, source, labels: labels.to_vec() });
+        self.rows.push(MetricReference {
+            subject,
+            name,
+            kind,
+            unit: BaseUnit::of(name),
+            per,
+            help,
+            source,
+            labels: labels.to_vec(),
+        });
     }
 }
 
@@ -99,7 +110,7 @@ impl Sink for Reference {
     }
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for MetricReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             Kind::Counter(Resets::WithExporter) => "counter, resets with the exporter",
@@ -110,10 +121,10 @@ impl fmt::Display for Row {
             Kind::Histogram => "histogram, resets with the exporter",
         };
         let unit = match self.unit {
-            Unit::None => "",
-            Unit::Bytes => ", bytes",
-            Unit::Seconds => ", seconds",
-            Unit::Ratio => ", ratio",
+            BaseUnit::None => "",
+            BaseUnit::Bytes => ", bytes",
+            BaseUnit::Seconds => ", seconds",
+            BaseUnit::Ratio => ", ratio",
         };
         let labels: Vec<_> = self.labels.iter().map(|label| format!("`{label}`")).collect();
         write!(

@@ -1,19 +1,22 @@
-//! One answer of `/metrics`: the families asked for, within the series budget, in one format.
+//! Renders a scrape response: the families of a query, each within the series limit, in one format.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-use std::{fmt, iter};
 
-use super::encode::{Declares, Paste, encode};
-use super::pieces::{COLLECTORS, Pieces, Written};
-use super::series_limit::Budget;
-use super::user_samples::Rows;
-use crate::metrics::{Family, Sample, Sink, Subject, all, exporter};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::registry::Registry;
+
+use super::openmetrics::{self, OpenMetrics};
+use super::series_limit::SeriesLimit;
+use super::text_format::{self, Text};
+use super::user_samples::UserSamples;
+use crate::metrics::{Sink, all, exporter};
 use crate::profile::Profile;
-use crate::snapshot::{Histogram, Snapshot};
+use crate::snapshot::Snapshot;
 
-/// The formats a page is written in.
+/// The formats of a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Format {
     /// OpenMetrics 1.0.0.
@@ -23,32 +26,95 @@ pub enum Format {
     Text,
 }
 
+/// What a response contains.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MetricsQuery {
+    /// The names of the collectors that are excluded.
+    pub without: Vec<&'static str>,
+    /// The full names of the families; all, if empty.
+    pub names: Vec<String>,
+    /// The profile, which selects the families if `names` is empty.
+    pub profile: Profile,
+    /// The maximum number of series of one family. Series beyond it are dropped, the last first.
+    pub max_series: usize,
+}
+
+/// How many series each family has in a response, and how many were dropped.
+#[derive(Debug, Default)]
+pub struct SeriesCounts {
+    /// In this response.
+    pub kept: BTreeMap<&'static str, u64>,
+    /// In all responses since the exporter started.
+    pub dropped: BTreeMap<&'static str, u64>,
+}
+
+/// The series that were dropped since the exporter started, by family.
+#[derive(Debug, Default)]
+pub struct DroppedSeries(Mutex<BTreeMap<&'static str, u64>>);
+
+/// Renders the response.
+///
+/// # Errors
+/// None: writing to memory does not fail.
+pub fn render(
+    snapshot: &Arc<Snapshot>,
+    format: Format,
+    query: &MetricsQuery,
+    dropped: &Arc<DroppedSeries>,
+) -> Result<String, fmt::Error> {
+    let mut body = String::new();
+    let response =
+        Response { snapshot: snapshot.clone(), query: query.clone(), dropped: dropped.clone() };
+    match format {
+        Format::Text => response.write(&mut Text::new(&mut body))?,
+        Format::OpenMetrics => {
+            let mut registry = Registry::default();
+            registry.register_collector(Box::new(response));
+            text::encode(&mut body, &registry)?;
+        }
+    }
+    Ok(body)
+}
+
+/// What prometheus-client's registry calls back: it takes only what it can own.
+#[derive(Debug)]
+struct Response {
+    snapshot: Arc<Snapshot>,
+    query: MetricsQuery,
+    dropped: Arc<DroppedSeries>,
+}
+
+impl Response {
+    fn write(&self, sink: &mut impl Sink) -> fmt::Result {
+        let users = UserSamples::collect(&self.snapshot.users, &self.query)?;
+        let mut limit = SeriesLimit::new(&self.query, &users, sink);
+        all(&self.snapshot, &mut limit)?;
+        let SeriesCounts { kept, dropped } = limit.counts;
+        let counts = SeriesCounts { kept, dropped: self.dropped.add(&dropped) };
+        // these count the other families, so that they come last
+        exporter::response(&counts, &mut SeriesLimit::new(&self.query, &users, sink))
+    }
+}
+
+impl Collector for Response {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.write(&mut OpenMetrics { encoder })
+    }
+}
+
 impl Format {
     /// The value of `Content-Type`.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {
-            Self::OpenMetrics => super::openmetrics::CONTENT_TYPE,
-            Self::Text => super::text_format::CONTENT_TYPE,
+            Self::OpenMetrics => openmetrics::CONTENT_TYPE,
+            Self::Text => text_format::CONTENT_TYPE,
         }
     }
 }
 
-/// What one answer holds.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Selected {
-    /// Collectors left out, by name.
-    pub without: Vec<&'static str>,
-    /// The families wanted by their full name; all, if empty.
-    pub names: Vec<String>,
-    /// Which families there are otherwise.
-    pub profile: Profile,
-    /// The most series of one family; what is beyond it in the order of the page is dropped.
-    pub series_per_family: usize,
-}
-
-impl Selected {
-    /// Whether the family is among those asked for by name, or else by profile.
+impl MetricsQuery {
+    /// Whether the query selects the family, by its name or else by the profile.
     pub(super) fn wants(&self, collector: &str, family: &str) -> bool {
         match self.names.as_slice() {
             [] => self.profile.has_family(collector, family),
@@ -57,148 +123,39 @@ impl Selected {
     }
 }
 
-/// How many series each family has on a page, and how many were ever dropped.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// On this page.
-    pub kept: BTreeMap<&'static str, u64>,
-    /// Beyond the budget, on all pages of this exporter so far.
-    pub dropped: BTreeMap<&'static str, u64>,
-}
-
-/// What is remembered from page to page.
-#[derive(Debug, Default)]
-pub struct Remembered {
-    /// Series that pages had no room for, by family, since the exporter started.
-    dropped: Mutex<BTreeMap<&'static str, u64>>,
-    /// In the formats asked for lately, and when each last was.
-    pieces: Mutex<HashMap<(Format, Profile), (Instant, Pieces)>>,
-}
-
-/// Writes the page.
-pub fn render(
-    snapshot: &Arc<Snapshot>,
-    format: Format,
-    selected: &Selected,
-    remembered: &Arc<Remembered>,
-) -> Result<String, fmt::Error> {
-    let written = Arc::new(remembered.written(snapshot, format, selected)?);
-    let page = Page {
-        snapshot: snapshot.clone(),
-        selected: selected.clone(),
-        remembered: remembered.clone(),
-        written: written.clone(),
-    };
-    encode(format, page, &written)
-}
-
-#[derive(Debug)]
-struct Page {
-    snapshot: Arc<Snapshot>,
-    selected: Selected,
-    remembered: Arc<Remembered>,
-    written: Arc<Written>,
-}
-
-impl Declares for Page {
-    fn declare(&self, sink: &mut impl Paste) -> fmt::Result {
-        let mut whole = Whole { budget: Budget::new(&self.selected, sink), written: &self.written };
-        whole.budget.users = Rows::collect(&self.snapshot.users, &self.selected)?;
-        all(&self.snapshot, &mut whole)?;
-        let Budget { kept, dropped, .. } = whole.budget;
-        let tally = Tally { kept, dropped: self.remembered.add(&dropped) };
-        exporter::page(&tally, &mut Budget::new(&self.selected, sink))
-    }
-}
-
-impl Remembered {
-    /// Adds one page's drops and returns the sums.
-    fn add(&self, beyond: &BTreeMap<&'static str, u64>) -> BTreeMap<&'static str, u64> {
-        let mut sums = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
-        for (family, count) in beyond {
-            *sums.entry(family).or_default() += count;
+impl DroppedSeries {
+    /// Adds the series that one response dropped, and returns the totals.
+    fn add(&self, dropped: &BTreeMap<&'static str, u64>) -> BTreeMap<&'static str, u64> {
+        let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (family, count) in dropped {
+            *totals.entry(family).or_default() += count;
         }
-        sums.clone()
-    }
-
-    /// The lines of units, if a page is to have them.
-    fn written(
-        &self,
-        snapshot: &Snapshot,
-        format: Format,
-        selected: &Selected,
-    ) -> Result<Written, fmt::Error> {
-        let wants = COLLECTORS.iter().any(|collector| !selected.without.contains(collector));
-        let Some(systemd) =
-            snapshot.systemd.as_ref().filter(|_| wants && selected.names.is_empty())
-        else {
-            return Ok(Written::default());
-        };
-        let now = Instant::now();
-        let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (format, selected.profile);
-        pieces.retain(|of, (used, _)| *of == key || now.duration_since(*used) < FORGET);
-        let (used, pieces) = pieces.entry(key).or_insert_with(|| (now, Pieces::default()));
-        *used = now;
-        pieces.written(systemd, format, selected.profile)
+        totals.clone()
     }
 }
-
-/// A page whose units have been written before, as far as they have not changed.
-struct Whole<'a, S> {
-    budget: Budget<'a, S>,
-    written: &'a Written,
-}
-
-impl<S: Paste> Sink for Whole<'_, S> {
-    fn subject(&mut self, subject: Subject) -> bool {
-        self.budget.subject(subject)
-    }
-
-    fn family<'a, const N: usize, T: Into<Sample<'a, N>>>(
-        &mut self,
-        family: Family<N>,
-        samples: impl IntoIterator<Item = T>,
-    ) -> fmt::Result {
-        let Self { budget, written } = self;
-        let most = budget.selected.series_per_family as u64;
-        match written.position(family.name).map(|at| (at, written.count(at))) {
-            Some((at, count)) if (1..=most).contains(&count) => {
-                budget.paste(family, written, at, count)
-            }
-            Some((_, 0)) => budget.family(family, iter::empty::<Sample<'_, N>>()),
-            _ => budget.family(family, samples),
-        }
-    }
-
-    fn histogram(&mut self, family: Family<0>, histogram: &Histogram) -> fmt::Result {
-        self.budget.histogram(family, histogram)
-    }
-}
-
-/// Who asks for pages asks for them more often than that.
-const FORGET: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
-    use crate::metrics::{Exemplar, Kind, Resets, Unit};
-    use std::time::SystemTime;
+    use crate::metrics::{Exemplar, Family, Kind, Per, Resets};
+    use crate::snapshot::Histogram;
 
     #[derive(Debug)]
-    struct Two;
+    struct Examples;
 
-    impl Declares for Two {
-        fn declare(&self, sink: &mut impl Paste) -> fmt::Result {
-            two(sink)
+    impl Collector for Examples {
+        fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+            examples(&mut OpenMetrics { encoder })
         }
     }
 
-    fn two(out: &mut impl Sink) -> fmt::Result {
+    fn examples(out: &mut impl Sink) -> fmt::Result {
         let crashes = Family {
             name: "crashes_total",
             kind: Kind::Counter(Resets::WithExporter),
-            unit: Unit::None,
+            per: Per::Unit,
             help: "Crashes.",
             source: "a test",
             labels: ["name"],
@@ -209,7 +166,7 @@ mod tests {
         let age = Family {
             name: "age_seconds",
             kind: Kind::Gauge,
-            unit: Unit::Seconds,
+            per: Per::Host,
             help: "Age.",
             source: "a test",
             labels: [],
@@ -222,8 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn both_formats_say_the_same() {
-        let text = encode(Format::Text, Two, &Written::default()).unwrap();
+    fn formats_contain_the_same_samples() {
+        let mut text = String::new();
+        examples(&mut Text::new(&mut text)).unwrap();
         assert_eq!(
             text,
             r#"# HELP crashes_total Crashes.
@@ -241,7 +199,10 @@ took_seconds_count 3
 "#
         );
 
-        let open = encode(Format::OpenMetrics, Two, &Written::default()).unwrap();
+        let mut open = String::new();
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Examples));
+        text::encode(&mut open, &registry).unwrap();
         assert_eq!(
             open,
             r#"# HELP crashes Crashes.

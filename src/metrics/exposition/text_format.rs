@@ -4,8 +4,6 @@ use std::fmt::{self, Write};
 use std::mem;
 use std::time::Duration;
 
-use super::encode::Paste;
-use super::pieces::Written;
 use crate::metrics::{Family, Kind, Sample, Sink, Subject, Value};
 use crate::snapshot::Histogram;
 
@@ -50,18 +48,23 @@ impl<'b> Text<'b> {
             before.len()
         })
     }
+}
 
-    /// Writes the samples, and the head before the first one, unless it has been written.
-    fn lines<'a, const N: usize, S: Into<Sample<'a, N>>>(
+impl Sink for Text<'_> {
+    fn subject(&mut self, _: Subject) -> bool {
+        true
+    }
+
+    fn family<'a, const N: usize, S: Into<Sample<'a, N>>>(
         &mut self,
-        family: &Family<N>,
+        family: Family<N>,
         samples: impl IntoIterator<Item = S>,
-        mut wants_head: bool,
     ) -> fmt::Result {
-        let ends = self.before(family);
+        let mut wants_head = true;
+        let ends = self.before(&family);
         samples.into_iter().try_for_each(|sample| {
             if mem::take(&mut wants_head) {
-                self.head(family);
+                self.head(&family);
             }
             let body = &mut *self.body;
             let Sample { labels, value, user, .. } = sample.into();
@@ -84,20 +87,6 @@ impl<'b> Text<'b> {
             Ok(())
         })
     }
-}
-
-impl Sink for Text<'_> {
-    fn subject(&mut self, _: Subject) -> bool {
-        true
-    }
-
-    fn family<'a, const N: usize, S: Into<Sample<'a, N>>>(
-        &mut self,
-        family: Family<N>,
-        samples: impl IntoIterator<Item = S>,
-    ) -> fmt::Result {
-        self.lines(&family, samples, true)
-    }
 
     fn histogram(&mut self, family: Family<0>, histogram: &Histogram) -> fmt::Result {
         self.head(&family);
@@ -109,20 +98,6 @@ impl Sink for Text<'_> {
             writeln!(self.body, "{name}_bucket{{le=\"{bound}\"}} {below}")?;
         }
         writeln!(self.body, "{name}_sum {}\n{name}_count {below}", histogram.sum)
-    }
-}
-
-impl Paste for Text<'_> {
-    fn paste<'a, const N: usize, S: Into<Sample<'a, N>>>(
-        &mut self,
-        family: Family<N>,
-        written: &Written,
-        at: usize,
-        samples: impl IntoIterator<Item = S>,
-    ) -> fmt::Result {
-        self.head(&family);
-        self.body.extend(written.texts(at));
-        self.lines(&family, samples, false)
     }
 }
 

@@ -1,36 +1,36 @@
-//! The units of users' own managers: the same families as the system's, with a label more.
+//! The samples of users' service managers: the families of the system's manager, with one more label.
 
 use std::array;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::SystemTime;
 
-use crate::metrics::{Exemplar, Family, Sample, Selected, Sink, Subject, Value, all};
+use super::render::MetricsQuery;
+use crate::metrics::{Exemplar, Family, Per, Sample, Sink, Subject, Value, all};
 use crate::snapshot::{Histogram, User};
 
-/// Every sample of users' units, by family: a family is written in one piece, and the system's
-/// samples come first.
+/// The samples by family: a family is written as a whole, the system's samples first.
 #[derive(Debug, Default)]
-pub(super) struct Rows(BTreeMap<&'static str, Vec<Row>>);
+pub(super) struct UserSamples(BTreeMap<&'static str, Vec<UserSample>>);
 
 #[derive(Debug)]
-struct Row {
-    /// `None` where the family itself has that label: all of a user's services run as that user.
+struct UserSample {
+    /// `None` if the family has this label itself: all services of a user's manager run as that user.
     user: Option<String>,
     labels: Vec<String>,
     value: Value,
     exemplar: Option<(String, SystemTime)>,
 }
 
-impl Rows {
-    /// Runs the declarations over what is known of each user's manager.
-    pub(super) fn collect(users: &[User], selected: &Selected) -> Result<Self, fmt::Error> {
+impl UserSamples {
+    /// Runs the declarations over the snapshot of each user's manager.
+    pub(super) fn collect(users: &[User], query: &MetricsQuery) -> Result<Self, fmt::Error> {
         let mut rows = Self::default();
         for user in users {
             let name = &*user.name;
             all(
                 &user.snapshot,
-                &mut Collect { user: name, collector: "", selected, rows: &mut rows },
+                &mut Collect { user: name, collector: "", query, rows: &mut rows },
             )?;
         }
         Ok(rows)
@@ -54,18 +54,18 @@ impl Rows {
     }
 }
 
-/// Keeps one user's samples.
+/// The sink that collects one user's samples.
 struct Collect<'r> {
     user: &'r str,
     collector: &'static str,
-    selected: &'r Selected,
-    rows: &'r mut Rows,
+    query: &'r MetricsQuery,
+    rows: &'r mut UserSamples,
 }
 
 impl Sink for Collect<'_> {
     fn subject(&mut self, subject: Subject) -> bool {
         self.collector = subject.collector;
-        OF_UNITS.contains(&subject.collector) && !self.selected.without.contains(&subject.collector)
+        !self.query.without.contains(&subject.collector)
     }
 
     fn family<'a, const N: usize, S: Into<Sample<'a, N>>>(
@@ -73,7 +73,7 @@ impl Sink for Collect<'_> {
         family: Family<N>,
         samples: impl IntoIterator<Item = S>,
     ) -> fmt::Result {
-        if !self.selected.wants(self.collector, family.name) {
+        if family.per == Per::Host || !self.query.wants(self.collector, family.name) {
             return Ok(());
         }
         let mut samples = samples.into_iter().map(Into::into).peekable();
@@ -81,14 +81,14 @@ impl Sink for Collect<'_> {
             return Ok(());
         }
         let rows = self.rows.0.entry(family.name).or_default();
-        // memory is for what a page may hold, however much a user's manager tells
-        let room = self.selected.series_per_family.saturating_sub(rows.len());
+        // the limit bounds the memory, however many units a user's manager has
+        let room = self.query.max_series.saturating_sub(rows.len());
         let own = family.labels.iter().position(|label| *label == "user");
         for Sample { mut labels, value, exemplar, .. } in samples.take(room) {
             if let Some(at) = own {
                 labels[at] = self.user;
             }
-            rows.push(Row {
+            rows.push(UserSample {
                 user: own.is_none().then(|| self.user.to_owned()),
                 labels: labels.map(str::to_owned).into(),
                 value,
@@ -102,17 +102,3 @@ impl Sink for Collect<'_> {
         Ok(())
     }
 }
-
-/// The collectors whose metrics are of units; the others are of the host or the exporter.
-const OF_UNITS: [&str; 10] = [
-    "cgroup",
-    "conditions",
-    "dependencies",
-    "process",
-    "sandbox",
-    "services",
-    "sockets",
-    "timers",
-    "unit-files",
-    "units",
-];

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{cgroups, per_unit};
 use crate::metrics::Kind::{Counter, Gauge};
 use crate::metrics::Resets::WithUnit;
-use crate::metrics::{Family, Sink, Unit};
+use crate::metrics::{Family, Per, Sink};
 use crate::snapshot::Snapshot;
 use crate::source::cgroup::{Cgroup, CpuMax};
 
@@ -14,7 +14,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_cpu_seconds_total",
             kind: Counter(WithUnit),
-            unit: Unit::Seconds,
+            per: Per::RunningUnit,
             help: "CPU time that the unit's processes used, by mode: user, system.",
             source: "cgroup cpu.stat user_usec, system_usec; v1 cpuacct.stat",
             labels: ["name", "type", "mode"],
@@ -30,7 +30,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_cpu_throttled_seconds_total",
             kind: Counter(WithUnit),
-            unit: Unit::Seconds,
+            per: Per::RunningUnit,
             help: "Time for which CPUQuota= held the unit's processes back. Absent without a quota.",
             source: "cgroup cpu.stat throttled_usec; v1 throttled_time",
             labels: ["name", "type"],
@@ -42,7 +42,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_cpu_throttled_periods_total",
             kind: Counter(WithUnit),
-            unit: Unit::None,
+            per: Per::RunningUnit,
             help: "Periods in which the unit used up its CPUQuota=. Absent without a quota.",
             source: "cgroup cpu.stat nr_throttled",
             labels: ["name", "type"],
@@ -54,7 +54,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_cpu_periods_total",
             kind: Counter(WithUnit),
-            unit: Unit::None,
+            per: Per::RunningUnit,
             help: "Periods in which the unit was active and its CPUQuota= was enforced. Absent without a quota.",
             source: "cgroup cpu.stat nr_periods",
             labels: ["name", "type"],
@@ -66,7 +66,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_cpu_quota_ratio",
             kind: Gauge,
-            unit: Unit::Ratio,
+            per: Per::RunningUnit,
             help: "CPUs that the unit may use: CPUQuota=, 1 for one whole CPU. Absent without a quota.",
             source: "cgroup cpu.max; v1 cpu.cfs_quota_us, cpu.cfs_period_us",
             labels: ["name", "type"],

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{cgroups, limits, per_unit};
 use crate::metrics::Kind::{Counter, Gauge};
 use crate::metrics::Resets::WithUnit;
-use crate::metrics::{Family, Sink, Unit};
+use crate::metrics::{Family, Per, Sink};
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::Unit as SystemdUnit;
 
@@ -14,7 +14,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_memory_current_bytes",
             kind: Gauge,
-            unit: Unit::Bytes,
+            per: Per::RunningUnit,
             help: "Memory charged to the unit, page cache included.",
             source: "cgroup memory.current; v1 memory.usage_in_bytes",
             labels: ["name", "type"],
@@ -26,7 +26,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_memory_peak_bytes",
             kind: Gauge,
-            unit: Unit::Bytes,
+            per: Per::RunningUnit,
             help: "The most memory that was ever charged to the unit in this run.",
             source: "cgroup memory.peak (kernel 5.19); v1 memory.max_usage_in_bytes",
             labels: ["name", "type"],
@@ -38,7 +38,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_swap_current_bytes",
             kind: Gauge,
-            unit: Unit::Bytes,
+            per: Per::RunningUnit,
             help: "Memory of the unit that is swapped out.",
             source: "cgroup memory.swap.current; v1 memory.stat total_swap",
             labels: ["name", "type"],
@@ -50,7 +50,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_memory_max_bytes",
             kind: Gauge,
-            unit: Unit::Bytes,
+            per: Per::RunningUnit,
             help: "MemoryMax= of the unit, past which its processes are killed. Absent without a limit.",
             source: "cgroup memory.max; v1 memory.limit_in_bytes",
             labels: ["name", "type"],
@@ -62,7 +62,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_memory_high_bytes",
             kind: Gauge,
-            unit: Unit::Bytes,
+            per: Per::RunningUnit,
             help: "MemoryHigh= of the unit, past which its processes are slowed down. Absent without a limit, and on v1.",
             source: "cgroup memory.high",
             labels: ["name", "type"],
@@ -74,7 +74,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_swap_max_bytes",
             kind: Gauge,
-            unit: Unit::Bytes,
+            per: Per::RunningUnit,
             help: "MemorySwapMax= of the unit. Absent without a limit, and on v1.",
             source: "cgroup memory.swap.max",
             labels: ["name", "type"],
@@ -86,7 +86,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_memory_stat_bytes",
             kind: Gauge,
-            unit: Unit::Bytes,
+            per: Per::RunningUnit,
             help: "Memory of the unit by kind: anon, file (page cache, tmpfs, shared memory), kernel.",
             source: "cgroup memory.stat anon, file, kernel (kernel 5.18); v1 total_rss, total_cache",
             labels: ["name", "type", "kind"],
@@ -107,7 +107,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_memory_events_total",
             kind: Counter(WithUnit),
-            unit: Unit::None,
+            per: Per::RunningUnit,
             help: "What memory limits did to the unit: high, went past MemoryHigh= and was slowed down; max, reached MemoryMax=; oom, found no more memory; oom_kill, had a process killed. v1 has oom_kill alone, and a slice there does not count its units'.",
             source: "cgroup memory.events; v1 memory.oom_control oom_kill (kernel 4.13)",
             labels: ["name", "type", "event"],
@@ -129,7 +129,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_oom_kills_total",
             kind: Counter(WithUnit),
-            unit: Unit::None,
+            per: Per::RunningUnit,
             help: "Processes of the unit that the kernel killed for want of memory.",
             source: "D-Bus OOMKills (systemd 259), asked every minute",
             labels: ["name", "type"],
@@ -141,7 +141,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_managed_oom_kills_total",
             kind: Counter(WithUnit),
-            unit: Unit::None,
+            per: Per::RunningUnit,
             help: "Times that systemd-oomd killed processes of the unit for want of memory.",
             source: "D-Bus ManagedOOMKills (systemd 259), asked every minute",
             labels: ["name", "type"],

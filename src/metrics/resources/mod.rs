@@ -9,7 +9,7 @@ mod tasks;
 use std::fmt;
 
 use super::Kind::Gauge;
-use super::{Family, Sink, Subject, Unit};
+use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 use crate::source::cgroup::{Cgroup, Limit};
 use crate::systemd::unit::name::Kind;
@@ -32,7 +32,7 @@ fn layout(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
         Family {
             name: "systemd_cgroup_layout_info",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Host,
             help: "Always 1. How the host arranges its control groups: unified (v2), hybrid, legacy (v1). Pressure needs v2, and on hybrid hosts memory and tasks are v1's.",
             source: "/sys/fs/cgroup, kinds of file systems",
             labels: ["layout"],

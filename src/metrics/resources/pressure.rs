@@ -5,7 +5,7 @@ use std::fmt;
 use super::cgroups;
 use crate::metrics::Kind::Counter;
 use crate::metrics::Resets::WithUnit;
-use crate::metrics::{Family, Sink, Unit};
+use crate::metrics::{Family, Per, Sink};
 use crate::snapshot::Snapshot;
 use crate::source::cgroup::Pressure;
 
@@ -14,7 +14,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_pressure_waiting_seconds_total",
             kind: Counter(WithUnit),
-            unit: Unit::Seconds,
+            per: Per::RunningUnit,
             help: "Time in which at least one task of the unit waited for the resource: cpu, memory, io. Absent where the kernel keeps no pressure.",
             source: "cgroup cpu.pressure, memory.pressure, io.pressure: some total",
             labels: ["name", "type", "resource"],
@@ -26,7 +26,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_pressure_stalled_seconds_total",
             kind: Counter(WithUnit),
-            unit: Unit::Seconds,
+            per: Per::RunningUnit,
             help: "Time in which every task of the unit that had something to do waited for the resource, so that nothing was done: cpu, memory, io. Absent where the kernel keeps no pressure.",
             source: "cgroup cpu.pressure (kernel 5.13), memory.pressure, io.pressure: full total",
             labels: ["name", "type", "resource"],

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{cgroups, limits, per_unit};
 use crate::metrics::Kind::{Counter, Gauge};
 use crate::metrics::Resets::WithUnit;
-use crate::metrics::{Family, Sink, Unit};
+use crate::metrics::{Family, Per, Sink};
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::name::Kind;
 
@@ -14,7 +14,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_tasks_current",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::RunningUnit,
             help: "Tasks of the unit, processes and threads. Slices are left out: they have their units'.",
             source: "cgroup pids.current",
             labels: ["name"],
@@ -28,7 +28,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_tasks_max",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::RunningUnit,
             help: "TasksMax= of the unit; of a service also while it does not run. Absent without a limit.",
             source: "D-Bus Service.TasksMax; other units: cgroup pids.max",
             labels: ["name", "type"],
@@ -43,7 +43,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_unit_tasks_limit_hits_total",
             kind: Counter(WithUnit),
-            unit: Unit::None,
+            per: Per::RunningUnit,
             help: "Times that TasksMax= refused the unit a new task.",
             source: "cgroup pids.events max",
             labels: ["name", "type"],

@@ -5,7 +5,7 @@ use std::fmt;
 use super::services;
 use crate::metrics::Kind::{Counter, Gauge};
 use crate::metrics::Resets::WithUnit;
-use crate::metrics::{Family, Sink, Unit};
+use crate::metrics::{Family, Per, Sink};
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::Ip;
 
@@ -14,7 +14,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_ip_ingress_bytes",
             kind: Gauge,
-            unit: Unit::Bytes,
+            per: Per::Service,
             help: "Bytes that this run of the service received: it only rises, whatever its type. Absent without IPAccounting=.",
             source: "D-Bus Service.IPIngressBytes, asked every 15 s",
             labels: ["name"],
@@ -26,7 +26,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_ip_egress_bytes",
             kind: Gauge,
-            unit: Unit::Bytes,
+            per: Per::Service,
             help: "Bytes that this run of the service sent: it only rises, whatever its type. Absent without IPAccounting=.",
             source: "D-Bus Service.IPEgressBytes, asked every 15 s",
             labels: ["name"],
@@ -38,7 +38,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_ip_ingress_packets_total",
             kind: Counter(WithUnit),
-            unit: Unit::None,
+            per: Per::Service,
             help: "Packets that the service received. Absent without IPAccounting=.",
             source: "D-Bus Service.IPIngressPackets, asked every 15 s",
             labels: ["name"],
@@ -50,7 +50,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_ip_egress_packets_total",
             kind: Counter(WithUnit),
-            unit: Unit::None,
+            per: Per::Service,
             help: "Packets that the service sent. Absent without IPAccounting=.",
             source: "D-Bus Service.IPEgressPackets, asked every 15 s",
             labels: ["name"],

@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
-use super::{Exemplar, Family, Sink, Subject, Unit};
+use super::{Exemplar, Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 use crate::systemd::ledger::{Account, Counted, ExitCode};
 use crate::systemd::unit::Service;
@@ -23,7 +23,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_restart_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Service,
             help: "Restarts of the service by Restart=. Goes on counting where systemd's own counter is reset: by a manual start and by reset-failed.",
             source: "D-Bus PropertiesChanged: Service.NRestarts, added up",
             labels: ["name"],
@@ -35,7 +35,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_failures_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Service,
             help: "Failures of the service, also those that Restart= hides: crashes, timeouts, unclean exits. Its exemplar names the run that failed last.",
             source: "D-Bus PropertiesChanged: Service.Result, ExecMainExitTimestampMonotonic",
             labels: ["name"],
@@ -49,7 +49,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_failures_by_result_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Service,
             help: "Failures of the service by cause: exit-code, signal, core-dump, oom-kill, timeout, watchdog, protocol, resources and others; unknown where a restart was counted by systemd and its cause was not seen, nor found in the journal. Absent while there were none.",
             source: "D-Bus PropertiesChanged: Service.Result",
             labels: ["name", "result"],
@@ -63,7 +63,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_main_exits_total",
             kind: Counter(WithExporter),
-            unit: Unit::None,
+            per: Per::Service,
             help: "Ends of the service's main process: code is exited, killed or dumped, status the exit status or the signal's name. Clean ones are among them. Absent while there were none.",
             source: "D-Bus PropertiesChanged: Service.ExecMainCode, ExecMainStatus, ExecMainExitTimestampMonotonic",
             labels: ["name", "code", "status"],
@@ -79,7 +79,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_result",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Service,
             help: "Always 1. How the service's last run ended, or success.",
             source: "D-Bus Service.Result",
             labels: ["name", "result"],
@@ -92,7 +92,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_main_exit_status",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Service,
             help: "Exit status of the service's last main process, or the number of the signal that ended it. Absent while it runs, and before it ever ended.",
             source: "D-Bus Service.ExecMainStatus, ExecMainCode",
             labels: ["name", "code"],
@@ -107,7 +107,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_main_start_time_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Service,
             help: "When the service's main process was started last, since the Unix epoch. Absent if it never was.",
             source: "D-Bus Service.ExecMainStartTimestamp",
             labels: ["name"],
@@ -119,7 +119,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_main_exit_time_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Service,
             help: "When the service's main process ended, since the Unix epoch; less its start time, how long the last run took. Absent while it runs.",
             source: "D-Bus Service.ExecMainExitTimestamp",
             labels: ["name"],
@@ -131,7 +131,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_given_up",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Service,
             help: "Whether the start limit was hit, so that systemd does not restart the service any more, until the next start or reset-failed. Services with Restart= only.",
             source: "D-Bus Unit.ActiveState, SubState, Service.Restart, NRestarts: a service that was to be restarted and failed instead",
             labels: ["name"],
@@ -150,7 +150,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_main_pid",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Service,
             help: "Process id of the service's main process. Absent while there is none.",
             source: "D-Bus Service.MainPID",
             labels: ["name"],

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{services, times};
 use crate::metrics::Kind::Gauge;
-use crate::metrics::{Family, Sink, Unit};
+use crate::metrics::{Family, Per, Sink};
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::Service;
 
@@ -13,7 +13,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_info",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Service,
             help: "Always 1. The service's Type=, Restart=, User= and Slice=; without a User= it runs as root.",
             source: "D-Bus Service.Type, Restart, User, Slice",
             labels: ["name", "service_type", "restart", "user", "slice"],
@@ -30,7 +30,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_restart_delay_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Service,
             help: "How long systemd waits before it restarts the service: RestartSec=. Services with Restart= only.",
             source: "D-Bus Service.RestartUSec",
             labels: ["name"],
@@ -43,7 +43,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_start_limit_burst",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Service,
             help: "So many starts within the interval and systemd gives the service up: StartLimitBurst=. Services with Restart= only. Absent without a limit.",
             source: "D-Bus Unit.StartLimitBurst",
             labels: ["name"],
@@ -58,7 +58,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_start_limit_interval_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Service,
             help: "The interval in which starts of the service are limited: StartLimitIntervalSec=. Services with Restart= only. Absent without a limit.",
             source: "D-Bus Unit.StartLimitIntervalUSec",
             labels: ["name"],
@@ -73,7 +73,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_watchdog_timeout_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Service,
             help: "How often the service has to tell systemd that it is well, or be killed: WatchdogSec=. Absent without.",
             source: "D-Bus Service.WatchdogUSec",
             labels: ["name"],
@@ -85,7 +85,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_watchdog_last_ping_time_seconds",
             kind: Gauge,
-            unit: Unit::Seconds,
+            per: Per::Service,
             help: "When the service last told systemd that it is well, since the Unix epoch. Absent without WatchdogSec=, and while the service does not run.",
             source: "D-Bus Service.WatchdogTimestamp, asked every 15 s",
             labels: ["name"],
@@ -101,7 +101,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_status_errno",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Service,
             help: "The error number that the service told systemd of: ERRNO= of sd_notify(3). Absent where it told none.",
             source: "D-Bus Service.StatusErrno",
             labels: ["name"],
@@ -115,7 +115,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_reload_result",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Service,
             help: "Always 1. What went wrong when the service was last reloaded. Absent on success.",
             source: "D-Bus Service.ReloadResult",
             labels: ["name", "result"],
@@ -130,7 +130,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_fd_store_entries",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Service,
             help: "File descriptors that systemd keeps for the service. Absent without FileDescriptorStoreMax=.",
             source: "D-Bus Service.NFileDescriptorStore, asked every minute",
             labels: ["name"],
@@ -145,7 +145,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         Family {
             name: "systemd_service_fd_store_max",
             kind: Gauge,
-            unit: Unit::None,
+            per: Per::Service,
             help: "The most file descriptors that systemd keeps for the service. Absent without FileDescriptorStoreMax=.",
             source: "D-Bus Service.FileDescriptorStoreMax",
             labels: ["name"],
