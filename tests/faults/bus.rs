@@ -1,4 +1,5 @@
-//! The bus or PID 1 away for a moment: every scrape is answered meanwhile, with all that needs neither.
+//! The bus is down, or PID 1 is off the bus, for a moment: every scrape is still answered, and only metrics that need
+//! the bus may be stale.
 
 use std::thread;
 use std::time::Duration;
@@ -7,42 +8,44 @@ use crate::scrapes::{Scrapes, TIMEOUT};
 use crate::support::{Exporter, Samples, ask, eventually, machine};
 
 #[test]
-fn a_restarted_bus_costs_a_moments_freshness() {
-    suffers("restart of the bus", &["timeout", "60", "systemctl", "restart", "dbus.service"], true);
+fn scrapes_and_counts_survive_bus_restart() {
+    let restart = ["timeout", "60", "systemctl", "restart", "dbus.service"];
+    assert_scrapes_survive("bus restart", &restart, true);
 }
 
 #[test]
-fn a_killed_bus_costs_a_moments_freshness() {
+fn scrapes_and_counts_survive_bus_kill() {
     let kill = ["timeout", "60", "systemctl", "kill", "--signal=KILL", "dbus.service"];
-    suffers("SIGKILL of the bus", &kill, true);
+    assert_scrapes_survive("bus SIGKILL", &kill, true);
 }
 
 #[test]
-fn a_daemon_reexec_costs_a_moments_freshness() {
-    suffers("daemon-reexec", &["timeout", "60", "systemctl", "daemon-reexec"], true);
+fn scrapes_and_counts_survive_daemon_reexec() {
+    let reexec = ["timeout", "60", "systemctl", "daemon-reexec"];
+    assert_scrapes_survive("daemon-reexec", &reexec, true);
 }
 
 #[test]
-fn three_daemon_reloads_cost_no_scrape_anything() {
+fn no_collector_fails_during_three_daemon_reloads() {
     let reload = "for n in 1 2 3; do systemctl daemon-reload; done";
-    suffers("daemon-reload ×3", &["timeout", "90", "sh", "-c", reload], false);
+    assert_scrapes_survive("daemon-reload ×3", &["timeout", "90", "sh", "-c", reload], false);
 }
 
-/// Does that to a machine with a service that has crashed, while it is scraped. Only `units` may be said
-/// to be stale, and only if the bus is away, or PID 1 leaves it.
+/// Runs `command` on a machine with a service that has crashed, while the exporter is scraped. Only the collector
+/// `units` may fail, and only if the bus is down or PID 1 leaves it.
 #[track_caller]
-fn suffers(what: &str, command: &[&str], bus_away: bool) {
+fn assert_scrapes_survive(fault: &str, command: &[&str], bus_away: bool) {
     let machine = machine();
-    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _exclusive = EXCLUSIVE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     machine.units(&[
-        (KEPT, "[Service]\nExecStart=/bin/sleep infinity\nRestart=always\nRestartSec=0\n"),
+        (CRASHING, "[Service]\nExecStart=/bin/sleep infinity\nRestart=always\nRestartSec=0\n"),
         ("after.service", "[Service]\nExecStart=/bin/sleep infinity\n"),
     ]);
-    machine.ok(&["systemctl", "start", KEPT]);
+    machine.ok(&["systemctl", "start", CRASHING]);
     machine.ok(&["systemctl", "stop", "after.service"]);
     let exporter = machine.exporter(&[]);
-    machine.ok(&["systemctl", "kill", "--signal=KILL", KEPT]);
-    let before = eventually("it is counted", || {
+    machine.ok(&["systemctl", "kill", "--signal=KILL", CRASHING]);
+    let before = eventually("the crash is counted", || {
         let counts = counts(&exporter);
         (counts == [Some(1.0), Some(1.0)]).then_some(counts)
     });
@@ -54,39 +57,39 @@ fn suffers(what: &str, command: &[&str], bus_away: bool) {
     let stale = scrapes.longest_failure("units");
     let count = scrapes.0.len();
     let longest = scrapes.longest();
-    eprintln!("{what}: {count} scrapes, at most {longest:?}; units stale for {stale:?}");
+    eprintln!("{fault}: {count} scrapes, at most {longest:?}; units stale for {stale:?}");
     assert!(count > 10, "{count}");
     assert!(longest < TIMEOUT, "{longest:?}");
     let may_fail: &[&str] = if bus_away { &["units"] } else { &[] };
     let wrong = scrapes.failed_but(may_fail);
     assert!(wrong.is_empty(), "{wrong:#?}\n{}", exporter.log());
-    // as last seen, never none
+    // units keep their last known states
     assert!(scrapes.0.iter().all(|scrape| scrape.units > 10), "{:#?}", scrapes.0);
     assert!(scrapes.0.last().is_some_and(|last| last.failed.is_empty()), "{}", exporter.log());
 
-    // no count fell or rose, and what happens next is seen
+    // no counter changed, and later events are exported
     assert_eq!(counts(&exporter), before);
     machine.ok(&["systemctl", "start", "after.service"]);
     let started = [("name", "after.service"), ("state", "active")];
-    eventually("it is followed again", || {
+    eventually("subscription active and the started unit exported", || {
         let page = exporter.samples();
-        let followed = page.value("systemd_exporter_subscription_active", &[]) == Some(1.0);
-        (followed && page.value("systemd_unit_state", &started) == Some(1.0)).then_some(())
+        let subscribed = page.value("systemd_exporter_subscription_active", &[]) == Some(1.0);
+        (subscribed && page.value("systemd_unit_state", &started) == Some(1.0)).then_some(())
     });
 }
 
 fn counts(exporter: &Exporter<'_>) -> [Option<f64>; 2] {
     let page = exporter.samples();
     ["systemd_service_failures_total", "systemd_service_restart_total"]
-        .map(|metric| page.value(metric, &[("name", KEPT)]))
+        .map(|metric| page.value(metric, &[("name", CRASHING)]))
 }
 
 #[test]
-fn without_systemd_and_without_a_bus_it_serves_what_a_container_has() {
+fn serves_metrics_in_container_without_systemd_and_bus() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let exporter = env!("CARGO_BIN_EXE_unit-exporter");
-    // as in a container: other processes, nothing below /run, and a user without rights; who changes
-    // users is not killed with its parent any more, unless that is asked again
+    // As in a container: another pid namespace, an empty /run, an unprivileged user. A change of user clears
+    // the parent-death signal, so setpriv sets it again.
     let inside = format!(
         "mount -t tmpfs tmpfs /run && exec setpriv --pdeathsig=KILL --reuid=65534 --regid=65534 --clear-groups \
          --bounding-set=-all {exporter} --web.listen-address=127.0.0.1:{port}"
@@ -99,25 +102,25 @@ fn without_systemd_and_without_a_bus_it_serves_what_a_container_has() {
         let connection = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
         ask(connection, "GET", path, &[]).ok()
     };
-    let page = eventually("it answers", || get("/metrics"));
+    let page = eventually("a scrape response", || get("/metrics"));
     assert_eq!(page.status, 200);
     let page = Samples::parse(page.text());
-    let works =
+    let success =
         |collector| page.value("systemd_exporter_collector_success", &[("collector", collector)]);
-    assert_eq!((works("units"), works("exporter")), (Some(0.0), Some(1.0)));
+    assert_eq!((success("units"), success("exporter")), (Some(0.0), Some(1.0)));
     assert_eq!(page.value("systemd_exporter_subscription_active", &[]), Some(0.0));
     assert_eq!(page.all("systemd_unit_state", &[]).count(), 0);
     let ready = get("/-/ready").expect("an answer");
     assert_eq!(ready.status, 503);
     assert!(ready.text().contains("system_bus_socket"), "{}", ready.text());
-    // it does not give up
+    // the exporter keeps running
     thread::sleep(Duration::from_secs(2));
     assert!(child.try_wait().unwrap().is_none());
     child.kill().unwrap();
     child.wait().unwrap();
 }
 
-const KEPT: &str = "kept.service";
+const CRASHING: &str = "crashing.service";
 
-/// They do to one machine what the others must not see.
-static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+/// Serializes the faults: the tests share one machine.
+static EXCLUSIVE: std::sync::Mutex<()> = std::sync::Mutex::new(());

@@ -1,4 +1,4 @@
-//! Half an hour of all faults at random while twenty services crash: every crash is accounted for.
+//! Half an hour of random faults while twenty services crash: every crash is counted.
 //! `make chaos` runs it; CI does not.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::truth::{Truth, all_journaled};
 
 #[test]
 #[ignore = "takes half an hour: make chaos"]
-fn every_crash_is_accounted_for_whatever_else_happens() {
+fn every_crash_is_counted_under_random_faults() {
     let minutes = std::env::var("CHAOS_MINUTES").ok().and_then(|text| text.parse::<f64>().ok());
     let length = Duration::from_secs_f64(60.0 * minutes.unwrap_or(30.0));
     let seed = std::env::var("CHAOS_SEED").ok().and_then(|text| text.parse().ok());
@@ -25,7 +25,7 @@ fn every_crash_is_accounted_for_whatever_else_happens() {
     machine.write("/opt/churn.py", CHURN);
     machine.write("/opt/notify.py", NOTIFY);
     machine.write("/opt/forge.sh", FORGE);
-    // what it says has to outlive journald
+    // the log must survive restarts of journald
     let log = ["StandardError=append:/run/host/exporter"];
     let exporter = &machine.exporter_unit(&log, &["--log.level=debug"]).ready();
     let pid = exporter.pid();
@@ -33,23 +33,23 @@ fn every_crash_is_accounted_for_whatever_else_happens() {
 
     let mut host = Host { machine, exporter, clients: Vec::new() };
     let mut faults = BTreeMap::<&str, u32>::new();
-    let mut story = String::new();
+    let mut fault_log = String::new();
     let begun = Instant::now();
     let (scrapes, ()) = Scrapes::during(exporter, Duration::from_secs(1), || {
         while begun.elapsed() < length {
             let fault = random.of(&FAULTS);
             *faults.entry(fault).or_default() += 1;
             let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
-            writeln!(story, "{now:.3} {fault}").unwrap();
-            host.suffers(fault, &mut random);
+            writeln!(fault_log, "{now:.3} {fault}").unwrap();
+            host.inject(fault, &mut random);
             thread::sleep(Duration::from_millis(random.below(4000) as u64));
         }
     });
-    crashers.calm();
+    crashers.stop_crashing();
 
     let longest = scrapes.longest();
-    // journald is restarted, and the bus goes away
-    let missing = scrapes.failed_but(&["units", "journal"]);
+    // the faults include restarts of journald and of the bus
+    let unexpected = scrapes.failed_but(&["units", "journal"]);
     let accounts = crashers.accounts(exporter);
     let page = exporter.samples();
     let truth = Truth::of(machine);
@@ -66,30 +66,30 @@ fn every_crash_is_accounted_for_whatever_else_happens() {
     eprintln!(
         "{:.1} minutes, faults: {faults:?}\n\
          {} scrapes, the longest {longest:?}; events lost: {}\n\
-         crashes by the services' own lists {}, in the journal {journal}; counted exactly {}, as unknown {}, \
+         crashes in the services' own lists {}, in the journal {journal}; counted with cause {}, as unknown {}, \
          unaccounted {unaccounted}",
         begun.elapsed().as_secs_f64() / 60.0,
         scrapes.0.len(),
         lost.join(", "),
         sum(|account| account.crashes),
-        sum(|account| account.exactly),
+        sum(|account| account.with_cause),
         sum(|account| account.unknown),
     );
     let wrong: Vec<_> = accounts.iter().filter(|(_, account)| account.unaccounted() != 0).collect();
-    if !wrong.is_empty() || !missing.is_empty() {
+    if !wrong.is_empty() || !unexpected.is_empty() {
         let log = fs::read_to_string(machine.path("/run/host/exporter")).unwrap();
         let names = wrong.iter().map(|(name, _)| *name);
-        keep(&story, &log, names.map(|name| (name, crashers.list(name))));
+        save_logs(&fault_log, &log, names.map(|name| (name, crashers.list(name))));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert!(missing.is_empty(), "collectors that failed: {missing:#?}");
-    assert_eq!(exporter.pid(), pid, "it was never restarted");
+    assert!(unexpected.is_empty(), "collectors that failed: {unexpected:#?}");
+    assert_eq!(exporter.pid(), pid, "the exporter was restarted");
     assert!(longest < TIMEOUT, "{longest:?}");
     let drift = page.value("systemd_exporter_mirror_drift_total", &[]);
-    assert_eq!(drift, Some(0.0), "differences found in the mirror");
+    assert_eq!(drift, Some(0.0), "mirror drift");
 }
 
-/// What suffers.
+/// Target of the faults.
 struct Host<'a> {
     machine: &'a Machine,
     exporter: &'a Exporter<'a>,
@@ -97,10 +97,10 @@ struct Host<'a> {
 }
 
 impl Host<'_> {
-    fn suffers(&mut self, fault: &str, random: &mut Random) {
+    fn inject(&mut self, fault: &str, random: &mut Random) {
         let machine = self.machine;
         let seconds = Duration::from_millis(500 + random.below(4000) as u64);
-        // systemctl may wait for what has just gone
+        // systemctl may wait for a peer that is gone
         let run = |command: &[&str]| {
             machine.exec(&[&["timeout", "30"], command].concat());
         };
@@ -115,7 +115,7 @@ impl Host<'_> {
             }
             "exporter stopped" => {
                 let _frozen = Frozen::process(self.exporter.pid());
-                // longer, and what is read at that moment has missed its deadline
+                // a longer stop makes reads in progress miss their deadline
                 thread::sleep(seconds / 2);
             }
             "journald restarted" => run(&["systemctl", "restart", "systemd-journald.service"]),
@@ -123,7 +123,7 @@ impl Host<'_> {
                 self.clients.clear();
                 for _client in 0..20 {
                     let Ok(mut client) = machine.tcp(self.exporter.port()) else { continue };
-                    // it may be turned away
+                    // the connection may be refused
                     let _ = client.write_all(b"GET /metrics HTTP/1.1\r\nHo");
                     self.clients.push(client);
                 }
@@ -145,11 +145,11 @@ impl Host<'_> {
     }
 }
 
-/// Keeps what tells how a crash was missed, and says where.
-fn keep<'a>(story: &str, log: &str, lists: impl Iterator<Item = (&'a str, String)>) {
+/// Saves the faults, the exporter's log and the services' lists, and prints the directory.
+fn save_logs<'a>(fault_log: &str, log: &str, lists: impl Iterator<Item = (&'a str, String)>) {
     let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos");
     fs::create_dir_all(&directory).unwrap();
-    fs::write(directory.join("faults"), story).unwrap();
+    fs::write(directory.join("faults"), fault_log).unwrap();
     let warnings = log.lines().filter(|line| !line.contains("level=debug"));
     fs::write(directory.join("log"), warnings.collect::<Vec<_>>().join("\n")).unwrap();
     for (name, list) in lists {
@@ -160,7 +160,7 @@ fn keep<'a>(story: &str, log: &str, lists: impl Iterator<Item = (&'a str, String
         fs::write(directory.join(format!("{name}.log")), lines).unwrap();
         fs::write(directory.join(format!("{name}.list")), list).unwrap();
     }
-    eprintln!("what happened to them: {}", directory.display());
+    eprintln!("logs of this run: {}", directory.display());
 }
 
 const FAULTS: [&str; 11] = [
@@ -177,13 +177,13 @@ const FAULTS: [&str; 11] = [
     "signals flood",
 ];
 
-/// After how many seconds each service crashes.
+/// Seconds from start to crash, one service each.
 const PAUSES: [&str; 20] = [
     "0.2", "0.3", "0.5", "0.7", "1", "1", "1.5", "2", "2", "3", "3", "4", "5", "5", "6", "8", "10",
     "12", "15", "20",
 ];
 
-/// Makes and removes control groups below its own for two seconds.
+/// Creates and removes cgroups below its own for two seconds.
 const CHURN: &str = "import os, time
 own = '/sys/fs/cgroup' + open('/proc/self/cgroup').read().strip().split('::')[1]
 end = time.monotonic() + 2
@@ -194,14 +194,14 @@ while time.monotonic() < end:
     os.rmdir(f'{own}/{n}')
 ";
 
-/// Makes systemd send signals of one unit.
+/// Makes systemd emit D-Bus signals for one unit.
 const NOTIFY: &str = "import os, socket
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 for n in range(5000):
     s.sendto(f'STATUS={n}'.encode(), os.environ['NOTIFY_SOCKET'])
 ";
 
-/// An ordinary user's forged signals: units come and go, a reload that never ends.
+/// Signals forged by an unprivileged user: units appear and vanish, a reload never ends.
 const FORGE: &str = "for n in $(seq 20); do
   for what in 'UnitNew string:crasher-1.service objpath:/x' 'UnitRemoved string:crasher-1.service objpath:/x' 'Reloading boolean:true'; do
     set -- $what

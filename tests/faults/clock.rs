@@ -1,4 +1,4 @@
-//! The wall clock jumps: no age, duration or count goes wrong by it.
+//! The wall clock jumps: ages, durations and counts stay correct.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,11 +6,11 @@ use crate::scrapes::{Scrape, TIMEOUT};
 use crate::support::{Machine, eventually};
 
 #[test]
-fn a_clock_that_jumps_makes_no_negative_age_and_loses_no_count() {
+fn faked_clock_jump_yields_no_negative_age_or_lost_count() {
     let machine = &Machine::options().boot();
     let library = machine.ok(&["find", "/usr/lib", "-name", "libfaketimeMT.so.1"]);
     assert!(!library.is_empty(), "no libfaketimeMT.so.1: apt-get install libfaketime");
-    // what the C library tells the exporter as wall clock, and that alone; PID 1 has the true one
+    // fakes the wall clock of the exporter alone, as far as it reads the clock through libc; PID 1 has the real one
     let environment = format!(
         "Environment=LD_PRELOAD={} FAKETIME_TIMESTAMP_FILE=/run/clock FAKETIME_NO_CACHE=1 \
          FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1",
@@ -42,15 +42,17 @@ fn a_clock_that_jumps_makes_no_negative_age_and_loses_no_count() {
         for path in ["/", "/unit/jumps.service", "/api/v1/events"] {
             assert_eq!(exporter.get(path, &[]).status, 200, "{jump}: {path}");
         }
-        let told = exporter.samples();
-        let told = told.value(
+        let page = exporter.samples();
+        let last_success = page.value(
             "systemd_exporter_collector_last_success_time_seconds",
             &[("collector", "units")],
         );
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64() + days * 86_400.0;
-        match told {
-            Some(told) => assert!((told - now).abs() < 3600.0, "{jump}: it knows no other clock"),
-            // before the epoch there is no such time
+        match last_success {
+            Some(time) => {
+                assert!((time - now).abs() < 3600.0, "{jump}: not on the faked clock: {time}");
+            }
+            // times before the epoch are not exported
             None => assert!(now < 0.0, "{jump}"),
         }
     }

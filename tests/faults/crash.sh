@@ -1,5 +1,5 @@
 #!/bin/sh
-# crash NAME SECONDS: notes that it runs, and after so long that it crashes; and does, each time otherwise.
+# crash NAME SECONDS: records its start, waits SECONDS, records the crash, and crashes; the cause rotates.
 list=/run/crashes/$1
 echo "runs $(date +%T.%N)" >> "$list"
 sleep "$2"

@@ -1,4 +1,4 @@
-//! Services that crash at known rates, and note themselves how often: the truth whatever else is lost.
+//! Services that crash at known rates and record each crash in a file: the reference when other sources lose events.
 
 use std::fs;
 use std::thread;
@@ -6,25 +6,25 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Exporter, Machine, Samples};
 
-/// Services that crash over and over.
+/// Services that crash repeatedly.
 pub(crate) struct Crashers<'a> {
     machine: &'a Machine,
     pub(crate) names: Vec<String>,
 }
 
-/// How often one crashed, and what became of that.
+/// Crashes of one service, as recorded by itself and as counted by the exporter.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Account {
-    /// By its own list.
+    /// In the service's own list.
     pub(crate) crashes: u64,
     /// Counted with their cause.
-    pub(crate) exactly: u64,
-    /// Counted as failures of an unknown cause.
+    pub(crate) with_cause: u64,
+    /// Counted with result `unknown`.
     pub(crate) unknown: u64,
 }
 
 impl<'a> Crashers<'a> {
-    /// Starts one for each pause, which is in seconds.
+    /// Starts one service per pause, the seconds from its start to its crash.
     pub(crate) fn start(machine: &'a Machine, pauses: &[&str]) -> Self {
         machine.write("/opt/crash", include_str!("crash.sh"));
         machine.ok(&["mkdir", "--parents", "/run/crashes"]);
@@ -46,35 +46,35 @@ impl<'a> Crashers<'a> {
         Self { machine, names }
     }
 
-    /// Lets none crash any more, and waits until all run.
+    /// Lets no service crash any more, and waits until all run.
     #[track_caller]
-    pub(crate) fn calm(&self) {
+    pub(crate) fn stop_crashing(&self) {
         self.machine.write("/run/calm", "");
         let begun = Instant::now();
-        // it takes 100 ms to be restarted
-        let mut looks = 0;
-        while looks < 10 {
+        // ten checks in a row: RestartSec= is 100 ms
+        let mut checks = 0;
+        while checks < 10 {
             let all = self.names.iter().all(|name| {
                 self.list(name).lines().next_back().is_some_and(|line| line.starts_with("runs"))
             });
-            looks = if all { looks + 1 } else { 0 };
-            assert!(begun.elapsed() < Duration::from_secs(120), "not all run");
+            checks = if all { checks + 1 } else { 0 };
+            assert!(begun.elapsed() < Duration::from_secs(120), "not all services run");
             thread::sleep(Duration::from_millis(200));
         }
     }
 
-    /// What each noted: when it ran and when it crashed.
+    /// The service's own list: its starts and its crashes.
     pub(crate) fn list(&self, name: &str) -> String {
         fs::read_to_string(self.machine.path(&format!("/run/crashes/{name}"))).unwrap_or_default()
     }
 
-    /// How often one noted that it crashed.
+    /// Crashes in the service's own list.
     pub(crate) fn crashes(&self, name: &str) -> u64 {
         let list = self.list(name);
         list.lines().filter(|line| line.starts_with("crashes")).count() as u64
     }
 
-    /// What a page tells of one.
+    /// Compares the service's own list with a scrape response.
     pub(crate) fn account(&self, name: &str, page: &Samples) -> Account {
         let of = [("name", name)];
         let mut account = Account { crashes: self.crashes(name), ..Account::default() };
@@ -83,21 +83,21 @@ impl<'a> Crashers<'a> {
             let count = sample.value as u64;
             match sample.label("result") {
                 "unknown" => account.unknown += count,
-                _ => account.exactly += count,
+                _ => account.with_cause += count,
             }
         }
         account
     }
 
-    /// All accounts, by name, as soon as no crash is left to be told, or after half a minute.
+    /// All accounts by name, as soon as every crash is counted, or after half a minute.
     pub(crate) fn accounts(&self, exporter: &Exporter<'_>) -> Vec<(&str, Account)> {
         let begun = Instant::now();
         loop {
             let page = exporter.samples();
             let accounts: Vec<_> =
                 self.names.iter().map(|name| (&**name, self.account(name, &page))).collect();
-            let told = accounts.iter().all(|(_, account)| account.unaccounted() == 0);
-            if told || begun.elapsed() > Duration::from_secs(30) {
+            let complete = accounts.iter().all(|(_, account)| account.unaccounted() == 0);
+            if complete || begun.elapsed() > Duration::from_secs(30) {
                 return accounts;
             }
             thread::sleep(Duration::from_millis(200));
@@ -106,8 +106,8 @@ impl<'a> Crashers<'a> {
 }
 
 impl Account {
-    /// Crashes that no counter tells of; negative if more were counted than happened.
+    /// Crashes that are not counted; negative if more were counted than happened.
     pub(crate) fn unaccounted(&self) -> i64 {
-        self.crashes.cast_signed() - (self.exactly + self.unknown).cast_signed()
+        self.crashes.cast_signed() - (self.with_cause + self.unknown).cast_signed()
     }
 }

@@ -1,4 +1,4 @@
-//! What the kernel shows goes, or hangs, while it is read.
+//! Kernel files vanish or hang while they are read.
 
 use std::process::Stdio;
 use std::thread;
@@ -8,7 +8,7 @@ use crate::scrapes::{Scrape, Scrapes, TIMEOUT};
 use crate::support::{eventually, machine};
 
 #[test]
-fn control_groups_that_go_while_they_are_read_are_gone_and_no_error() {
+fn cgroups_removed_during_read_cause_no_error() {
     let machine = machine();
     machine.write("/opt/churn.py", CHURN);
     machine.units(&[
@@ -20,14 +20,14 @@ fn control_groups_that_go_while_they_are_read_are_gone_and_no_error() {
     ]);
     let exporter = &machine.exporter(&[]);
     machine.ok(&["systemctl", "start", "churn.service", "fleeting.service"]);
-    let partial = || -> f64 {
+    let failed_reads = || -> f64 {
         let page = exporter.samples();
         page.all("systemd_exporter_collector_failed_reads", &[]).map(|sample| sample.value).sum()
     };
     let mut failed = 0.0;
     let (scrapes, ()) = Scrapes::during(exporter, Duration::ZERO, || {
         for _ in 0..200 {
-            failed += partial();
+            failed += failed_reads();
         }
     });
     machine.exec(&["systemctl", "stop", "churn.service", "fleeting.service"]);
@@ -39,15 +39,15 @@ fn control_groups_that_go_while_they_are_read_are_gone_and_no_error() {
 }
 
 #[test]
-fn a_file_that_hangs_costs_its_collectors_and_one_thread_each() {
+fn hanging_file_blocks_only_its_collectors_and_their_threads() {
     let machine = machine();
-    // /proc with files that are never answered, as those of a stuck lxcfs or FUSE are not
+    // a /proc where reads of two files never return, as on a hung lxcfs or other FUSE file system
     let proc = "mkdir -p /run/stuck/1 /run/stuck/sys/kernel/random && cp /proc/sys/kernel/random/boot_id \
                 /run/stuck/sys/kernel/random && mkfifo /run/stuck/stat /run/stuck/1/stat";
     machine.ok(&["sh", "-c", proc]);
     let exporter = &machine.exporter_unit(&[], &["--path.procfs=/run/stuck"]).ready();
     let (scrapes, ()) = Scrapes::during(exporter, Duration::ZERO, || {
-        // more than there are threads that may block
+        // more scrapes than there are blocking threads
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| (0..6).for_each(|_| drop(Scrape::of(exporter))));
@@ -57,19 +57,19 @@ fn a_file_that_hangs_costs_its_collectors_and_one_thread_each() {
     let page = exporter.samples();
     let threads = page.value("process_threads", &[]).unwrap();
     let (count, longest) = (scrapes.0.len(), scrapes.longest());
-    eprintln!("{count} scrapes beside a file that hangs, at most {longest:?}, {threads} threads");
+    eprintln!("{count} scrapes while a file hangs, at most {longest:?}, {threads} threads");
     assert!(longest < TIMEOUT, "{longest:?}");
-    // PID 1's numbers, and what needs the list of processes
+    // the collector of PID 1's usage, and those that need the list of processes
     let wrong = scrapes.failed_but(&["manager", "process", "listeners"]);
     assert!(wrong.is_empty(), "{wrong:#?}\n{}", exporter.log());
     let hung = |scrape: &Scrape| scrape.failed.contains("manager");
-    assert!(scrapes.0.iter().all(hung), "it did not hang: {:#?}", scrapes.0);
+    assert!(scrapes.0.iter().all(hung), "the file did not hang: {:#?}", scrapes.0);
     assert!(threads < 20.0, "{threads}");
     let log = exporter.log();
-    let said = log.lines().filter(|line| line.contains("collector=manager")).count();
-    assert_eq!(said, 1, "{log}");
+    let logged = log.lines().filter(|line| line.contains("collector=manager")).count();
+    assert_eq!(logged, 1, "{log}");
 
-    // it is answered at last: all works
+    // the reads return: the collectors recover
     let mut writers = Vec::new();
     for file in ["/run/stuck/1/stat", "/run/stuck/stat"] {
         let real = file.replace("/run/stuck", "/proc");
@@ -78,7 +78,7 @@ fn a_file_that_hangs_costs_its_collectors_and_one_thread_each() {
         let writer = writer.args(["60", "sh", "-c", &answer]).stderr(Stdio::null());
         writers.push(writer.spawn().unwrap());
     }
-    eventually("PID 1 is told", || {
+    eventually("PID 1's threads are exported", || {
         exporter.samples().value("systemd_pid1_threads", &[]).map(|_| ())
     });
     for mut writer in writers {
@@ -87,7 +87,7 @@ fn a_file_that_hangs_costs_its_collectors_and_one_thread_each() {
     }
 }
 
-/// Makes, fills and removes control groups below its own.
+/// Creates, populates and removes cgroups below its own.
 const CHURN: &str = "import os
 own = '/sys/fs/cgroup' + open('/proc/self/cgroup').read().strip().split('::')[1]
 n = 0

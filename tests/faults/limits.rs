@@ -1,4 +1,5 @@
-//! Too few descriptors, threads, memory: it gets by, says so, and recovers.
+//! Too few file descriptors, threads, or too little memory: the exporter keeps serving or restarts, logs it, and
+//! recovers.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use crate::scrapes::{Scrape, Scrapes, TIMEOUT};
 use crate::support::{Exporter, cpu, eventually, in_time, machine};
 
 #[test]
-fn out_of_descriptors_it_waits_and_recovers() {
+fn waits_without_spinning_when_out_of_descriptors() {
     let machine = machine();
     let exporter = &machine.exporter_unit(&["LimitNOFILE=32"], &[]).ready();
     let works = in_time(|| Scrape::of(exporter).failed.is_empty().then_some(()));
@@ -21,10 +22,10 @@ fn out_of_descriptors_it_waits_and_recovers() {
     thread::sleep(Duration::from_secs(3));
     let used = cpu(pid) - before;
     eprintln!("60 idle clients at 32 descriptors: {used:?} of CPU in 3 s");
-    // the journal is followed and PID 1 heard as before; spinning would take all of it
+    // Reading the journal and D-Bus signals continues; a busy loop would use all 3 s.
     assert!(used < Duration::from_millis(1000), "{used:?}");
     drop(clients);
-    eventually("it answers", || machine.get(exporter.port(), "/-/healthy", &[]).ok());
+    eventually("a response", || machine.get(exporter.port(), "/-/healthy", &[]).ok());
     let works = in_time(|| Scrape::of(exporter).failed.is_empty().then_some(()));
     assert!(works.is_some(), "{:?}\n{}", Scrape::of(exporter), exporter.log());
     assert_eq!(exporter.pid(), pid);
@@ -32,7 +33,7 @@ fn out_of_descriptors_it_waits_and_recovers() {
 }
 
 #[test]
-fn with_few_descriptors_files_stay_open_and_directories_do_not() {
+fn low_descriptor_limit_keeps_files_but_not_directories_open() {
     let machine = machine();
     let open = |limit: &str| {
         let exporter = &machine.exporter_unit(&[limit], &[]).ready();
@@ -41,57 +42,58 @@ fn with_few_descriptors_files_stay_open_and_directories_do_not() {
         }
         let open = fs::read_dir(format!("/proc/{}/fd", exporter.pid())).unwrap();
         let open = open.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
-        Open(open.collect())
+        OpenFiles(open.collect())
     };
     let all = open("LimitNOFILE=8192");
     assert_eq!(all.of("stat"), all.of("fd"), "{all:?}");
-    // room for every file and a few that come meanwhile, for directories not: half of what is beyond
-    // the reserve is left to connections
-    let few = 64 + 2 * (all.kept_files() + 3);
-    let short = open(&format!("LimitNOFILE={few}"));
-    let counts = |open: &Open| (open.0.len(), open.kept_files(), open.of("stat"), open.of("fd"));
-    eprintln!("open, files, of processes, their directories: {:?}", counts(&all));
-    eprintln!("the same of at most {few}: {:?}", counts(&short));
-    assert!(short.0.len() < few, "{short:?}");
-    assert_eq!(short.of("fd"), 0, "{short:?}");
-    assert!(short.of("stat") > 0, "{short:?}");
-    assert!(short.of("cgroup.procs") > 0, "{short:?}");
-    assert!(short.of("cpu.stat") > 0, "{short:?}");
+    // Room for every file and three that appear meanwhile, but not for directories: half of the descriptors
+    // beyond the reserve are left to connections.
+    let limit = 64 + 2 * (all.cached_files() + 3);
+    let few = open(&format!("LimitNOFILE={limit}"));
+    let counts =
+        |open: &OpenFiles| (open.0.len(), open.cached_files(), open.of("stat"), open.of("fd"));
+    eprintln!("open, cached files, process stat files, process fd directories: {:?}", counts(&all));
+    eprintln!("the same with LimitNOFILE={limit}: {:?}", counts(&few));
+    assert!(few.0.len() < limit, "{few:?}");
+    assert_eq!(few.of("fd"), 0, "{few:?}");
+    assert!(few.of("stat") > 0, "{few:?}");
+    assert!(few.of("cgroup.procs") > 0, "{few:?}");
+    assert!(few.of("cpu.stat") > 0, "{few:?}");
 }
 
-/// What a process has open.
+/// Paths behind the open descriptors of a process.
 #[derive(Debug)]
-struct Open(Vec<PathBuf>);
+struct OpenFiles(Vec<PathBuf>);
 
-impl Open {
+impl OpenFiles {
     fn of(&self, name: &str) -> usize {
         self.0.iter().filter(|path| path.ends_with(name)).count()
     }
 
-    /// Files of units and of their processes: what is open beneath one of the two roots and neither
-    /// one of them nor a directory, of which its file says that it is one.
-    fn kept_files(&self) -> usize {
-        let kept = self.0.iter().filter(|path| {
+    /// Files of units and of their processes: paths below one of the two roots, without directories. A cgroup's
+    /// directory is recognized by its open `cgroup.procs`.
+    fn cached_files(&self) -> usize {
+        let cached = self.0.iter().filter(|path| {
             let below = |root| path.starts_with(root) && *path != Path::new(root);
             (below("/proc") || below("/sys/fs/cgroup")) && !path.ends_with("fd")
         });
-        kept.filter(|path| !self.0.contains(&path.join("cgroup.procs"))).count()
+        cached.filter(|path| !self.0.contains(&path.join("cgroup.procs"))).count()
     }
 }
 
 #[test]
-fn when_no_thread_can_be_started_scrapes_go_on() {
+fn scrapes_continue_when_no_thread_can_be_started() {
     let machine = machine();
     machine.exec(&["useradd", "--system", "alone"]);
     let limited = ["User=alone", "SupplementaryGroups=systemd-journal"];
-    // the journal, followed every second, keeps a thread at work; without it all may have ended
+    // reading the journal every second keeps a blocking thread alive; without it all may have exited
     for (flags, how) in [(&[][..], "with the journal"), (&["--no-collector.journal"], "without")] {
         let exporter = &machine.exporter_unit(&limited, flags).ready();
         assert!(Scrape::of(exporter).failed.is_empty(), "{}", exporter.log());
-        // longer than threads without work are kept by default
+        // longer than idle threads live by default
         thread::sleep(Duration::from_secs(12));
         let pid = machine.ok(&["systemctl", "show", "-P", "MainPID", exporter.unit()]);
-        // fewer than it has: no other is started from now on
+        // below the current number: no more threads can be started
         let user = ["setpriv", "--reuid=alone", "--regid=alone", "--clear-groups"];
         machine.ok(&[&user[..], &["prlimit", "--nproc=1", "--pid", pid.trim()]].concat());
         let (scrapes, ()) = Scrapes::during(exporter, Duration::from_millis(100), || {
@@ -106,7 +108,7 @@ fn when_no_thread_can_be_started_scrapes_go_on() {
 }
 
 #[test]
-fn sixty_four_tasks_are_more_than_enough() {
+fn uses_at_most_24_threads_with_40_scrapers() {
     let machine = machine();
     let exporter = &machine.exporter(&[]);
     let most = thread::scope(|scope| {
@@ -120,25 +122,25 @@ fn sixty_four_tasks_are_more_than_enough() {
 }
 
 #[test]
-fn out_of_memory_it_dies_and_is_back_at_once() {
+fn aborts_and_is_restarted_when_out_of_memory() {
     let machine = machine();
     machine.write("etc/systemd/system/more@.target", "[Unit]\nDescription=One more\n");
     machine.ok(&["systemctl", "daemon-reload"]);
     let exporter = &machine.exporter_unit(&["Restart=always", "RestartSec=0"], &[]).ready();
     let before = exporter.pid();
     let pid = machine.ok(&["systemctl", "show", "-P", "MainPID", exporter.unit()]);
-    // less than it has: no page that is larger than those before
+    // below the current size: a larger scrape response cannot be allocated
     machine.ok(&["prlimit", "--data=1048576", "--pid", pid.trim()]);
     let more: Vec<_> = (0..500).map(|number| format!("more@{number}.target")).collect();
     let start = ["systemctl", "start"].into_iter().chain(more.iter().map(String::as_str));
     machine.ok(&start.collect::<Vec<_>>());
     let restarts = || machine.ok(&["systemctl", "show", "-P", "NRestarts", exporter.unit()]);
-    eventually("it dies", || {
+    eventually("the exporter is restarted", || {
         let _ = machine.get(exporter.port(), "/metrics", &[]);
         (restarts().trim() == "1").then_some(())
     });
     assert!(exporter.log().contains("memory allocation of "), "{}", exporter.log());
-    eventually("the one started anew knows all", || {
+    eventually("the new process exports all units", || {
         let page = machine.get(exporter.port(), "/metrics", &[]).ok()?;
         String::from_utf8_lossy(&page.body).contains("more@499.target").then_some(())
     });
@@ -148,7 +150,7 @@ fn out_of_memory_it_dies_and_is_back_at_once() {
 }
 
 #[test]
-fn sighup_reloads_and_never_ends_it() {
+fn sighup_reloads_and_never_terminates() {
     let machine = machine();
     let exporter = &machine.exporter(&[]);
     let pid = exporter.pid();

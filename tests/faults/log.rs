@@ -1,4 +1,4 @@
-//! Nobody takes what the exporter logs: no scrape waits for that.
+//! The exporter's log is not read: no scrape waits for it.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use crate::scrapes::{Scrape, Scrapes, TIMEOUT};
 use crate::support::{Exporter, Frozen, Machine, eventually};
 
 #[test]
-fn a_pipe_that_nobody_reads_costs_lines_and_nothing_else() {
+fn full_log_pipe_drops_lines_and_delays_nothing() {
     let machine = &Machine::options().boot();
     machine.ok(&["mkfifo", "/run/log-pipe"]);
-    // holds the pipe open, and reads it when there is /run/read
+    // holds the pipe open, and reads it once /run/read exists
     let reader = "exec 3< /run/log-pipe; until [ -e /run/read ]; do sleep 0.1; done; exec cat <&3 > /run/read";
     let mut reader =
         machine.command("sh").args(["-c", reader]).stdout(Stdio::null()).spawn().unwrap();
@@ -30,22 +30,22 @@ fn a_pipe_that_nobody_reads_costs_lines_and_nothing_else() {
     });
     let (count, longest) = (scrapes.0.len(), scrapes.longest());
     eprintln!(
-        "{count} scrapes beside a full pipe, at most {longest:?}; {:?} lines dropped",
+        "{count} scrapes with a full log pipe, at most {longest:?}; {:?} lines dropped",
         dropped(exporter)
     );
     assert!(longest < TIMEOUT, "{longest:?}");
     let wrong = scrapes.failed_but(&["units"]);
     assert!(wrong.is_empty(), "{wrong:#?}");
-    // it followed all the while
+    // signals were processed all the time
     let starts = [("name", "often.service")];
     let started = machine.ok(&["journalctl", "--output=cat", "--unit=often", "--grep=^Starting"]);
     let starts = exporter.samples().value("systemd_unit_starts_total", &starts).unwrap();
     assert!((started.lines().count() as f64 - starts).abs() < 1.0, "{starts}");
 
-    // somebody reads again: it goes on
+    // the pipe is read again: logging continues
     machine.write("/run/read", "");
     let length = || fs::metadata(machine.path("/run/read")).unwrap().len();
-    eventually("what waited is written", || (length() > 60_000).then_some(()));
+    eventually("buffered lines are written", || (length() > 60_000).then_some(()));
     thread::sleep(Duration::from_millis(500));
     let (before, lost) = (length(), dropped(exporter));
     machine.ok(&["systemctl", "start", "often.service"]);
@@ -53,13 +53,13 @@ fn a_pipe_that_nobody_reads_costs_lines_and_nothing_else() {
     assert_eq!(dropped(exporter), lost);
     reader.kill().unwrap();
     reader.wait().unwrap();
-    // and with the reader gone (SIGPIPE, EPIPE) it lives
+    // the exporter survives the exit of the reader (SIGPIPE, EPIPE)
     machine.ok(&["systemctl", "start", "often.service"]);
     assert!(Scrape::of(exporter).failed.is_empty());
 }
 
 #[test]
-fn a_journald_that_hangs_or_is_away_costs_its_own_collector_at_most() {
+fn hung_or_stopped_journald_fails_at_most_journal_collector() {
     let machine = &Machine::options().boot();
     let exporter = &machine.exporter(&["--log.level=debug"]);
     machine.unit(
@@ -71,14 +71,14 @@ fn a_journald_that_hangs_or_is_away_costs_its_own_collector_at_most() {
 
     let frozen = Frozen::process(journald);
     let (scrapes, ()) = Scrapes::during(exporter, Duration::from_millis(100), || {
-        // what PID 1 itself logs does not wait; what it is asked for may, so it is not asked much
+        // PID 1's own logging does not block on journald, but starting units may: start few
         for _ in 0..20 {
             machine.exec(&["timeout", "5", "systemctl", "start", "--no-block", "often.service"]);
         }
         thread::sleep(Duration::from_secs(5));
     });
     drop(frozen);
-    told("journald stopped", &scrapes);
+    assert_only_journal_failed("journald frozen", &scrapes);
 
     let sockets = ["systemd-journald.socket", "systemd-journald-dev-log.socket"];
     let stop = [&["timeout", "60", "systemctl", "stop", "systemd-journald.service"][..], &sockets];
@@ -87,14 +87,14 @@ fn a_journald_that_hangs_or_is_away_costs_its_own_collector_at_most() {
         thread::sleep(Duration::from_secs(3));
         machine.exec(&["timeout", "60", "systemctl", "start", "systemd-journald.service"]);
     });
-    told("journald away", &scrapes);
-    eventually("all is well again", || Scrape::of(exporter).failed.is_empty().then_some(()));
+    assert_only_journal_failed("journald stopped", &scrapes);
+    eventually("no collector fails", || Scrape::of(exporter).failed.is_empty().then_some(()));
 }
 
 #[track_caller]
-fn told(what: &str, scrapes: &Scrapes) {
+fn assert_only_journal_failed(fault: &str, scrapes: &Scrapes) {
     let (count, longest) = (scrapes.0.len(), scrapes.longest());
-    eprintln!("{what}: {count} scrapes, at most {longest:?}");
+    eprintln!("{fault}: {count} scrapes, at most {longest:?}");
     assert!(count > 5 && longest < TIMEOUT, "{count} {longest:?}");
     let wrong = scrapes.failed_but(&["journal"]);
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -1,4 +1,4 @@
-//! What a host does to those who live on it: each fault of docs/robustness.md, with what is promised of it.
+//! Fault injection: the faults and promises of docs/robustness.md.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_types, reason = "helpers of tests")]
 
@@ -17,7 +17,7 @@ mod support;
 #[path = "../truth/mod.rs"]
 mod truth;
 
-/// Whether to take the time that the figures are of: `FAULTS=long`.
+/// Whether to run faults for as long as the documented figures need: `FAULTS=long`.
 fn long() -> bool {
     std::env::var_os("FAULTS").is_some_and(|faults| faults == "long")
 }

@@ -1,4 +1,4 @@
-//! Scrapes one after the other while something is done to the host, and what each of them had.
+//! Consecutive scrapes during a fault, and the result of each.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,24 +10,24 @@ use crate::support::Exporter;
 /// One scrape that was answered.
 #[derive(Debug)]
 pub(crate) struct Scrape {
-    /// When it was asked for.
+    /// Time of the request.
     pub(crate) at: Instant,
-    /// How long it took.
+    /// Duration.
     pub(crate) took: Duration,
     /// The collectors that failed.
     pub(crate) failed: BTreeSet<String>,
-    /// How long ago systemd was heard.
+    /// Time since the last message from systemd.
     pub(crate) age: Duration,
-    /// How many units have a state.
+    /// Number of units that have a state.
     pub(crate) units: usize,
 }
 
-/// All scrapes in their order.
+/// All scrapes in order.
 #[derive(Debug)]
 pub(crate) struct Scrapes(pub(crate) Vec<Scrape>);
 
 impl Scrape {
-    /// Asks for a page; it has to be answered, and whole.
+    /// Scrapes once; panics unless the response is complete.
     #[track_caller]
     pub(crate) fn of(exporter: &Exporter<'_>) -> Self {
         let at = Instant::now();
@@ -51,7 +51,7 @@ impl Scrape {
 }
 
 impl Scrapes {
-    /// Scrapes with a pause in between until `work` is done, and once more.
+    /// Scrapes, with a pause in between, until `work` is done, and once more.
     pub(crate) fn during<T>(
         exporter: &Exporter<'_>,
         pause: Duration,
@@ -76,18 +76,18 @@ impl Scrapes {
         })
     }
 
-    /// The longest that one took.
+    /// Duration of the slowest scrape.
     pub(crate) fn longest(&self) -> Duration {
         self.0.iter().map(|scrape| scrape.took).max().unwrap_or_default()
     }
 
-    /// Those in which other collectors failed than these.
+    /// Scrapes in which a collector other than these failed.
     pub(crate) fn failed_but(&self, may_fail: &[&str]) -> Vec<&Scrape> {
         let may = |collector: &String| may_fail.contains(&&**collector);
         self.0.iter().filter(|scrape| !scrape.failed.iter().all(may)).collect()
     }
 
-    /// For how long a collector failed at a stretch, at most.
+    /// The longest continuous failure of a collector.
     pub(crate) fn longest_failure(&self, collector: &str) -> Duration {
         let (mut longest, mut since) = (Duration::ZERO, None);
         for scrape in &self.0 {
