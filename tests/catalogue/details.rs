@@ -1,4 +1,4 @@
-//! What costs systemd more than a look-up, or is off by default.
+//! Properties that are expensive for systemd, and collectors that are off by default.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -9,7 +9,7 @@ use crate::units::SLEEP;
 use crate::{prepared, show};
 
 #[test]
-fn a_changed_unit_file_needs_a_reload_until_it_is_reloaded() {
+fn changed_unit_file_needs_daemon_reload_until_reloaded() {
     let machine = Machine::options().boot();
     machine.unit("edited.service", SLEEP);
     machine.ok(&["systemctl", "start", "edited.service"]);
@@ -20,7 +20,7 @@ fn a_changed_unit_file_needs_a_reload_until_it_is_reloaded() {
         (unit, page.value("systemd_units_need_daemon_reload", &[]))
     };
     assert_eq!(needs(), (None, Some(0.0)));
-    // mtimes have to differ
+    // systemd compares mtimes
     thread::sleep(Duration::from_millis(50));
     machine.write("/etc/systemd/system/edited.service", format!("{SLEEP}Nice=1\n"));
     let shown = ["systemctl", "show", "-P", "NeedDaemonReload", "edited.service"];
@@ -31,13 +31,13 @@ fn a_changed_unit_file_needs_a_reload_until_it_is_reloaded() {
         thread::sleep(Duration::from_millis(200));
         seen = needs();
     }
-    eprintln!("a changed file shows after {:?}", begun.elapsed());
+    eprintln!("changed file exported after {:?}", begun.elapsed());
     machine.ok(&["systemctl", "daemon-reload"]);
-    eventually("none is due", || (needs() == (None, Some(0.0))).then_some(()));
+    eventually("no unit needs a reload", || (needs() == (None, Some(0.0))).then_some(()));
 }
 
 #[test]
-fn what_is_off_by_default_is_told_when_asked_for() {
+fn optional_collectors_match_systemctl_when_enabled() {
     let (machine, _) = prepared();
     machine.exec(&["systemctl", "start", "never.service"]);
     let all = ["conditions", "dependencies", "sandbox", "unit-files"];
@@ -57,15 +57,15 @@ fn what_is_off_by_default_is_told_when_asked_for() {
         ("requisite", "Requisite"),
         ("wants", "Wants"),
     ];
-    let wanted: BTreeSet<_> = pairs
+    let expected: BTreeSet<_> = pairs
         .iter()
         .flat_map(|(relation, property)| {
             let names = shown[*property].split(' ').filter(|name| !name.is_empty());
             names.map(|name| ((*relation).to_owned(), name.to_owned()))
         })
         .collect();
-    assert!(wanted.len() > 2, "{shown:?}");
-    assert_eq!(edges, wanted);
+    assert!(expected.len() > 2, "{shown:?}");
+    assert_eq!(edges, expected);
 
     let failed: Vec<_> =
         page.all("systemd_unit_condition_failed", &[]).map(|sample| sample.label("name")).collect();
@@ -81,9 +81,9 @@ fn what_is_off_by_default_is_told_when_asked_for() {
             "{name}"
         );
     }
-    // a condition that fails while signals are followed
+    // a condition that fails after the start of the exporter, reported by signal
     machine.exec(&["systemctl", "start", "neither.service"]);
-    eventually("the failed condition", || {
+    eventually("the failed condition is exported", || {
         exporter.samples().value("systemd_unit_condition_failed", &[("name", "neither.service")])
     });
 
@@ -109,7 +109,7 @@ fn what_is_off_by_default_is_told_when_asked_for() {
         assert_eq!(setting("boxed.service", name), Some(f64::from(u8::from(value == "yes"))));
     }
 
-    // one unit a second: those that have had their turn within a while
+    // one unit is read per second: ten seconds give at least three
     thread::sleep(Duration::from_secs(10));
     let page = exporter.samples();
     let files: Vec<_> = page.all("systemd_unit_file_info", &[]).collect();

@@ -1,14 +1,13 @@
-//! What the page says of services, timers, socket units and the manager is what systemctl, busctl and
-//! systemd-analyze say.
+//! Metrics of services, timers, socket units and the manager, compared with systemctl, busctl and systemd-analyze.
 
 mod details;
 mod manager;
 mod profiles;
 mod services;
+mod states;
 #[path = "../support/mod.rs"]
 mod support;
 mod timers;
-mod told;
 mod units;
 
 use std::collections::BTreeMap;
@@ -34,7 +33,7 @@ fn prepared() -> (&'static Machine, &'static Exporter<'static>) {
     (machine(), exporter)
 }
 
-/// Properties of units as systemctl shows them, by unit; times in UTC.
+/// Properties by unit, from `systemctl show`; times in UTC.
 fn show(
     machine: &Machine,
     pattern: &str,
@@ -58,7 +57,7 @@ fn show(
         .collect()
 }
 
-/// A number among a unit's properties, as busctl has it; `None` for "not set".
+/// A numeric property of a unit, from busctl; `None` for "not set".
 #[track_caller]
 fn number(machine: &Machine, unit: &str, property: &str) -> Option<f64> {
     let own = Kind::of(unit).expect("a unit").interface();
@@ -70,7 +69,7 @@ fn number(machine: &Machine, unit: &str, property: &str) -> Option<f64> {
         let output = machine.exec(&command);
         output.status.success().then_some(output.stdout)
     };
-    let answer = get(own).or_else(|| get("org.freedesktop.systemd1.Unit")).expect("a property");
-    let answer: Value = serde_json::from_slice(&answer).expect("JSON");
-    answer["data"].as_f64().filter(|number| *number < 1.8e19)
+    let output = get(own).or_else(|| get("org.freedesktop.systemd1.Unit")).expect("a property");
+    let output: Value = serde_json::from_slice(&output).expect("JSON");
+    output["data"].as_f64().filter(|number| *number < 1.8e19)
 }

@@ -1,4 +1,4 @@
-//! The manager, its jobs, and the boot.
+//! The manager, systemd jobs, and the boot.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::prepared;
 use crate::support::{Machine, eventually};
 
 #[test]
-fn the_manager_is_as_busctl_and_systemd_analyze_have_it() {
+fn manager_metrics_match_busctl_and_systemctl() {
     let (machine, exporter) = prepared();
     let page = exporter.samples();
     let version = machine.ok(&["systemctl", "--version"]);
@@ -23,14 +23,14 @@ fn the_manager_is_as_busctl_and_systemd_analyze_have_it() {
     let tainted: Vec<_> =
         one("systemd_tainted").iter().map(|labels| labels["taint"].clone()).collect();
     assert_eq!(tainted.join(":"), manager(machine, "Tainted")["data"].as_str().expect("text"));
-    // a failed unit of another test may have just gone
-    eventually("the state that systemctl tells", || {
+    // other tests start and reset failing units meanwhile
+    eventually("the state that systemctl shows", || {
         let page = exporter.samples();
-        let told = page.all("systemd_system_state", &[]).next()?.label("state").to_owned();
+        let state = page.all("systemd_system_state", &[]).next()?.label("state").to_owned();
         let shown = machine.exec(&["systemctl", "is-system-running"]).stdout;
         let running = page.value("systemd_system_running", &[]);
-        assert_eq!(running, Some(f64::from(u8::from(told == "running"))));
-        (told.as_bytes() == shown.trim_ascii()).then_some(())
+        assert_eq!(running, Some(f64::from(u8::from(state == "running"))));
+        (state.as_bytes() == shown.trim_ascii()).then_some(())
     });
     for stage in ["Userspace", "Finish", "UnitsLoadStart", "SecurityFinish", "InitRD"] {
         for (family, suffix) in [("monotonic", "TimestampMonotonic"), ("time", "Timestamp")] {
@@ -44,8 +44,8 @@ fn the_manager_is_as_busctl_and_systemd_analyze_have_it() {
     let enabled = page.value("systemd_watchdog_enabled", &[]);
     assert_eq!(enabled, device.map(|device| f64::from(u8::from(device))));
     assert!(version < 252.0 || enabled.is_some());
-    let processes = std::fs::read_dir(format!("/proc/{}/task", machine.pid1())).expect("PID 1");
-    assert_eq!(page.value("systemd_pid1_threads", &[]), Some(processes.count() as f64));
+    let threads = std::fs::read_dir(format!("/proc/{}/task", machine.pid1())).expect("PID 1");
+    assert_eq!(page.value("systemd_pid1_threads", &[]), Some(threads.count() as f64));
     let listed = |options: &[&str]| {
         let command =
             [&["systemctl", "list-units", "--all", "--no-legend", "--plain"], options].concat();
@@ -62,10 +62,10 @@ fn the_manager_is_as_busctl_and_systemd_analyze_have_it() {
 }
 
 #[test]
-fn jobs_are_seen_while_they_wait() {
+fn queued_systemd_jobs_are_exported_with_their_age() {
     let (machine, exporter) = prepared();
     machine.ok(&["systemctl", "start", "--no-block", "slow.service"]);
-    let jobs = eventually("a job that waits for a second and more", || {
+    let jobs = eventually("a job queued for more than a second", || {
         let page = exporter.samples();
         let age = page.value("systemd_job_oldest_age_seconds", &[])?;
         (age > 1.0).then(|| page.value("systemd_jobs_queued", &[]))
@@ -76,46 +76,46 @@ fn jobs_are_seen_while_they_wait() {
 }
 
 #[test]
-fn the_slowest_units_of_the_boot_are_those_of_systemd_analyze() {
+fn slowest_units_of_boot_match_systemd_analyze_blame() {
     let machine = slow_to_boot();
     let exporter = machine.exporter(&[]);
-    let blamed = eventually("the slowest units", || {
+    let slowest = eventually("the slowest units", || {
         let page = exporter.samples();
         let all = page.all("systemd_unit_boot_activation_seconds", &[]);
         let all: Vec<_> =
             all.map(|sample| (sample.label("name").to_owned(), sample.value)).collect();
         (!all.is_empty()).then_some(all)
     });
-    assert!(blamed.len() <= 20);
+    assert!(slowest.len() <= 20);
     let analyzed = machine.ok(&["systemd-analyze", "blame", "--no-pager"]);
     let analyzed: Vec<(String, f64)> = analyzed
         .lines()
         .filter_map(|line| line.trim().rsplit_once(' '))
-        // what the selection leaves out, and what started after the boot: the exporter
+        // without units that are excluded by default, and the exporter, which started after the boot
         .filter(|(_, name)| !name.ends_with(".device") && !name.starts_with("unit-exporter"))
         .map(|(took, name)| (name.to_owned(), seconds(took)))
         .collect();
-    eprintln!("{blamed:?}\n{analyzed:?}");
-    assert_eq!(blamed[0].0, "sluggish.service");
-    assert!(blamed[0].1 > 2.0);
-    for (name, took) in &blamed {
-        let (_, truth) =
-            analyzed.iter().find(|(other, _)| other == name).expect("systemd blames it too");
-        // systemd-analyze writes milliseconds
-        assert!((truth - took).abs() <= 0.001_1, "{name}: {took}, {truth}");
+    eprintln!("{slowest:?}\n{analyzed:?}");
+    assert_eq!(slowest[0].0, "sluggish.service");
+    assert!(slowest[0].1 > 2.0);
+    for (name, took) in &slowest {
+        let found = analyzed.iter().find(|(other, _)| other == name);
+        let (_, expected) = found.expect("a line of systemd-analyze blame");
+        // systemd-analyze prints milliseconds
+        assert!((expected - took).abs() <= 0.001_1, "{name}: {took}, {expected}");
     }
-    let least = blamed.last().expect("some").1;
-    for (name, took) in analyzed.iter().filter(|(_, took)| *took > least + 0.001) {
-        assert!(blamed.iter().any(|(other, _)| other == name), "{name} took {took}");
+    let shortest = slowest.last().expect("a unit").1;
+    for (name, took) in analyzed.iter().filter(|(_, took)| *took > shortest + 0.001) {
+        assert!(slowest.iter().any(|(other, _)| other == name), "{name} took {took}");
     }
-    // a later start is not the boot's
+    // a later start does not replace the value of the boot
     machine.ok(&["systemctl", "restart", "sluggish.service"]);
     let page = exporter.samples();
     let labels = [("name", "sluggish.service")];
-    assert_eq!(page.value("systemd_unit_boot_activation_seconds", &labels), Some(blamed[0].1));
-    // and an exporter that comes after it does not take it for the boot's
+    assert_eq!(page.value("systemd_unit_boot_activation_seconds", &labels), Some(slowest[0].1));
+    // an exporter started after the restart does not export it as part of the boot
     let late = machine.exporter(&[]);
-    eventually("the others", || {
+    eventually("the other units", || {
         let page = late.samples();
         let all = page.all("systemd_unit_boot_activation_seconds", &[]).count();
         assert_eq!(page.value("systemd_unit_boot_activation_seconds", &labels), None);
@@ -123,7 +123,7 @@ fn the_slowest_units_of_the_boot_are_those_of_systemd_analyze() {
     });
 }
 
-/// A machine with a service that takes two seconds to start when it boots.
+/// A machine with a service that takes two seconds to start at boot.
 fn slow_to_boot() -> Machine {
     let overlay = std::env::temp_dir().join(format!("unit-exporter-slow-{}", std::process::id()));
     let wants = overlay.join("etc/systemd/system/multi-user.target.wants");
@@ -137,7 +137,7 @@ fn slow_to_boot() -> Machine {
     machine
 }
 
-/// `1min 2.345s` and `12ms` as systemd-analyze writes them.
+/// Seconds of `1min 2.345s` or `12ms`, as systemd-analyze prints durations.
 fn seconds(text: &str) -> f64 {
     let part = |part: &str| -> f64 {
         let at = part.find(|c: char| c.is_ascii_alphabetic()).expect("a unit");
@@ -153,7 +153,7 @@ fn seconds(text: &str) -> f64 {
     text.split(' ').map(part).sum()
 }
 
-/// A property of PID 1 as busctl has it.
+/// A property of PID 1, from busctl.
 #[track_caller]
 fn manager(machine: &Machine, name: &str) -> Value {
     property(machine, name).unwrap_or_else(|| panic!("no property {name}"))

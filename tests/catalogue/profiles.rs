@@ -1,4 +1,4 @@
-//! How many series each profile has.
+//! Number of series of each profile, and collectors selected alone.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use crate::prepared;
 use crate::support::Samples;
 
 #[test]
-fn each_profile_has_its_share_of_series() {
+fn series_count_grows_from_minimal_to_full_profile() {
     let (machine, exporter) = prepared();
     let page = |profile: &str| {
         let flag = format!("--profile={profile}");
@@ -30,24 +30,25 @@ fn each_profile_has_its_share_of_series() {
     eprintln!("{:?}", &families[..20]);
     assert!(default.0.len() <= 30 * units(&default), "{} series", default.0.len());
     assert!(minimal.0.len() * 3 < default.0.len() && default.0.len() < full.0.len());
-    // what alerts need of states is there
-    assert!(minimal.all("systemd_unit_state", &[("state", "active")]).all(|one| one.value == 1.0));
+    // the unit states that alerts need
+    let active = [("state", "active")];
+    assert!(minimal.all("systemd_unit_state", &active).all(|sample| sample.value == 1.0));
     assert!(minimal.value("systemd_failed_units", &[]).is_some());
 }
 
 #[test]
-fn every_collector_answers_alone() {
+fn every_collector_can_be_selected_alone() {
     let (machine, _) = prepared();
     let exporter = machine.exporter(&["--profile=full"]);
     for collector in unit_exporter::collector::COLLECTORS {
         let name = collector.name;
-        let answer = exporter.get(&format!("/metrics?collect[]={name}"), &[]);
-        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
-        let page = Samples::parse(answer.text());
-        // what the mirror tells stands beside it: how the one collector went
+        let response = exporter.get(&format!("/metrics?collect[]={name}"), &[]);
+        assert_eq!(response.status, 200, "{name}: {}", response.text());
+        let page = Samples::parse(response.text());
+        // the metric belongs to the collector `exporter`
         let success = page.all("systemd_exporter_collector_success", &[]).count();
         assert_eq!(success > 0, name == "exporter", "{name}");
     }
-    let nobody = exporter.get("/metrics?collect[]=nobody", &[]);
-    assert_eq!(nobody.status, 400);
+    let unknown = exporter.get("/metrics?collect[]=unknown", &[]);
+    assert_eq!(unknown.status, 400);
 }

@@ -1,4 +1,4 @@
-//! Services: how they are set up, what they tell, what they depend on.
+//! Services: settings, sd_notify state, IP accounting, dependencies.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use crate::support::{Samples, eventually};
 use crate::{number, prepared, show};
 
 #[test]
-fn services_are_set_up_as_systemctl_shows() {
+fn service_settings_match_systemctl() {
     let (machine, exporter) = prepared();
     let page = exporter.samples();
     let infos: Vec<_> = page.all("systemd_service_info", &[]).collect();
@@ -29,66 +29,66 @@ fn services_are_set_up_as_systemctl_shows() {
         names.map(|family| page.value(&format!("systemd_service_{family}"), &[("name", name)]))
     };
     let micros = |property| number(machine, "all-set.service", property).map(|value| value / 1e6);
-    let wanted = [
+    let expected = [
         micros("RestartUSec"),
         number(machine, "all-set.service", "StartLimitBurst"),
         micros("StartLimitIntervalUSec"),
         micros("WatchdogUSec"),
         number(machine, "all-set.service", "FileDescriptorStoreMax"),
     ];
-    assert_eq!(wanted, [Some(7.5), Some(4.0), Some(90.0), Some(20.0), Some(3.0)]);
-    assert_eq!(settings(&page, "all-set.service"), wanted);
+    assert_eq!(expected, [Some(7.5), Some(4.0), Some(90.0), Some(20.0), Some(3.0)]);
+    assert_eq!(settings(&page, "all-set.service"), expected);
     assert_eq!(settings(&page, "redis-server.service"), [None; 5]);
 }
 
 #[test]
-fn what_a_service_tells_of_itself_is_passed_on() {
+fn sd_notify_values_and_reload_result_are_exported() {
     let (machine, exporter) = prepared();
     let name = [("name", "all-set.service")];
     let value =
         |family: &str| exporter.samples().value(&format!("systemd_service_{family}"), &name);
     machine.ok(&["systemctl", "restart", "all-set.service"]);
-    // systemd counts the descriptors now, asked at the start and then once a minute
-    eventually("a ping, an error and two descriptors", || {
-        let told = ["status_errno", "fd_store_entries"].map(value);
-        (told == [Some(5.0), Some(2.0)]).then_some(())
+    // systemd computes the number of descriptors on request; it is read at the start and then once a minute
+    eventually("an errno and two stored descriptors", || {
+        let values = ["status_errno", "fd_store_entries"].map(value);
+        (values == [Some(5.0), Some(2.0)]).then_some(())
     });
     assert_eq!(number(machine, "all-set.service", "StatusErrno"), Some(5.0));
     assert_eq!(number(machine, "all-set.service", "NFileDescriptorStore"), Some(2.0));
     let ping = || value("watchdog_last_ping_time_seconds");
     let last = || number(machine, "all-set.service", "WatchdogTimestamp").map(|at| at / 1e6);
     let first = eventually("a ping", ping);
-    eventually("a later ping, as new as systemd's but for the 15 s between two questions", || {
+    eventually("a later ping, at most 15 s (one poll) behind systemd's", || {
         let (later, last) = (ping()?, last()?);
         assert!(later <= last && last - later < 20.0, "{later}, {last}");
         (later > first).then_some(())
     });
-    // the reload that cannot be
+    // ExecReload=/bin/false
     assert!(!machine.exec(&["systemctl", "reload", "all-set.service"]).status.success());
     let labels = [name[0], ("result", "exit-code")];
     eventually("the failed reload", || {
         exporter.samples().value("systemd_service_reload_result", &labels)
     });
     machine.ok(&["systemctl", "stop", "all-set.service"]);
-    eventually("no ping of a service that does not run", || ping().is_none().then_some(()));
+    eventually("no ping of a stopped service", || ping().is_none().then_some(()));
 }
 
 #[test]
-fn traffic_of_a_service_with_ip_accounting_is_that_of_systemctl() {
+fn ip_accounting_of_service_matches_systemctl() {
     let (machine, exporter) = prepared();
     machine.ok(&["systemctl", "start", "talks.service"]);
     if number(machine, "talks.service", "IPIngressBytes").is_none() {
-        panic!("this kernel or machine allows no IP accounting: it needs BPF and cgroup v2");
+        panic!("no IP accounting on this machine: IP accounting needs BPF and cgroup v2");
     }
     let names = ["ingress_bytes", "egress_bytes", "ingress_packets_total", "egress_packets_total"];
     let properties = ["IPIngressBytes", "IPEgressBytes", "IPIngressPackets", "IPEgressPackets"];
-    // it has said all it says, which is asked when it ends, or within 15 s
-    eventually("the same numbers", || {
+    // The script sends all packets at its start; the counters are read when the service stops, or within 15 s.
+    eventually("the same counters", || {
         let page = exporter.samples();
         let labels = [("name", "talks.service")];
-        let told = names.map(|name| page.value(&format!("systemd_service_ip_{name}"), &labels));
+        let values = names.map(|name| page.value(&format!("systemd_service_ip_{name}"), &labels));
         let shown = properties.map(|property| number(machine, "talks.service", property));
-        (told == shown && told[0] > Some(1000.0)).then(|| eprintln!("{told:?}"))
+        (values == shown && values[0] > Some(1000.0)).then(|| eprintln!("{values:?}"))
     });
     let page = exporter.samples();
     let without = [("name", "redis-server.service")];
@@ -96,7 +96,7 @@ fn traffic_of_a_service_with_ip_accounting_is_that_of_systemctl() {
 }
 
 #[test]
-fn a_stopped_redis_is_an_unmet_dependency_of_the_queue_until_it_is_started() {
+fn stopped_dependency_is_unmet_until_started() {
     let (machine, exporter) = prepared();
     let unmet = |unit: &str, relation: &str| {
         let labels = [("name", unit), ("type", "service"), ("relation", relation)];
@@ -107,7 +107,7 @@ fn a_stopped_redis_is_an_unmet_dependency_of_the_queue_until_it_is_started() {
     eventually("nothing is unmet", || (queue() == [None; 3]).then_some(()));
     assert_eq!(unmet("bound-queue.service", "binds_to"), None);
     machine.ok(&["systemctl", "stop", "redis.service"]);
-    eventually("redis is", || (queue() == [None, None, Some(1.0)]).then_some(()));
+    eventually("redis is unmet", || (queue() == [None, None, Some(1.0)]).then_some(()));
     assert_eq!(unmet("bound-queue.service", "binds_to"), Some(1.0));
     assert_eq!(unmet("strict-queue.service", "requisite"), Some(1.0));
     let running = [("name", "laravel-queue.service"), ("state", "active")];
@@ -117,15 +117,15 @@ fn a_stopped_redis_is_an_unmet_dependency_of_the_queue_until_it_is_started() {
 }
 
 #[test]
-fn unmet_dependencies_of_every_service_are_those_that_systemctl_shows_inactive() {
+fn unmet_dependencies_of_all_services_match_systemctl() {
     let (machine, exporter) = prepared();
     let properties = "Id,ActiveState,LoadState,Type,Result,InactiveEnterTimestampMonotonic,\
                       Requires,BindsTo,Requisite,Wants";
-    // the other tests start and stop units meanwhile: two equal looks around a page prove it
-    eventually("the page and systemctl agree", || {
+    // Other tests start and stop units meanwhile: compare only if systemctl shows the same before and after the scrape.
+    eventually("the scrape response and systemctl agree", || {
         let before = unmet(&show(machine, "*", properties));
         let page = exporter.samples();
-        let shown: BTreeMap<_, _> = page
+        let exported: BTreeMap<_, _> = page
             .all("systemd_unit_unmet_dependencies", &[])
             .map(|sample| {
                 let key = (sample.label("name").to_owned(), sample.label("relation").to_owned());
@@ -136,13 +136,13 @@ fn unmet_dependencies_of_every_service_are_those_that_systemctl_shows_inactive()
             return None;
         }
         assert!(!before.is_empty());
-        (before == shown).then_some(())
+        (before == exported).then_some(())
     });
 }
 
-/// Counts unmet dependencies of services the way the reference describes it.
+/// Counts unmet dependencies of services by the rules in METRICS.md.
 fn unmet(units: &BTreeMap<String, BTreeMap<String, String>>) -> BTreeMap<(String, String), f64> {
-    let is_there = |name: &str, relation: &str| {
+    let is_met = |name: &str, relation: &str| {
         let unit = &units[name];
         let done = unit.get("Type").is_some_and(|kind| kind == "oneshot")
             && unit["Result"] == "success"
@@ -161,8 +161,7 @@ fn unmet(units: &BTreeMap<String, BTreeMap<String, String>>) -> BTreeMap<(String
             ("Wants", "wants"),
         ] {
             let names = unit.get(property).map(String::as_str).unwrap_or_default();
-            let count =
-                names.split(' ').filter(|n| !n.is_empty() && !is_there(n, relation)).count();
+            let count = names.split(' ').filter(|n| !n.is_empty() && !is_met(n, relation)).count();
             if exported && count > 0 {
                 counts.insert((name.clone(), relation.to_owned()), count as f64);
             }

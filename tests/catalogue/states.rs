@@ -1,4 +1,4 @@
-//! What is told of every unit, compared for all of them at once; and what is counted of jobs and reloads.
+//! Times, states and results of all units at once; counters of systemd jobs, reloads and state changes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,10 +12,11 @@ use unit_exporter::systemd::unit::name::object_path;
 use crate::support::{Samples, eventually};
 use crate::{prepared, show};
 
-type Told = BTreeMap<(String, String), String>;
+/// Value by metric (without `systemd_`) and unit.
+type Values = BTreeMap<(String, String), String>;
 
 #[test]
-fn times_results_and_exits_of_every_unit_are_those_that_systemctl_shows() {
+fn times_results_and_exits_of_all_units_match_systemctl() {
     let (machine, exporter) = prepared();
     machine.exec(&["systemctl", "start", "fails.service", "once.service"]);
     let look = || {
@@ -26,13 +27,13 @@ fn times_results_and_exits_of_every_unit_are_those_that_systemctl_shows() {
             !name.ends_with(".device") && (!name.ends_with(".scope") || name == "init.scope")
         };
         let units = show(machine, "*", properties).into_iter();
-        shown(&units.filter(|(name, _)| exported(name)).collect())
+        expected(&units.filter(|(name, _)| exported(name)).collect())
     };
-    // timers of other tests elapse meanwhile: two equal looks around a page prove it
-    let mut last = (Told::new(), Told::new());
+    // Timers of other tests elapse meanwhile: compare only if systemctl shows the same before and after the scrape.
+    let mut last = (Values::new(), Values::new());
     let agreed = crate::support::in_time(|| {
         let before = look();
-        let page = told(&exporter.samples());
+        let page = exported(&exporter.samples());
         if before != look() {
             return None;
         }
@@ -44,7 +45,7 @@ fn times_results_and_exits_of_every_unit_are_those_that_systemctl_shows() {
     let differs: Vec<_> =
         shown.iter().filter(|(key, value)| page.get(*key) != Some(value)).collect();
     let more: Vec<_> = page.keys().filter(|key| !shown.contains_key(*key)).collect();
-    assert!(agreed.is_some(), "{differs:#?}\nonly on the page: {more:#?}");
+    assert!(agreed.is_some(), "{differs:#?}\nonly in the scrape response: {more:#?}");
     eprintln!(
         "{} values of {} units",
         shown.len(),
@@ -54,7 +55,7 @@ fn times_results_and_exits_of_every_unit_are_those_that_systemctl_shows() {
 }
 
 #[test]
-fn jobs_and_reloads_are_counted() {
+fn failed_systemd_jobs_and_reloads_are_counted() {
     let (machine, exporter) = prepared();
     let jobs = |result: &str| {
         exporter.samples().value("systemd_job_results_total", &[("result", result)]).unwrap_or(0.0)
@@ -67,7 +68,7 @@ fn jobs_and_reloads_are_counted() {
     }
     machine.ok(&["systemctl", "daemon-reload"]);
     machine.ok(&["systemctl", "daemon-reload"]);
-    eventually("three failed jobs, three for want of them, two reloads", || {
+    eventually("three failed jobs, three with result dependency, two reloads", || {
         let now = (jobs("failed"), jobs("dependency"), reloads());
         let counted = (now.0 - before.0, now.1 - before.1, now.2 - before.2);
         (counted == (3.0, 3.0, 2.0)).then_some(())
@@ -75,12 +76,12 @@ fn jobs_and_reloads_are_counted() {
 }
 
 #[test]
-fn changes_of_state_are_as_many_as_the_bus_carries() {
+fn state_changes_match_dbus_signals() {
     let (machine, exporter) = prepared();
     let name = "once.service";
     let path = object_path(name);
     let rule = format!("type='signal',member='PropertiesChanged',path='{path}'");
-    // it ends by itself: a kill would reach nsenter alone
+    // timeout ends busctl; a kill would reach only nsenter
     let monitor = machine
         .command("timeout")
         .args(["6", "busctl", "--system", "--json=short", "monitor", "--match", &rule])
@@ -95,7 +96,7 @@ fn changes_of_state_are_as_many_as_the_bus_carries() {
     };
     let starts = || exporter.samples().value("systemd_unit_starts_total", &[("name", name)]);
     machine.ok(&["systemctl", "start", name]);
-    eventually("it is active", || {
+    eventually("once.service is active", || {
         let active = [("name", name), ("state", "active")];
         (exporter.samples().value("systemd_unit_state", &active) == Some(1.0)).then_some(())
     });
@@ -103,8 +104,8 @@ fn changes_of_state_are_as_many_as_the_bus_carries() {
     for _ in 0..5 {
         machine.ok(&["systemctl", "restart", name]);
     }
-    let heard = monitor.wait_with_output().expect("its output").stdout;
-    let states = String::from_utf8_lossy(&heard)
+    let signals = monitor.wait_with_output().expect("output of busctl").stdout;
+    let states = String::from_utf8_lossy(&signals)
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter_map(|signal| {
@@ -112,48 +113,48 @@ fn changes_of_state_are_as_many_as_the_bus_carries() {
             state.as_str().map(str::to_owned)
         })
         .collect::<Vec<_>>();
-    // it was active before
-    let truth = states.windows(2).filter(|pair| pair[0] != pair[1]).count();
-    eprintln!("{truth} changes of state: {states:?}");
-    assert!(truth >= 10, "{states:?}");
-    eventually("as many", || (changes() - before.0 == truth as f64).then_some(()));
+    // all.target has started the unit, so the first state is `active`
+    let expected = states.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    eprintln!("{expected} state changes: {states:?}");
+    assert!(expected >= 10, "{states:?}");
+    eventually("all are counted", || (changes() - before.0 == expected as f64).then_some(()));
     assert_eq!(starts(), Some(before.1 + 5.0));
 }
 
 #[test]
-fn a_socket_unit_that_gives_up_says_why() {
+fn socket_result_is_trigger_limit_hit_after_flood() {
     let (machine, exporter) = prepared();
     machine.ok(&["systemctl", "start", "flood.socket"]);
     drop(machine.tcp(7009));
     let labels = [("name", "flood.socket"), ("result", "trigger-limit-hit")];
-    eventually("its result", || exporter.samples().value("systemd_socket_result", &labels));
+    eventually("the result", || exporter.samples().value("systemd_socket_result", &labels));
     let shown = ["systemctl", "show", "-P", "Result", "flood.socket"];
     assert_eq!(machine.ok(&shown).trim(), "trigger-limit-hit");
 }
 
 #[test]
-fn pid1_is_the_process_that_the_kernel_shows() {
+fn pid1_usage_matches_proc() {
     let (machine, exporter) = prepared();
     let pid = machine.pid1();
     let page = exporter.samples();
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("PID 1");
     let (_, fields) = stat.rsplit_once(") ").expect("a name");
     let fields: Vec<f64> = fields.split(' ').map(|field| field.parse().unwrap_or(0.0)).collect();
-    // stat(5): utime, stime and rss are the fields 14, 15 and 24; these begin with the third
+    // proc_pid_stat(5): utime, stime and rss are fields 14, 15 and 24; the first of `fields` is field 3
     let cpu: f64 = page.all("systemd_pid1_cpu_seconds_total", &[]).map(|sample| sample.value).sum();
-    let truth = (fields[11] + fields[12]) / 100.0;
-    // a sum of two times, so not to the last bit
-    assert!((-0.001..1.0).contains(&(truth - cpu)), "{cpu} {truth}");
+    let expected = (fields[11] + fields[12]) / 100.0;
+    // the sum of user and system time is rounded
+    assert!((-0.001..1.0).contains(&(expected - cpu)), "{cpu} {expected}");
     let resident = page.value("systemd_pid1_resident_memory_bytes", &[]).expect("memory");
     assert!((resident / (fields[21] * 4096.0) - 1.0).abs() < 0.2, "{resident} {}", fields[21]);
     let open = page.value("systemd_pid1_open_fds", &[]).expect("descriptors");
-    let truth = fs::read_dir(format!("/proc/{pid}/fd")).expect("PID 1").count() as f64;
-    assert!((open - truth).abs() <= 10.0, "{open} {truth}");
+    let expected = fs::read_dir(format!("/proc/{pid}/fd")).expect("PID 1").count() as f64;
+    assert!((open - expected).abs() <= 10.0, "{open} {expected}");
 }
 
-/// The page, as a map from family and unit to a value in systemctl's words.
-fn told(page: &Samples) -> Told {
-    let mut told = Told::new();
+/// The values of a scrape response, in systemctl's notation.
+fn exported(page: &Samples) -> Values {
+    let mut values = Values::new();
     for sample in &page.0 {
         let family = sample.name.strip_prefix("systemd_").unwrap_or_default();
         let value = match family {
@@ -171,19 +172,18 @@ fn told(page: &Samples) -> Told {
             "service_main_exit_status" => format!("{} {}", sample.label("code"), sample.value),
             _ => continue,
         };
-        told.insert((family.to_owned(), sample.label("name").to_owned()), value);
+        values.insert((family.to_owned(), sample.label("name").to_owned()), value);
     }
-    told
+    values
 }
 
-/// The same of what systemctl shows.
-/// `Wed 2025-11-26 13:20:19 UTC` in seconds since the Unix epoch; `None` for never, which is empty.
+/// `Wed 2025-11-26 13:20:19 UTC` in seconds since the Unix epoch; `None` for the empty text, which means never.
 fn seconds(text: &str) -> Option<i64> {
     let (date, time) = text.strip_suffix(" UTC")?.split_once(' ')?.1.split_once(' ')?;
     let number = |text: &str| text.parse::<i64>().ok();
     let mut date = date.split('-').map(number);
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);
-    // years that begin in March, so that a leap day is the last of its
+    // years that begin in March, so that a leap day is the last day of its year
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days =
         year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 719_469;
@@ -192,15 +192,16 @@ fn seconds(text: &str) -> Option<i64> {
     Some(((days * 24 + hour) * 60 + minute) * 60 + second)
 }
 
-fn shown(units: &BTreeMap<String, BTreeMap<String, String>>) -> Told {
-    let mut shown = Told::new();
+/// The values that the exporter has to export, from `systemctl show`.
+fn expected(units: &BTreeMap<String, BTreeMap<String, String>>) -> Values {
+    let mut values = Values::new();
     for (name, unit) in units {
         let absent = unit["LoadState"] == "not-found" && unit["ActiveState"] == "inactive";
         if absent || name.starts_with("user@") {
             continue;
         }
-        let mut tell = |family: &str, value: String| {
-            shown.insert((family.to_owned(), name.clone()), value);
+        let mut insert = |family: &str, value: String| {
+            values.insert((family.to_owned(), name.clone()), value);
         };
         let time = |property: &str| {
             unit.get(property).and_then(|text| seconds(text)).unwrap_or_default().to_string()
@@ -211,21 +212,21 @@ fn shown(units: &BTreeMap<String, BTreeMap<String, String>>) -> Told {
             ("unit_inactive_enter_time_seconds", "InactiveEnterTimestamp"),
             ("unit_inactive_exit_time_seconds", "InactiveExitTimestamp"),
         ] {
-            tell(family, time(property));
+            insert(family, time(property));
         }
         if unit["LoadState"] != "loaded" {
-            tell("unit_load_state", unit["LoadState"].clone());
+            insert("unit_load_state", unit["LoadState"].clone());
         }
         if let (true, Some(kind)) = (name.ends_with(".mount"), unit.get("Type")) {
-            tell("unit_info", kind.clone());
+            insert("unit_info", kind.clone());
         }
         if !name.ends_with(".service") {
             continue;
         }
-        tell("unit_info", unit["Type"].clone());
-        tell("service_result", unit["Result"].clone());
+        insert("unit_info", unit["Type"].clone());
+        insert("service_result", unit["Result"].clone());
         let active = unit["ActiveState"] == "active";
-        tell(
+        insert(
             "unit_start_time_seconds",
             if active { time("ActiveEnterTimestamp") } else { "0".to_owned() },
         );
@@ -233,13 +234,13 @@ fn shown(units: &BTreeMap<String, BTreeMap<String, String>>) -> Told {
             ("service_main_start_time_seconds", "ExecMainStartTimestamp"),
             ("service_main_exit_time_seconds", "ExecMainExitTimestamp"),
         ] {
-            Some(time(property))
-                .filter(|time| time != "0")
-                .into_iter()
-                .for_each(|time| tell(family, time));
+            let time = time(property);
+            if time != "0" {
+                insert(family, time);
+            }
         }
         if unit["MainPID"] != "0" {
-            tell("service_main_pid", unit["MainPID"].clone());
+            insert("service_main_pid", unit["MainPID"].clone());
         }
         let code = match &*unit["ExecMainCode"] {
             "1" => "exited",
@@ -247,7 +248,7 @@ fn shown(units: &BTreeMap<String, BTreeMap<String, String>>) -> Told {
             "3" => "dumped",
             _ => continue,
         };
-        tell("service_main_exit_status", format!("{code} {}", unit["ExecMainStatus"]));
+        insert("service_main_exit_status", format!("{code} {}", unit["ExecMainStatus"]));
     }
-    shown
+    values
 }

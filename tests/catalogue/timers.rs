@@ -9,7 +9,7 @@ use crate::support::{Machine, Samples, eventually};
 use crate::{number, prepared};
 
 #[test]
-fn timers_elapse_next_when_systemctl_says() {
+fn next_elapse_and_settings_of_timers_match_systemctl() {
     let (machine, exporter) = prepared();
     machine.ok(&["systemctl", "start", "beat.timer", "weekly.timer", "both.timer"]);
     let offset = |page: &Samples, name: &str| {
@@ -18,17 +18,17 @@ fn timers_elapse_next_when_systemctl_says() {
                 - next(machine, name)?,
         )
     };
-    // the one that beats every second moves between two looks: the best of many counts
+    // beat.timer elapses every second, so it may move between the two reads: one match in many is enough
     for name in ["beat.timer", "weekly.timer", "both.timer"] {
         let mut offsets = Vec::new();
-        eventually("as systemctl says", || {
-            let away = offset(&exporter.samples(), name)?;
-            offsets.push(away);
-            (away.abs() < 1.0).then_some(())
+        eventually("the time that systemctl shows", || {
+            let off = offset(&exporter.samples(), name)?;
+            offsets.push(off);
+            (off.abs() < 1.0).then_some(())
         });
-        eprintln!("{name}: {:?} s away", offsets.last());
+        eprintln!("{name}: {:?} s off", offsets.last());
     }
-    // a timer that has just been loaded is told by signals first, its settings are asked for
+    // signals report a new timer first; its settings are fetched afterwards
     let page = eventually("the settings of all three", || {
         let page = exporter.samples();
         let known =
@@ -54,7 +54,7 @@ fn timers_elapse_next_when_systemctl_says() {
 }
 
 #[test]
-fn every_trigger_of_a_timer_is_counted() {
+fn every_timer_trigger_is_counted() {
     let (machine, exporter) = prepared();
     let triggers = || {
         let value =
@@ -63,7 +63,7 @@ fn every_trigger_of_a_timer_is_counted() {
     };
     let before = triggers();
     machine.ok(&["systemctl", "start", "thrice.timer"]);
-    // each run tells the journal
+    // each run logs a line
     let runs = || machine.ok(&["journalctl", "--output=cat", "_SYSTEMD_UNIT=thrice.service"]);
     eventually("three runs", || (runs().lines().count() >= 3).then_some(()));
     machine.ok(&["systemctl", "stop", "thrice.timer"]);
@@ -73,7 +73,7 @@ fn every_trigger_of_a_timer_is_counted() {
 }
 
 #[test]
-fn socket_units_tell_what_they_start_and_what_they_accepted_and_refused() {
+fn socket_units_export_service_and_connection_counts() {
     let (machine, exporter) = prepared();
     machine.ok(&["systemctl", "start", "echo.socket", "lazy.socket"]);
     let info = |name: &str| {
@@ -88,7 +88,7 @@ fn socket_units_tell_what_they_start_and_what_they_accepted_and_refused() {
         assert_eq!(eventually("the socket unit", || info(name)), [service, accept]);
         assert_eq!(machine.ok(&["systemctl", "show", "-P", "Accept", name]).trim(), accept);
     }
-    // at most two at once: the third is refused
+    // MaxConnections=2: the third is refused
     let connect = || machine.tcp(7007).expect("a connection");
     let open = [connect(), connect()];
     eventually("both are accepted", || {
@@ -105,7 +105,7 @@ fn socket_units_tell_what_they_start_and_what_they_accepted_and_refused() {
     eventually("one is refused", || (shown()[2] == Some(1.0)).then_some(()));
     let begun = Instant::now();
     while counts(&exporter.samples()) != shown() {
-        // no signal tells of a refusal: it is asked once a minute
+        // systemd sends no signal for a refusal; the property is read once a minute
         assert!(begun.elapsed() < Duration::from_secs(90), "{:?}", counts(&exporter.samples()));
         thread::sleep(Duration::from_millis(200));
     }
@@ -113,7 +113,7 @@ fn socket_units_tell_what_they_start_and_what_they_accepted_and_refused() {
     drop(open);
 }
 
-/// When a timer elapses next, as `systemctl list-timers` has it.
+/// The next elapse of a timer, from `systemctl list-timers`.
 fn next(machine: &Machine, timer: &str) -> Option<f64> {
     let text = machine.ok(&["systemctl", "list-timers", "--all", "--output=json", timer]);
     let rows: Value = serde_json::from_str(&text).expect("JSON");

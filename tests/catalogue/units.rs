@@ -1,6 +1,6 @@
-//! The units that the tests share.
+//! Unit files that the tests share.
 
-/// By name.
+/// Unit files by name.
 pub(crate) fn all() -> Vec<(&'static str, String)> {
     let own = |text: &str| text.to_owned();
     let sleeps = |before: &str| format!("{before}{SLEEP}");
@@ -11,7 +11,7 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("bound-queue.service", sleeps("[Unit]\nBindsTo=redis.service\n")),
         ("strict-queue.service", sleeps("[Unit]\nRequisite=redis.service\n")),
         ("beat.timer", own("[Timer]\nOnActiveSec=1s\nOnUnitActiveSec=1s\nAccuracySec=1us\n")),
-        // without a limit: systemd 262 goes on trying beyond it, each time a failed job
+        // No start limit: systemd 262 keeps starting the service beyond the limit, and each start is a failed job.
         ("beat.service", format!("[Unit]\nStartLimitIntervalSec=0\n{ONCE}")),
         ("weekly.timer", own(WEEKLY)),
         ("weekly.service", own(ONCE)),
@@ -39,12 +39,12 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
             own("[Socket]\nListenStream=7009\nTriggerLimitBurst=1\nTriggerLimitIntervalSec=60\n"),
         ),
         ("flood.service", own(ONCE)),
-        ("all.target", format!("[Unit]\nWants={KEPT}\n")),
+        ("all.target", format!("[Unit]\nWants={LOADED}\n")),
     ]
 }
 
-/// Wanted by something, they stay loaded when they are stopped.
-const KEPT: &str = "strict-queue.service bound-queue.service all-set.service boxed.service \
+/// Units that all.target wants, so that they stay loaded when they are stopped.
+const LOADED: &str = "strict-queue.service bound-queue.service all-set.service boxed.service \
     never.service neither.service talks.service \
     once.service needs.service flood.socket";
 
@@ -75,7 +75,7 @@ IPAccounting=yes
 ExecStart=/usr/bin/python3 /opt/talks.py
 ";
 
-/// Sends itself a few packets.
+/// Sends a few packets to itself.
 pub(crate) const TALKS_SCRIPT: &str = r#"
 import socket, time
 talker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -101,7 +101,7 @@ FileDescriptorStoreMax=3
 NotifyAccess=all
 ";
 
-/// Keeps two descriptors with systemd, tells an error, then goes on saying that it is well.
+/// Stores two descriptors with systemd, sends an errno, then sends watchdog pings.
 pub(crate) const ALL_SET_SCRIPT: &str = r#"
 import array, os, socket, time
 notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
