@@ -1,4 +1,4 @@
-//! The exporter as a unit inside a machine: started by systemd, in a cgroup and with rights of its own.
+//! The exporter as a unit inside a machine: started by systemd, with its own cgroup and permissions.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -6,37 +6,37 @@ use super::machine::EXPORTER_INSIDE;
 use super::{Machine, Response, Samples, in_time};
 
 impl Machine {
-    /// Starts an exporter with these arguments, as root, and waits until it is ready.
+    /// Starts an exporter with these arguments as root, and waits until it is ready.
     #[track_caller]
     pub fn exporter(&self, arguments: &[&str]) -> Exporter<'_> {
         self.exporter_unit(&[], arguments).ready()
     }
 
-    /// The same with properties of the unit, such as `User=nobody`; waits only until it answers, ready or not.
+    /// Like `exporter`, with properties of the unit such as `User=nobody`; waits only until `/-/healthy` responds.
     #[track_caller]
     pub fn exporter_unit(&self, properties: &[&str], arguments: &[&str]) -> Exporter<'_> {
         let port = PORT.fetch_add(1, Ordering::Relaxed);
         let unit = format!("unit-exporter-{port}.service");
         let listen = format!("--web.listen-address=127.0.0.1:{port}");
-        // A transient unit: systemd is not reloaded, which a test of signals would hear.
+        // A transient unit needs no daemon-reload, whose signals would disturb tests.
         let mut command = vec!["systemd-run", "--quiet", "--unit", &unit];
         command.extend(properties.iter().flat_map(|property| ["--property", property]));
         command.extend(["--", EXPORTER_INSIDE, &listen]);
         command.extend(arguments);
         self.ok(&command);
         let exporter = Exporter { machine: self, unit, port };
-        exporter.until("it answers", "/-/healthy");
+        exporter.wait_for("/-/healthy");
         exporter
     }
 
-    /// An exporter that a unit of the machine runs already, listening on `port`; waits until it is ready.
+    /// An exporter that a unit of the machine already runs, listening on `port`; waits until it is ready.
     #[track_caller]
     pub fn exporter_of(&self, unit: &str, port: u16) -> Exporter<'_> {
         Exporter { machine: self, unit: unit.to_owned(), port }.ready()
     }
 }
 
-/// An exporter that runs; stopped when dropped.
+/// A running exporter; stopped when dropped.
 #[derive(Debug)]
 pub struct Exporter<'a> {
     machine: &'a Machine,
@@ -45,37 +45,37 @@ pub struct Exporter<'a> {
 }
 
 impl Exporter<'_> {
-    /// Waits until its first look at the machine is complete.
+    /// Waits until `/-/ready` returns 200.
     #[track_caller]
     pub fn ready(self) -> Self {
-        self.until("it is ready", "/-/ready");
+        self.wait_for("/-/ready");
         self
     }
 
-    /// Its unit's name.
+    /// Name of its unit.
     pub fn unit(&self) -> &str {
         &self.unit
     }
 
-    /// Where it listens, on the loopback address inside.
+    /// Its port on the loopback address inside.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its main process as seen from outside.
+    /// Pid of its main process as seen from outside.
     #[track_caller]
     pub fn pid(&self) -> u32 {
         let inside = self.show("MainPID").parse().expect("a pid");
         self.machine.outer_pid(inside).expect("a running exporter")
     }
 
-    /// Asks it for a page.
+    /// Sends a GET request.
     #[track_caller]
     pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Response {
-        self.machine.get(self.port, path, headers).expect("an answer")
+        self.machine.get(self.port, path, headers).expect("a response")
     }
 
-    /// The text of `/metrics`, asked for without an Accept header.
+    /// The text of `/metrics`, requested without an Accept header.
     #[track_caller]
     pub fn scrape(&self) -> String {
         let response = self.get("/metrics", &[]);
@@ -89,24 +89,24 @@ impl Exporter<'_> {
         Samples::parse(&self.scrape())
     }
 
-    /// What it has logged.
+    /// All that it has logged.
     pub fn log(&self) -> String {
         self.machine.ok(&["journalctl", "--sync"]);
         self.machine.ok(&["journalctl", "--no-pager", "--output=cat", "--unit", &self.unit])
     }
 
     #[track_caller]
-    fn until(&self, what: &str, path: &str) {
-        let answer = in_time(|| {
+    fn wait_for(&self, path: &str) {
+        let response = in_time(|| {
             let state = self.show("ActiveState");
             assert!(
                 !matches!(&*state, "failed" | "inactive"),
-                "the exporter ended:\n{}",
+                "the exporter exited:\n{}",
                 self.log()
             );
-            self.machine.get(self.port, path, &[]).ok().filter(|answer| answer.status == 200)
+            self.machine.get(self.port, path, &[]).ok().filter(|response| response.status == 200)
         });
-        assert!(answer.is_some(), "not in time: {what}\n{}", self.log());
+        assert!(response.is_some(), "no 200 from {path} in time\n{}", self.log());
     }
 
     fn show(&self, property: &str) -> String {

@@ -1,10 +1,10 @@
-//! Processes that are stopped for a while.
+//! Stopping and continuing processes.
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Machine;
 
-/// A process that does nothing until this is dropped.
+/// A process stopped by SIGSTOP; continued when dropped.
 #[derive(Debug)]
 pub struct Frozen(Pid);
 
@@ -20,13 +20,13 @@ impl Frozen {
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        // it may be gone
+        // the process may have exited
         let _ = kill_process(self.0, Signal::CONT);
     }
 }
 
 impl Machine {
-    /// Stops PID 1, as a deadlock or a hanging disk would.
+    /// Stops PID 1, like a deadlock or a hanging disk.
     #[track_caller]
     pub fn freeze(&self) -> Frozen {
         Frozen::process(self.pid1())

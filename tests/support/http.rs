@@ -1,4 +1,4 @@
-//! A plain HTTP client for tests: one request a connection, the answer as it came.
+//! A plain HTTP client for tests: one request per connection, the response not decoded.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use super::Machine;
 
-/// What a server answered.
+/// The response of a server.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// The header fields in their order; names in lower case.
+    /// The header fields in order; names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body, not decoded.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// The first field of that name, given in lower case.
+    /// The value of the first field with this name, given in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
@@ -31,12 +31,12 @@ impl Response {
 }
 
 impl Machine {
-    /// Asks a server on the loopback address inside.
+    /// Sends a GET request to a server on the loopback address inside.
     pub fn get(&self, port: u16, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
         self.request(port, "GET", path, headers)
     }
 
-    /// Asks a server on the loopback address inside, with any method.
+    /// Sends a request with any method to a server on the loopback address inside.
     pub fn request(
         &self,
         port: u16,
@@ -48,7 +48,7 @@ impl Machine {
     }
 }
 
-/// Sends one request over a connection and reads the answer to its end.
+/// Sends one request over a connection and reads the response to its end.
 pub fn ask(
     mut connection: TcpStream,
     method: &str,
@@ -62,28 +62,28 @@ pub fn ask(
         connection,
         "{method} {path} HTTP/1.1\r\nHost: machine\r\nConnection: close\r\n{fields}\r\n"
     )?;
-    let mut answer = Vec::new();
-    connection.read_to_end(&mut answer)?;
-    let mut response = parse(&answer).ok_or_else(|| {
-        let start = String::from_utf8_lossy(&answer[..answer.len().min(200)]).into_owned();
+    let mut bytes = Vec::new();
+    connection.read_to_end(&mut bytes)?;
+    let mut response = parse(&bytes).ok_or_else(|| {
+        let start = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
         io::Error::new(io::ErrorKind::InvalidData, format!("no HTTP response: {start:?}"))
     })?;
     if response.header("transfer-encoding").is_some() {
-        response.body = joined(&response.body)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "chunks cut short"))?;
+        response.body = decode_chunks(&response.body)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "truncated chunks"))?;
         return Ok(response);
     }
     match response.header("content-length").map(str::parse::<usize>) {
         Some(Ok(length)) if method != "HEAD" && response.body.len() != length => {
-            Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a body cut short"))
+            Err(io::Error::new(io::ErrorKind::UnexpectedEof, "truncated body"))
         }
         _ => Ok(response),
     }
 }
 
-fn parse(answer: &[u8]) -> Option<Response> {
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
-    let head = std::str::from_utf8(&answer[..end]).ok()?;
+fn parse(bytes: &[u8]) -> Option<Response> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&bytes[..end]).ok()?;
     let mut lines = head.split("\r\n");
     let status = lines.next()?.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
     let headers = lines.map(|line| {
@@ -93,12 +93,12 @@ fn parse(answer: &[u8]) -> Option<Response> {
     Some(Response {
         status,
         headers: headers.collect::<Option<_>>()?,
-        body: answer[end + 4..].to_vec(),
+        body: bytes[end + 4..].to_vec(),
     })
 }
 
-/// A body that came in chunks.
-fn joined(mut chunks: &[u8]) -> Option<Vec<u8>> {
+/// Decodes a chunked body.
+fn decode_chunks(mut chunks: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let end = chunks.windows(2).position(|window| window == b"\r\n")?;

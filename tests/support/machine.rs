@@ -1,4 +1,4 @@
-//! One booted systemd: starting it, running commands in it, and reaching it from outside.
+//! One booted systemd: booting it, running commands in it, and connecting to it from outside.
 
 use std::ffi::OsStr;
 use std::fmt::Debug;
@@ -22,12 +22,12 @@ pub struct Options {
 }
 
 impl Options {
-    /// The tree to boot instead of this machine's own.
+    /// Boots this tree instead of the host's own.
     pub fn root(self, tree: impl AsRef<Path>) -> Self {
         self.argument("--root", tree.as_ref().display())
     }
 
-    /// Shows a file or directory at `inside`, read-only.
+    /// Mounts a file or directory at `inside`, read-only.
     pub fn bind(self, outside: impl AsRef<Path>, inside: &str) -> Self {
         self.argument("--bind", format_args!("{}:{inside}", outside.as_ref().display()))
     }
@@ -37,7 +37,7 @@ impl Options {
         self.argument("--overlay", directory.as_ref().display())
     }
 
-    /// With the daemons that scripts/setup unpacks, which this machine may not have. Another tree has its own.
+    /// Adds the daemons that scripts/setup unpacks, which the host may not have. Another tree brings its own.
     pub fn daemons(self) -> Self {
         if env::var_os(TREE).is_some() {
             return self;
@@ -47,18 +47,18 @@ impl Options {
         self.overlay(DAEMONS)
     }
 
-    /// The hybrid cgroup layout instead of pure v2. Here the controllers are the real ones on a machine that
-    /// mounts them as v1 itself: v2 inside then has none.
+    /// Uses the hybrid cgroup layout instead of pure v2. If the host mounts the controllers as v1, they are available
+    /// inside with this layout only: v2 inside has none.
     pub fn cgroup_v1(self) -> Self {
         self.argument("--cgroup", "v1")
     }
 
-    /// Boots it and waits until it has booted; panics with the reason if it does not.
+    /// Boots the machine and waits until it has booted; panics with the reason if that fails.
     pub fn boot(self) -> Machine {
-        self.try_boot().unwrap_or_else(|why| panic!("no machine to test on: {why}"))
+        self.try_boot().unwrap_or_else(|error| panic!("failed to boot a machine: {error}"))
     }
 
-    /// The same, with the reason as an error.
+    /// Like `boot`, but returns the reason as an error.
     pub fn try_boot(mut self) -> io::Result<Machine> {
         if env::var_os(HERE).is_some() {
             return Ok(Machine { supervisor: None, pid1: 1, boot_time: Duration::ZERO });
@@ -81,7 +81,7 @@ impl Options {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            .process_group(0) // Ctrl-C reaches the test alone; the machine follows it, and cleans up.
+            .process_group(0) // Ctrl-C reaches only the test; the machine then ends and cleans up
             .spawn()?;
         let start = Instant::now();
         let mut message = [0; 4096];
@@ -98,15 +98,15 @@ impl Options {
                 });
             }
             if supervisor.try_wait()?.is_some() {
-                let mut said = String::new();
-                supervisor.stderr.take().map(|mut pipe| pipe.read_to_string(&mut said));
-                return Err(io::Error::other(said));
+                let mut stderr = String::new();
+                supervisor.stderr.take().map(|mut pipe| pipe.read_to_string(&mut stderr));
+                return Err(io::Error::other(stderr));
             }
-            if start.elapsed() > BOOT_LIMIT {
-                let why = unfinished(&directory);
+            if start.elapsed() > BOOT_TIMEOUT {
+                let state = boot_state(&directory);
                 drop(supervisor.stdin.take());
                 supervisor.wait()?;
-                return Err(io::Error::other(format!("not booted within {BOOT_LIMIT:?}: {why}")));
+                return Err(io::Error::other(format!("not booted in {BOOT_TIMEOUT:?}: {state}")));
             }
         }
     }
@@ -117,7 +117,7 @@ impl Options {
     }
 }
 
-/// A machine that runs. It ends when dropped, and also when the test process ends in whatever way: its supervisor
+/// A running machine. It ends when dropped, and also when the test process ends, for whatever reason: the supervisor
 /// then reads the end of the pipe that this value holds open.
 #[derive(Debug)]
 pub struct Machine {
@@ -127,37 +127,38 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The defaults: this machine's own systemd without its units, cgroup v2, an own network.
+    /// The defaults: the host's own systemd without its units, cgroup v2, a separate network.
     pub fn options() -> Options {
         Options::default()
     }
 
-    /// The version of its systemd.
+    /// Version of its systemd.
     pub fn version(&self) -> u32 {
-        let said = self.ok(&["systemctl", "--version"]);
-        said.split(' ').nth(1).and_then(|version| version.parse().ok()).expect("a version")
+        let output = self.ok(&["systemctl", "--version"]);
+        output.split(' ').nth(1).and_then(|version| version.parse().ok()).expect("a version")
     }
 
-    /// Whether its systemd is as new as that. If not, that is said, and what the test leaves out.
-    pub fn since(&self, version: u32, what: &str) -> bool {
+    /// Whether its systemd has at least this version. If not, prints which part of the test is skipped.
+    pub fn since(&self, version: u32, part: &str) -> bool {
         let here = self.version();
         if here < version {
-            eprintln!("not on this systemd, {here}: {what}; that is of {version}");
+            // scripts/matrix greps for the first words
+            eprintln!("not on this systemd, {here}: {part}; needs {version}");
         }
         here >= version
     }
 
-    /// PID 1 as seen from outside.
+    /// Pid of PID 1 as seen from outside.
     pub fn pid1(&self) -> u32 {
         self.pid1
     }
 
-    /// From the start of the supervisor to systemd's READY=1.
+    /// Time from the start of the supervisor to systemd's READY=1.
     pub fn boot_time(&self) -> Duration {
         self.boot_time
     }
 
-    /// A path inside, as seen from outside: to write files, and to read what was made.
+    /// A path inside, as seen from outside.
     pub fn path(&self, inside: &str) -> PathBuf {
         format!("/proc/{}/root/{}", self.pid1, inside.trim_start_matches('/')).into()
     }
@@ -167,7 +168,7 @@ impl Machine {
         self.path("run/dbus/system_bus_socket")
     }
 
-    /// A command to run inside as root. It stays in the test's own cgroup and belongs to no unit.
+    /// A command to run inside as root. It stays in the test's cgroup and belongs to no unit.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command
@@ -178,23 +179,23 @@ impl Machine {
         command
     }
 
-    /// Runs a command inside to its end.
+    /// Runs a command inside and waits for its exit.
     #[track_caller]
     pub fn exec<S: AsRef<OsStr>>(&self, command: &[S]) -> Output {
         self.command(&command[0]).args(&command[1..]).output().expect("nsenter runs")
     }
 
-    /// What a command inside prints; panics with all it said if it fails.
+    /// Runs a command inside and returns its stdout; panics with all output if the command fails.
     #[track_caller]
     pub fn ok<S: AsRef<OsStr> + Debug>(&self, command: &[S]) -> String {
         let output = self.exec(command);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command:?}: {}\n{said}{error}", output.status);
-        said
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {}\n{stdout}{stderr}", output.status);
+        stdout
     }
 
-    /// Writes a file inside, its directories too.
+    /// Writes a file inside and creates its directories.
     #[track_caller]
     pub fn write(&self, inside: &str, content: impl AsRef<[u8]>) {
         let path = self.path(inside);
@@ -220,7 +221,7 @@ impl Machine {
     /// Connects to a port on the loopback address inside.
     pub fn tcp(&self, port: u16) -> io::Result<TcpStream> {
         let network = fs::File::open(format!("/proc/{}/ns/net", self.pid1))?;
-        // A socket belongs to the network of the thread that made it.
+        // A socket belongs to the network namespace of the thread that created it.
         let connect = move || {
             move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
             TcpStream::connect(("127.0.0.1", port))
@@ -228,18 +229,18 @@ impl Machine {
         thread::spawn(connect).join().expect("a connection or an error")
     }
 
-    /// CPU time that systemd, PID 1, has used, by the scheduler's nanosecond clock.
+    /// CPU time of PID 1, from the scheduler's nanosecond clock.
     pub fn pid1_cpu(&self) -> Duration {
         cpu(self.pid1)
     }
 
-    /// CPU time that the system bus's daemon has used, by the scheduler's nanosecond clock.
+    /// CPU time of the system bus's daemon, from the scheduler's nanosecond clock.
     pub fn dbus_cpu(&self) -> Duration {
         let pid = self.ok(&["systemctl", "show", "--property=MainPID", "--value", "dbus.service"]);
         cpu(self.outer_pid(pid.trim().parse().expect("a pid")).expect("a running dbus-daemon"))
     }
 
-    /// A process of the machine as seen from outside.
+    /// Pid outside of a process that has the pid `inside` in the machine.
     pub fn outer_pid(&self, inside: u32) -> Option<u32> {
         let namespace = fs::read_link(format!("/proc/{}/ns/pid", self.pid1)).ok()?;
         let processes = fs::read_dir("/proc").ok()?;
@@ -264,9 +265,9 @@ impl Drop for Machine {
     }
 }
 
-/// What a machine that does not finish booting says, and what it waits for.
-fn unfinished(directory: &Path) -> String {
-    let mut said = fs::read_to_string(directory.join("log")).unwrap_or_default();
+/// Log, queued systemd jobs and journal of a machine that does not finish booting.
+fn boot_state(directory: &Path) -> String {
+    let mut state = fs::read_to_string(directory.join("log")).unwrap_or_default();
     for command in [&["systemctl", "list-jobs"][..], &["journalctl", "--lines=40"]] {
         let inside = Command::new(BOOTED)
             .arg("exec")
@@ -276,17 +277,17 @@ fn unfinished(directory: &Path) -> String {
             .output();
         let output =
             inside.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
-        said += &format!("\n{}: {}", command.join(" "), String::from_utf8_lossy(&output));
+        state += &format!("\n{}: {}", command.join(" "), String::from_utf8_lossy(&output));
     }
-    said
+    state
 }
 
-/// The exporter that machines get.
+/// The exporter's binary that is mounted into machines.
 pub fn program() -> PathBuf {
     env::var_os(PROGRAM).unwrap_or_else(|| EXPORTER.into()).into()
 }
 
-/// CPU time of a process, its threads added up.
+/// CPU time of a process: the sum over its threads.
 pub fn cpu(pid: u32) -> Duration {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("a running process");
     let nanoseconds = threads.flatten().map(|thread| {
@@ -296,22 +297,22 @@ pub fn cpu(pid: u32) -> Duration {
     Duration::from_nanos(nanoseconds.sum())
 }
 
-/// Where the exporter is inside every machine.
+/// Path of the exporter inside every machine.
 pub const EXPORTER_INSIDE: &str = "/usr/local/bin/unit-exporter";
 
-/// Set to anything, the machine is this host itself: for tests that run in a machine of their own.
+/// If set, `Machine` is this host itself: for tests that run inside a VM.
 pub const HERE: &str = "UNIT_EXPORTER_TEST_HERE";
-/// The tree that is booted where a test names none: another systemd's.
+/// The tree to boot if a test names none, with another version of systemd.
 pub const TREE: &str = "UNIT_EXPORTER_TEST_TREE";
-/// The exporter that is tested, if not cargo's: a tree may have too old a libc for that.
+/// The exporter to test instead of cargo's, whose libc may be too new for the tree.
 pub const PROGRAM: &str = "UNIT_EXPORTER_TEST_PROGRAM";
 
 const EXPORTER: &str = env!("CARGO_BIN_EXE_unit-exporter");
 const BOOTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/booted");
 const DAEMONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/daemons");
-// Not /tmp, which may be in memory: inside, it is /run/host, where tests of I/O find a disk.
+// Not /tmp, which may be a tmpfs: inside, this is /run/host, where tests of I/O need a disk.
 const STATE: &str = "/var/tmp";
-const BOOT_LIMIT: Duration = Duration::from_secs(60);
+const BOOT_TIMEOUT: Duration = Duration::from_secs(60);
 const ENVIRONMENT: [&str; 5] = [
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME=/root",

@@ -1,4 +1,4 @@
-//! A booted systemd for the tests, the exporter as a unit inside it, and readers of what it serves.
+//! A booted systemd for the tests, the exporter as a unit inside, and parsers of its responses.
 //!
 //! ```ignore
 //! mod support;
@@ -11,11 +11,11 @@
 //! assert_eq!(page.value("systemd_unit_state", &[("name", "web.service"), ("state", "active")]), Some(1.0));
 //! ```
 //!
-//! It needs root, systemd and dbus-daemon; the `booted` script beside this file says what is missing.
+//! Needs root, systemd and dbus-daemon; the `booted` script beside this file reports missing programs.
 
 // Each test binary uses a part of this.
 #![allow(dead_code, unused_imports, unreachable_pub)]
-// The tests drive systemctl and their like; only the exporter itself starts no processes.
+// Tests run systemctl and other programs; the exporter itself starts no processes.
 #![allow(clippy::disallowed_types)]
 
 mod exporter;
@@ -38,29 +38,29 @@ pub use prometheus::Prometheus;
 pub use random::Random;
 pub use samples::{Sample, Samples};
 
-/// The machine that the tests of one binary share. It ends with the test process.
+/// The machine that all tests of one binary share. It ends with the test process.
 pub fn machine() -> &'static Machine {
     static MACHINE: OnceLock<Machine> = OnceLock::new();
     MACHINE.get_or_init(|| Machine::options().boot())
 }
 
-/// Asks again until there is an answer; panics with `what` after half a minute.
+/// Retries until `attempt` returns a value; panics with `what` after half a minute.
 #[track_caller]
-pub fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
-    in_time(ask).unwrap_or_else(|| panic!("not within {LIMIT:?}: {what}"))
+pub fn eventually<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
+    in_time(attempt).unwrap_or_else(|| panic!("not within {RETRY_TIMEOUT:?}: {what}"))
 }
 
-/// Asks again until there is an answer, for half a minute.
-pub fn in_time<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+/// Retries until `attempt` returns a value, for at most half a minute.
+pub fn in_time<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
-        let answer = ask();
-        if answer.is_some() || start.elapsed() > LIMIT {
-            return answer;
+        let value = attempt();
+        if value.is_some() || start.elapsed() > RETRY_TIMEOUT {
+            return value;
         }
         thread::sleep(Duration::from_millis(20));
     }
 }
 
-// Generous: a loaded machine is slow, and a wait that succeeds costs nothing.
-const LIMIT: Duration = Duration::from_secs(30);
+// Generous, for loaded machines: only a failing test waits that long.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Machine, eventually};
 
 impl Machine {
-    /// Starts a Prometheus with this configuration, and waits until it answers.
+    /// Starts a Prometheus with this configuration, and waits until it is ready.
     #[track_caller]
     pub fn prometheus(&self, config: &str) -> Prometheus<'_> {
         self.write("/run/prometheus.yml", config);
@@ -21,41 +21,41 @@ impl Machine {
             &format!("--web.listen-address=127.0.0.1:{PORT}"),
         ]);
         eventually("Prometheus is ready", || {
-            self.get(PORT, "/-/ready", &[]).ok().filter(|answer| answer.status == 200)
+            self.get(PORT, "/-/ready", &[]).ok().filter(|response| response.status == 200)
         });
         Prometheus { machine: self }
     }
 }
 
-/// A Prometheus that runs; stopped when dropped.
+/// A running Prometheus; stopped when dropped.
 #[derive(Debug)]
 pub struct Prometheus<'a> {
     machine: &'a Machine,
 }
 
 impl Prometheus<'_> {
-    /// The data of an answer of its API; panics with what it says of a question that it does not like.
+    /// The `data` of an API response; panics with the error message if the request fails.
     #[track_caller]
-    pub fn ask(&self, what: &str, parameters: &[(&str, &str)]) -> Value {
+    pub fn ask(&self, endpoint: &str, parameters: &[(&str, &str)]) -> Value {
         let query =
             form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
-        let path = format!("/api/v1/{what}?{query}");
-        let answer = self.machine.get(PORT, &path, &[]).expect("an answer");
-        assert_eq!(answer.status, 200, "{what} {parameters:?}: {}", answer.text());
-        let mut answer: Value = serde_json::from_str(answer.text()).expect("JSON");
-        answer["data"].take()
+        let path = format!("/api/v1/{endpoint}?{query}");
+        let response = self.machine.get(PORT, &path, &[]).expect("a response");
+        assert_eq!(response.status, 200, "{endpoint} {parameters:?}: {}", response.text());
+        let mut response: Value = serde_json::from_str(response.text()).expect("JSON");
+        response["data"].take()
     }
 
-    /// The series that a query gives now.
+    /// The series that an instant query returns now.
     #[track_caller]
     pub fn query(&self, expression: &str) -> Vec<Value> {
         self.series("query", &[("query", expression)])
     }
 
-    /// The series of an answer.
+    /// The series in the response of a query endpoint.
     #[track_caller]
-    pub fn series(&self, what: &str, parameters: &[(&str, &str)]) -> Vec<Value> {
-        self.ask(what, parameters)["result"].as_array().expect("a result").clone()
+    pub fn series(&self, endpoint: &str, parameters: &[(&str, &str)]) -> Vec<Value> {
+        self.ask(endpoint, parameters)["result"].as_array().expect("a result").clone()
     }
 }
 

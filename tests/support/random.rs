@@ -1,6 +1,6 @@
-//! A small generator of numbers, so that a failure can be had again.
+//! A small seeded pseudo-random generator, so that failures can be reproduced.
 
-/// Numbers that follow from a seed.
+/// A linear congruential generator; the value is its seed.
 #[derive(Debug)]
 pub struct Random(pub u64);
 
@@ -11,7 +11,7 @@ impl Random {
         usize::try_from(self.0 >> 33).expect("31 bits") % bound
     }
 
-    /// One of several.
+    /// A random element.
     pub fn of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len())]
     }

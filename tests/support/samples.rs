@@ -1,20 +1,20 @@
-//! The samples of a page in Prometheus's text format or in OpenMetrics, for assertions.
+//! The samples of a scrape response in Prometheus's text format or in OpenMetrics, for assertions.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// One line of a page.
+/// One sample line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// The name as it stands on the line, with `_total`, `_bucket` and the like.
+    /// The name as on the line, with suffixes such as `_total` and `_bucket`.
     pub name: String,
-    /// The labels, their values unescaped.
+    /// The labels, with values unescaped.
     pub labels: BTreeMap<String, String>,
-    /// The value; timestamps and exemplars are passed over.
+    /// The value; timestamps and exemplars are ignored.
     pub value: f64,
 }
 
 impl Sample {
-    /// The value of a label; "" if there is none.
+    /// The value of a label, or "".
     pub fn label(&self, name: &str) -> &str {
         self.labels.get(name).map_or("", String::as_str)
     }
@@ -24,27 +24,26 @@ impl Sample {
     }
 }
 
-/// All samples of a page, in its order.
+/// All samples of a scrape response, in order.
 #[derive(Debug, Clone)]
 pub struct Samples(pub Vec<Sample>);
 
 impl Samples {
-    /// Reads a page; panics at a line that is neither comment nor sample, and at a series that is
-    /// there twice.
+    /// Parses a scrape response; panics on a line that is neither comment nor sample, and on a duplicate series.
     #[track_caller]
     pub fn parse(page: &str) -> Self {
         let mut series = HashSet::new();
         let lines = page.split('\n').filter(|line| !line.is_empty() && !line.starts_with('#'));
         let samples = lines.map(|line| {
-            let sample = sample(line).unwrap_or_else(|| panic!("no sample: {line:?}"));
+            let sample = sample(line).unwrap_or_else(|| panic!("not a sample: {line:?}"));
             let (name, labels) = (sample.name.clone(), sample.labels.clone());
-            assert!(series.insert((name, labels)), "there twice: {line:?}");
+            assert!(series.insert((name, labels)), "duplicate series: {line:?}");
             sample
         });
         Self(samples.collect())
     }
 
-    /// The samples of that name that carry at least these labels.
+    /// The samples with this name and at least these labels.
     pub fn all<'a>(
         &'a self,
         name: &'a str,
@@ -53,7 +52,7 @@ impl Samples {
         self.0.iter().filter(move |sample| sample.matches(name, labels))
     }
 
-    /// The value of the one sample of that name with at least these labels; panics if there are several.
+    /// The value of the only sample with this name and at least these labels; panics if there are several.
     #[track_caller]
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let mut found = self.all(name, labels);
@@ -62,7 +61,7 @@ impl Samples {
         value
     }
 
-    /// The metrics of which a sample is below 0.
+    /// The metrics that have a sample below 0.
     pub fn negative(&self) -> BTreeSet<&str> {
         let below = self.0.iter().filter(|sample| sample.value < 0.0);
         below.map(|sample| sample.name.as_str()).collect()
@@ -89,7 +88,7 @@ fn sample(line: &str) -> Option<Sample> {
     Some(Sample { name: name.to_owned(), labels, value })
 }
 
-/// A label value up to its closing quote, and what follows.
+/// A label value up to its closing quote, and the rest of the text.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut characters = text.char_indices();

@@ -1,4 +1,4 @@
-//! The project's own Rust files.
+//! The project's Rust files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
