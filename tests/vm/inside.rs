@@ -1,4 +1,4 @@
-//! What main.rs runs inside the VM: here the machine is this host itself.
+//! Tests that main.rs runs inside the VM, where the machine under test is the VM itself.
 
 use std::env;
 
@@ -7,25 +7,25 @@ use crate::support::{HERE, Machine, eventually};
 
 #[test]
 #[ignore = "main.rs runs it inside the VM"]
-fn a_known_load_is_told_as_the_kernel_tells_it() {
+fn metrics_of_known_load_match_kernel() {
     known_load(here());
 }
 
 #[test]
 #[ignore = "main.rs runs it inside the VM"]
-fn a_slice_used_at_least_what_its_units_used() {
+fn slice_cpu_time_is_at_least_that_of_its_units() {
     slices(here());
 }
 
 #[test]
 #[ignore = "main.rs runs it inside the VM"]
-fn limits_and_what_they_led_to_are_told() {
+fn limits_and_limit_hits_are_exported() {
     limits(here());
 }
 
 #[test]
 #[ignore = "main.rs runs it inside the VM"]
-fn a_service_killed_for_its_memory_failed_of_that() {
+fn oom_killed_service_is_counted_with_result_oom_kill() {
     let exporter = here().exporter(&[]);
     here().unit(
         "hungry.service",
@@ -34,12 +34,12 @@ fn a_service_killed_for_its_memory_failed_of_that() {
          [Unit]\nStartLimitIntervalSec=1h\nStartLimitBurst=2\n",
     );
     here().exec(&["systemctl", "start", "hungry"]);
-    let result = eventually("it is given up", || {
+    let result = eventually("the start limit is hit", || {
         let shown = here().ok(&["systemctl", "show", "--property=ActiveState,Result", "hungry"]);
         shown.contains("ActiveState=failed").then_some(shown)
     });
     assert!(result.contains("Result=oom-kill"), "{result}");
-    eventually("both kills are counted as such", || {
+    eventually("both kills are counted as oom-kill", || {
         let page = exporter.samples();
         let hungry = [("name", "hungry.service"), ("result", "oom-kill")];
         let failures = page.value("systemd_service_failures_by_result_total", &hungry)?;
@@ -49,12 +49,13 @@ fn a_service_killed_for_its_memory_failed_of_that() {
     let page = exporter.samples();
     let hungry = [("name", "hungry.service")];
     let causes = page.all("systemd_service_failures_by_result_total", &hungry);
-    assert_eq!(causes.map(|cause| cause.value).sum::<f64>(), 2.0, "and as nothing else");
+    let failures: f64 = causes.map(|cause| cause.value).sum();
+    assert_eq!(failures, 2.0, "failures with another result");
 }
 
 #[test]
 #[ignore = "main.rs runs it inside the VM"]
-fn a_clock_that_is_set_makes_no_negative_age_and_loses_no_count() {
+fn set_clock_yields_no_negative_age_or_lost_count() {
     let exporter = here().exporter(&[]);
     here().unit(
         "jumps.service",
@@ -79,6 +80,6 @@ fn a_clock_that_is_set_makes_no_negative_age_and_loses_no_count() {
 }
 
 fn here() -> &'static Machine {
-    assert!(env::var_os(HERE).is_some(), "this runs inside the VM alone: make test-vm");
+    assert!(env::var_os(HERE).is_some(), "runs only inside the VM: make test-vm");
     crate::support::machine()
 }

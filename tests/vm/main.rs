@@ -1,5 +1,5 @@
-//! A whole Debian in a VM, with the package installed: pure cgroup v2 with every controller, the stages of a real
-//! boot, and a reboot. `make test-vm` runs these; what they need is kept in target/vm.
+//! Debian in a VM with the package installed: pure cgroup v2 with every controller, the stages of a real boot, and a
+//! reboot. `make test-vm` runs these; QEMU and the Debian tree are cached in target/vm.
 
 #![allow(clippy::disallowed_types)]
 
@@ -18,7 +18,7 @@ use vm::Vm;
 
 #[test]
 #[ignore = "takes minutes, and needs make package; make test-vm runs it"]
-fn what_units_use_is_told_as_the_kernel_tells_it_on_pure_v2() {
+fn resource_metrics_match_kernel_on_pure_cgroup_v2() {
     let mut vm = vm::booted();
     installed(&mut vm);
     let controllers = vm.ok("cat /sys/fs/cgroup/cgroup.controllers");
@@ -26,15 +26,15 @@ fn what_units_use_is_told_as_the_kernel_tells_it_on_pure_v2() {
         assert!(controllers.split_whitespace().any(|one| one == controller), "{controllers}");
     }
     let start = Instant::now();
-    let said =
+    let output =
         vm.ok(&format!("{HERE}=1 {} inside:: --ignored --nocapture --test-threads=1", vm::PROGRAM));
-    println!("{said}\n{:.0} s inside the VM", start.elapsed().as_secs_f64());
-    assert!(said.contains("test result: ok. 5 passed"), "{said}");
+    println!("{output}\n{:.0} s inside the VM", start.elapsed().as_secs_f64());
+    assert!(output.contains("test result: ok. 5 passed"), "{output}");
 }
 
 #[test]
 #[ignore = "takes minutes, and needs make package; make test-vm runs it"]
-fn the_package_works_and_a_reboot_begins_anew() {
+fn package_works_and_reboot_resets_counters() {
     let mut vm = vm::booted();
     installed(&mut vm);
     let before = boot_times(&mut vm);
@@ -55,16 +55,16 @@ fn the_package_works_and_a_reboot_begins_anew() {
     let after = boot_times(&mut vm);
     println!("stages, in seconds since the epoch: {before:#?}\n{after:#?}");
     for (stage, time) in after.iter().filter(|(_, time)| **time > 0.0) {
-        assert!(before.values().all(|earlier| earlier < time), "{stage} was before the reboot");
+        assert!(before.values().all(|earlier| earlier < time), "{stage} is before the reboot");
     }
     let page = page(&mut vm);
     assert!(start_time(&page) > starts);
-    assert_eq!(failures(&page), None, "it counts from the boot on");
+    assert_eq!(failures(&page), None, "failures from before the reboot");
     let failed = [("name", "bad.service"), ("state", "failed")];
     assert_ne!(page.value("systemd_unit_state", &failed), Some(1.0));
 }
 
-/// Installs the package as an administrator would, unless it is.
+/// Installs the package with dpkg, unless it is installed.
 fn installed(vm: &mut Vm) {
     if vm.run("systemctl is-active --quiet unit-exporter").0 != 0 {
         println!("{}", vm.ok(&format!("dpkg -i {}", vm::PACKAGE)));
@@ -73,7 +73,7 @@ fn installed(vm: &mut Vm) {
     complete(vm);
 }
 
-/// Waits for the first whole page, and finds every collector well in its sandbox.
+/// Waits until the exporter is ready, and checks that every collector works in the sandbox.
 fn complete(vm: &mut Vm) {
     vm.ok(
         "for i in $(seq 120); do systemctl is-active --quiet unit-exporter && break; sleep 1; done",
@@ -101,7 +101,7 @@ fn complete(vm: &mut Vm) {
     }
 }
 
-/// When the stages of the boot were reached, in seconds since the epoch: as systemd has them, on the page too.
+/// Timestamps of the boot stages, in seconds since the epoch; checks that the exported ones match systemd's.
 fn boot_times(vm: &mut Vm) -> BTreeMap<String, f64> {
     vm.ok("systemctl is-system-running --wait || true");
     let page = page(vm);
@@ -110,33 +110,36 @@ fn boot_times(vm: &mut Vm) -> BTreeMap<String, f64> {
         .map(|sample| (sample.label("stage").to_owned(), sample.value))
         .collect();
     for stage in ["Kernel", "Userspace", "UnitsLoadStart", "UnitsLoadFinish", "Finish"] {
-        assert!(stages[stage] > 0.0, "{stage} was reached: {stages:#?}");
+        assert!(stages[stage] > 0.0, "{stage} was not reached: {stages:#?}");
     }
-    for (stage, told) in &stages {
+    for (stage, exported) in &stages {
         let property = format!("{stage}Timestamp");
-        let said = vm.ok(&format!(
+        let output = vm.ok(&format!(
             "busctl get-property org.freedesktop.systemd1 /org/freedesktop/systemd1 \
              org.freedesktop.systemd1.Manager {property}"
         ));
-        let said: f64 = said.trim().trim_start_matches("t ").parse().expect("a number");
-        assert!((told - said / 1e6).abs() < 1e-6, "{stage}: told {told}, systemd says {said}");
+        let micros: f64 = output.trim().trim_start_matches("t ").parse().expect("a number");
+        assert!((exported - micros / 1e6).abs() < 1e-6, "{stage}: {exported} s, {micros} µs");
     }
     let (kernel, finish) = (stages["Kernel"], stages["Finish"]);
     assert!(kernel < stages["Userspace"] && stages["Userspace"] < finish, "{stages:#?}");
-    // and that is when the machine did boot
+    // the kernel's timestamp matches the uptime
     let times = vm.ok("date +%s.%N; cut -d ' ' -f 1 /proc/uptime");
     let times: Vec<f64> = times.lines().map(|time| time.parse().expect("a number")).collect();
-    assert!((times[0] - times[1] - kernel).abs() < 2.0, "{kernel}, and now {times:?}");
+    assert!(
+        (times[0] - times[1] - kernel).abs() < 2.0,
+        "kernel {kernel}, now and uptime {times:?}"
+    );
     println!("{}", vm.ok("systemd-analyze --no-pager"));
     stages
 }
 
 fn start_time(page: &Samples) -> f64 {
     let exporter = [("name", "unit-exporter.service")];
-    page.value("systemd_process_start_time_seconds", &exporter).expect("when it started")
+    page.value("systemd_process_start_time_seconds", &exporter).expect("a start time")
 }
 
-/// What the service as it is shipped serves.
+/// A scrape of the service as shipped.
 fn page(vm: &mut Vm) -> Samples {
     let get = "import urllib.request as r; \
                print(r.urlopen('http://127.0.0.1:9558/metrics').read().decode(), end='')";

@@ -1,4 +1,4 @@
-//! One VM: making it, running commands in it, restarting it.
+//! One VM: creating it, running commands in it, rebooting it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,14 +8,14 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-/// A machine that runs. It ends with the test process, whose end of the pipe its supervisor reads.
+/// A running VM. It ends with the test process: the supervisor reads the end of the pipe.
 #[derive(Debug)]
 pub(crate) struct Vm {
     _supervisor: Child,
     shell: BufReader<UnixStream>,
 }
 
-/// The machine that the tests share, with the package and this very program in it.
+/// The VM that the tests share, with the package and this test binary in it.
 pub(crate) fn booted() -> MutexGuard<'static, Vm> {
     static VM: OnceLock<Mutex<Vm>> = OnceLock::new();
     let vm = VM.get_or_init(|| Mutex::new(Vm::boot()));
@@ -27,7 +27,7 @@ impl Vm {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/vm");
         let start = Instant::now();
         script(&["make".as_ref(), directory.as_ref()]);
-        println!("trees made or found in {:.0} s", start.elapsed().as_secs_f64());
+        println!("trees created or found in {:.0} s", start.elapsed().as_secs_f64());
         let this = env::current_exe().expect("this program");
         let file = |from: &Path, to: &str| format!("{}:{to}", from.display());
         let start = Instant::now();
@@ -40,7 +40,7 @@ impl Vm {
             program.as_ref(),
             package.as_ref(),
         ]);
-        println!("disk made in {:.0} s", start.elapsed().as_secs_f64());
+        println!("disk created in {:.0} s", start.elapsed().as_secs_f64());
         let socket = directory.join("shell");
         fs::remove_file(&socket).ok();
         let start = Instant::now();
@@ -57,40 +57,41 @@ impl Vm {
             assert!(start.elapsed() < Duration::from_secs(30), "QEMU does not start");
             thread::sleep(Duration::from_millis(50));
         };
-        shell.set_read_timeout(Some(LIMIT)).expect("a time limit");
+        shell.set_read_timeout(Some(READ_TIMEOUT)).expect("a read timeout");
         let mut vm = Self { _supervisor: supervisor, shell: BufReader::new(shell) };
         vm.ready();
         println!("booted in {:.0} s", start.elapsed().as_secs_f64());
         vm
     }
 
-    /// Runs a script inside to its end: its exit status and what it said.
+    /// Runs a script inside, and returns its exit status and output.
     #[track_caller]
     pub(crate) fn run(&mut self, script: &str) -> (i32, String) {
-        // All at once: what it says may hold anything.
+        // The length is sent before the output: the output may contain any bytes.
         let framed = format!(
-            "{{ {script}\n}} < /dev/null > /run/said 2>&1; \
-             echo $? $(stat --format=%s /run/said); cat /run/said\n"
+            "{{ {script}\n}} < /dev/null > /run/output 2>&1; \
+             echo $? $(stat --format=%s /run/output); cat /run/output\n"
         );
-        self.shell.get_mut().write_all(framed.as_bytes()).expect("a shell that listens");
+        self.shell.get_mut().write_all(framed.as_bytes()).expect("a write to the shell");
         let head = self.line();
         let numbers = head.trim().split_once(' ');
-        let (status, length) = numbers.unwrap_or_else(|| panic!("the shell says {head:?}"));
-        let mut said = vec![0; length.parse().expect("a length")];
-        self.shell.read_exact(&mut said).expect("all that it said");
-        let said = String::from_utf8_lossy(&said).into_owned();
-        (status.parse().expect("a status"), said)
+        let (status, length) =
+            numbers.unwrap_or_else(|| panic!("unexpected reply of the shell: {head:?}"));
+        let mut output = vec![0; length.parse().expect("a length")];
+        self.shell.read_exact(&mut output).expect("the whole output");
+        let output = String::from_utf8_lossy(&output).into_owned();
+        (status.parse().expect("a status"), output)
     }
 
-    /// What a script inside says; panics with it if it fails.
+    /// Runs a script inside and returns its output; panics with it if the script fails.
     #[track_caller]
     pub(crate) fn ok(&mut self, script: &str) -> String {
-        let (status, said) = self.run(script);
-        assert_eq!(status, 0, "{script}\n{said}");
-        said
+        let (status, output) = self.run(script);
+        assert_eq!(status, 0, "{script}\n{output}");
+        output
     }
 
-    /// Restarts it, and waits until it is up.
+    /// Reboots the VM, and waits until it is up.
     pub(crate) fn reboot(&mut self) {
         self.ok("systemctl reboot --no-block");
         self.ready();
@@ -105,13 +106,13 @@ impl Vm {
         match self.shell.read_line(&mut line) {
             Ok(length) if length > 0 => line,
             other => {
-                panic!("the machine says nothing more ({other:?}); see target/vm/disk.console")
+                panic!("no more output of the VM ({other:?}); see target/vm/disk.console")
             }
         }
     }
 }
 
-/// The package that `make package` built.
+/// The package that `make package` builds.
 fn package() -> PathBuf {
     let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/package");
     let files = fs::read_dir(&packages).into_iter().flatten().flatten().map(|file| file.path());
@@ -124,11 +125,11 @@ fn script(arguments: &[&std::ffi::OsStr]) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Where this program is inside.
+/// Path of the test binary inside.
 pub(crate) const PROGRAM: &str = "/opt/test";
-/// Where the package is inside.
+/// Path of the package inside.
 pub(crate) const PACKAGE: &str = "/opt/unit-exporter.deb";
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/vm");
-// Without KVM, on a busy machine.
-const LIMIT: Duration = Duration::from_secs(600);
+// Long enough without KVM on a busy host.
+const READ_TIMEOUT: Duration = Duration::from_secs(600);
