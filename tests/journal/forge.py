@@ -1,4 +1,4 @@
-"""Says all that it can say to be taken for another unit, for PID 1, for journald, for systemd-coredump."""
+"""Logs with forged fields that claim to be another unit, PID 1, journald, or systemd-coredump."""
 import fcntl
 import os
 import socket
@@ -30,11 +30,11 @@ send(CORE_DUMP, b"COREDUMP_UNIT=" + VICTIM, b"COREDUMP_SIGNAL=11", b"_UID=0", b"
 send(CORE_DUMP, b"COREDUMP_UNIT=" + VICTIM, b"COREDUMP_SIGNAL=11", b"_SYSTEMD_UNIT=systemd-coredump@0-1-0.service")
 send(DROPPED, b"N_DROPPED=1000", b"OBJECT_SYSTEMD_UNIT=" + VICTIM, b"_TRANSPORT=driver")
 send(MISSED, b"MESSAGE=Missed 1000 kernel messages", b"_TRANSPORT=driver")
-# fields that hold a line of their own, and names out of nowhere
+# binary fields whose value contains another field, and a duplicate field
 journal.send(b"PRIORITY=3\n" + binary(b"MESSAGE", b"x\n_SYSTEMD_UNIT=" + VICTIM))
 journal.send(b"PRIORITY=3\n" + binary(b"UNIT", b"x\0\xff\nUNIT=" + VICTIM))
 journal.send(b"PRIORITY=3\nPRIORITY=3\nMESSAGE=twice\n")
-# big ones: in the datagram, and in a file passed with it, as sd_journal_send does
+# large fields: in the datagram, and in a memfd passed with it, as sd_journal_send does
 journal.send(b"PRIORITY=3\n" + binary(b"MESSAGE", os.urandom(100_000)))
 for name, value in ((b"MESSAGE", os.urandom(1 << 20)), (b"UNIT", VICTIM + b" " * (1 << 20))):
     file = os.memfd_create("message", os.MFD_ALLOW_SEALING)
@@ -42,7 +42,7 @@ for name, value in ((b"MESSAGE", os.urandom(1 << 20)), (b"UNIT", VICTIM + b" " *
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, SEALS)
     socket.send_fds(journal, [b""], [file])
     os.close(file)
-# 14 of priority 3; what follows has none that is valid
+# 14 messages of priority 3 so far; the following have no valid priority
 for priority in (b"8", b"-1", b"33", b"err", b""):
     journal.send(b"PRIORITY=" + priority + b"\nMESSAGE=odd\n")
 journal.send(b"MESSAGE=without\n")

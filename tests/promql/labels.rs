@@ -1,4 +1,4 @@
-//! Which labels an expression's result may carry, and objections to labels that are not there.
+//! Labels that an expression's result may have, and objections to labels that do not exist.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use promql_parser::parser::{
 use super::{Vocabulary, selector};
 
 impl Vocabulary {
-    /// The labels that the result of an expression may carry.
+    /// The labels that the result of an expression may have.
     pub fn labels_of(&self, expression: &str) -> BTreeSet<String> {
         let parsed = promql_parser::parser::parse(expression)
             .unwrap_or_else(|error| panic!("{expression}: {error}"));
@@ -88,9 +88,9 @@ impl Vocabulary {
         let matching = modifier.and_then(|modifier| modifier.matching.as_ref());
         if let Some(matching) = matching {
             let must_be_in_both = matching.is_include();
-            for label in matching.labels().labels.iter().filter(|label| *label != OF_USERS) {
-                let there = (left.contains(label), right.contains(label));
-                if !(there.0 && there.1) && (must_be_in_both || !(there.0 || there.1)) {
+            for label in matching.labels().labels.iter().filter(|label| *label != USER_LABEL) {
+                let (in_left, in_right) = (left.contains(label), right.contains(label));
+                if !(in_left && in_right) && (must_be_in_both || !(in_left || in_right)) {
                     objections.push(format!("{}: no label {label} on both sides", binary.op));
                 }
             }
@@ -101,10 +101,10 @@ impl Vocabulary {
         }
         match modifier.map(|modifier| &modifier.card) {
             Some(VectorMatchCardinality::ManyToOne(extra)) => {
-                with(left, &right, &extra.labels, objections)
+                grouped(left, &right, &extra.labels, objections)
             }
             Some(VectorMatchCardinality::OneToMany(extra)) => {
-                with(right, &left, &extra.labels, objections)
+                grouped(right, &left, &extra.labels, objections)
             }
             _ => match matching {
                 Some(LabelModifier::Include(on)) => {
@@ -119,8 +119,8 @@ impl Vocabulary {
     }
 }
 
-/// The many side's labels and those asked for of the one side.
-fn with(
+/// Labels of the "many" side, and the extra labels of the "one" side that `group_left` or `group_right` names.
+fn grouped(
     many: BTreeSet<String>,
     one: &BTreeSet<String>,
     extra: &[String],
@@ -132,5 +132,5 @@ fn with(
     many.into_iter().chain(extra.iter().cloned()).collect()
 }
 
-/// Whose manager a unit belongs to; not declared, and not there but for units of users.
-const OF_USERS: &str = "user";
+/// Only units of user managers have this label, and no metric declares it.
+const USER_LABEL: &str = "user";

@@ -1,4 +1,4 @@
-//! What is demanded of every PromQL expression, in rules and on dashboards.
+//! A linter for PromQL expressions in rules, dashboards and documents.
 //!
 //! ```ignore
 //! mod promql;
@@ -7,7 +7,7 @@
 //! assert_eq!(vocabulary.objections("rate(systemd_unit_starts_total[5m])"), [""; 0]);
 //! ```
 //!
-//! Grafana's variables are to be replaced beforehand: a rule knows none.
+//! The caller has to replace Grafana's variables first.
 
 // Each test binary uses a part of this.
 #![allow(dead_code, unused_imports, unreachable_pub)]
@@ -24,7 +24,7 @@ use promql_parser::parser::{Call, Expr, VectorSelector, token};
 pub use vocabulary::{Nature, Vocabulary};
 
 impl Vocabulary {
-    /// Everything wrong with an expression; nothing if it may be used.
+    /// All problems of an expression; empty if there are none.
     pub fn objections(&self, expression: &str) -> Vec<String> {
         let parsed = match promql_parser::parser::parse(expression) {
             Ok(parsed) => parsed,
@@ -57,38 +57,39 @@ impl Vocabulary {
                     objections.push(format!("{name} has no label {label}"));
                 }
                 if let MatchOp::Re(_) | MatchOp::NotRe(_) = matcher.op
-                    && let Some(why) = idle_regexp(&matcher.value)
+                    && let Some(reason) = redundant_regexp(&matcher.value)
                 {
-                    objections.push(format!("{label}=~{:?} {why}", matcher.value));
+                    objections.push(format!("{label}=~{:?} {reason}", matcher.value));
                 }
             }
         });
     }
 
-    /// Counters are looked at through functions that know of resets, and nothing else is.
+    /// Counters need functions that handle counter resets, and other metrics must not use these.
     fn counters(&self, expression: &Expr, within: Option<&Call>, objections: &mut Vec<String>) {
         if let Some(selector) = selector(expression)
             && let Some(name) = &selector.name
             && let Some(series) = self.series(name)
         {
             let function = within.map_or("", |call| call.func.name);
-            let told = if function.is_empty() { "on its own" } else { function };
+            let used = if function.is_empty() { "on its own" } else { function };
             let counter = series.nature == Nature::Counter;
-            if counter && !OF_COUNTERS.contains(&function) && !OF_PRESENCE.contains(&function) {
-                objections.push(format!("{name} is a counter, and used {told}"));
+            let for_counters = COUNTER_FUNCTIONS.contains(&function);
+            if counter && !for_counters && !PRESENCE_FUNCTIONS.contains(&function) {
+                objections.push(format!("{name} is a counter, and used {used}"));
             }
-            if !counter && OF_COUNTERS.contains(&function) && series.nature != Nature::Unknown {
-                objections.push(format!("{name} is no counter, and used in {told}"));
+            if !counter && for_counters && series.nature != Nature::Unknown {
+                objections.push(format!("{name} is no counter, and used in {used}"));
             }
             if let Expr::MatrixSelector(matrix) = expression
-                && OF_COUNTERS.contains(&function)
-                && matrix.range < SHORTEST
+                && for_counters
+                && matrix.range < MIN_RANGE
             {
-                objections.push(format!("{name}: {function} over less than {SHORTEST:?}"));
+                objections.push(format!("{name}: {function} over less than {MIN_RANGE:?}"));
             }
         }
         let within = if let Expr::Call(call) = expression { Some(call) } else { within };
-        // what an aggregation or an operator makes of a counter is no counter
+        // an aggregation or a binary operation on a counter does not yield a counter
         let within = match expression {
             Expr::Call(_) | Expr::Paren(_) => within,
             _ => None,
@@ -97,13 +98,13 @@ impl Vocabulary {
     }
 }
 
-/// Calls a function for an expression and everything in it.
-pub fn each<'e>(expression: &'e Expr, see: &mut impl FnMut(&'e Expr)) {
-    see(expression);
-    children(expression).for_each(|child| each(child, see));
+/// Calls a function for an expression and all expressions in it.
+pub fn each<'e>(expression: &'e Expr, visit: &mut impl FnMut(&'e Expr)) {
+    visit(expression);
+    children(expression).for_each(|child| each(child, visit));
 }
 
-/// The selector that an expression is, with or without a range.
+/// The selector if the expression is one, with or without a range.
 pub fn selector(expression: &Expr) -> Option<&VectorSelector> {
     match expression {
         Expr::VectorSelector(selector) => Some(selector),
@@ -127,8 +128,8 @@ fn children(expression: &Expr) -> impl Iterator<Item = &Expr> {
     children.into_iter()
 }
 
-/// Why a regular expression need not be one, if so.
-fn idle_regexp(regexp: &str) -> Option<&'static str> {
+/// The reason if a regular expression, or a part of it, is redundant.
+fn redundant_regexp(regexp: &str) -> Option<&'static str> {
     if regexp.starts_with('^') || regexp.ends_with('$') {
         return Some("is anchored anyway");
     }
@@ -140,7 +141,7 @@ fn idle_regexp(regexp: &str) -> Option<&'static str> {
 
 fn functions_of_prometheus_2_42(expression: &Expr, objections: &mut Vec<String>) {
     each(expression, &mut |part| match part {
-        Expr::Call(call) if call.func.experimental || NEWER.contains(&call.func.name) => {
+        Expr::Call(call) if call.func.experimental || NEWER_FUNCTIONS.contains(&call.func.name) => {
             objections.push(format!("{}() is not in Prometheus 2.42", call.func.name));
         }
         Expr::Aggregate(aggregate)
@@ -152,10 +153,10 @@ fn functions_of_prometheus_2_42(expression: &Expr, objections: &mut Vec<String>)
     });
 }
 
-const OF_COUNTERS: [&str; 4] = ["rate", "irate", "increase", "resets"];
-// They look at no value.
-const OF_PRESENCE: [&str; 3] = ["present_over_time", "absent_over_time", "absent"];
-const NEWER: [&str; 6] = [
+const COUNTER_FUNCTIONS: [&str; 4] = ["rate", "irate", "increase", "resets"];
+// These ignore values.
+const PRESENCE_FUNCTIONS: [&str; 3] = ["present_over_time", "absent_over_time", "absent"];
+const NEWER_FUNCTIONS: [&str; 6] = [
     "info",
     "sort_by_label",
     "sort_by_label_desc",
@@ -163,5 +164,5 @@ const NEWER: [&str; 6] = [
     "double_exponential_smoothing",
     "histogram_avg",
 ];
-// Two scrapes, when one is made a minute.
-const SHORTEST: Duration = Duration::from_secs(120);
+// Two scrapes at a scrape interval of one minute.
+const MIN_RANGE: Duration = Duration::from_secs(120);

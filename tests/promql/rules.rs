@@ -1,4 +1,4 @@
-//! The rule files of alerts/, as Prometheus reads them.
+//! The rule files in alerts/, parsed as Prometheus parses them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,65 +10,65 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
-    /// Its groups; the rules of each are evaluated in their order.
+    /// Its groups; the rules of a group are evaluated in order.
     pub groups: Vec<Group>,
 }
 
-/// Rules that are evaluated together.
+/// A rule group.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// Unique in its file.
     pub name: String,
-    /// How often, if not as often as Prometheus is told to.
+    /// Evaluation interval, if not Prometheus's global one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<String>,
-    /// In their order.
+    /// Its rules, in order of evaluation.
     pub rules: Vec<Rule>,
 }
 
-/// One rule: it records a series, or alerts.
+/// A recording rule or an alerting rule.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// The alert's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert: Option<String>,
-    /// The recorded series' name.
+    /// The name of the recorded series.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
-    /// What is asked.
+    /// The expression.
     pub expr: String,
-    /// How long it has to be so before the alert fires.
+    /// How long the condition has to hold before the alert fires.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub hold: Option<String>,
-    /// How long the alert goes on when it is no more so.
+    /// How long the alert keeps firing after the condition has cleared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_firing_for: Option<String>,
-    /// Labels that it adds.
+    /// Labels that the rule adds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// What a reader is told.
+    /// Summary, description and runbook URL.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
 
-/// Every rule file, those first whose series the others use.
+/// All rule files; files that record series precede files that use them.
 pub fn files() -> Vec<File> {
     paths().iter().map(|path| read(path)).collect()
 }
 
-/// Where they are.
+/// Paths of the rule files.
 pub fn paths() -> Vec<PathBuf> {
     FILES.iter().map(|name| directory().join(name)).filter(|path| path.exists()).collect()
 }
 
-/// The folder of rules.
+/// The directory of the rules.
 pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts")
 }
 
-/// Every alert, with the group it is in.
+/// All alerting rules, each with its group.
 pub fn alerts() -> Vec<(Group, Rule)> {
     let groups = files().into_iter().flat_map(|file| file.groups);
     let pairs = groups.flat_map(|group| {
@@ -80,30 +80,30 @@ pub fn alerts() -> Vec<(Group, Rule)> {
 
 /// The tests of the rules, by file.
 pub fn tests() -> Vec<(PathBuf, Tests)> {
-    let entries = fs::read_dir(directory().join("tests")).expect("a folder of tests");
+    let entries = fs::read_dir(directory().join("tests")).expect("a directory of tests");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a file").path()).collect();
     paths.sort();
     paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
 }
 
-/// A file of tests for promtool, as far as it is looked at here.
+/// A promtool test file: the fields that are used here.
 #[derive(Debug, Deserialize)]
 pub struct Tests {
     /// Its cases.
     pub tests: Vec<Test>,
 }
 
-/// One case: series, and what comes of them.
+/// One case: input series and expected results.
 #[derive(Debug, Deserialize)]
 pub struct Test {
-    /// A sentence.
+    /// Its name, a sentence.
     pub name: String,
-    /// What is scraped.
+    /// The input series.
     pub input_series: Vec<Input>,
-    /// Alerts at a time.
+    /// Expected alerts.
     #[serde(default)]
     pub alert_rule_test: Vec<AlertTest>,
-    /// Queries at a time.
+    /// Expected query results.
     #[serde(default)]
     pub promql_expr_test: Vec<QueryTest>,
 }
@@ -115,28 +115,28 @@ pub struct Input {
     pub series: String,
 }
 
-/// Which alerts of a name fire at a time.
+/// The alerts with one name that fire at a time.
 #[derive(Debug, Deserialize)]
 pub struct AlertTest {
     /// The alert's name.
     pub alertname: String,
-    /// Those that fire.
+    /// The alerts that fire.
     pub exp_alerts: Vec<Alert>,
 }
 
-/// An alert that fires.
+/// A firing alert.
 #[derive(Debug, Deserialize)]
 pub struct Alert {
-    /// With these labels.
+    /// Its labels.
     pub exp_labels: BTreeMap<String, String>,
 }
 
-/// What a query answers at a time.
+/// The result of a query at a time.
 #[derive(Debug, Deserialize)]
 pub struct QueryTest {
     /// The query.
     pub expr: String,
-    /// Its answer.
+    /// Its result.
     pub exp_samples: Vec<serde_json::Value>,
 }
 

@@ -1,4 +1,5 @@
-//! The series that an expression may speak of: declared by the exporter, recorded by our rules, or Prometheus's own.
+//! The series that expressions may use: declared by the exporter, recorded by the rules in alerts/, or added by
+//! Prometheus.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,34 +7,34 @@ use unit_exporter::metrics::{Kind, Reference};
 
 use super::rules;
 
-/// Every known series by its name.
+/// All known series by name.
 #[derive(Debug, Default, Clone)]
 pub struct Vocabulary {
     series: BTreeMap<String, Series>,
 }
 
-/// What is known of the series of one name.
+/// Type and labels of the series with one name.
 #[derive(Debug, Clone)]
 pub struct Series {
-    /// Whether it has to be asked through `rate` or the like.
+    /// Its type; a counter has to be used through `rate` or a similar function.
     pub nature: Nature,
-    /// The labels that it may carry; `None` for whatever an alert carries.
+    /// The labels that it may have; `None` for `ALERTS`, which has the labels of each alert.
     labels: Option<BTreeSet<String>>,
 }
 
-/// What kind of numbers a series has.
+/// Type of a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nature {
-    /// Only rises.
+    /// Rises only.
     Counter,
-    /// Anything else.
+    /// Rises and falls.
     Gauge,
-    /// Not told.
+    /// Not declared.
     Unknown,
 }
 
 impl Vocabulary {
-    /// What the exporter declares, what alerts/ records, and what Prometheus itself keeps of each target.
+    /// Series that the exporter declares, that alerts/ records, and that Prometheus adds for each target.
     pub fn of_the_project() -> Self {
         let mut vocabulary = Self::declared();
         for file in rules::files() {
@@ -47,14 +48,14 @@ impl Vocabulary {
         vocabulary
     }
 
-    /// The same without what alerts/ records.
+    /// The same without the recorded series of alerts/.
     pub fn declared() -> Self {
         let mut vocabulary = Self::default();
         for row in Reference::collect().rows {
             let mut labels: BTreeSet<_> =
                 row.labels.iter().chain(&TARGET).map(|label| (*label).to_owned()).collect();
             if row.labels.contains(&"name") {
-                // of users' own managers
+                // units of user managers
                 labels.insert("user".to_owned());
             }
             match row.kind {
@@ -71,7 +72,7 @@ impl Vocabulary {
                 }
             }
         }
-        for name in OF_PROMETHEUS {
+        for name in PROMETHEUS_SERIES {
             let labels = TARGET.iter().map(|label| (*label).to_owned()).collect();
             vocabulary.insert(name, Nature::Gauge, Some(labels));
         }
@@ -79,7 +80,7 @@ impl Vocabulary {
         vocabulary
     }
 
-    /// What is known of the series of that name.
+    /// The series with this name.
     pub fn series(&self, name: &str) -> Option<&Series> {
         self.series.get(name)
     }
@@ -90,19 +91,19 @@ impl Vocabulary {
 }
 
 impl Series {
-    /// Whether a label may be there.
+    /// Whether the series may have a label.
     pub fn may_have(&self, label: &str) -> bool {
         self.labels.as_ref().is_none_or(|labels| labels.contains(label))
     }
 
-    /// The labels that may be there; of an alert's series, those that every one has.
+    /// The labels that the series may have; for `ALERTS`, the labels that every alert has.
     pub fn labels(&self) -> BTreeSet<String> {
         let alert = || ["alertname", "alertstate", "severity", "job", "instance", "name"];
         self.labels.clone().unwrap_or_else(|| alert().map(str::to_owned).into())
     }
 }
 
-/// What Prometheus adds to all that it scrapes.
+/// Labels that Prometheus adds to all scraped series.
 const TARGET: [&str; 2] = ["job", "instance"];
-const OF_PROMETHEUS: [&str; 4] =
+const PROMETHEUS_SERIES: [&str; 4] =
     ["up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_series_added"];

@@ -1,4 +1,4 @@
-//! What the kernel itself says of a known load and of limits that are met, held against the exporter's page.
+//! Compares the exporter's metrics with the kernel's own numbers, under a known load and when limits are hit.
 
 #![allow(dead_code, unreachable_pub)]
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::{Machine, eventually};
 
-/// The known load is what it was made to be, and told so, where every controller is real.
+/// Checks that the metrics of the known load match the kernel and the load's parameters. Needs every controller.
 pub fn known_load(machine: &Machine) {
     let truth = compare(machine, &["load.service", "nest.service"]);
     let of_load = |metric: &str, label: Option<(&str, &str)>| {
@@ -16,10 +16,10 @@ pub fn known_load(machine: &Machine) {
             let matches = |(key, value)| item.label(key) == Some(value);
             item.metric == metric && matches(("name", "load.service")) && label.is_none_or(matches)
         });
-        let value = found.next().unwrap_or_else(|| panic!("the kernel said nothing of {metric}"));
+        let value = found.next().unwrap_or_else(|| panic!("no value of {metric} from the kernel"));
         value.value
     };
-    // The load is what it was made to be; its clock and its control group's are not quite the same.
+    // The load uses 2 s by its own clock; the cgroup's clock differs slightly.
     let user = of_load("systemd_unit_cpu_seconds_total", Some(("mode", "user")));
     assert!((1.9..4.0).contains(&user), "{user} s");
     let anon = of_load("systemd_unit_memory_stat_bytes", Some(("kind", "anon")));
@@ -34,7 +34,7 @@ pub fn known_load(machine: &Machine) {
     assert!((50.0..60.0).contains(&written), "{written} MiB");
 }
 
-/// Each slice used at least what its units used.
+/// Checks that each slice used at least as much CPU time as its units.
 pub fn slices(machine: &Machine) {
     load(machine);
     let page = machine.exporter(&EVERY_UNIT).samples();
@@ -46,7 +46,7 @@ pub fn slices(machine: &Machine) {
     let slices: BTreeSet<&str> =
         groups.lines().filter_map(|line| line.strip_prefix("Slice=")).collect();
     let mut seen = 0;
-    // At the root of all groups the kernel counts by the tick, of which an emulated processor misses many.
+    // In the root cgroup the kernel counts CPU time by timer ticks, of which an emulated processor misses many.
     let root = machine.path("sys/fs/cgroup/cgroup.controllers").exists()
         && !machine.path("sys/fs/cgroup/cgroup.type").exists();
     let exact = |slice: &&str| !(root && *slice == "-.slice");
@@ -57,10 +57,13 @@ pub fn slices(machine: &Machine) {
         assert!(cpu(slice) * 1.01 >= sum, "{slice}: {} s, its units: {sum} s", cpu(slice));
         seen += 1;
     }
-    assert!(seen >= 2, "-.slice and system.slice, or system.slice and those of the consoles");
+    assert!(
+        seen >= 2,
+        "expected -.slice and system.slice, or system.slice and those of the consoles"
+    );
 }
 
-/// Limits of memory, CPU time and tasks, and what they led to, where every controller is real.
+/// Checks limits of memory, CPU time and tasks, and the events when they are hit. Needs every controller.
 pub fn limits(machine: &Machine) {
     machine.units(&[
         (
@@ -92,24 +95,24 @@ pub fn limits(machine: &Machine) {
     });
     let max = named("systemd_unit_memory_max_bytes", "greedy.service");
     assert_eq!(max, Some(64.0 * MIB));
-    eventually("the quota holds back", || {
+    eventually("the service is throttled", || {
         named("systemd_unit_cpu_throttled_periods_total", "throttled.service")
             .filter(|periods| *periods > 3.0)
     });
     assert_eq!(named("systemd_unit_cpu_quota_ratio", "throttled.service"), Some(0.2));
     let space = named("systemd_process_virtual_memory_max_bytes", "throttled.service");
     assert_eq!(space, Some(1024.0 * MIB));
-    eventually("the limit of tasks is hit", || {
+    eventually("the tasks limit is hit", || {
         named("systemd_unit_tasks_limit_hits_total", "forking.service").filter(|hits| *hits >= 1.0)
     });
     assert_eq!(named("systemd_unit_tasks_current", "forking.service"), Some(5.0));
     assert_eq!(named("systemd_unit_tasks_max", "forking.service"), Some(5.0));
     machine.ok(&["systemctl", "stop", "throttled"]);
-    // Slowed down for long enough, so that it stands still while both look.
+    // Without the throttled service, the values do not change between the two reads.
     compare(machine, &["greedy.service", "forking.service"]);
 }
 
-/// One statement of the kernel's.
+/// One value from the kernel.
 pub struct Truth {
     pub metric: String,
     labels: Vec<(String, String)>,
@@ -122,7 +125,7 @@ impl Truth {
     }
 }
 
-/// Holds the exporter's page against what the kernel says, and returns the latter.
+/// Compares the exporter's metrics with the kernel's values, and returns the latter.
 pub fn compare(machine: &Machine, units: &[&str]) -> Vec<Truth> {
     load(machine);
     machine.write("opt/truth.py", TRUTH);
@@ -131,30 +134,31 @@ pub fn compare(machine: &Machine, units: &[&str]) -> Vec<Truth> {
     let before = truth(&machine.ok(&command));
     let page = exporter.samples();
     let after = truth(&machine.ok(&command));
-    assert!(before.len() > 10, "the kernel says but {} things", before.len());
+    assert!(before.len() > 10, "only {} values from the kernel", before.len());
     for (before, after) in before.iter().zip(&after) {
         assert_eq!((&before.metric, &before.labels), (&after.metric, &after.labels));
         let labels: Vec<_> =
             before.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        let told = page.value(&before.metric, &labels);
-        let told = told.unwrap_or_else(|| panic!("{} {labels:?} is not told", before.metric));
+        let exported = page.value(&before.metric, &labels);
+        let exported =
+            exported.unwrap_or_else(|| panic!("{} {labels:?} is not exported", before.metric));
         let slack = slack(&before.metric, before.value);
         let (low, high) = (before.value.min(after.value), before.value.max(after.value));
         assert!(
-            (low - slack..=high + slack).contains(&told),
-            "{} {labels:?}: told {told}, the kernel says {low} to {high}",
+            (low - slack..=high + slack).contains(&exported),
+            "{} {labels:?}: exported {exported}, kernel {low} to {high}",
             before.metric
         );
     }
     before
 }
 
-/// Counts are exact; time and memory may differ by 2 %, and memory by what one reading of it
-/// leaves uncounted on each processor.
+/// The tolerance: counts are exact; times and memory may differ by 2 %, and memory also by the part that the kernel
+/// keeps in per-CPU counters.
 fn slack(metric: &str, value: f64) -> f64 {
     let share = (value * 0.02).abs();
     if metric == "systemd_unit_resident_memory_bytes" {
-        // of every process; the test's units have some eight
+        // per process; the test's units have about eight
         share.max(8.0 * MIB)
     } else if metric.contains("_memory_") && metric.ends_with("_bytes") {
         share.max(MIB)
@@ -168,9 +172,9 @@ fn slack(metric: &str, value: f64) -> f64 {
 }
 
 fn truth(json: &str) -> Vec<Truth> {
-    let items: Vec<Value> = serde_json::from_str(json).expect("a list of statements");
+    let items: Vec<Value> = serde_json::from_str(json).expect("a list of values");
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
-    let statement = |item: &Value| Truth {
+    let parse = |item: &Value| Truth {
         metric: text(&item[0]),
         labels: item[1]
             .as_object()
@@ -180,10 +184,10 @@ fn truth(json: &str) -> Vec<Truth> {
             .collect(),
         value: item[2].as_f64().expect("a number"),
     };
-    items.iter().map(statement).collect()
+    items.iter().map(parse).collect()
 }
 
-/// Starts the known load, unless it runs.
+/// Starts the known load, unless it is running.
 pub fn load(machine: &Machine) {
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().expect("a machine");
@@ -191,11 +195,11 @@ pub fn load(machine: &Machine) {
         return;
     }
     machine.write("opt/load.py", LOAD);
-    // In a machine of namespaces the supervisor's directory alone is on a disk.
+    // In a machine made of namespaces, only the supervisor's directory is on a disk.
     let disk = if machine.path("run/host").exists() { "/run/host" } else { "/var" };
     machine.unit(
         "load.service",
-        // v1 counts nothing on a disk but under a limit
+        // cgroup v1 counts I/O on a disk only if a limit is set
         &format!(
             "[Service]\nLimitNOFILE=4096\nIOAccounting=yes\nCPUAccounting=yes\n\
              MemoryAccounting=yes\nIOWriteBandwidthMax={disk} 100G\n\
@@ -219,7 +223,7 @@ const MIB: f64 = 1_048_576.0;
 const TRUTH: &str = include_str!("truth.py");
 const LOAD: &str = include_str!("load.py");
 
-/// A process, and one in a control group of its own below the unit's.
+/// Two processes, one of them in a cgroup below the unit's.
 const NEST: &str = "\
 import os, subprocess, time
 root = '/sys/fs/cgroup/unified' if os.path.exists('/sys/fs/cgroup/unified') else '/sys/fs/cgroup'

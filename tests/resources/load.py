@@ -1,4 +1,4 @@
-"""A service whose use of every resource is known: argv[1] is a file on a disk to write 50 MiB to."""
+"""A service with a known usage of every resource. argv[1]: a file on a disk, to write 50 MiB to."""
 import mmap
 import os
 import sys

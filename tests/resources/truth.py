@@ -1,7 +1,7 @@
-"""What the kernel says of the units named, as a list of [metric, labels, value] in JSON.
+"""Prints the kernel's values for the given units, as a JSON list of [metric, labels, value].
 
-Written apart from the exporter, and where it can be from other files: which process is whose from
-/proc/PID/cgroup, threads and memory from /proc/PID/status, descriptors by listing them.
+Independent of the exporter's code and, where possible, of the files it reads: processes of a unit come from
+/proc/PID/cgroup, threads and memory from /proc/PID/status, descriptors from a listing.
 """
 import json
 import os
@@ -25,8 +25,8 @@ def keyed(text):
     return {line.split()[0]: int(line.split()[1]) for line in (text or "").splitlines()}
 
 
-def show(unit, what):
-    return subprocess.run(["systemctl", "show", "--value", "-p", what, unit], capture_output=True, text=True).stdout.strip()
+def show(unit, name):
+    return subprocess.run(["systemctl", "show", "--value", "-p", name, unit], capture_output=True, text=True).stdout.strip()
 
 
 def members(group):
@@ -41,7 +41,7 @@ def status(pid):
     return dict(line.split(":", 1) for line in (read(f"/proc/{pid}/status") or "").splitlines())
 
 
-def soft(pid, name):
+def soft_limit(pid, name):
     line = next(line for line in read(f"/proc/{pid}/limits").splitlines() if line.startswith(name))
     return line[len(name):].split()[0]
 
@@ -131,24 +131,24 @@ def processes(unit, group):
     yield "systemd_unit_threads", name, sum(int(status["Threads"]) for status in statuses.values())
     yield "systemd_unit_resident_memory_bytes", name, sum(int(status["VmRSS"].split()[0]) << 10 for status in statuses.values())
     yield "systemd_unit_open_fds", name, sum(map(descriptors, pids))
-    yield "systemd_unit_max_fds_ratio", name, max(descriptors(pid) / int(soft(pid, "Max open files")) for pid in pids)
-    started = lambda pid: boot() + int(read(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
-    yield "systemd_unit_oldest_process_start_time_seconds", name, min(map(started, pids))
+    yield "systemd_unit_max_fds_ratio", name, max(descriptors(pid) / int(soft_limit(pid, "Max open files")) for pid in pids)
+    start_time = lambda pid: boot_time() + int(read(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
+    yield "systemd_unit_oldest_process_start_time_seconds", name, min(map(start_time, pids))
     main = int(show(unit, "MainPID") or 0)
     if main:
         times = read(f"/proc/{main}/stat").rsplit(")", 1)[1].split()
         yield "systemd_process_cpu_seconds_total", name, (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
         yield "systemd_process_resident_memory_bytes", name, int(statuses[main]["VmRSS"].split()[0]) << 10
         yield "systemd_process_virtual_memory_bytes", name, int(statuses[main]["VmSize"].split()[0]) << 10
-        if soft(main, "Max address space") != "unlimited":
-            yield "systemd_process_virtual_memory_max_bytes", name, int(soft(main, "Max address space"))
+        if soft_limit(main, "Max address space") != "unlimited":
+            yield "systemd_process_virtual_memory_max_bytes", name, int(soft_limit(main, "Max address space"))
         yield "systemd_process_open_fds", name, descriptors(main)
-        yield "systemd_process_max_fds", name, int(soft(main, "Max open files"))
+        yield "systemd_process_max_fds", name, int(soft_limit(main, "Max open files"))
         yield "systemd_process_threads", name, int(statuses[main]["Threads"])
-        yield "systemd_process_start_time_seconds", name, started(main)
+        yield "systemd_process_start_time_seconds", name, start_time(main)
 
 
-def boot():
+def boot_time():
     return next(int(line.split()[1]) for line in read("/proc/stat").splitlines() if line.startswith("btime "))
 
 

@@ -1,4 +1,4 @@
-//! What the journal recorded of services' ends: the truth that counts are compared with.
+//! Exits, failures and restarts of services from the journal: the reference for the exporter's counters.
 
 #![allow(dead_code, unreachable_pub)]
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::Machine;
 
-/// What the journal holds by service.
+/// Journal records by service.
 #[derive(Debug, Default)]
 pub struct Truth {
     exits: BTreeMap<String, BTreeMap<(String, String), f64>>,
@@ -16,7 +16,7 @@ pub struct Truth {
     restarts: BTreeMap<String, f64>,
 }
 
-/// Lets journald drop nothing, however fast services crash.
+/// Disables journald's rate limit, so that no crash is dropped.
 pub fn all_journaled(machine: &Machine) {
     let path = "/etc/systemd/journald.conf.d/all.conf";
     if !machine.path(path).exists() {
@@ -26,7 +26,7 @@ pub fn all_journaled(machine: &Machine) {
 }
 
 impl Truth {
-    /// Reads all that systemd itself recorded.
+    /// Reads all records of PID 1.
     #[track_caller]
     pub fn of(machine: &Machine) -> Self {
         machine.ok(&["journalctl", "--sync"]);
@@ -61,7 +61,7 @@ impl Truth {
         }
     }
 
-    /// Unclean ends of the main process, by code and status.
+    /// Unclean exits of the main process, by code and status.
     pub fn exits(&self, unit: &str) -> BTreeMap<(String, String), f64> {
         self.exits.get(unit).cloned().unwrap_or_default()
     }
@@ -71,23 +71,23 @@ impl Truth {
         self.results.get(unit).cloned().unwrap_or_default()
     }
 
-    /// Failures.
+    /// Number of failures.
     pub fn failures(&self, unit: &str) -> f64 {
         self.results(unit).values().sum()
     }
 
-    /// Restarts by `Restart=`.
+    /// Number of automatic restarts (`Restart=`).
     pub fn restarts(&self, unit: &str) -> f64 {
         self.restarts.get(unit).copied().unwrap_or_default()
     }
 
-    /// Every result that any service failed with.
+    /// The results of all failures of all services.
     pub fn causes(&self) -> impl Iterator<Item = &str> {
         self.results.values().flat_map(|results| results.keys().map(|(result, _)| &**result))
     }
 }
 
-/// The journal has some signals by number, some by name.
+/// The journal records some signals by number, some by name.
 fn signal_name(status: &str) -> String {
     match status.trim_start_matches("SIG") {
         "6" | "ABRT" => "SIGABRT",
