@@ -10,12 +10,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::{Exporter, Machine, Samples, eventually, machine};
-use truth::{Truth, all_journaled};
+use truth::{Truth, disable_journal_rate_limit};
 
 #[test]
 fn every_cause_is_counted_exactly_scraped_or_not() {
     let machine = machine();
-    all_journaled(machine);
+    disable_journal_rate_limit(machine);
     let crashers =
         [at_once(machine), "10ms", "100ms"].map(|pause| (format!("mix-{pause}.service"), pause));
     let mut units: Vec<_> =
@@ -52,7 +52,7 @@ fn every_cause_is_counted_exactly_scraped_or_not() {
 #[test]
 fn fifty_services_crashing_at_once_are_counted_exactly() {
     let machine = machine();
-    all_journaled(machine);
+    disable_journal_rate_limit(machine);
     let names: Vec<_> = (1..=50).map(|n| format!("fifty-{n}.service")).collect();
     let text = crasher(MIX, at_once(machine), "");
     let texts: Vec<_> = names.iter().map(|name| (&**name, &*text)).collect();
@@ -81,7 +81,7 @@ fn fifty_services_crashing_at_once_are_counted_exactly() {
 #[test]
 fn resets_reloads_and_bus_restarts_lose_nothing_and_count_nothing_twice() {
     let machine = machine();
-    all_journaled(machine);
+    disable_journal_rate_limit(machine);
     let name = "chaos.service";
     machine.unit(name, &crasher("exit 3", "50ms", ""));
     let exporter = machine.exporter(&[]);
@@ -125,7 +125,7 @@ fn resets_reloads_and_bus_restarts_lose_nothing_and_count_nothing_twice() {
 #[test]
 fn the_journal_tells_why_services_crashed_while_the_bus_was_away() {
     let machine = machine();
-    all_journaled(machine);
+    disable_journal_rate_limit(machine);
     let ends = [
         ("away-clean.service", "exit 0"),
         ("away-exit.service", "exit 3"),
@@ -320,7 +320,7 @@ fn a_failed_dependency_is_counted_though_the_unit_stays_inactive() {
 #[test]
 fn an_exporter_that_starts_in_a_crash_loop_counts_from_zero_and_exactly() {
     let machine = machine();
-    all_journaled(machine);
+    disable_journal_rate_limit(machine);
     let name = "before.service";
     machine.unit(name, &crasher("exit 7", "300ms", ""));
     start(machine, &[name]);
@@ -360,7 +360,7 @@ fn an_exporter_that_starts_in_a_crash_loop_counts_from_zero_and_exactly() {
 #[test]
 fn a_flood_of_status_notifications_hides_no_exit() {
     let machine = machine();
-    all_journaled(machine);
+    disable_journal_rate_limit(machine);
     let flood = "import os, socket\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\na = os.environ['NOTIFY_SOCKET']\nfor n in range(30000):\n    s.sendto(f'STATUS={n}'.encode(), a)\n";
     machine.write("/run/flood.py", flood);
     machine.units(&[

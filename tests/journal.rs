@@ -378,7 +378,7 @@ struct Counter<'a> {
 
 impl<'a> Counter<'a> {
     fn new(machine: &'a Machine, exporter: &'a Exporter<'a>) -> Self {
-        machine.write("opt/say.py", SAY);
+        machine.write("opt/log.py", SAY);
         exporter.scrape();
         Self { machine, exporter, logged: 0.into() }
     }
@@ -390,7 +390,7 @@ impl<'a> Counter<'a> {
         // now root's, now a user's, who has a file of their own
         let user = if self.logged.get().is_multiple_of(20) { "User=app" } else { "User=root" };
         let run = ["systemd-run", "--quiet", "--wait", "--unit=counted", "--property", user];
-        let say = ["/usr/bin/python3", "/opt/say.py", "native", &count_of, "100000", "1"];
+        let say = ["/usr/bin/python3", "/opt/log.py", "native", &count_of, "100000", "1"];
         self.machine.ok(&[&run[..], &say[..]].concat());
         // a journald that is just starting again takes no request yet
         eventually("it is on the disk", || {
@@ -425,11 +425,11 @@ fn booted(config: &str) -> Machine {
     machine
 }
 
-/// A service that runs `say.py`.
+/// A service that runs `log.py`.
 fn saying(machine: &Machine, arguments: &str, properties: &str) -> String {
-    machine.write("opt/say.py", SAY);
+    machine.write("opt/log.py", SAY);
     format!(
-        "[Service]\nLogRateLimitIntervalSec=0\n{properties}ExecStart=/usr/bin/python3 /opt/say.py {arguments}\n"
+        "[Service]\nLogRateLimitIntervalSec=0\n{properties}ExecStart=/usr/bin/python3 /opt/log.py {arguments}\n"
     )
 }
 
@@ -522,5 +522,5 @@ const MESSAGES: &str = "systemd_unit_journal_messages_total";
 const CORE_DUMPS: &str = "systemd_unit_core_dumps_total";
 const DROPPED: &str = "systemd_journal_messages_dropped_total";
 const CORE_DUMP_ID: &str = "fc2e22bc6ee647b6b90729ab34a250b1";
-const SAY: &str = include_str!("journal/say.py");
+const SAY: &str = include_str!("journal/log.py");
 const CONFIG: &str = "etc/systemd/journald.conf.d/test.conf";

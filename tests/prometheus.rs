@@ -19,7 +19,7 @@ fn prometheus_scrapes_a_host_of_odd_names_without_an_error() {
         exporter.port()
     ));
     eventually("Prometheus has scraped", || {
-        let targets = prometheus.ask("targets", &[]);
+        let targets = prometheus.api("targets", &[]);
         let target = &targets["activeTargets"][0];
         assert!(target["lastError"].as_str().is_none_or(str::is_empty), "{target}");
         (target["health"] == "up").then_some(())

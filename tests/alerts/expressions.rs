@@ -217,7 +217,7 @@ fn bad_expressions_meet_one_objection_each() {
         ("systemd_unit_stat", "neither declared nor recorded"),
         ("{name=\"x\"}", "names no metric"),
         ("systemd_unit_state{service=\"x\"}", "has no label service"),
-        ("systemd_unit_state{state=~\"failed\"}", "says no more than ="),
+        ("systemd_unit_state{state=~\"failed\"}", "is the same as ="),
         ("systemd_unit_state{state=~\"^(failed|active)\"}", "is anchored anyway"),
         ("systemd_unit_starts_total > 3", "is a counter, and used on its own"),
         ("sum(systemd_unit_starts_total)", "is a counter, and used on its own"),

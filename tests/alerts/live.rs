@@ -63,7 +63,7 @@ fn what_goes_wrong_on_a_booted_systemd_alerts_and_nothing_else_does() {
     }
     assert_eq!(seen, expected, "something else alerts too");
 
-    let groups = prometheus.ask("rules", &[])["groups"].as_array().unwrap().clone();
+    let groups = prometheus.api("rules", &[])["groups"].as_array().unwrap().clone();
     let mut evaluated = 0;
     for rule in groups.iter().flat_map(|group| group["rules"].as_array().unwrap()) {
         assert_eq!(rule["health"], "ok", "{rule:#}");
@@ -81,7 +81,7 @@ fn what_goes_wrong_on_a_booted_systemd_alerts_and_nothing_else_does() {
 
 /// Warnings and worse; infos come and go.
 fn firing(prometheus: &Prometheus<'_>) -> Vec<(String, String)> {
-    let alerts = prometheus.ask("alerts", &[])["alerts"].as_array().cloned().unwrap_or_default();
+    let alerts = prometheus.api("alerts", &[])["alerts"].as_array().cloned().unwrap_or_default();
     let firing = alerts.iter().filter(|alert| alert["state"] == "firing");
     let labels = firing.map(|alert| &alert["labels"]).filter(|labels| labels["severity"] != "info");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

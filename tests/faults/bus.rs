@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::scrapes::{Scrapes, TIMEOUT};
-use crate::support::{Exporter, Samples, ask, eventually, machine};
+use crate::support::{Exporter, Samples, eventually, machine, send_request};
 
 #[test]
 fn scrapes_and_counts_survive_bus_restart() {
@@ -100,7 +100,7 @@ fn serves_metrics_in_container_without_systemd_and_bus() {
         .expect("unshare");
     let get = |path: &str| {
         let connection = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
-        ask(connection, "GET", path, &[]).ok()
+        send_request(connection, "GET", path, &[]).ok()
     };
     let page = eventually("a scrape response", || get("/metrics"));
     assert_eq!(page.status, 200);

@@ -11,7 +11,7 @@ use std::{fs, thread};
 use crate::crashers::Crashers;
 use crate::scrapes::{Scrapes, TIMEOUT};
 use crate::support::{Exporter, Frozen, Machine, Random};
-use crate::truth::{Truth, all_journaled};
+use crate::truth::{Truth, disable_journal_rate_limit};
 
 #[test]
 #[ignore = "takes half an hour: make chaos"]
@@ -21,7 +21,7 @@ fn every_crash_is_counted_under_random_faults() {
     let seed = std::env::var("CHAOS_SEED").ok().and_then(|text| text.parse().ok());
     let mut random = Random(seed.unwrap_or(20_261_125));
     let machine = &Machine::options().boot();
-    all_journaled(machine);
+    disable_journal_rate_limit(machine);
     machine.write("/opt/churn.py", CHURN);
     machine.write("/opt/notify.py", NOTIFY);
     machine.write("/opt/forge.sh", FORGE);

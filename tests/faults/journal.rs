@@ -15,7 +15,7 @@ fn flipped_journal_bits_stop_neither_exporter_nor_counting() {
         "[Journal]\nRateLimitIntervalSec=0\nSystemMaxFileSize=1M\n",
     );
     machine.ok(&["systemctl", "restart", "systemd-journald"]);
-    machine.write("opt/log.py", include_str!("../journal/say.py"));
+    machine.write("opt/log.py", include_str!("../journal/log.py"));
     let exporter = &machine.exporter(&[]);
     let pid = exporter.pid();
     let mut random = Random(17);

@@ -134,7 +134,7 @@ fn redundant_regexp(regexp: &str) -> Option<&'static str> {
         return Some("is anchored anyway");
     }
     if !regexp.contains(['.', '|', '*', '+', '?', '[', '(', '{', '\\']) {
-        return Some("says no more than =");
+        return Some("is the same as =");
     }
     None
 }

@@ -44,12 +44,12 @@ impl Machine {
         path: &str,
         headers: &[(&str, &str)],
     ) -> io::Result<Response> {
-        ask(self.tcp(port)?, method, path, headers)
+        send_request(self.tcp(port)?, method, path, headers)
     }
 }
 
 /// Sends one request over a connection and reads the response to its end.
-pub fn ask(
+pub fn send_request(
     mut connection: TcpStream,
     method: &str,
     path: &str,

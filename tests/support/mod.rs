@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 pub use exporter::Exporter;
 pub use freeze::Frozen;
-pub use http::{Response, ask};
+pub use http::{Response, send_request};
 pub use machine::{EXPORTER_INSIDE, HERE, Machine, Options, PROGRAM, TREE, cpu, program};
 pub use prometheus::Prometheus;
 pub use random::Random;

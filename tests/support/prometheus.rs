@@ -36,7 +36,7 @@ pub struct Prometheus<'a> {
 impl Prometheus<'_> {
     /// The `data` of an API response; panics with the error message if the request fails.
     #[track_caller]
-    pub fn ask(&self, endpoint: &str, parameters: &[(&str, &str)]) -> Value {
+    pub fn api(&self, endpoint: &str, parameters: &[(&str, &str)]) -> Value {
         let query =
             form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
         let path = format!("/api/v1/{endpoint}?{query}");
@@ -55,7 +55,7 @@ impl Prometheus<'_> {
     /// The series in the response of a query endpoint.
     #[track_caller]
     pub fn series(&self, endpoint: &str, parameters: &[(&str, &str)]) -> Vec<Value> {
-        self.ask(endpoint, parameters)["result"].as_array().expect("a result").clone()
+        self.api(endpoint, parameters)["result"].as_array().expect("a result").clone()
     }
 }
 

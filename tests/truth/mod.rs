@@ -17,7 +17,7 @@ pub struct Truth {
 }
 
 /// Disables journald's rate limit, so that no crash is dropped.
-pub fn all_journaled(machine: &Machine) {
+pub fn disable_journal_rate_limit(machine: &Machine) {
     let path = "/etc/systemd/journald.conf.d/all.conf";
     if !machine.path(path).exists() {
         machine.write(path, "[Journal]\nRateLimitIntervalSec=0\nRuntimeMaxUse=200M\n");
