@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::source::own::Own;
-use crate::source::pid1::Pid1;
+use crate::source::process::usage::ProcessUsage;
 use crate::source::security_assessment::Exposures;
 use crate::source::{cgroup, dbus_daemons, journal, process, sockets};
 use crate::systemd::snapshot::SystemdSnapshot;
@@ -28,9 +27,9 @@ pub struct Snapshot {
     /// Each unit's processes.
     pub processes: Option<process::Readings>,
     /// PID 1 as a process.
-    pub pid1: Option<Pid1>,
+    pub pid1: Option<ProcessUsage>,
     /// The exporter as a process.
-    pub own: Option<Own>,
+    pub own: Option<ProcessUsage>,
     /// What the exporter counts of its own work.
     pub exporter: Exporter,
     /// What has been logged since the exporter started.
@@ -78,7 +77,9 @@ pub struct Exporter {
     pub requests: BTreeMap<String, u64>,
     /// How long scrapes took.
     pub scrapes: Histogram,
-    /// Lines of the log that nobody took.
+    /// When the exporter started; `None` in a snapshot that was not scraped.
+    pub started: Option<SystemTime>,
+    /// Lines of the log that were dropped.
     pub lines_dropped: u64,
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use procfs::process::Process;
 
 use super::args::Args;
 use super::{FILL_TIMEOUT, wait_for_units};
@@ -79,12 +80,11 @@ impl Asker {
     /// This process.
     #[must_use]
     pub fn here(bus: &str) -> Self {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        let status = Process::myself().and_then(|process| process.status());
         Self {
             bus: bus.to_owned(),
             uid: rustix::process::geteuid().as_raw(),
-            capabilities: capabilities.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()),
+            capabilities: status.ok().map(|status| status.capeff),
         }
     }
 }

@@ -44,17 +44,18 @@ pub(super) fn section(view: &View<'_>, html: &mut Html) {
     }
     if let Some(pid1) = &snapshot.pid1 {
         html.put("<li>PID 1 has used ").text(Lasting(seconds(pid1.cpu_user + pid1.cpu_system)));
-        html.put(" of CPU and holds ").text(Bytes(pid1.resident)).put(".\n");
+        html.put(" of CPU and holds ").text(Bytes(pid1.resident_bytes)).put(".\n");
     }
-    if let Some(own) = &snapshot.own {
-        html.put("<li>This exporter has used ").text(Lasting(seconds(own.cpu)));
+    if let (Some(own), Some(started)) = (&snapshot.own, snapshot.exporter.started) {
+        let cpu = own.cpu_user + own.cpu_system;
+        html.put("<li>This exporter has used ").text(Lasting(seconds(cpu)));
         html.put(" of CPU since ");
-        Moment(own.started).both(view.now, html);
-        let lived = view.now.duration_since(own.started).unwrap_or_default().as_secs_f64();
+        Moment(started).both(view.now, html);
+        let lived = view.now.duration_since(started).unwrap_or_default().as_secs_f64();
         if lived > 0.0 {
-            html.put(", ").text(Percent(own.cpu / lived)).put(" of a processor");
+            html.put(", ").text(Percent(cpu / lived)).put(" of a processor");
         }
-        html.put(", and holds ").text(Bytes(own.resident)).put(".\n");
+        html.put(", and holds ").text(Bytes(own.resident_bytes)).put(".\n");
     }
     html.put("</ul></section>\n");
 }

@@ -305,7 +305,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             source: "/proc/self/stat utime, stime",
             labels: [],
         },
-        own.map(|own| ([], own.cpu)),
+        own.map(|own| ([], own.cpu_user + own.cpu_system)),
     )?;
 
     out.family(
@@ -317,7 +317,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             source: "/proc/self/stat rss",
             labels: [],
         },
-        own.map(|own| ([], own.resident)),
+        own.map(|own| ([], own.resident_bytes)),
     )?;
 
     out.family(
@@ -329,7 +329,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             source: "/proc/self/stat vsize",
             labels: [],
         },
-        own.map(|own| ([], own.virtual_memory)),
+        own.map(|own| ([], own.virtual_bytes)),
     )?;
 
     out.family(
@@ -350,7 +350,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Gauge,
             per: Per::Host,
             help: "Open file descriptors of the exporter.",
-            source: "size of /proc/self/fd (kernel 6.2)",
+            source: "/proc/self/fd",
             labels: [],
         },
         own.and_then(|own| Some(([], own.open_fds?))),
@@ -377,7 +377,10 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             source: "the exporter",
             labels: [],
         },
-        own.and_then(|own| Some(([], own.started.duration_since(SystemTime::UNIX_EPOCH).ok()?))),
+        snapshot
+            .exporter
+            .started
+            .and_then(|started| Some(([], started.duration_since(SystemTime::UNIX_EPOCH).ok()?))),
     )
 }
 

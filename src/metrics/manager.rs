@@ -207,7 +207,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             source: "/proc/1/stat rss",
             labels: [],
         },
-        pid1.map(|pid1| ([], pid1.resident)),
+        pid1.map(|pid1| ([], pid1.resident_bytes)),
     )?;
 
     out.family(

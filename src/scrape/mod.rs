@@ -11,7 +11,7 @@ pub mod user_managers;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,13 +23,14 @@ use crate::scrape::blocking_source::Kept;
 use crate::scrape::user_managers::follow::Users;
 use crate::single_flight::Flights;
 use crate::snapshot::{Attempt, Histogram, Snapshot};
+use crate::source::Error;
 use crate::source::cgroup::Cgroups;
 use crate::source::dbus_daemons::Daemons;
 use crate::source::journal::{Journal, Options as JournalOptions};
 use crate::source::process::Processes;
+use crate::source::process::usage;
 use crate::source::security_assessment::Security;
 use crate::source::sockets::{Listeners, Options as SocketOptions};
-use crate::source::{Error, own, pid1};
 use crate::systemd::ledger::Event;
 use crate::systemd::snapshot::SystemdSnapshot;
 use crate::systemd::state::{Shared, State};
@@ -196,8 +197,7 @@ impl Scraper {
     async fn read(&self, without: &[&'static str]) -> Snapshot {
         let began = Instant::now();
         let wants = |collector| !without.contains(&collector);
-        let proc = self.host.proc.clone();
-        let started = self.started;
+        let pid1 = self.host.proc.join("1");
         self.shared.coalescing.catch_up().await;
         let (units, input) = {
             let state = &self.shared.lock();
@@ -213,8 +213,8 @@ impl Scraper {
         let processes = cgroups_and_processes::processes(&self.processes, host, units, deadline);
         let listeners = sockets::listeners(&self.listeners, &host.listeners, input, deadline);
         let journal = journal::journal(&self.journal, &host.journal, &self.shared, deadline);
-        let pid1 = self.pid1.read(|| Ok(()), move |()| pid1::read(&proc));
-        let own = self.own.read(|| Ok(()), move |()| own::read(started));
+        let pid1 = self.pid1.read(|| Ok(()), move |()| usage::read(&pid1));
+        let own = self.own.read(|| Ok(()), |()| usage::read(Path::new("/proc/self")));
         let (cgroups, processes, journal, listeners, pid1, own, others) = tokio::join!(
             self.attempt("cgroup", wants("cgroup"), cgroups),
             self.attempt("process", wants("process"), processes),
@@ -250,6 +250,7 @@ impl Scraper {
         snapshot.exporter = crate::snapshot::Exporter {
             requests: self.requests.by_code().map(|(code, n)| (code.to_string(), n)).collect(),
             scrapes: self.took(began.elapsed()),
+            started: Some(self.started),
             lines_dropped: crate::logging::dropped_lines(),
         };
         snapshot

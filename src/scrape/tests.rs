@@ -10,9 +10,13 @@ use crate::systemd::mirror::Mirror;
 use crate::unit_filter::Selection;
 
 fn scraper() -> Arc<Scraper> {
+    scraper_of("/proc".into())
+}
+
+fn scraper_of(proc: PathBuf) -> Arc<Scraper> {
     let nowhere = PathBuf::from("/nowhere");
     let host = Host {
-        proc: "/proc".into(),
+        proc,
         cgroup: nowhere.clone(),
         expected: Vec::new(),
         not_found: false,
@@ -59,6 +63,21 @@ async fn a_panic_of_whoever_holds_the_mirror_spreads_to_no_scrape() {
     let snapshot = scraper.scrape(&["listeners", "journal"]).await.unwrap();
     assert!(snapshot.attempts.iter().any(|attempt| attempt.collector == "units"));
     assert!(snapshot.pid1.is_some());
+}
+
+/// No kernel writes such a file; procfs panics at a bracket that is closed before one is opened.
+#[tokio::test]
+async fn panic_in_procfs_fails_only_the_manager_collector() {
+    let proc = tempfile::tempdir().unwrap();
+    std::fs::create_dir(proc.path().join("1")).unwrap();
+    std::fs::write(proc.path().join("1/stat"), ") (1 S 0 0").unwrap();
+    let scraper = scraper_of(proc.path().to_owned());
+    let snapshot = scraper.scrape(&["listeners", "journal"]).await.unwrap();
+    let attempt =
+        |name| snapshot.attempts.iter().find(|attempt| attempt.collector == name).unwrap();
+    assert_eq!(attempt("manager").panics, 1);
+    assert_eq!((attempt("exporter").panics, &attempt("exporter").error), (0, &None));
+    assert!(snapshot.pid1.is_none() && snapshot.own.is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,8 +7,6 @@ pub mod dbus_daemons;
 mod fd_cache;
 pub mod journal;
 mod kernel_file;
-pub mod own;
-pub mod pid1;
 pub mod process;
 pub mod security_assessment;
 pub mod sockets;

@@ -8,6 +8,7 @@ mod descriptors;
 pub(crate) mod fuzz;
 mod listing;
 pub(super) mod parse;
+pub mod usage;
 mod values;
 
 use std::collections::{HashMap, HashSet};
