@@ -16,7 +16,7 @@ use unit_exporter::unit_filter::Selection;
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
 #[test]
-fn a_page_ten_times_as_long_takes_only_more_room() {
+fn rendering_allocates_per_chunk_not_per_sample() {
     let _profiler = dhat::Profiler::builder().testing().build();
     let [few, many] = [100, 1000].map(blocks);
     println!("{few:?}, {many:?}");

@@ -10,7 +10,7 @@ use support::{Machine, Samples, eventually, machine};
 const SLEEP: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
 
 #[test]
-fn signals_that_an_ordinary_user_forges_do_not_count() {
+fn forged_signals_from_unprivileged_user_are_ignored() {
     let machine = machine();
     machine.unit("honest.service", SLEEP);
     machine.ok(&["systemctl", "start", "honest.service"]);
@@ -64,7 +64,7 @@ fn signals_that_an_ordinary_user_forges_do_not_count() {
 }
 
 #[test]
-fn a_mount_path_with_an_invalid_byte_costs_the_mounts_and_nothing_else() {
+fn non_utf8_mount_path_affects_only_mount_units() {
     let machine = Machine::options().boot();
     let script = r"mkdir -p $'/srv/\xff' && mount -t tmpfs tmpfs $'/srv/\xff'";
     machine.ok(&["bash", "-c", script]);
@@ -105,7 +105,7 @@ fn success_of_mounts(page: &Samples) -> Option<f64> {
 }
 
 #[test]
-fn a_frozen_systemd_costs_the_freshness_of_states_and_nothing_else() {
+fn only_unit_states_are_stale_while_systemd_is_frozen() {
     let machine = Machine::options().boot();
     machine.unit("thawed.service", SLEEP);
     let exporter = machine.exporter(&[]);
@@ -142,7 +142,7 @@ fn a_frozen_systemd_costs_the_freshness_of_states_and_nothing_else() {
 }
 
 #[test]
-fn asking_about_units_loads_none_and_no_loop_begins() {
+fn property_reads_do_not_trigger_endless_unit_loads() {
     let machine = machine();
     let exporter = machine.exporter(&[]);
     // loads names that have no file, which are collected at once: each a UnitNew and a UnitRemoved
@@ -168,7 +168,7 @@ fn asking_about_units_loads_none_and_no_loop_begins() {
 }
 
 #[test]
-fn without_systemd_or_a_bus_it_serves_says_why_and_finds_them_later() {
+fn serves_and_reports_why_until_the_bus_appears() {
     let machine = machine();
     let nowhere = "--dbus.address=unix:path=/run/nowhere";
     let exporter = machine.exporter_unit(&["User=nobody"], &[nowhere]);
@@ -189,7 +189,7 @@ fn without_systemd_or_a_bus_it_serves_says_why_and_finds_them_later() {
 }
 
 #[test]
-fn a_reload_while_the_bus_is_away_counts() {
+fn counts_reload_that_happens_while_bus_is_down() {
     let machine = machine();
     if !machine.since(250, "when it loaded its units") {
         return;
@@ -218,7 +218,7 @@ fn a_reload_while_the_bus_is_away_counts() {
 }
 
 #[test]
-fn an_unprivileged_user_sees_it_all() {
+fn unprivileged_user_collects_everything() {
     let machine = machine();
     let properties = [
         "User=nobody",

@@ -5,7 +5,7 @@ mod support;
 use support::{EXPORTER_INSIDE, machine};
 
 #[test]
-fn a_host_where_everything_works_is_told_so() {
+fn exits_0_when_every_collector_works() {
     let (code, said) = check(&[], &[]);
     assert_eq!(code, Some(0), "{said}");
     for line in
@@ -18,7 +18,7 @@ fn a_host_where_everything_works_is_told_so() {
 }
 
 #[test]
-fn without_a_bus_it_says_which_collectors_fail_and_what_they_need() {
+fn reports_failing_collectors_and_remedies_without_a_bus() {
     let (code, said) = check(&["--dbus.address=unix:path=/nowhere"], &[]);
     assert_eq!(code, Some(1), "{said}");
     for (collector, why) in
@@ -31,7 +31,7 @@ fn without_a_bus_it_says_which_collectors_fail_and_what_they_need() {
 }
 
 #[test]
-fn a_sandbox_that_is_too_tight_is_told_with_what_to_change() {
+fn names_the_setting_to_change_when_sandbox_is_too_tight() {
     let tight = ["ProtectProc=invisible", "RestrictAddressFamilies=AF_UNIX", "User=nobody"];
     let (code, said) = check(&["--collector.resolved"], &tight);
     assert_eq!(code, Some(1), "{said}");
@@ -53,7 +53,7 @@ fn a_sandbox_that_is_too_tight_is_told_with_what_to_change() {
 }
 
 #[test]
-fn flags_may_stand_before_it_and_nothing_else_behind_it() {
+fn accepts_flags_before_and_rejects_unknown_words_after() {
     let ok = machine().exec(&[EXPORTER_INSIDE, "--dbus.address=unix:path=/nowhere", "check-host"]);
     assert_eq!(ok.status.code(), Some(1));
     let bad = machine().exec(&[EXPORTER_INSIDE, "check-host", "check-config", "x"]);

@@ -13,7 +13,7 @@ use support::{Exporter, Machine, Samples, eventually, machine};
 use truth::{Truth, disable_journal_rate_limit};
 
 #[test]
-fn every_cause_is_counted_exactly_scraped_or_not() {
+fn counts_every_cause_exactly_scraped_or_not() {
     let machine = machine();
     disable_journal_rate_limit(machine);
     let crashers =
@@ -50,7 +50,7 @@ fn every_cause_is_counted_exactly_scraped_or_not() {
 }
 
 #[test]
-fn fifty_services_crashing_at_once_are_counted_exactly() {
+fn counts_fifty_services_crashing_at_once_exactly() {
     let machine = machine();
     disable_journal_rate_limit(machine);
     let names: Vec<_> = (1..=50).map(|n| format!("fifty-{n}.service")).collect();
@@ -79,7 +79,7 @@ fn fifty_services_crashing_at_once_are_counted_exactly() {
 }
 
 #[test]
-fn resets_reloads_and_bus_restarts_lose_nothing_and_count_nothing_twice() {
+fn counts_crashes_across_resets_reloads_and_bus_restarts() {
     let machine = machine();
     disable_journal_rate_limit(machine);
     let name = "chaos.service";
@@ -123,7 +123,7 @@ fn resets_reloads_and_bus_restarts_lose_nothing_and_count_nothing_twice() {
 }
 
 #[test]
-fn the_journal_tells_why_services_crashed_while_the_bus_was_away() {
+fn takes_causes_from_journal_after_bus_outage() {
     let machine = machine();
     disable_journal_rate_limit(machine);
     let ends = [
@@ -189,7 +189,7 @@ const FORGED: &str = "MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c\nUNIT=away-exi
     INVOCATION_ID=00000000000000000000000000000001\nUNIT_RESULT=oom-kill\nMESSAGE=x\n";
 
 #[test]
-fn a_kill_between_two_scrapes_is_one_failure_with_its_cause() {
+fn counts_kill_between_scrapes_as_one_failure_with_cause() {
     let machine = machine();
     machine.unit("killed.service", &crasher("exec sleep infinity", "0", ""));
     machine.ok(&["systemctl", "start", "killed.service"]);
@@ -245,7 +245,7 @@ fn a_kill_between_two_scrapes_is_one_failure_with_its_cause() {
 }
 
 #[test]
-fn a_service_is_given_up_at_the_start_limit_until_it_is_started_again() {
+fn reports_start_limit_hit_until_next_start() {
     let machine = machine();
     let limits = "[Unit]\nStartLimitBurst=5\nStartLimitIntervalSec=60\n";
     let text = "[Service]\nExecStart=/bin/sh -c 'test -e /run/good && exec sleep 99; exit 3'\nRestart=on-failure\nRestartSec=50ms\n";
@@ -299,7 +299,7 @@ fn a_service_is_given_up_at_the_start_limit_until_it_is_started_again() {
 }
 
 #[test]
-fn a_failed_dependency_is_counted_though_the_unit_stays_inactive() {
+fn counts_failed_dependency_of_unit_that_stays_inactive() {
     let machine = machine();
     machine.units(&[
         ("broken.service", "[Service]\nType=oneshot\nExecStart=/bin/false\n"),
@@ -318,7 +318,7 @@ fn a_failed_dependency_is_counted_though_the_unit_stays_inactive() {
 }
 
 #[test]
-fn an_exporter_that_starts_in_a_crash_loop_counts_from_zero_and_exactly() {
+fn counts_from_zero_when_started_during_a_crash_loop() {
     let machine = machine();
     disable_journal_rate_limit(machine);
     let name = "before.service";
@@ -358,7 +358,7 @@ fn an_exporter_that_starts_in_a_crash_loop_counts_from_zero_and_exactly() {
 }
 
 #[test]
-fn a_flood_of_status_notifications_hides_no_exit() {
+fn counts_every_exit_during_status_notification_flood() {
     let machine = machine();
     disable_journal_rate_limit(machine);
     let flood = "import os, socket\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\na = os.environ['NOTIFY_SOCKET']\nfor n in range(30000):\n    s.sendto(f'STATUS={n}'.encode(), a)\n";

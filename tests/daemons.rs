@@ -19,7 +19,7 @@ const ALL: [&str; 5] = [
 ];
 
 #[test]
-fn lookups_are_told_as_resolvectl_tells_them() {
+fn resolved_metrics_match_resolvectl() {
     let machine = machine();
     let exporter = machine.exporter(&["--systemd.collector.enable-resolved"]);
     for name in ["one.example", "two.example", "one.example", "one.example"] {
@@ -45,7 +45,7 @@ fn lookups_are_told_as_resolvectl_tells_them() {
 }
 
 #[test]
-fn logins_are_told_as_loginctl_tells_them() {
+fn logind_metrics_match_loginctl() {
     let machine = machine();
     let exporter = machine.exporter(&["--collector.logind"]);
     let session = ["systemd-run", "--quiet", "--property=PAMName=login", "--property=User=nobody"];
@@ -85,7 +85,7 @@ fn logins_are_told_as_loginctl_tells_them() {
 }
 
 #[test]
-fn links_are_told_as_networkctl_tells_them() {
+fn networkd_metrics_match_networkctl() {
     let machine = machine();
     let exporter = machine.exporter(&["--collector.networkd"]);
     let state = |page: &Samples, link: &str, aspect: &str| -> Option<String> {
@@ -123,7 +123,7 @@ fn links_are_told_as_networkctl_tells_them() {
 }
 
 #[test]
-fn machines_are_told_as_machinectl_tells_them() {
+fn machined_metrics_match_machinectl() {
     let machine = machine();
     let exporter = machine.exporter(&["--collector.machined"]);
     let count = |page: &Samples, class| page.value("systemd_machines", &[("class", class)]);
@@ -156,7 +156,7 @@ fn machines_are_told_as_machinectl_tells_them() {
 }
 
 #[test]
-fn the_bus_is_told_as_its_own_statistics_tell_it() {
+fn dbus_metrics_match_bus_statistics() {
     let machine = machine();
     let exporter = machine.exporter(&["--collector.dbus"]);
     eventually("nothing else connects meanwhile", || {
@@ -185,7 +185,7 @@ fn the_bus_is_told_as_its_own_statistics_tell_it() {
 }
 
 #[test]
-fn exposures_are_told_as_systemd_analyze_tells_them() {
+fn security_exposure_matches_systemd_analyze() {
     let machine = machine();
     machine.units(&[("open.service", SLEEP), ("closed.service", &format!("{SLEEP}{CLOSED}"))]);
     machine.ok(&["systemctl", "start", "open.service", "closed.service"]);
@@ -224,7 +224,7 @@ fn exposures_are_told_as_systemd_analyze_tells_them() {
 }
 
 #[test]
-fn without_systemd_analyze_the_reason_is_said() {
+fn logs_reason_when_systemd_analyze_is_missing() {
     let machine = machine();
     let nowhere = ["Environment=PATH=/nowhere"];
     let exporter = machine.exporter_unit(&nowhere, &["--collector.security"]).ready();
@@ -233,7 +233,7 @@ fn without_systemd_analyze_the_reason_is_said() {
 }
 
 #[test]
-fn only_root_may_ask_the_bus_unless_a_policy_says_otherwise() {
+fn dbus_collector_needs_root_or_a_bus_policy() {
     let machine = Machine::options().boot();
     let exporter =
         machine.exporter_unit(&["User=nobody"], &["--collector.dbus", "--collector.logind"]);
@@ -255,7 +255,7 @@ fn only_root_may_ask_the_bus_unless_a_policy_says_otherwise() {
 }
 
 #[test]
-fn a_daemon_that_is_away_costs_its_own_collector_and_is_not_started() {
+fn stopped_daemon_fails_only_its_collector_and_stays_stopped() {
     let machine = Machine::options().boot();
     let exporter = machine.exporter(&ALL);
     let page = exporter.samples();
@@ -282,7 +282,7 @@ fn a_daemon_that_is_away_costs_its_own_collector_and_is_not_started() {
 }
 
 #[test]
-fn a_daemon_that_hangs_costs_two_seconds_and_its_own_collector() {
+fn hanging_daemon_fails_only_its_collector_after_2_s() {
     let machine = Machine::options().boot();
     let exporter = machine.exporter(&["--collector.logind", "--collector.dbus"]);
     works(&exporter, "logind");
@@ -304,7 +304,7 @@ fn a_daemon_that_hangs_costs_two_seconds_and_its_own_collector() {
 }
 
 #[test]
-fn a_collector_that_is_off_is_refused_with_how_to_switch_it_on() {
+fn disabled_collector_is_rejected_with_flag_that_enables_it() {
     let machine = machine();
     let exporter = machine.exporter(&["--collector.dbus"]);
     let answer = exporter.get("/metrics?collect[]=logind", &[]);

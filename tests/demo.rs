@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use support::{Samples, eventually};
 
 #[test]
-fn the_demo_comes_up_and_leaves_nothing_behind() {
+fn demo_starts_and_leaves_nothing_behind() {
     let [port, prometheus] = free_ports();
     let mut demo = Command::new("scripts/demo")
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -14,7 +14,7 @@ use unit_exporter::profile::Profile;
 mod fixture;
 
 #[test]
-fn the_fixture_host_makes_the_golden_pages() {
+fn fixture_host_renders_the_golden_responses() {
     for (format, file) in [
         (Format::Text, "tests/golden/metrics.txt"),
         (Format::OpenMetrics, "tests/golden/openmetrics.txt"),
@@ -24,7 +24,7 @@ fn the_fixture_host_makes_the_golden_pages() {
 }
 
 #[test]
-fn every_declared_family_is_exposed_and_no_other() {
+fn exposes_exactly_the_declared_families() {
     let page = page(Format::Text, &everything());
     let exposed: BTreeSet<_> =
         page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
@@ -34,7 +34,7 @@ fn every_declared_family_is_exposed_and_no_other() {
 }
 
 #[test]
-fn the_reference_is_current() {
+fn metrics_reference_is_current() {
     assert_golden("docs/METRICS.md", &Reference::collect().markdown());
 }
 
@@ -59,7 +59,7 @@ fn declarations_follow_the_naming_rules() {
 }
 
 #[test]
-fn collectors_and_families_can_be_chosen() {
+fn selects_by_collector_and_by_family() {
     let without = MetricsQuery { without: vec!["units", "exporter"], ..everything() };
     let page = page(Format::Text, &without);
     assert!(!page.contains("systemd_unit_state{"));
@@ -72,7 +72,7 @@ fn collectors_and_families_can_be_chosen() {
 }
 
 #[test]
-fn the_minimal_profile_has_the_families_it_names_and_no_zeros_of_states() {
+fn minimal_profile_has_its_families_and_no_zero_states() {
     let minimal = MetricsQuery { profile: Profile::Minimal, ..everything() };
     let page = page(Format::Text, &minimal);
     let states = page.lines().filter(|line| line.starts_with("systemd_unit_state{"));
@@ -88,7 +88,7 @@ fn the_minimal_profile_has_the_families_it_names_and_no_zeros_of_states() {
 }
 
 #[test]
-fn the_budget_keeps_the_first_series_and_says_what_it_dropped() {
+fn series_limit_keeps_first_series_and_counts_dropped() {
     let small = MetricsQuery { max_series: 3, ..everything() };
     let remembered = Arc::default();
     let first = render(&fixture::snapshot(), Format::Text, &small, &remembered).unwrap();

@@ -21,7 +21,7 @@ fn boots_to_running() {
 }
 
 #[test]
-fn the_bus_answers_from_outside() {
+fn bus_is_reachable_from_outside() {
     let mut bus = UnixStream::connect(machine().bus()).expect("a bus");
     bus.write_all(b"\0AUTH EXTERNAL 30\r\n").expect("a bus that listens");
     let mut answer = [0; 3];
@@ -30,7 +30,7 @@ fn the_bus_answers_from_outside() {
 }
 
 #[test]
-fn a_service_serves_a_port_of_the_machine_alone() {
+fn service_port_is_reachable_only_through_the_machine() {
     machine().write("srv/hello", "hello");
     machine().unit(
         "web.service",
@@ -45,7 +45,7 @@ fn a_service_serves_a_port_of_the_machine_alone() {
 }
 
 #[test]
-fn the_cpu_clocks_move_when_systemd_is_asked() {
+fn cpu_clocks_advance_when_systemd_is_called() {
     let (pid1, dbus) = (machine().pid1_cpu(), machine().dbus_cpu());
     machine().ok(&[
         "busctl",
@@ -60,7 +60,7 @@ fn the_cpu_clocks_move_when_systemd_is_asked() {
 }
 
 #[test]
-fn two_machines_stand_side_by_side() {
+fn two_machines_are_independent() {
     let other = Machine::options().boot();
     assert_ne!(other.pid1(), machine().pid1());
     other.unit("only-here.service", "[Service]\nExecStart=/bin/sleep infinity\n");
@@ -73,7 +73,7 @@ fn two_machines_stand_side_by_side() {
 }
 
 #[test]
-fn the_hybrid_layout_has_the_v1_hierarchies() {
+fn hybrid_layout_mounts_v1_hierarchies() {
     let machine = Machine::options().cgroup_v1().try_boot();
     if !fs::read_to_string("/proc/self/mounts").expect("mounts").contains(" cgroup ") {
         let why = machine.expect_err("no hierarchies to give");
@@ -87,7 +87,7 @@ fn the_hybrid_layout_has_the_v1_hierarchies() {
 }
 
 #[test]
-fn an_overlay_is_there_at_boot() {
+fn overlay_is_present_at_boot() {
     let overlay = tempfile::tempdir().expect("a directory");
     let wants = overlay.path().join("etc/systemd/system/multi-user.target.wants");
     fs::create_dir_all(&wants).expect("a directory");
@@ -103,7 +103,7 @@ fn an_overlay_is_there_at_boot() {
 }
 
 #[test]
-fn a_tree_without_systemd_is_refused_with_what_to_do() {
+fn tree_without_systemd_is_rejected_with_remedy() {
     let tree = tempfile::tempdir().expect("a directory");
     let booted = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/booted");
     let directory = tree.path().join("state");
@@ -120,7 +120,7 @@ fn a_tree_without_systemd_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn nothing_is_left_of_a_test_that_was_killed() {
+fn killed_test_leaves_nothing_behind() {
     let mut test = Command::new(env::current_exe().expect("a path"))
         .args(["--exact", "boots_and_waits_to_be_killed", "--ignored", "--nocapture"])
         .stdout(Stdio::piped())
@@ -156,7 +156,7 @@ fn boots_and_waits_to_be_killed() {
 }
 
 #[test]
-fn samples_are_read_with_labels_escapes_and_exemplars() {
+fn parses_samples_with_labels_escapes_and_exemplars() {
     let page = "# TYPE up gauge\nup 1\nstate{name=\"a\\\\x2d\\\"b\\n\",type=\"x\"} 0.5 # {trace=\"1\"} 3\nnone{} NaN\n";
     let samples = Samples::parse(page);
     assert_eq!(samples.value("up", &[]), Some(1.0));
@@ -167,7 +167,7 @@ fn samples_are_read_with_labels_escapes_and_exemplars() {
 
 #[test]
 #[should_panic(expected = "no sample")]
-fn a_page_with_a_raw_newline_in_a_label_is_no_page() {
+fn rejects_raw_newline_in_label() {
     Samples::parse("up{name=\"a\nb\"} 1\n");
 }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 use support::{Exporter, Machine, Samples, eventually, machine};
 
 #[test]
-fn ten_thousand_messages_through_a_rotation_and_a_restart_are_counted_as_journalctl_counts_them() {
+fn counts_10_000_messages_through_rotation_and_restart() {
     let machine = &booted("");
     machine.units(&[
         ("native.service", &saying(machine, "native 5000 500", "")),
@@ -56,7 +56,7 @@ fn ten_thousand_messages_through_a_rotation_and_a_restart_are_counted_as_journal
 }
 
 #[test]
-fn nobody_counts_as_another_unit_whatever_they_say() {
+fn forged_fields_do_not_count_for_other_units() {
     let machine = shared();
     let forging = "ExecStart=/usr/bin/python3 /opt/forge.py\nExecStart=logger --priority user.err --tag \
                    victim.service forged\nExecStart=logger --journald=/opt/forged\n";
@@ -101,7 +101,7 @@ fn nobody_counts_as_another_unit_whatever_they_say() {
 }
 
 #[test]
-fn units_that_are_not_selected_are_counted_for_the_host_alone() {
+fn excluded_units_count_only_for_the_host() {
     let machine = shared();
     machine.unit("left-out.service", &saying(machine, "native 8 1000", ""));
     let exporter = machine.exporter(&["--systemd.collector.unit-exclude=left-out.+"]);
@@ -120,7 +120,7 @@ fn units_that_are_not_selected_are_counted_for_the_host_alone() {
 }
 
 #[test]
-fn a_vacuum_loses_nothing_and_a_flush_counts_nothing_twice() {
+fn vacuum_and_flush_neither_lose_nor_double_messages() {
     let machine = booted("");
     let exporter = machine.exporter(&[]);
     let counter = Counter::new(&machine, &exporter);
@@ -159,7 +159,7 @@ fn a_vacuum_loses_nothing_and_a_flush_counts_nothing_twice() {
 }
 
 #[test]
-fn on_a_full_disk_it_counts_what_journald_could_store() {
+fn counts_only_stored_messages_when_disk_is_full() {
     // systemd 247 goes on in /run, and journalctl must not forget what is there before it is compared
     let machine = booted(
         "SystemMaxFileSize=1M\nSystemMaxUse=100M\nSystemKeepFree=1\nRuntimeMaxUse=200M\nRuntimeKeepFree=1\n",
@@ -199,7 +199,7 @@ fn on_a_full_disk_it_counts_what_journald_could_store() {
 }
 
 #[test]
-fn damaged_files_are_said_and_left_and_counting_goes_on() {
+fn reports_corrupt_files_and_keeps_counting() {
     let machine = booted("");
     let exporter = machine.exporter(&[]);
     let counter = Counter::new(&machine, &exporter);
@@ -249,7 +249,7 @@ fn damaged_files_are_said_and_left_and_counting_goes_on() {
 }
 
 #[test]
-fn without_the_right_to_read_it_says_which_and_all_else_is_served() {
+fn logs_missing_permission_and_serves_other_metrics() {
     let machine = shared();
     let nobody = machine.exporter_unit(&["User=nobody"], &[]).ready();
     for _scrape in 0..5 {
@@ -275,7 +275,7 @@ fn without_the_right_to_read_it_says_which_and_all_else_is_served() {
 }
 
 #[test]
-fn where_nothing_is_stored_that_is_said_once_until_it_is() {
+fn logs_once_when_no_journal_is_stored() {
     let machine = booted("Storage=none\n");
     machine.ok(&["sh", "-c", "rm -rf /var/log/journal/* /run/log/journal"]);
     // to a file: where its own words can be read
@@ -296,7 +296,7 @@ fn where_nothing_is_stored_that_is_said_once_until_it_is() {
 }
 
 #[test]
-fn core_dumps_are_counted_by_the_unit_and_signal_that_systemd_coredump_names() {
+fn counts_core_dumps_by_unit_and_signal() {
     let machine = Machine::options().daemons().boot();
     add_user(&machine);
     machine.units(&[
@@ -343,7 +343,7 @@ fn core_dumps_are_counted_by_the_unit_and_signal_that_systemd_coredump_names() {
 }
 
 #[test]
-fn dropped_messages_are_counted_as_journald_tells_them() {
+fn counts_dropped_messages_as_journald_reports_them() {
     let machine = shared();
     machine.unit(
         "flood.service",

@@ -11,12 +11,12 @@ use std::{fs, thread};
 use support::{Exporter, Machine, Samples, eventually, machine};
 
 #[test]
-fn the_page_tells_what_ss_and_systemctl_tell() {
+fn listeners_match_ss_and_systemctl() {
     agrees_through_all_changes(&Machine::options().boot());
 }
 
 #[test]
-fn it_does_so_in_the_hybrid_layout_too() {
+fn listeners_match_ss_and_systemctl_in_hybrid_layout() {
     if support::machine().version() > 257 {
         eprintln!("not on this systemd: cgroup v1, of 257 and older");
         return;
@@ -116,7 +116,7 @@ fn agrees_through_all_changes(machine: &Machine) {
 }
 
 #[test]
-fn a_full_accept_queue_shows_as_the_kernel_counts_it() {
+fn full_accept_queue_matches_kernel_counters() {
     let machine = Machine::options().boot();
     install(&machine);
     start(&machine, &["full"]);
@@ -145,7 +145,7 @@ fn a_full_accept_queue_shows_as_the_kernel_counts_it() {
 }
 
 #[test]
-fn churn_makes_no_error_no_wrong_unit_and_no_growth() {
+fn listener_churn_causes_no_error_wrong_unit_or_growth() {
     let machine = Machine::options().boot();
     install(&machine);
     start(&machine, &["many", "churn"]);
@@ -185,7 +185,7 @@ fn churn_makes_no_error_no_wrong_unit_and_no_growth() {
 }
 
 #[test]
-fn an_expected_listener_is_missing_until_it_is_there() {
+fn expected_listener_is_missing_until_it_listens() {
     let machine = machine();
     install(machine);
     let exporter = machine.exporter(&[
@@ -223,7 +223,7 @@ fn an_expected_listener_is_missing_until_it_is_there() {
 }
 
 #[test]
-fn an_expectation_that_makes_no_sense_ends_with_an_example() {
+fn invalid_expectation_is_rejected_with_an_example() {
     let output = Command::new(env!("CARGO_BIN_EXE_unit-exporter"))
         .args(["--expect-listener", "nginx:443"])
         .output()
@@ -234,7 +234,7 @@ fn an_expectation_that_makes_no_sense_ends_with_an_example() {
 }
 
 #[test]
-fn with_too_many_listeners_every_unit_keeps_some_and_the_rest_is_counted() {
+fn truncation_keeps_listeners_of_every_unit_and_counts_rest() {
     let machine = Machine::options().boot();
     install(&machine);
     start(&machine, &["many", "workers", "store"]);
@@ -269,7 +269,7 @@ fn with_too_many_listeners_every_unit_keeps_some_and_the_rest_is_counted() {
 }
 
 #[test]
-fn without_netlink_listeners_are_known_without_units_and_the_log_says_once_what_to_allow() {
+fn without_netlink_listeners_lack_units_and_remedy_is_logged() {
     let machine = machine();
     install(machine);
     machine.ok(&["systemctl", "start", "store"]);
@@ -287,7 +287,7 @@ fn without_netlink_listeners_are_known_without_units_and_the_log_says_once_what_
 }
 
 #[test]
-fn what_is_off_by_default_comes_when_asked_for() {
+fn optional_listener_metrics_are_off_by_default() {
     let machine = Machine::options().boot();
     install(&machine);
     start(&machine, &["private", "activated.socket", "store"]);

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use unit_exporter::cli::args::Args;
 
 #[test]
-fn all_of_them_hold_every_flag_and_every_subcommand() {
+fn page_and_completions_list_every_flag_and_subcommand() {
     let command = Args::command();
     let subcommands = command.get_subcommands().map(|sub| sub.get_name());
     let shown = command.get_arguments().filter(|argument| !argument.is_hide_set());
@@ -27,7 +27,7 @@ fn all_of_them_hold_every_flag_and_every_subcommand() {
 }
 
 #[test]
-fn the_page_is_good_roff() {
+fn manual_page_is_valid_roff() {
     let page = written().join("unit-exporter.8");
     let output = Command::new("groff").args(["-man", "-Tutf8", "-ww", "-z"]).arg(&page).output();
     let output = output.expect("groff is needed: apt-get install groff-base");

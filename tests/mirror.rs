@@ -13,7 +13,7 @@ use support::{Exporter, Machine, Random, eventually, machine};
 const ALL: [&str; 2] = ["--systemd.collector.unit-exclude=", "--systemd.collector.not-found"];
 
 #[test]
-fn every_state_equals_systemctl_through_operations_reloads_and_bus_restarts() {
+fn states_match_systemctl_after_operations_and_restarts() {
     let machine = machine();
     machine.units(&three_hundred());
     machine.ok(&["systemctl", "start", "--no-block", "many.target"]);
@@ -56,7 +56,7 @@ fn every_state_equals_systemctl_through_operations_reloads_and_bus_restarts() {
 }
 
 #[test]
-fn a_scrape_right_after_a_change_shows_it() {
+fn scrape_right_after_a_change_shows_the_new_state() {
     let machine = machine();
     let quick = format!("[Unit]\nStartLimitIntervalSec=0\n{SLEEP}");
     // wanted by something, it stays loaded when it is stopped
@@ -86,7 +86,7 @@ fn a_scrape_right_after_a_change_shows_it() {
 }
 
 #[test]
-fn a_hundred_scrapes_cost_systemd_and_the_bus_nothing() {
+fn scrapes_add_no_load_on_systemd_and_bus() {
     let machine = machine();
     let exporter = machine.exporter(&ALL);
     settle(machine);

@@ -14,7 +14,7 @@ use support::{Exporter, Machine, eventually};
 
 #[test]
 #[ignore = "needs make package; make test-package runs it"]
-fn lintian_has_nothing_to_say() {
+fn lintian_reports_no_errors_or_warnings() {
     let mut lintian = Command::new("lintian");
     lintian
         .args(["--allow-root", "--display-info", "--fail-on", "warning"])
@@ -27,19 +27,19 @@ fn lintian_has_nothing_to_say() {
 
 #[test]
 #[ignore = "needs make package; make test-package runs it"]
-fn the_deb_lives_and_dies_on_bookworm() {
+fn deb_installs_upgrades_and_purges_on_bookworm() {
     lives_and_dies("bookworm");
 }
 
 #[test]
 #[ignore = "needs make package; make test-package runs it"]
-fn the_deb_lives_and_dies_on_trixie() {
+fn deb_installs_upgrades_and_purges_on_trixie() {
     lives_and_dies("trixie");
 }
 
 #[test]
 #[ignore = "needs make package; make test-package runs it"]
-fn with_300_units_it_is_small_and_soon_there() {
+fn stays_small_and_starts_fast_with_300_units() {
     let machine = boot("bookworm");
     let names: Vec<String> = (0..300).map(|number| format!("app-{number}.service")).collect();
     let units: Vec<(&str, &str)> = names.iter().map(|name| (&**name, APP)).collect();
@@ -89,7 +89,7 @@ fn with_300_units_it_is_small_and_soon_there() {
 
 #[test]
 #[ignore = "needs make package; make test-package runs it"]
-fn the_tarball_has_a_program_that_needs_nothing_else() {
+fn tarball_program_has_no_dependencies() {
     let mut sums = Command::new("sha256sum");
     sums.args(["--check", "--quiet", "sha256sums.txt"]);
     assert!(in_packages(sums).status.success());
@@ -127,7 +127,7 @@ fn the_tarball_has_a_program_that_needs_nothing_else() {
 
 #[test]
 #[ignore = "needs make package; make test-package runs it"]
-fn the_rpm_holds_the_same_files_as_the_deb() {
+fn rpm_and_deb_contain_the_same_files() {
     let files = |output: &Output| {
         let mut files: Vec<String> = said(output)
             .lines()
@@ -155,7 +155,7 @@ fn the_rpm_holds_the_same_files_as_the_deb() {
 
 #[test]
 #[ignore = "needs make package; make test-package runs it"]
-fn the_program_knows_what_it_was_built_of() {
+fn program_contains_crate_list_and_no_build_paths() {
     let machine = boot("trixie");
     machine.ok(&["dpkg", "-i", "/packages/new.deb"]);
     let program = fs::read(machine.path("usr/bin/unit-exporter")).expect("the program");

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use support::{Exporter, Machine, Samples, eventually, machine};
 
 #[test]
-fn prometheus_scrapes_a_host_of_odd_names_without_an_error() {
+fn prometheus_scrapes_unusual_unit_names_without_error() {
     let machine = machine();
     odd_names(machine);
     let exporter = machine.exporter(&[]);
@@ -35,7 +35,7 @@ fn prometheus_scrapes_a_host_of_odd_names_without_an_error() {
 }
 
 #[test]
-fn promtool_objects_to_nothing() {
+fn promtool_reports_no_findings() {
     let machine = machine();
     odd_names(machine);
     let exporter = machine.exporter(&[]);
@@ -55,7 +55,7 @@ fn promtool_objects_to_nothing() {
 }
 
 #[test]
-fn pythons_parsers_read_both_forms_as_they_are_meant() {
+fn python_parsers_read_both_formats_correctly() {
     let machine = machine();
     odd_names(machine);
     let exporter = machine.exporter(&[]);
@@ -105,7 +105,7 @@ fn python(parser: &str, page: &str) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn hostile_descriptions_processes_and_mounts_displace_no_series() {
+fn hostile_names_and_descriptions_displace_no_series() {
     let machine = Machine::options().boot();
     let exporter = machine.exporter(&[]);
     let count = |exporter: &Exporter<'_>| {

@@ -11,7 +11,7 @@ use kernel::{compare, known_load, limits, load, slices};
 use support::{Machine, Samples, eventually, machine};
 
 #[test]
-fn a_known_load_is_told_as_the_kernel_tells_it_on_v2() {
+fn usage_of_known_load_matches_kernel_files_on_v2() {
     let truth = compare(machine(), &["load.service", "nest.service"]);
     let told: BTreeSet<&str> = truth.iter().map(|item| item.metric.as_str()).collect();
     for metric in ["systemd_unit_cpu_seconds_total", "systemd_unit_pressure_stalled_seconds_total"]
@@ -21,24 +21,24 @@ fn a_known_load_is_told_as_the_kernel_tells_it_on_v2() {
 }
 
 #[test]
-fn a_known_load_is_told_as_the_kernel_tells_it_on_v1() {
+fn usage_of_known_load_matches_kernel_files_on_v1() {
     hybrid().into_iter().for_each(known_load);
 }
 
 #[test]
-fn a_slice_used_at_least_what_its_units_used() {
+fn slice_usage_is_at_least_that_of_its_units() {
     for machine in [Some(machine()), hybrid()].into_iter().flatten() {
         slices(machine);
     }
 }
 
 #[test]
-fn limits_and_what_they_led_to_are_told() {
+fn reports_limits_and_their_events() {
     hybrid().into_iter().for_each(limits);
 }
 
 #[test]
-fn a_unit_that_starts_anew_is_read_anew() {
+fn restarted_unit_is_read_from_its_new_cgroup() {
     let burn = "[Service]\nExecStart=/bin/sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; \
                 touch /run/burnt; exec sleep infinity'\n";
     for machine in [Some(machine()), hybrid()].into_iter().flatten() {
@@ -75,7 +75,7 @@ fn a_unit_that_starts_anew_is_read_anew() {
 }
 
 #[test]
-fn pressure_that_is_switched_off_is_absent_and_the_rest_stays() {
+fn disabled_pressure_omits_only_pressure_metrics() {
     let machine = machine();
     machine.unit("calm.service", "[Service]\nExecStart=/bin/sleep infinity\n");
     machine.ok(&["systemctl", "start", "calm"]);
@@ -103,7 +103,7 @@ fn pressure_that_is_switched_off_is_absent_and_the_rest_stays() {
 }
 
 #[test]
-fn the_layout_is_told() {
+fn reports_the_cgroup_layout() {
     let hybrid = hybrid().map(|machine| (machine, "hybrid"));
     for (machine, layout) in [Some((machine(), "unified")), hybrid].into_iter().flatten() {
         let exporter = machine.exporter(&[]);
@@ -116,7 +116,7 @@ fn the_layout_is_told() {
 }
 
 #[test]
-fn nobody_without_capabilities_sees_what_root_sees() {
+fn unprivileged_user_collects_the_same_series_as_root() {
     load(machine());
     let root = machine().exporter(&[]);
     let nobody = machine().exporter_unit(&["User=nobody", "CapabilityBoundingSet="], &[]).ready();
@@ -132,7 +132,7 @@ fn nobody_without_capabilities_sees_what_root_sees() {
 }
 
 #[test]
-fn hidden_processes_are_said_to_be_hidden() {
+fn reports_failure_when_processes_are_hidden() {
     load(machine());
     let properties = ["User=nobody", "ProtectProc=invisible"];
     let exporter = machine().exporter_unit(&properties, &[]).ready();
@@ -150,7 +150,7 @@ fn hidden_processes_are_said_to_be_hidden() {
 }
 
 #[test]
-fn hostile_units_change_nothing_for_others() {
+fn hostile_units_do_not_affect_other_units() {
     let machine = Machine::options().boot();
     load(&machine);
     for (file, program) in [("many", MANY), ("deep", DEEP), ("named", NAMED)] {

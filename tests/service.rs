@@ -12,7 +12,7 @@ use rustix::net::sockopt::set_socket_recv_buffer_size;
 use support::{Exporter, Machine, Samples, eventually};
 
 #[test]
-fn systemd_finds_no_fault_with_the_units() {
+fn systemd_analyze_verify_reports_no_faults() {
     for drop_ins in
         [&[][..], &["socket-activated"], &["deep-processes"], &["user-managers"], &["tls"]]
     {
@@ -32,7 +32,7 @@ fn systemd_finds_no_fault_with_the_units() {
 }
 
 #[test]
-fn it_is_exposed_to_next_to_nothing() {
+fn security_exposure_stays_below_threshold() {
     if !machine().since(250, "systemd-analyze security --offline") {
         return;
     }
@@ -49,7 +49,7 @@ fn it_is_exposed_to_next_to_nothing() {
 }
 
 #[test]
-fn everything_on_by_default_works_in_its_sandbox() {
+fn default_collectors_work_in_the_sandbox() {
     let installed = Installed::with(&[]);
     let exporter = installed.start();
     assert_complete(&exporter);
@@ -65,7 +65,7 @@ fn everything_on_by_default_works_in_its_sandbox() {
 }
 
 #[test]
-fn in_its_sandbox_it_counts_what_is_logged() {
+fn counts_journal_messages_in_the_sandbox() {
     let installed = Installed::with(&[]);
     let exporter = installed.start();
     // the machine's boot has an id of its own, as a container's has; the sandbox shows the host's
@@ -79,7 +79,7 @@ fn in_its_sandbox_it_counts_what_is_logged() {
 }
 
 #[test]
-fn it_works_on_the_socket_of_its_socket_unit() {
+fn collectors_work_with_socket_activation() {
     let installed = Installed::with(&["socket-activated"]);
     machine().ok(&["systemctl", "start", "unit-exporter.socket"]);
     let exporter = installed.start();
@@ -88,13 +88,13 @@ fn it_works_on_the_socket_of_its_socket_unit() {
 }
 
 #[test]
-fn it_works_with_the_right_to_trace_processes() {
+fn collectors_work_with_cap_sys_ptrace() {
     let installed = Installed::with(&["deep-processes"]);
     assert_complete(&installed.start());
 }
 
 #[test]
-fn it_follows_users_with_the_right_to_become_them() {
+fn monitors_user_managers_with_cap_setuid() {
     let machine = machine();
     machine.ok(&["useradd", "--create-home", "--uid", "1600", "lingerer"]);
     machine.ok(&["loginctl", "enable-linger", "lingerer"]);
@@ -110,7 +110,7 @@ fn it_follows_users_with_the_right_to_become_them() {
 }
 
 #[test]
-fn passwords_hold_from_the_file_that_the_drop_in_names() {
+fn tls_drop_in_enables_basic_auth_and_reload() {
     let installed = Installed::with(&["tls"]);
     machine().write(
         "etc/unit-exporter/web.yml",
@@ -136,7 +136,7 @@ fn passwords_hold_from_the_file_that_the_drop_in_names() {
 }
 
 #[test]
-fn the_watchdog_restarts_it_when_it_hangs_and_not_before() {
+fn watchdog_restarts_the_exporter_only_when_it_hangs() {
     let installed = Installed::with(&[]);
     installed.drop_in("short.conf", "[Service]\nWatchdogSec=4s\nRestartSec=100ms\n");
     let exporter = installed.start();
@@ -159,7 +159,7 @@ fn the_watchdog_restarts_it_when_it_hangs_and_not_before() {
 }
 
 #[test]
-fn a_page_on_its_way_arrives_whole_though_the_service_is_stopped() {
+fn response_in_progress_completes_when_service_stops() {
     let names: Vec<String> = (0..200).map(|number| format!("many-{number}.service")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     machine().units(&names.iter().map(|name| (*name, DONE)).collect::<Vec<_>>());
@@ -189,7 +189,7 @@ fn a_page_on_its_way_arrives_whole_though_the_service_is_stopped() {
 }
 
 #[test]
-fn without_a_bus_it_serves_and_is_not_restarted() {
+fn serves_without_a_bus_and_is_not_restarted() {
     let machine = boot();
     machine.ok(&["systemctl", "mask", "--runtime", "--now", "dbus.socket", "dbus.service"]);
     let installed = Installed::on(&machine, &[]);
@@ -219,7 +219,7 @@ fn without_a_bus_it_serves_and_is_not_restarted() {
 }
 
 #[test]
-fn a_flag_that_does_not_exist_is_told_once() {
+fn unknown_flag_fails_once_without_restart() {
     let installed = Installed::with(&[]);
     machine().write("etc/default/unit-exporter", "ARGS=\"--no-such-flag\"\n");
     machine().exec(&["systemctl", "start", SERVICE]);

@@ -10,7 +10,7 @@ use support::{Machine, eventually};
 /// Prints the tables of docs/sizing.md: cargo test --test sizing -- --ignored --nocapture
 #[test]
 #[ignore = "a measurement, of minutes"]
-fn what_a_page_comes_to() {
+fn response_size_by_number_of_units() {
     println!("| units | live | minimal | default | full | text | gzip |");
     for units in [0, 100, 300, 1000] {
         let machine = machine_with_limits();

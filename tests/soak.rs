@@ -12,7 +12,7 @@ use support::{Exporter, Machine, Random, eventually};
 
 #[test]
 #[ignore = "takes 30 minutes: make soak"]
-fn half_an_hour_of_changes_leave_no_drift_and_memory_flat() {
+fn no_drift_or_memory_growth_in_30_minutes_of_changes() {
     let minutes = std::env::var("SOAK_MINUTES").ok().and_then(|text| text.parse().ok());
     let length = Duration::from_secs(60 * minutes.unwrap_or(30));
     let machine = Machine::options().boot();

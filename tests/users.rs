@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use support::{Exporter, Machine, Samples, eventually, in_time};
 
 #[test]
-fn units_of_a_user_that_lingers_are_told_as_its_own_systemctl_tells_them() {
+fn units_of_lingering_user_match_its_systemctl() {
     let machine = Machine::options().boot();
     let app = User::lingers(&machine, "app", 1500);
     app.unit("queue.service", SLEEP);
@@ -71,7 +71,7 @@ fn units_of_a_user_that_lingers_are_told_as_its_own_systemctl_tells_them() {
 }
 
 #[test]
-fn users_come_and_go_and_their_managers_are_restarted() {
+fn user_managers_are_followed_as_they_start_and_stop() {
     let machine = Machine::options().boot();
     let exporter = machine.exporter(&["--user-managers"]);
     assert_eq!(exporter.samples().all("systemd_user_manager_up", &[]).count(), 0);
@@ -109,7 +109,7 @@ fn users_come_and_go_and_their_managers_are_restarted() {
 }
 
 #[test]
-fn a_frozen_manager_is_said_to_be_and_costs_nobody_else() {
+fn frozen_user_manager_is_reported_and_affects_no_other() {
     let machine = Machine::options().boot();
     let _one = User::lingers(&machine, "one", 1501);
     let _two = User::lingers(&machine, "two", 1502);
@@ -139,7 +139,7 @@ fn a_frozen_manager_is_said_to_be_and_costs_nobody_else() {
 }
 
 #[test]
-fn without_the_right_to_become_others_the_reason_is_said() {
+fn logs_reason_without_cap_setuid() {
     let machine = Machine::options().boot();
     let _app = User::lingers(&machine, "app", 1500);
     let exporter = machine.exporter_unit(&["User=nobody"], &["--user-managers"]).ready();
@@ -151,7 +151,7 @@ fn without_the_right_to_become_others_the_reason_is_said() {
 }
 
 #[test]
-fn a_user_cannot_pass_off_the_system_as_its_own_manager() {
+fn system_bus_posing_as_user_bus_is_rejected() {
     let machine = Machine::options().boot();
     let app = User::lingers(&machine, "app", 1500);
     app.ok(&["stop", "dbus.socket"]);
@@ -164,7 +164,7 @@ fn a_user_cannot_pass_off_the_system_as_its_own_manager() {
 }
 
 #[test]
-fn a_users_own_exporter_shows_that_users_units_without_a_label() {
+fn exporter_of_user_reports_own_units_without_user_label() {
     let machine = Machine::options().boot();
     let app = User::lingers(&machine, "app", 1500);
     app.unit("queue.service", SLEEP);

@@ -17,7 +17,7 @@ use support::{Machine, Samples, eventually, program};
 
 #[test]
 #[ignore = "needs Debians of other versions; make test-matrix runs it"]
-fn what_each_version_has_is_told() {
+fn compatibility_table_is_current() {
     let declared = declared();
     let mut columns = Vec::new();
     for suite in SUITES {
@@ -65,7 +65,7 @@ fn what_each_version_has_is_told() {
 
 #[test]
 #[ignore = "needs Debians of other versions; make test-matrix runs it"]
-fn another_bus_daemon_carries_the_same() {
+fn works_with_dbus_broker() {
     let machine = Machine::options().root(tree("trixie-broker")).boot();
     let bus = machine.ok(&["systemctl", "show", "--property=Id,MainPID", "dbus.service"]);
     assert!(bus.contains("dbus-broker.service"), "{bus}");
@@ -99,7 +99,7 @@ fn another_bus_daemon_carries_the_same() {
 
 #[test]
 #[ignore = "make test-matrix runs it"]
-fn in_a_container_without_systemd_and_rights_it_serves_and_says_why() {
+fn serves_and_logs_why_in_container_without_systemd() {
     let directory = tempfile::tempdir().expect("a folder");
     let inside = directory.path().join("unit-exporter");
     fs::copy(program(), &inside).expect("a copy");
@@ -133,7 +133,7 @@ fn in_a_container_without_systemd_and_rights_it_serves_and_says_why() {
 
 #[test]
 #[ignore = "make test-matrix runs it"]
-fn processes_hidden_by_the_mount_of_proc_are_said_to_be() {
+fn reports_failure_when_hidepid_hides_processes() {
     let machine = Machine::options().boot();
     machine.ok(&["mount", "-o", "remount,hidepid=2", "/proc"]);
     let exporter = machine.exporter_unit(&["User=nobody"], &[]);
