@@ -1,4 +1,4 @@
-//! Writing a page allocates nothing per sample.
+//! Rendering a scrape response allocates per chunk of units, not per sample.
 
 use std::sync::Arc;
 
@@ -21,14 +21,14 @@ fn rendering_allocates_per_chunk_not_per_sample() {
     let [few, many] = [100, 1000].map(blocks);
     println!("{few:?}, {many:?}");
     assert!(many.series > 8 * few.series);
-    // the page grows by doubling, four times more, and so does the list of its pieces
+    // the output buffer and the list of chunks grow by doubling, four times more
     assert!(many.again <= few.again + 12);
-    // 64 units or accounts are a piece
-    let pieces = 2 * (1000 - 100_u64).div_ceil(64);
-    assert!(many.first <= few.first + 12 + pieces * BLOCKS_OF_A_PIECE);
+    // a chunk is 64 units, or the counters of 64 units
+    let chunks = 2 * (1000 - 100_u64).div_ceil(64);
+    assert!(many.first <= few.first + 12 + chunks * MAX_BLOCKS_PER_CHUNK);
 }
 
-/// How many blocks were allocated to write the first page and the next one.
+/// Blocks allocated while rendering the first response and the next one.
 #[derive(Debug)]
 struct Blocks {
     series: usize,
@@ -36,10 +36,9 @@ struct Blocks {
     again: u64,
 }
 
-/// A snapshot, a page, what is kept of it.
-const BLOCKS_OF_A_PIECE: u64 = 50;
+/// Its part of the snapshot, of the response and of the cache.
+const MAX_BLOCKS_PER_CHUNK: u64 = 50;
 
-/// For the pages of so many units.
 fn blocks(units: usize) -> Blocks {
     let shared = Shared::new(Mirror::new(Selection::default()), Ledger::default());
     let state = &mut *shared.lock();
@@ -60,7 +59,7 @@ fn blocks(units: usize) -> Blocks {
     let write = || {
         let before = dhat::HeapStats::get().total_blocks;
         let page = render(&snapshot, Format::Text, &selected, &remembered);
-        (dhat::HeapStats::get().total_blocks - before, page.expect("memory takes all"))
+        (dhat::HeapStats::get().total_blocks - before, page.expect("written to memory"))
     };
     let (first, page) = write();
     let (again, same) = write();

@@ -1,4 +1,4 @@
-//! What a bus, or those on it, may do to an exporter that follows systemd.
+//! The exporter under faults and hostile clients of the system bus.
 
 mod support;
 
@@ -53,7 +53,7 @@ fn forged_signals_from_unprivileged_user_are_ignored() {
     forged(&[]);
     let to = format!("--dest={}", names[0]);
     forged(&[&to]);
-    eventually("what was sent to it alone is seen, and passed over", || {
+    eventually("signals sent to the exporter alone are counted as foreign", || {
         let seen = exporter.samples().value("systemd_exporter_foreign_messages_total", &[]);
         (seen >= Some(2.0)).then_some(())
     });
@@ -70,8 +70,8 @@ fn non_utf8_mount_path_affects_only_mount_units() {
     machine.ok(&["bash", "-c", script]);
     machine.unit("good.service", SLEEP);
     machine.ok(&["systemctl", "start", "good.service"]);
-    // whoever asks systemd 247 for a list throws it off the bus
-    let lists = machine.since(252, "a list of units with such a mount");
+    // on systemd 247 a ListUnits call with such a mount makes PID 1 lose its bus connection
+    let lists = machine.since(252, "ListUnits with a non-UTF-8 mount path");
     let fails = !lists || !machine.exec(&["systemctl", "list-units"]).status.success();
     let exporter = machine.exporter(&[]);
     let page = exporter.samples();
@@ -81,17 +81,17 @@ fn non_utf8_mount_path_affects_only_mount_units() {
     assert_eq!(success("service"), Some(1.0));
     assert_eq!(success("timer"), Some(1.0));
     assert_eq!(success_of_mounts(&page), Some(if fails { 0.0 } else { 1.0 }));
-    eprintln!("systemd's own list failed: {fails}");
+    eprintln!("systemctl list-units failed: {fails}");
     machine.ok(&["systemctl", "stop", "good.service"]);
     let gone = [("name", "good.service"), ("state", "active")];
-    eventually("signals are followed", || {
+    eventually("the stop is exported", || {
         (exporter.samples().value("systemd_unit_state", &gone) != Some(1.0)).then_some(())
     });
-    // a mount that comes while units are followed, and a list that is made anew
+    // such a mount while subscribed, and a resync
     machine.ok(&["bash", "-c", r"mkdir -p $'/srv/\xfe' && mount -t tmpfs tmpfs $'/srv/\xfe'"]);
     machine.ok(&["systemctl", "daemon-reload"]);
     machine.ok(&["systemctl", "start", "good.service"]);
-    eventually("units are followed", || {
+    eventually("the start is exported", || {
         (exporter.samples().value("systemd_unit_state", &good) == Some(1.0)).then_some(())
     });
     let page = exporter.samples();
@@ -113,31 +113,32 @@ fn only_unit_states_are_stale_while_systemd_is_frozen() {
     let begun = Instant::now();
     let mut longest = Duration::ZERO;
     let stale = loop {
-        let asked = Instant::now();
+        let sent = Instant::now();
         let page = exporter.samples();
-        longest = longest.max(asked.elapsed());
+        longest = longest.max(sent.elapsed());
         assert!(page.value("systemd_pid1_threads", &[]).is_some());
         let success = [("collector", "units")];
         if page.value("systemd_exporter_collector_success", &success) == Some(0.0) {
             break begun.elapsed();
         }
-        assert!(begun.elapsed() < Duration::from_secs(40), "staleness is not said");
+        assert!(begun.elapsed() < Duration::from_secs(40), "staleness is not reported");
         thread::sleep(Duration::from_millis(500));
     };
     drop(frozen);
     let thawed = Instant::now();
     machine.ok(&["systemctl", "start", "thawed.service"]);
     let labels = [("name", "thawed.service"), ("state", "active")];
-    eventually("it follows again", || {
+    eventually("unit states are current again", || {
         let page = exporter.samples();
-        let well = page.value("systemd_exporter_collector_success", &[("collector", "units")]);
-        (page.value("systemd_unit_state", &labels) == Some(1.0) && well == Some(1.0)).then_some(())
+        let success = page.value("systemd_exporter_collector_success", &[("collector", "units")]);
+        (page.value("systemd_unit_state", &labels) == Some(1.0) && success == Some(1.0))
+            .then_some(())
     });
     let recovered = thawed.elapsed();
     eprintln!(
-        "said after {stale:?}, scrapes took at most {longest:?}, well again after {recovered:?}"
+        "reported after {stale:?}, longest scrape {longest:?}, current again after {recovered:?}"
     );
-    assert!(longest < Duration::from_secs(10), "within the timeout of a scrape");
+    assert!(longest < Duration::from_secs(10), "longer than a scrape timeout");
     assert!(recovered < Duration::from_secs(15));
 }
 
@@ -145,23 +146,23 @@ fn only_unit_states_are_stale_while_systemd_is_frozen() {
 fn property_reads_do_not_trigger_endless_unit_loads() {
     let machine = machine();
     let exporter = machine.exporter(&[]);
-    // loads names that have no file, which are collected at once: each a UnitNew and a UnitRemoved
+    // systemd loads names without a unit file and collects them at once: a UnitNew and a UnitRemoved each
     for n in 0..50 {
-        machine.exec(&["systemctl", "show", "-P", "ActiveState", &format!("nobody-{n}.service")]);
+        machine.exec(&["systemctl", "show", "-P", "ActiveState", &format!("absent-{n}.service")]);
     }
     for _ in 0..5 {
         machine.ok(&["systemd-run", "--quiet", "--wait", "--unit=again", "true"]);
     }
     thread::sleep(Duration::from_secs(4));
-    let news = || {
+    let loads = || {
         exporter
             .samples()
             .value("systemd_exporter_events_total", &[("source", "UnitNew")])
             .unwrap_or(0.0)
     };
-    let before = news();
+    let before = loads();
     thread::sleep(Duration::from_secs(6));
-    assert_eq!(news(), before, "units go on being loaded");
+    assert_eq!(loads(), before, "units are still being loaded");
     let starts = [("name", "again.service")];
     let page = exporter.samples();
     assert_eq!(page.value("systemd_unit_starts_total", &starts), Some(5.0));
@@ -172,7 +173,7 @@ fn serves_and_reports_why_until_the_bus_appears() {
     let machine = machine();
     let nowhere = "--dbus.address=unix:path=/run/nowhere";
     let exporter = machine.exporter_unit(&["User=nobody"], &[nowhere]);
-    eventually("it says why", || {
+    eventually("readiness names the address", || {
         let ready = exporter.get("/-/ready", &[]);
         assert_eq!(ready.status, 503);
         ready.text().contains("/run/nowhere").then_some(())
@@ -183,7 +184,7 @@ fn serves_and_reports_why_until_the_bus_appears() {
     assert_eq!(page.value("systemd_exporter_collector_success", &units), Some(0.0));
     assert!(page.value("systemd_pid1_threads", &[]).is_some());
     assert_eq!(page.all("systemd_unit_state", &[]).count(), 0);
-    // the bus comes
+    // the bus appears
     machine.ok(&["ln", "-s", "/run/dbus/system_bus_socket", "/run/nowhere"]);
     let _ready = exporter.ready();
 }
@@ -191,30 +192,32 @@ fn serves_and_reports_why_until_the_bus_appears() {
 #[test]
 fn counts_reload_that_happens_while_bus_is_down() {
     let machine = machine();
-    if !machine.since(250, "when it loaded its units") {
+    if !machine.since(250, "UnitsLoadTimestamp") {
         return;
     }
     let exporter = machine.exporter(&[]);
-    let told = || {
+    let reloads = || {
         let page = exporter.samples();
-        let reloads = page.value("systemd_manager_reloads_total", &[]).unwrap();
+        let count = page.value("systemd_manager_reloads_total", &[]).unwrap();
         let active = page.value("systemd_exporter_subscription_active", &[]);
-        (active == Some(1.0)).then_some(reloads)
+        (active == Some(1.0)).then_some(count)
     };
-    let before = told().unwrap();
+    let before = reloads().unwrap();
     for (reload, after) in [("", before), ("systemctl daemon-reload;", before + 1.0)] {
-        let away = "systemctl stop dbus.socket dbus.service;";
-        let back = "systemctl start dbus.socket dbus.service";
-        machine.ok(&["/bin/sh", "-ec", &format!("{away} {reload} {back}")]);
+        let stop = "systemctl stop dbus.socket dbus.service;";
+        let start = "systemctl start dbus.socket dbus.service";
+        machine.ok(&["/bin/sh", "-ec", &format!("{stop} {reload} {start}")]);
         let reconnects = if reload.is_empty() { 1.0 } else { 2.0 };
-        let reloads = eventually("it follows again", || {
+        let counted = eventually("the exporter is subscribed again", || {
             let lost = exporter.samples().value("systemd_exporter_dbus_reconnects_total", &[]);
-            told().filter(|_| lost == Some(reconnects))
+            reloads().filter(|_| lost == Some(reconnects))
         });
-        assert_eq!(reloads, after, "{reload:?}");
+        assert_eq!(counted, after, "{reload:?}");
     }
     machine.ok(&["systemctl", "daemon-reload"]);
-    eventually("one that is heard counts once", || (told() == Some(before + 2.0)).then_some(()));
+    eventually("a reload with its signal counts once", || {
+        (reloads() == Some(before + 2.0)).then_some(())
+    });
 }
 
 #[test]

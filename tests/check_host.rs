@@ -1,4 +1,4 @@
-//! `check-host` tells what works, and what to change where something does not.
+//! `check-host` reports which collectors work and how to fix the others.
 
 mod support;
 
@@ -6,35 +6,35 @@ use support::{EXPORTER_INSIDE, machine};
 
 #[test]
 fn exits_0_when_every_collector_works() {
-    let (code, said) = check(&[], &[]);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, output) = check(&[], &[]);
+    assert_eq!(code, Some(0), "{output}");
     for line in
         ["host ", "bus ", "cgroups ", "rights     root", "journal    works", "timers     works"]
     {
-        assert!(said.contains(line), "{line}: {said}");
+        assert!(output.contains(line), "{line}: {output}");
     }
-    assert!(said.contains("resolved   is off; --collector.resolved"), "{said}");
-    assert!(!said.contains("level="), "nothing is logged beside it: {said}");
+    assert!(output.contains("resolved   is off; --collector.resolved"), "{output}");
+    assert!(!output.contains("level="), "log lines in the report: {output}");
 }
 
 #[test]
 fn reports_failing_collectors_and_remedies_without_a_bus() {
-    let (code, said) = check(&["--dbus.address=unix:path=/nowhere"], &[]);
-    assert_eq!(code, Some(1), "{said}");
+    let (code, output) = check(&["--dbus.address=unix:path=/nowhere"], &[]);
+    assert_eq!(code, Some(1), "{output}");
     for (collector, why) in
         [("units", "--dbus.address"), ("services", "see units"), ("manager", "see units")]
     {
-        let line = said.lines().find(|line| line.starts_with(collector)).expect(collector);
+        let line = output.lines().find(|line| line.starts_with(collector)).expect(collector);
         assert!(line.contains("does not work") && line.contains(why), "{line}");
     }
-    assert!(said.contains("exporter   works"), "{said}");
+    assert!(output.contains("exporter   works"), "{output}");
 }
 
 #[test]
 fn names_the_setting_to_change_when_sandbox_is_too_tight() {
     let tight = ["ProtectProc=invisible", "RestrictAddressFamilies=AF_UNIX", "User=nobody"];
-    let (code, said) = check(&["--collector.resolved"], &tight);
-    assert_eq!(code, Some(1), "{said}");
+    let (code, output) = check(&["--collector.resolved"], &tight);
+    assert_eq!(code, Some(1), "{output}");
     for (collector, remedy) in [
         ("process", "ProtectProc=default"),
         ("manager", "ProtectProc=default"),
@@ -42,14 +42,14 @@ fn names_the_setting_to_change_when_sandbox_is_too_tight() {
         ("journal", "systemd-journal"),
         ("resolved", "systemd-resolved"),
     ] {
-        let line = said.lines().find(|line| line.starts_with(collector)).expect(collector);
+        let line = output.lines().find(|line| line.starts_with(collector)).expect(collector);
         assert!(line.contains("does not work") && line.contains(remedy), "{line}");
     }
-    // what is off is not missed
+    // disabled collectors do not fail the check
     let without = ["process", "manager", "listeners", "journal"];
     let without = without.map(|collector| format!("--no-collector.{collector}"));
-    let (code, said) = check(&without.each_ref().map(String::as_str), &tight);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, output) = check(&without.each_ref().map(String::as_str), &tight);
+    assert_eq!(code, Some(0), "{output}");
 }
 
 #[test]
@@ -64,13 +64,13 @@ fn accepts_flags_before_and_rejects_unknown_words_after() {
     assert!(help.contains("[FLAGS]"), "{help}");
 }
 
-/// What it says with these flags, as a unit with these properties.
+/// Exit status and output of `check-host` with these flags, in a unit with these properties.
 fn check(flags: &[&str], properties: &[&str]) -> (Option<i32>, String) {
     let mut command = vec!["systemd-run", "--quiet", "--wait", "--pipe", "--collect"];
     command.extend(properties.iter().flat_map(|property| ["--property", property]));
     command.extend(["--", EXPORTER_INSIDE, "check-host"]);
     command.extend(flags);
     let output = machine().exec(&command);
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
 }

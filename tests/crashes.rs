@@ -1,4 +1,4 @@
-//! The ledger is exact: what it counts is what the journal recorded, whatever happens meanwhile.
+//! Failures, exits and restarts match the journal exactly, also under reloads, outages and floods.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,8 +16,8 @@ use truth::{Truth, disable_journal_rate_limit};
 fn counts_every_cause_exactly_scraped_or_not() {
     let machine = machine();
     disable_journal_rate_limit(machine);
-    let crashers =
-        [at_once(machine), "10ms", "100ms"].map(|pause| (format!("mix-{pause}.service"), pause));
+    let crashers = [shortest_delay(machine), "10ms", "100ms"]
+        .map(|pause| (format!("mix-{pause}.service"), pause));
     let mut units: Vec<_> =
         crashers.iter().map(|(name, pause)| (name.clone(), crasher(MIX, pause, ""))).collect();
     let silent = "Type=notify\nNotifyAccess=all\nTimeoutStartSec=300ms\n";
@@ -54,7 +54,7 @@ fn counts_fifty_services_crashing_at_once_exactly() {
     let machine = machine();
     disable_journal_rate_limit(machine);
     let names: Vec<_> = (1..=50).map(|n| format!("fifty-{n}.service")).collect();
-    let text = crasher(MIX, at_once(machine), "");
+    let text = crasher(MIX, shortest_delay(machine), "");
     let texts: Vec<_> = names.iter().map(|name| (&**name, &*text)).collect();
     machine.units(&texts);
     let exporter = machine.exporter(&[]);
@@ -96,7 +96,7 @@ fn counts_crashes_across_resets_reloads_and_bus_restarts() {
         disturb(&["systemctl", "restart", name]);
         disturb(&["systemctl", "daemon-reexec"]);
         disturb(&["systemctl", "restart", "dbus.service"]);
-        // a reset of systemd's own counter while nobody could hear it would be past finding out
+        // a reset of NRestarts during the bus outage could not be detected
         thread::sleep(Duration::from_secs(2));
     }
     thread::sleep(Duration::from_secs(2));
@@ -112,8 +112,8 @@ fn counts_crashes_across_resets_reloads_and_bus_restarts() {
         "journal: {} failures; counted {counted}, {unknown} of them unknown",
         truth.failures(name)
     );
-    // nearly always 0. What six outages hid is told by one number, NRestarts, alone: two moments
-    // in which it is ambiguous may coincide with one
+    // nearly always 0. NRestarts alone shows what happened in the six outages, and it is ambiguous
+    // at two moments, either of which may coincide with an outage
     let difference = (counted - truth.failures(name)).abs();
     assert!(difference <= 2.0, "{difference}");
     // other services of the machine lose the bus as well
@@ -127,17 +127,18 @@ fn takes_causes_from_journal_after_bus_outage() {
     let machine = machine();
     disable_journal_rate_limit(machine);
     let ends = [
-        ("away-clean.service", "exit 0"),
-        ("away-exit.service", "exit 3"),
-        ("away-signal.service", "kill -SEGV $$$$"),
+        ("outage-clean.service", "exit 0"),
+        ("outage-exit.service", "exit 3"),
+        ("outage-signal.service", "kill -SEGV $$$$"),
     ];
     let units = ends.map(|(name, end)| {
-        let script = format!("until test -e /run/away; do sleep 0.05; done; {end}");
+        let script = format!("until test -e /run/outage; do sleep 0.05; done; {end}");
         (name, crasher(&script, "100ms", ""))
     });
     machine.units(&units.each_ref().map(|(name, text)| (*name, &**text)));
     let names = ends.map(|(name, _)| name);
-    let (exporter, deaf) = (machine.exporter(&[]), machine.exporter(&["--no-collector.journal"]));
+    let (exporter, without_journal) =
+        (machine.exporter(&[]), machine.exporter(&["--no-collector.journal"]));
     start(machine, &names);
     let count = |page: &Samples, name, result| {
         let labels = [("name", name), ("result", result)];
@@ -154,14 +155,14 @@ fn takes_causes_from_journal_after_bus_outage() {
     machine.write("opt/forged", FORGED);
 
     machine.ok(&["systemctl", "stop", "dbus.socket", "dbus.service"]);
-    machine.write("run/away", "");
+    machine.write("run/outage", "");
     machine.ok(&["setpriv", "--reuid=65534", "logger", "--journald=/opt/forged"]);
-    eventually("all have ended", || {
+    eventually("each was restarted three times", || {
         let truth = Truth::of(machine);
         names.iter().all(|name| truth.restarts(name) >= 3.0).then_some(())
     });
-    machine.ok(&["rm", "/run/away"]);
-    // what was seen to run is the last thing that is not in doubt
+    machine.ok(&["rm", "/run/outage"]);
+    // let all services run again before the bus is back: a running state is unambiguous
     thread::sleep(Duration::from_secs(1));
     let truth = Truth::of(machine);
     machine.ok(&["systemctl", "start", "dbus.socket", "dbus.service"]);
@@ -175,8 +176,8 @@ fn takes_causes_from_journal_after_bus_outage() {
         assert_eq!(failed, truth.results(name), "{name}");
         let restarts = page.value("systemd_service_restart_total", &[("name", name)]);
         assert_eq!(restarts, Some(truth.restarts(name)), "{name}");
-        let unknown = || count(&deaf.samples(), name, "unknown");
-        eventually("it counts without the journal, too", || {
+        let unknown = || count(&without_journal.samples(), name, "unknown");
+        eventually("the failures are counted without the journal", || {
             (unknown() >= truth.restarts(name)).then_some(())
         });
         assert_eq!(unknown(), truth.restarts(name), "{name} without the journal");
@@ -184,8 +185,8 @@ fn takes_causes_from_journal_after_bus_outage() {
     stop(machine, &names);
 }
 
-/// Of a unit that did not fail so.
-const FORGED: &str = "MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c\nUNIT=away-exit.service\n\
+/// A journal entry with a result that the unit did not have.
+const FORGED: &str = "MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c\nUNIT=outage-exit.service\n\
     INVOCATION_ID=00000000000000000000000000000001\nUNIT_RESULT=oom-kill\nMESSAGE=x\n";
 
 #[test]
@@ -200,7 +201,7 @@ fn counts_kill_between_scrapes_as_one_failure_with_cause() {
     assert_eq!(failures(&exporter.samples()), Some(0.0));
     let run = machine.ok(&["systemctl", "show", "-P", "InvocationID", "killed.service"]);
     machine.ok(&["systemctl", "kill", "-s", "KILL", "killed.service"]);
-    eventually("it runs again", || {
+    eventually("the service runs again", || {
         let now = machine.ok(&["systemctl", "show", "-P", "InvocationID", "killed.service"]);
         (now != run).then_some(())
     });
@@ -211,7 +212,7 @@ fn counts_kill_between_scrapes_as_one_failure_with_cause() {
     let state = [("name", "killed.service"), ("state", "failed")];
     assert_eq!(page.value("systemd_unit_state", &state), Some(0.0));
 
-    // the exemplar leads to the run that died
+    // the exemplar has the invocation ID of the run that failed
     let accept = [("accept", "application/openmetrics-text; version=1.0.0")];
     let page = exporter.get("/metrics", &accept);
     let line = page
@@ -224,14 +225,14 @@ fn counts_kill_between_scrapes_as_one_failure_with_cause() {
     let records = machine.ok(&["journalctl", "-o", "cat", &format!("INVOCATION_ID={id}")]);
     assert!(records.contains("status=9/KILL"), "{records}");
 
-    // the list of what happened, the newest first
+    // the event list, newest first
     let events = |query: &str| exporter.get(&format!("/api/v1/events{query}"), &[]);
     let answer = events("?unit=killed.service");
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let list: serde_json::Value = serde_json::from_str(answer.text()).unwrap();
-    let whats: Vec<_> =
+    let kinds: Vec<_> =
         list["events"].as_array().unwrap().iter().map(|event| event["what"].clone()).collect();
-    assert_eq!(whats, ["restarted", "failed"]);
+    assert_eq!(kinds, ["restarted", "failed"]);
     let failed = &list["events"][1];
     assert_eq!(failed["cause"], "signal");
     assert_eq!(failed["status"], "SIGKILL");
@@ -252,20 +253,21 @@ fn reports_start_limit_hit_until_next_start() {
     machine.unit("limited.service", &format!("{limits}{text}"));
     machine.unit("stopped.service", "[Service]\nExecStart=/bin/sh -c 'trap \"exit 9\" TERM; while :; do sleep 0.1; done'\nRestart=always\n");
     let exporter = machine.exporter(&["--log.level=debug"]);
-    let given_up = |name| exporter.samples().value("systemd_service_given_up", &[("name", name)]);
+    let start_limit_hit =
+        |name| exporter.samples().value("systemd_service_given_up", &[("name", name)]);
     machine.ok(&["systemctl", "start", "limited.service"]);
     eventually("the start limit is hit", || {
         (show(machine, "ActiveState", "limited.service") == "failed").then_some(())
     });
     let begun = Instant::now();
-    while given_up("limited.service") != Some(1.0) {
+    while start_limit_hit("limited.service") != Some(1.0) {
         assert!(
             begun.elapsed() < Duration::from_secs(5),
-            "not within seconds:\n{}",
+            "start limit hit not reported within 5 s:\n{}",
             exporter.log()
         );
     }
-    eprintln!("given up after {:?}", begun.elapsed());
+    eprintln!("start limit hit reported after {:?}", begun.elapsed());
     let page = exporter.samples();
     let name = [("name", "limited.service")];
     let failures = |result| {
@@ -273,7 +275,7 @@ fn reports_start_limit_hit_until_next_start() {
         page.value("systemd_service_failures_by_result_total", &labels).unwrap_or(0.0)
     };
     assert_eq!(failures("exit-code"), 5.0);
-    // that is a failure of its own to systemd 262; 257 and older leave it at that of the last run
+    // systemd 262 reports the start limit hit as another failure; 257 and older keep the last run's result
     let refused = if machine.version() > 257 { 1.0 } else { 0.0 };
     assert_eq!(failures("start-limit-hit"), refused);
     assert_eq!(page.value("systemd_service_failures_total", &name), Some(5.0 + refused));
@@ -282,20 +284,22 @@ fn reports_start_limit_hit_until_next_start() {
     machine.write("/run/good", "");
     machine.ok(&["systemctl", "reset-failed", "limited.service"]);
     machine.ok(&["systemctl", "start", "limited.service"]);
-    eventually("it is not given up", || (given_up("limited.service") == Some(0.0)).then_some(()));
+    eventually("the start limit hit is cleared", || {
+        (start_limit_hit("limited.service") == Some(0.0)).then_some(())
+    });
 
-    // failing at a stop by hand is no giving up
+    // a failure during a manual stop is not a start limit hit
     machine.ok(&["systemctl", "start", "stopped.service"]);
     thread::sleep(Duration::from_millis(300));
     machine.ok(&["systemctl", "kill", "-s", "KILL", "stopped.service"]);
-    eventually("it was restarted", || {
+    eventually("the service is restarted", || {
         (show(machine, "NRestarts", "stopped.service") == "1").then_some(())
     });
     thread::sleep(Duration::from_millis(300));
     machine.ok(&["systemctl", "stop", "stopped.service"]);
     assert_eq!(show(machine, "ActiveState", "stopped.service"), "failed");
     thread::sleep(Duration::from_millis(200));
-    assert_eq!(given_up("stopped.service"), Some(0.0));
+    assert_eq!(start_limit_hit("stopped.service"), Some(0.0));
 }
 
 #[test]
@@ -312,7 +316,7 @@ fn counts_failed_dependency_of_unit_that_stays_inactive() {
     let count = || exporter.samples().value("systemd_unit_job_failures_total", &labels);
     assert_eq!(count(), None);
     machine.exec(&["systemctl", "start", "needs.service"]);
-    eventually("it is counted", || (count() == Some(1.0)).then_some(()));
+    eventually("the failed job is counted", || (count() == Some(1.0)).then_some(()));
     let inactive = [("name", "needs.service"), ("state", "inactive")];
     assert_eq!(exporter.samples().value("systemd_unit_state", &inactive), Some(1.0));
 }
@@ -329,14 +333,14 @@ fn counts_from_zero_when_started_during_a_crash_loop() {
         let before = Truth::of(machine).failures(name);
         let exporter = machine.exporter(&[]);
         let first = exporter.samples();
-        // ready takes a moment, in which it may have crashed: never the crashes of before
+        // the service may crash until the exporter is ready; earlier crashes must not count
         let seen = first.value("systemd_service_failures_total", &[("name", name)]).unwrap();
         let since = Truth::of(machine).failures(name) - before;
         assert!(seen <= since, "round {round}: {seen} failures at once, {since} since it started");
         let result = [("name", name), ("result", "exit-code")];
         let restarts = first.value("systemd_service_restart_total", &[("name", name)]).unwrap();
-        // it goes on crashing while the journal and the page are read, one after the other
-        let look = || {
+        // the service crashes on while the journal and the metrics are read, one after the other
+        let measure = || {
             let earliest = Truth::of(machine).failures(name);
             let page = exporter.samples();
             (earliest, page, Truth::of(machine).failures(name))
@@ -344,11 +348,11 @@ fn counts_from_zero_when_started_during_a_crash_loop() {
         let counted = |page: &Samples| {
             page.value("systemd_service_failures_total", &[("name", name)]).unwrap()
         };
-        let (least_before, before, most_before) = look();
+        let (least_before, before, most_before) = measure();
         thread::sleep(Duration::from_secs(4));
-        let (least, page, most) = look();
+        let (least, page, most) = measure();
         let counted = counted(&page) - counted(&before);
-        // what is in the journal may be on its way to the page, or the other way round
+        // one crash may be in the journal and not yet in the metrics, or the other way round
         let truth = least - most_before - 1.0..=most - least_before + 1.0;
         assert!(truth.contains(&counted), "round {round}: {counted} of {truth:?}");
         assert!(page.value("systemd_service_failures_by_result_total", &result).is_some());
@@ -395,9 +399,9 @@ fn lasting(seconds: u64) -> Duration {
     Duration::from_secs(if long { seconds } else { seconds / 4 })
 }
 
-/// The shortest pause before a restart: with none, systemd 247 never comes to the jobs that stop such services.
-fn at_once(machine: &Machine) -> &'static str {
-    if machine.since(252, "services that restart without a pause") { "0" } else { "50ms" }
+/// The shortest restart delay: without one, systemd 247 never runs the jobs that stop such services.
+fn shortest_delay(machine: &Machine) -> &'static str {
+    if machine.since(252, "stopping services that restart without a delay") { "0" } else { "50ms" }
 }
 
 /// A service that crashes as fast as systemd lets it.
@@ -409,7 +413,7 @@ fn crasher(script: &str, pause: &str, more: &str) -> String {
     )
 }
 
-/// Another end each time, in turn.
+/// Exits in a different way each time, in turn.
 const MIX: &str = r#"n=0; f=/run/turn-$$$$; f=/run/turn-$(cut -d/ -f3- /proc/self/cgroup | tr / _);
 read n < $f; echo $(( (n + 1) %% 5 )) > $f;
 case $n in 1) exit 3;; 2) kill -SEGV $$$$;; 3) kill -KILL $$$$;; 4) kill -ABRT $$$$;; esac"#;
@@ -418,7 +422,7 @@ fn start(machine: &Machine, names: &[&str]) {
     machine.ok(&[&["systemctl", "start", "--no-block"], names].concat());
 }
 
-/// Stops the services, and waits until nothing is left to be told.
+/// Stops the services, and waits until the journal is synced.
 fn stop(machine: &Machine, names: &[&str]) {
     machine.exec(&[&["systemctl", "stop"], names].concat());
     machine.ok(&["journalctl", "--sync"]);
@@ -428,7 +432,7 @@ fn show(machine: &Machine, property: &str, name: &str) -> String {
     machine.ok(&["systemctl", "show", "-P", property, name]).trim().to_owned()
 }
 
-/// The page once it has all failures and restarts that the journal has.
+/// The metrics once they have all failures and restarts that the journal has.
 #[track_caller]
 fn settled(exporter: &Exporter<'_>, truth: &Truth, names: &[&str]) -> Samples {
     let begun = Instant::now();
@@ -439,7 +443,7 @@ fn settled(exporter: &Exporter<'_>, truth: &Truth, names: &[&str]) -> Samples {
             counted("systemd_service_failures_total") >= truth.failures(name)
                 && counted("systemd_service_restart_total") >= truth.restarts(name)
         });
-        // after a flood a busy machine has much to read
+        // after a flood a busy machine has a backlog
         if all || begun.elapsed() > Duration::from_secs(60) {
             return page;
         }
@@ -447,7 +451,7 @@ fn settled(exporter: &Exporter<'_>, truth: &Truth, names: &[&str]) -> Samples {
     }
 }
 
-/// Compares every count of these services with the journal; says how much was compared.
+/// Compares every count of these services with the journal; returns the totals as text.
 #[track_caller]
 fn assert_counts(exporter: &Exporter<'_>, truth: &Truth, names: &[&str]) -> String {
     let page = settled(exporter, truth, names);
@@ -461,16 +465,16 @@ fn assert_counts(exporter: &Exporter<'_>, truth: &Truth, names: &[&str]) -> Stri
                 })
                 .collect()
         };
-        let mut ended = by("systemd_service_main_exits_total", ["code", "status"]);
-        // ends that are no failure are not in the journal one by one
-        ended.remove(&("exited".to_owned(), "0".to_owned()));
-        ended.remove(&("killed".to_owned(), "SIGTERM".to_owned()));
-        assert_eq!(ended, truth.exits(name), "{name}: main exits");
+        let mut exited = by("systemd_service_main_exits_total", ["code", "status"]);
+        // the journal does not have each exit that is not a failure
+        exited.remove(&("exited".to_owned(), "0".to_owned()));
+        exited.remove(&("killed".to_owned(), "SIGTERM".to_owned()));
+        assert_eq!(exited, truth.exits(name), "{name}: main exits");
         let failed = by("systemd_service_failures_by_result_total", ["result", ""]);
         assert_eq!(failed, truth.results(name), "{name}: failures by result");
         let restarted = page.value("systemd_service_restart_total", &[("name", name)]);
         assert_eq!(restarted, Some(truth.restarts(name)), "{name}: restarts");
-        exits += ended.values().sum::<f64>();
+        exits += exited.values().sum::<f64>();
         failures += failed.values().sum::<f64>();
         restarts += restarted.unwrap_or(0.0);
     }

@@ -1,4 +1,4 @@
-//! Other daemons on the bus: every value beside what the daemon's own tool says, and what happens when one is away.
+//! Collectors of other D-Bus daemons: every value matches the daemon's own tool, and a stopped daemon affects no other.
 
 mod support;
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use support::{Exporter, Machine, Samples, eventually, in_time};
 
-/// Switches all of them on.
+/// Enables all of them.
 const ALL: [&str; 5] = [
     "--collector.dbus",
     "--collector.logind",
@@ -25,22 +25,22 @@ fn resolved_metrics_match_resolvectl() {
     for name in ["one.example", "two.example", "one.example", "one.example"] {
         machine.ok(&["resolvectl", "query", "--legend=no", name]);
     }
-    let number = |said: &str, title: &str| -> f64 {
-        let line = said.lines().find_map(|line| line.trim().strip_prefix(title));
-        let line = line.unwrap_or_else(|| panic!("no {title} in {said}"));
+    let number = |statistics: &str, title: &str| -> f64 {
+        let line = statistics.lines().find_map(|line| line.trim().strip_prefix(title));
+        let line = line.unwrap_or_else(|| panic!("no {title} in {statistics}"));
         line.trim_start_matches(':').trim().parse().expect("a number")
     };
-    let said = eventually("both say the same", || {
+    let statistics = eventually("metrics and resolvectl agree", || {
         let page = exporter.samples();
-        let said = machine.ok(&["resolvectl", "statistics"]);
+        let statistics = machine.ok(&["resolvectl", "statistics"]);
         let same = RESOLVED_METRICS
             .iter()
-            .all(|(metric, title)| page.value(metric, &[]) == Some(number(&said, title)));
-        same.then_some(said)
+            .all(|(metric, title)| page.value(metric, &[]) == Some(number(&statistics, title)));
+        same.then_some(statistics)
     });
-    assert!(number(&said, "Total Transactions") >= 2.0, "{said}");
-    if machine.since(248, "answers of a server on the machine itself in the cache") {
-        assert!(number(&said, "Cache Hits") >= 1.0, "{said}");
+    assert!(number(&statistics, "Total Transactions") >= 2.0, "{statistics}");
+    if machine.since(248, "CacheFromLocalhost=") {
+        assert!(number(&statistics, "Cache Hits") >= 1.0, "{statistics}");
     }
 }
 
@@ -59,7 +59,7 @@ fn logind_metrics_match_loginctl() {
     let of = |id: &str, property: &str| {
         machine.ok(&["loginctl", "show-session", "--value", "-p", property, id]).trim().to_owned()
     };
-    let page = eventually("both are logged in, as loginctl says", || {
+    let page = eventually("both sessions match loginctl", || {
         let mut sessions: BTreeMap<[String; 4], f64> = BTreeMap::new();
         for line in list("list-sessions").lines() {
             let id = line.split_whitespace().next().expect("a session");
@@ -67,11 +67,11 @@ fn logind_metrics_match_loginctl() {
             *sessions.entry(key).or_default() += 1.0;
         }
         let page = exporter.samples();
-        let told = page.all("systemd_logind_sessions", &[]).map(|sample| {
+        let counted = page.all("systemd_logind_sessions", &[]).map(|sample| {
             let key = ["class", "type", "state", "remote"];
             (key.map(|label| sample.label(label).to_owned()), sample.value)
         });
-        let same = told.collect::<BTreeMap<_, _>>() == sessions;
+        let same = counted.collect::<BTreeMap<_, _>>() == sessions;
         let locks = machine.ok(&["systemd-inhibit", "--list", "--no-legend"]);
         let all = sessions.values().sum::<f64>() == 2.0 && locks.contains("sleep");
         (same && all).then_some(page)
@@ -97,7 +97,7 @@ fn networkd_metrics_match_networkctl() {
     };
     let page = eventually("up0 is configured", || {
         let page = exporter.samples();
-        let is = |aspect, wanted: &str| state(&page, "up0", aspect).as_deref() == Some(wanted);
+        let is = |aspect, expected: &str| state(&page, "up0", aspect).as_deref() == Some(expected);
         (is("setup", "configured") && is("operational", "routable")).then_some(page)
     });
     let listed = machine.ok(&["networkctl", "--no-legend", "list"]);
@@ -109,15 +109,15 @@ fn networkd_metrics_match_networkctl() {
         assert_eq!(state(&page, link, "setup").as_deref(), Some(setup), "{line}");
         let path = format!("/org/freedesktop/network1/link/_3{index}");
         for &(aspect, property) in aspects(machine) {
-            let said = property_of(machine, NETWORK, &path, &format!("{NETWORK}.Link"), property);
-            let said = Some(said).filter(|state| !state.is_empty());
-            assert_eq!(state(&page, link, aspect), said, "{link} {aspect}");
+            let value = property_of(machine, NETWORK, &path, &format!("{NETWORK}.Link"), property);
+            let value = Some(value).filter(|state| !state.is_empty());
+            assert_eq!(state(&page, link, aspect), value, "{link} {aspect}");
         }
     }
     for &(aspect, property) in aspects(machine) {
         let path = "/org/freedesktop/network1";
-        let said = property_of(machine, NETWORK, path, &format!("{NETWORK}.Manager"), property);
-        let labels = [("aspect", aspect), ("state", &*said)];
+        let value = property_of(machine, NETWORK, path, &format!("{NETWORK}.Manager"), property);
+        let labels = [("aspect", aspect), ("state", &*value)];
         assert_eq!(page.value("systemd_networkd_state", &labels), Some(1.0), "{labels:?}");
     }
 }
@@ -130,7 +130,7 @@ fn machined_metrics_match_machinectl() {
     let none = exporter.samples();
     assert_eq!((count(&none, "container"), count(&none, "vm")), (Some(0.0), Some(0.0)));
     let is_active = machine.exec(&["systemctl", "is-active", "systemd-machined"]);
-    assert!(!is_active.status.success(), "a scrape has started systemd-machined");
+    assert!(!is_active.status.success(), "a scrape started systemd-machined");
     let register = "busctl call org.freedesktop.machine1 /org/freedesktop/machine1 \
                     org.freedesktop.machine1.Manager RegisterMachine sayssus";
     for (name, class) in [("web-1", "container"), ("guest", "vm")] {
@@ -159,9 +159,10 @@ fn machined_metrics_match_machinectl() {
 fn dbus_metrics_match_bus_statistics() {
     let machine = machine();
     let exporter = machine.exporter(&["--collector.dbus"]);
-    eventually("nothing else connects meanwhile", || {
+    // other connections may come and go between the two reads
+    eventually("metrics and GetStats agree", || {
         let page = exporter.samples();
-        let said = machine.ok(&[
+        let reply = machine.ok(&[
             "busctl",
             "--json=short",
             "call",
@@ -170,10 +171,10 @@ fn dbus_metrics_match_bus_statistics() {
             "org.freedesktop.DBus.Debug.Stats",
             "GetStats",
         ]);
-        let said: Value = serde_json::from_str(&said).expect("JSON");
-        let number = |name: &str| said["data"][0][name]["data"].as_f64();
+        let reply: Value = serde_json::from_str(&reply).expect("JSON");
+        let number = |name: &str| reply["data"][0][name]["data"].as_f64();
         let connections = |state| page.value("systemd_dbus_connections", &[("state", state)]);
-        // busctl is on the bus too, with one name of its own
+        // busctl's own connection and name are in the reply
         let same = connections("active")? == number("ActiveConnections")? - 1.0
             && connections("incomplete") == number("IncompleteConnections")
             && page.value("systemd_dbus_names", &[])? == number("BusNames")? - 1.0
@@ -201,14 +202,14 @@ fn security_exposure_matches_systemd_analyze() {
     let before = machine.pid1_cpu();
     let page = exporter.samples();
     eprintln!("PID 1 used {:?} for the assessment", machine.pid1_cpu() - before);
-    if !machine.since(250, "systemd-analyze security --json, to compare with") {
+    if !machine.since(250, "systemd-analyze security --json") {
         return;
     }
-    let said = machine.ok(&["systemd-analyze", "security", "--json=short", "--no-pager"]);
-    let said: Vec<Value> = serde_json::from_str(&said).expect("JSON");
+    let rows = machine.ok(&["systemd-analyze", "security", "--json=short", "--no-pager"]);
+    let rows: Vec<Value> = serde_json::from_str(&rows).expect("JSON");
     let exposure = |name: &str| page.value("systemd_unit_security_exposure", &[("name", name)]);
     let mut compared = 0;
-    for row in &said {
+    for row in &rows {
         let name = row["unit"].as_str().expect("a name");
         // user managers are not exported by default
         if !name.starts_with("user@") {
@@ -219,7 +220,7 @@ fn security_exposure_matches_systemd_analyze() {
         }
     }
     assert_eq!(page.all("systemd_unit_security_exposure", &[]).count(), compared);
-    assert!(exposure("closed.service") < exposure("open.service"), "{said:?}");
+    assert!(exposure("closed.service") < exposure("open.service"), "{rows:?}");
     machine.ok(&["systemctl", "stop", "open.service", "closed.service"]);
 }
 
@@ -248,7 +249,7 @@ fn dbus_collector_needs_root_or_a_bus_policy() {
     let policy = policy.expect("a policy").0.replace("\"unit-exporter\"", "\"nobody\"");
     machine.write("etc/dbus-1/system.d/unit-exporter.conf", policy);
     machine.ok(&["systemctl", "reload", "dbus.service"]);
-    eventually("the policy holds", || {
+    eventually("the policy applies", || {
         (success(&exporter.samples(), "dbus") == Some(1.0)).then_some(())
     });
     assert!(exporter.samples().value("systemd_dbus_names", &[]) > Some(0.0));
@@ -259,10 +260,10 @@ fn stopped_daemon_fails_only_its_collector_and_stays_stopped() {
     let machine = Machine::options().boot();
     let exporter = machine.exporter(&ALL);
     let page = exporter.samples();
-    for (collector, worth) in
+    for (collector, value) in
         [("logind", 1.0), ("dbus", 1.0), ("units", 1.0), ("networkd", 0.0), ("resolved", 0.0)]
     {
-        assert_eq!(success(&page, collector), Some(worth), "{collector}");
+        assert_eq!(success(&page, collector), Some(value), "{collector}");
     }
     let log = exporter.log();
     for remedy in ["start systemd-networkd.service", "start systemd-resolved.service"] {
@@ -275,7 +276,7 @@ fn stopped_daemon_fails_only_its_collector_and_stays_stopped() {
     works(&exporter, "networkd");
     machine.ok(&["systemctl", "restart", "dbus.service"]);
     works(&exporter, "dbus");
-    // these do not find back to a bus that was restarted
+    // these do not reconnect to a restarted bus
     machine.ok(&["systemctl", "restart", "systemd-networkd", "systemd-logind"]);
     works(&exporter, "networkd");
     works(&exporter, "logind");
@@ -287,11 +288,11 @@ fn hanging_daemon_fails_only_its_collector_after_2_s() {
     let exporter = machine.exporter(&["--collector.logind", "--collector.dbus"]);
     works(&exporter, "logind");
     machine.ok(&["systemctl", "kill", "--signal=STOP", "systemd-logind"]);
-    let asked = Instant::now();
+    let sent = Instant::now();
     let page = exporter.samples();
-    let took = asked.elapsed();
-    eprintln!("the page took {took:?}");
-    // the collector gives up after 2 s; the rest of a scrape has 5 s
+    let took = sent.elapsed();
+    eprintln!("the scrape took {took:?}");
+    // the collector times out after 2 s, the rest of a scrape after 5 s
     assert!(took < Duration::from_secs(10), "{took:?}");
     assert_eq!(success(&page, "logind"), Some(0.0));
     assert_eq!(page.value("systemd_logind_inhibitors", &[]), None);
@@ -317,7 +318,7 @@ fn disabled_collector_is_rejected_with_flag_that_enables_it() {
     assert!(!page.0.is_empty());
 }
 
-/// A machine with the daemons that Debian keeps in packages of their own, and a server of names.
+/// A machine with the daemons that Debian has in separate packages, and a DNS server.
 fn machine() -> &'static Machine {
     static MACHINE: OnceLock<Machine> = OnceLock::new();
     MACHINE.get_or_init(|| {
@@ -325,7 +326,7 @@ fn machine() -> &'static Machine {
         machine.write("srv/names.py", NAMES);
         machine.write("etc/systemd/resolved.conf.d/names.conf", RESOLVED);
         machine.write("etc/systemd/network/up.network", UP);
-        // systemd-resolved asks nobody while no link is up
+        // systemd-resolved sends no queries while no link is up
         machine.ok(&["ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1"]);
         for link in ["up0", "up1"] {
             machine.ok(&["ip", "link", "set", link, "up"]);
@@ -336,8 +337,8 @@ fn machine() -> &'static Machine {
         let daemons = ["names.service", "systemd-networkd.service", "systemd-resolved.service"];
         machine.ok(&[&["systemctl", "start"][..], &daemons].concat());
         eventually("systemd-resolved is on the bus", || {
-            let asked = machine.exec(&["resolvectl", "query", "--legend=no", "zero.example"]);
-            asked.status.success().then_some(())
+            let query = machine.exec(&["resolvectl", "query", "--legend=no", "zero.example"]);
+            query.status.success().then_some(())
         });
         machine
     })
@@ -360,8 +361,8 @@ fn property_of(
     property: &str,
 ) -> String {
     let get = ["busctl", "--json=short", "get-property", name, path, interface, property];
-    let Ok(said) = serde_json::from_str::<Value>(&machine.ok(&get)) else { return String::new() };
-    said["data"].as_str().expect("a text").to_owned()
+    let Ok(reply) = serde_json::from_str::<Value>(&machine.ok(&get)) else { return String::new() };
+    reply["data"].as_str().expect("a text").to_owned()
 }
 
 const NETWORK: &str = "org.freedesktop.network1";
@@ -399,7 +400,7 @@ const UP: &str = "[Match]\nName=up0\n[Network]\nAddress=192.0.2.1/24\n";
 const RESOLVED: &str =
     "[Resolve]\nDNS=127.0.0.1:5300\nCacheFromLocalhost=yes\nLLMNR=no\nMulticastDNS=no\n";
 
-/// Answers every question for an IPv4 address with one, and every other with nothing.
+/// A DNS server: answers A queries with one address, all others without a record.
 const NAMES: &str = "
 import socket
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -1,4 +1,4 @@
-//! The demo comes up with the small example services, is quiet, and leaves nothing behind.
+//! The demo starts with the small example services, every collector succeeds, and nothing is left behind.
 #![allow(clippy::disallowed_types, reason = "the demo is a script")]
 
 mod support;
@@ -25,7 +25,7 @@ fn demo_starts_and_leaves_nothing_behind() {
         .expect("a shell");
     let mut lines =
         BufReader::new(demo.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
-    lines.find(|line| line.contains("Ctrl-C")).expect("a demo that comes up");
+    lines.find(|line| line.contains("Ctrl-C")).expect("a demo that starts");
 
     let page = Samples::parse(&get(port, "/metrics"));
     for name in ["redis-server", "laravel-queue", "laravel-reverb", "unit-exporter", "prometheus"] {
@@ -42,17 +42,17 @@ fn demo_starts_and_leaves_nothing_behind() {
     assert!(failing.is_empty(), "{failing:?}");
 
     eventually("Prometheus has scraped it", || {
-        let up = ask(prometheus, "/api/v1/query?query=up");
+        let up = api(prometheus, "/api/v1/query?query=up");
         (up["data"]["result"][0]["value"][1] == "1").then_some(())
     });
-    let groups = ask(prometheus, "/api/v1/rules");
+    let groups = api(prometheus, "/api/v1/rules");
     let rules = groups["data"]["groups"].as_array().expect("groups").iter().flat_map(|group| {
-        assert_eq!(group["interval"], 1, "not made quick: {}", group["name"]);
+        assert_eq!(group["interval"], 1, "interval not shortened: {}", group["name"]);
         group["rules"].as_array().expect("rules")
     });
     let durations: Vec<f64> = rules.filter_map(|rule| rule["duration"].as_f64()).collect();
     assert!(!durations.is_empty(), "no alert rules");
-    // a day at most, and that is an hour
+    // the longest is a day, shortened to an hour
     assert!(durations.iter().all(|&seconds| seconds <= 3600.0), "{durations:?}");
 
     let pid = Pid::from_raw(demo.id().try_into().expect("a pid")).expect("a pid");
@@ -63,7 +63,7 @@ fn demo_starts_and_leaves_nothing_behind() {
     assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, prometheus)).is_err());
 }
 
-fn ask(port: u16, path: &str) -> serde_json::Value {
+fn api(port: u16, path: &str) -> serde_json::Value {
     serde_json::from_str(&get(port, path)).expect("JSON")
 }
 
@@ -75,7 +75,7 @@ fn get(port: u16, path: &str) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// Two ports that nobody uses at this moment.
+/// Two unused ports.
 fn free_ports() -> [u16; 2] {
     let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let listeners = [listen(), listen()];

@@ -1,5 +1,5 @@
-//! The page of one fixture host is a file, in both formats, and so is the reference: what changes
-//! in them is seen in review. `UPDATE=1 cargo test --test golden` rewrites them.
+//! Golden files: the scrape response of a fixture host in both formats, and the metrics reference, so that review shows
+//! every change. `UPDATE=1 cargo test --test golden` rewrites them.
 
 #![allow(clippy::unwrap_used)]
 
@@ -49,9 +49,9 @@ fn declarations_follow_the_naming_rules() {
         assert_eq!(name.ends_with("_total"), counter, "{name}");
         let is_of_units = !matches!(row.per, Per::Host | Per::Manager);
         assert_eq!(row.labels.first() == Some(&"name"), is_of_units, "{name}: {:?}", row.per);
-        assert!(row.help.ends_with('.'), "{name}: the help is sentences");
+        assert!(row.help.ends_with('.'), "{name}: HELP must end with a full stop");
         for text in [row.help, row.source] {
-            assert!(!text.contains(['\n', '\\', '|', '"']), "{name}: would need escaping");
+            assert!(!text.contains(['\n', '\\', '|', '"']), "{name}: needs escaping");
         }
         let known = COLLECTORS.iter().any(|known| known.name == row.subject.collector);
         assert!(known, "{name}: {:?}", row.subject);
@@ -81,7 +81,7 @@ fn minimal_profile_has_its_families_and_no_zero_states() {
     assert!(page.contains("systemd_service_restart_total{"));
     assert!(!page.contains("systemd_service_main_pid{"));
     assert!(!page.contains("systemd_exporter_scrape_duration_seconds"));
-    // asked for by name, any family is there
+    // a family selected by name is exported in any profile
     let names = vec!["systemd_service_main_pid".to_owned()];
     let one = self::page(Format::Text, &MetricsQuery { names, ..minimal });
     assert!(one.contains("systemd_service_main_pid{"));
@@ -94,7 +94,7 @@ fn series_limit_keeps_first_series_and_counts_dropped() {
     let first = render(&fixture::snapshot(), Format::Text, &small, &remembered).unwrap();
     let states = first.lines().filter(|line| line.starts_with("systemd_unit_state{"));
     assert_eq!(states.count(), 3);
-    let told = |page: &str| {
+    let dropped = |page: &str| {
         let line = page.lines().find(|line| {
             line.starts_with(
                 "systemd_exporter_series_dropped_total{family=\"systemd_boot_time_seconds\"}",
@@ -102,10 +102,10 @@ fn series_limit_keeps_first_series_and_counts_dropped() {
         });
         line.map(|line| line.rsplit_once(' ').unwrap().1.to_owned())
     };
-    // only the first three families that dropped something have room in the family that tells it
-    assert_eq!(told(&first), Some("15".to_owned()));
+    // the limit also applies to this family: it has room for the first three families that dropped series
+    assert_eq!(dropped(&first), Some("15".to_owned()));
     let second = render(&fixture::snapshot(), Format::Text, &small, &remembered).unwrap();
-    assert_eq!(told(&second), Some("30".to_owned()));
+    assert_eq!(dropped(&second), Some("30".to_owned()));
 }
 
 fn page(format: Format, selected: &MetricsQuery) -> String {
@@ -113,7 +113,7 @@ fn page(format: Format, selected: &MetricsQuery) -> String {
     render(&fixture::snapshot(), format, selected, &remembered).unwrap()
 }
 
-/// One series less than the unit states need, so that a drop is on the page too.
+/// The series limit is one below the number of unit states, so that the response has a dropped series too.
 fn everything() -> MetricsQuery {
     MetricsQuery { without: vec![], names: vec![], profile: Profile::default(), max_series: 40 }
 }
@@ -121,7 +121,7 @@ fn everything() -> MetricsQuery {
 #[track_caller]
 fn assert_golden(file: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-    // what the build is stamped with differs from machine to machine
+    // version, revision and compiler differ between builds
     let text: String = text
         .lines()
         .map(|line| match line.strip_prefix("systemd_exporter_build_info{") {
@@ -138,7 +138,7 @@ fn assert_golden(file: &str, text: &str) {
         let at = golden.lines().zip(text.lines()).position(|(was, is)| was != is);
         let line = at.unwrap_or_else(|| golden.lines().count().min(text.lines().count()));
         panic!(
-            "{file}, line {}:\n  file: {:?}\n  now:  {:?}\nif that is meant: UPDATE=1 cargo test --test golden",
+            "{file}, line {}:\n  file: {:?}\n  now:  {:?}\nif intended: UPDATE=1 cargo test --test golden",
             line + 1,
             golden.lines().nth(line),
             text.lines().nth(line)

@@ -1,4 +1,4 @@
-//! The harness itself: a real systemd boots, answers, stands apart from others and leaves nothing behind.
+//! The test harness: a real systemd boots, answers, is isolated from others and leaves nothing behind.
 #![allow(clippy::disallowed_types)]
 
 mod support;
@@ -23,7 +23,7 @@ fn boots_to_running() {
 #[test]
 fn bus_is_reachable_from_outside() {
     let mut bus = UnixStream::connect(machine().bus()).expect("a bus");
-    bus.write_all(b"\0AUTH EXTERNAL 30\r\n").expect("a bus that listens");
+    bus.write_all(b"\0AUTH EXTERNAL 30\r\n").expect("a listening bus");
     let mut answer = [0; 3];
     bus.read_exact(&mut answer).expect("a bus that answers");
     assert_eq!(&answer, b"OK ");
@@ -113,9 +113,9 @@ fn tree_without_systemd_is_rejected_with_remedy() {
         .arg(&directory)
         .output()
         .expect("a shell");
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    assert!(said.contains("apt-get install systemd"), "{said}");
+    assert!(stderr.contains("apt-get install systemd"), "{stderr}");
     assert!(!directory.exists());
 }
 
@@ -147,7 +147,7 @@ fn killed_test_leaves_nothing_behind() {
 }
 
 #[test]
-#[ignore = "run, and killed, by the test before"]
+#[ignore = "run and killed by killed_test_leaves_nothing_behind"]
 fn boots_and_waits_to_be_killed() {
     let machine = Machine::options().boot();
     machine.write("run/host/left", "by a test");

@@ -1,4 +1,4 @@
-//! The journal on a booted systemd: every count beside journalctl's, whatever happens to the files.
+//! The journal collector on a booted systemd: counts match journalctl under rotation, corruption and a full disk.
 
 mod support;
 
@@ -17,9 +17,9 @@ use support::{Exporter, Machine, Samples, eventually, machine};
 fn counts_10_000_messages_through_rotation_and_restart() {
     let machine = &booted("");
     machine.units(&[
-        ("native.service", &saying(machine, "native 5000 500", "")),
-        // whose messages go into a file of the user's
-        ("stdout.service", &saying(machine, "stdout 5000 500", "User=app\n")),
+        ("native.service", &logging_service(machine, "native 5000 500", "")),
+        // messages of this user go into a separate journal file
+        ("stdout.service", &logging_service(machine, "stdout 5000 500", "User=app\n")),
     ]);
     let exporter = machine.exporter(&[]);
     let before = exporter.samples();
@@ -30,14 +30,14 @@ fn counts_10_000_messages_through_rotation_and_restart() {
         machine.ok(&["journalctl", "--rotate"]);
         thread::sleep(Duration::from_secs(3));
         machine.ok(&["systemctl", "restart", "systemd-journald"]);
-        until_over(machine, &["native", "stdout"]);
+        wait_until_inactive(machine, &["native", "stdout"]);
         machine.ok(&["journalctl", "--sync"]);
         exporter.scrape();
     });
     let page = exporter.samples();
     for unit in ["native.service", "stdout.service"] {
         let truth = by_priority(machine, unit);
-        assert_eq!(told(&page, unit), truth, "{unit}");
+        assert_eq!(counted(&page, unit), truth, "{unit}");
         for priority in PRIORITIES {
             assert!(truth[priority] >= 625.0, "{unit} logged {priority}");
         }
@@ -47,12 +47,10 @@ fn counts_10_000_messages_through_rotation_and_restart() {
     };
     let entries = all(&page) - all(&before);
     assert!(entries >= 10_000.0, "{entries}");
-    well(&page, &exporter);
+    assert_nothing_unread(&page, &exporter);
     let files = machine.ok(&["sh", "-c", "ls /var/log/journal/*/"]);
     assert!(files.contains("user-1500.journal"), "{files}");
-    eprintln!(
-        "{entries} entries took the exporter {took:?} in all, unoptimized; {idle:?} in 2 s without any"
-    );
+    eprintln!("{entries} entries: {took:?} of CPU, debug build; {idle:?} in 2 s without entries");
 }
 
 #[test]
@@ -79,9 +77,9 @@ fn forged_fields_do_not_count_for_other_units() {
         machine.ok(&["journalctl", "--sync"]);
         let page = exporter.samples();
         let name = format!("{forger}.service");
-        let counts = told(&page, &name);
+        let counts = counted(&page, &name);
         assert_eq!(counts, by_priority(machine, &name));
-        // 14, and logger's two if journald still found it alive
+        // 14, and two of logger's if it still ran when journald looked up its unit
         assert!((14.0..=16.0).contains(&counts["err"]), "{counts:?}");
         assert_eq!(counts["none"], 6.0, "{counts:?}");
         let of_victim = [("name", "victim.service")];
@@ -90,12 +88,12 @@ fn forged_fields_do_not_count_for_other_units() {
         }
         assert_eq!(page.all(CORE_DUMPS, &[]).count(), 0);
         assert_eq!(page.value("systemd_journal_missed_total", &[]), Some(0.0));
-        well(&page, &exporter);
+        assert_nothing_unread(&page, &exporter);
     }
-    // what PID 1 says of it does count
+    // messages of PID 1 about the unit do count
     machine.ok(&["systemctl", "start", "victim"]);
     machine.ok(&["journalctl", "--sync"]);
-    let counts = told(&exporter.samples(), "victim.service");
+    let counts = counted(&exporter.samples(), "victim.service");
     assert_eq!(counts, by_priority(machine, "victim.service"));
     assert_eq!(counts.values().sum::<f64>(), 1.0, "{counts:?}");
 }
@@ -103,13 +101,13 @@ fn forged_fields_do_not_count_for_other_units() {
 #[test]
 fn excluded_units_count_only_for_the_host() {
     let machine = shared();
-    machine.unit("left-out.service", &saying(machine, "native 8 1000", ""));
+    machine.unit("left-out.service", &logging_service(machine, "native 8 1000", ""));
     let exporter = machine.exporter(&["--systemd.collector.unit-exclude=left-out.+"]);
     let emerg =
         |page: &Samples| page.value("systemd_journal_messages_total", &[("priority", "emerg")]);
     assert_eq!(emerg(&exporter.samples()), Some(0.0));
     machine.ok(&["systemctl", "start", "left-out"]);
-    until_over(machine, &["left-out"]);
+    wait_until_inactive(machine, &["left-out"]);
     machine.ok(&["journalctl", "--sync"]);
     let page = exporter.samples();
     assert_eq!(emerg(&page), Some(1.0));
@@ -128,7 +126,7 @@ fn vacuum_and_flush_neither_lose_nor_double_messages() {
     machine.ok(&["journalctl", "--rotate"]);
     machine.ok(&["journalctl", "--vacuum-time=1s"]);
     counter.logs(100);
-    // files made, filled and deleted in between
+    // files created, filled and deleted between two scrapes
     for _ in 0..3 {
         machine.ok(&["journalctl", "--rotate"]);
         counter.logs(10);
@@ -145,7 +143,7 @@ fn vacuum_and_flush_neither_lose_nor_double_messages() {
         machine.ok(&["journalctl", "--flush"]);
         counter.logs(100);
     }
-    // as one that begins in between sees it: what was there before is not new
+    // an exporter started in between does not count entries from before its start
     machine.ok(&["journalctl", "--relinquish-var"]);
     counter.logs(50);
     let late = machine.exporter(&[]);
@@ -160,7 +158,7 @@ fn vacuum_and_flush_neither_lose_nor_double_messages() {
 
 #[test]
 fn counts_only_stored_messages_when_disk_is_full() {
-    // systemd 247 goes on in /run, and journalctl must not forget what is there before it is compared
+    // systemd 247 continues in /run; those files must not be vacuumed before journalctl reads them
     let machine = booted(
         "SystemMaxFileSize=1M\nSystemMaxUse=100M\nSystemKeepFree=1\nRuntimeMaxUse=200M\nRuntimeKeepFree=1\n",
     );
@@ -168,22 +166,22 @@ fn counts_only_stored_messages_when_disk_is_full() {
                 mount -t tmpfs -o size=4M,mode=2755,gid=systemd-journal tmpfs /var/log/journal && \
                 systemctl start systemd-journald && journalctl --flush";
     machine.ok(&["sh", "-c", disk]);
-    machine.unit("counted.service", &saying(&machine, "native 2000 100000 1", ""));
+    machine.unit("counted.service", &logging_service(&machine, "native 2000 100000 1", ""));
     let exporter = machine.exporter(&[]);
     exporter.scrape();
     let log_and_compare = || {
         machine.ok(&["systemctl", "start", "counted"]);
-        until_over(&machine, &["counted"]);
+        wait_until_inactive(&machine, &["counted"]);
         machine.ok(&["journalctl", "--sync"]);
-        let told = told(&exporter.samples(), "counted.service")["alert"];
-        // systemd 254 stores some twice once there is room again, and journalctl tells both
+        let count = counted(&exporter.samples(), "counted.service")["alert"];
+        // systemd 254 stores some entries twice once there is room again, and journalctl shows both
         let records = records(&machine, &["_SYSTEMD_UNIT=counted.service", "PRIORITY=1"]);
         let key = |record: &Value| {
             ["__MONOTONIC_TIMESTAMP", "NUMBER"].map(|name| record[name].to_string())
         };
         let truth: BTreeSet<_> = records.iter().map(key).collect();
-        assert_eq!(told, truth.len() as f64, "{} records", records.len());
-        told
+        assert_eq!(count, truth.len() as f64, "{} records", records.len());
+        count
     };
     assert_eq!(log_and_compare(), 2000.0);
     let fill =
@@ -207,7 +205,7 @@ fn reports_corrupt_files_and_keeps_counting() {
     let damaged = || exporter.samples().value("systemd_exporter_journal_files_damaged_total", &[]);
     assert_eq!(damaged(), Some(0.0));
 
-    // the header overwritten, which journald notices when it opens the file
+    // overwrite the header: journald notices when it opens the file
     let file = current(&machine);
     OpenOptions::new()
         .write(true)
@@ -215,24 +213,24 @@ fn reports_corrupt_files_and_keeps_counting() {
         .expect("a file")
         .write_all_at(&[0xff; 64], 0)
         .expect("damage");
-    eventually("it is said", || (success(&exporter) == 0.0).then_some(()));
-    // once more if journald has put it aside meanwhile
+    eventually("the corrupt file is reported", || (success(&exporter) == 0.0).then_some(()));
+    // two if journald has renamed it meanwhile
     assert!(damaged() >= Some(1.0));
     machine.ok(&["systemctl", "restart", "systemd-journald"]);
     counter.logs(20);
     assert_eq!(success(&exporter), 1.0, "{}", exporter.log());
 
-    // cut short under journald's hands: what it can still store it does
+    // truncate it while journald writes: journald still stores what it can
     let file = current(&machine);
     OpenOptions::new().write(true).open(&file).expect("a file").set_len(4096).expect("damage");
     machine.ok(&["systemctl", "kill", "--signal=KILL", "systemd-journald"]);
-    eventually("there is another", || {
+    eventually("journald has a new file", || {
         (current(&machine).metadata().ok()?.len() > 4096).then_some(())
     });
     counter.logs(20);
-    eventually("all is well again", || (success(&exporter) == 1.0).then_some(()));
+    eventually("the collector succeeds again", || (success(&exporter) == 1.0).then_some(()));
 
-    // rubbish beside, and under the name that journald gives to what it puts aside
+    // garbage in other files, one named like those that journald renames when corrupt
     let directory = current(&machine).parent().expect("a directory").to_owned();
     for (name, content) in [
         ("system@0004fc6ad2e85a9c-8ad9a5da2b3e1b64.journal~", &[0xaa; 5000][..]),
@@ -278,7 +276,7 @@ fn logs_missing_permission_and_serves_other_metrics() {
 fn logs_once_when_no_journal_is_stored() {
     let machine = booted("Storage=none\n");
     machine.ok(&["sh", "-c", "rm -rf /var/log/journal/* /run/log/journal"]);
-    // to a file: where its own words can be read
+    // log to a file, as the journal stores nothing
     let exporter = machine.exporter_unit(&["StandardError=file:/opt/log"], &[]).ready();
     let log = || std::fs::read_to_string(machine.path("opt/log")).expect("a log");
     for _scrape in 0..5 {
@@ -310,7 +308,7 @@ fn counts_core_dumps_by_unit_and_signal() {
         [("root", "0", "11"), ("root", "0", "6"), ("user", "1500", "11"), ("user", "1500", "11")]
     {
         let pid = machine.ok(&["systemctl", "show", "--property=MainPID", "--value", unit]);
-        // as the kernel would call it
+        // the kernel's call
         let call = format!(
             "/lib/systemd/systemd-coredump {} {uid} {uid} {signal} $(date +%s) 9223372036854775808 booted < /bin/true",
             pid.trim()
@@ -332,14 +330,16 @@ fn counts_core_dumps_by_unit_and_signal() {
         .iter()
         .map(|(unit, signal, n)| ((*unit).to_owned(), (*signal).to_owned(), *n))
         .collect();
-    eventually("all are counted", || (dumps(&exporter.samples()) == expected).then_some(()));
-    let told = machine.ok(&[
+    eventually("all core dumps are counted", || {
+        (dumps(&exporter.samples()) == expected).then_some(())
+    });
+    let entries = machine.ok(&[
         "journalctl",
         "--output=cat",
         "--output-fields=COREDUMP_UNIT",
         &format!("MESSAGE_ID={CORE_DUMP_ID}"),
     ]);
-    assert_eq!(told.lines().count(), 4, "{told}");
+    assert_eq!(entries.lines().count(), 4, "{entries}");
 }
 
 #[test]
@@ -347,16 +347,16 @@ fn counts_dropped_messages_as_journald_reports_them() {
     let machine = shared();
     machine.unit(
         "flood.service",
-        &saying(machine, "native 200 100000", "")
+        &logging_service(machine, "native 200 100000", "")
             .replace("IntervalSec=0", "IntervalSec=2s\nLogRateLimitBurst=10"),
     );
     let exporter = machine.exporter(&[]);
     exporter.scrape();
     machine.ok(&["systemctl", "start", "flood"]);
-    until_over(machine, &["flood"]);
+    wait_until_inactive(machine, &["flood"]);
     thread::sleep(Duration::from_millis(2500));
     machine.ok(&["systemctl", "start", "flood"]);
-    until_over(machine, &["flood"]);
+    wait_until_inactive(machine, &["flood"]);
     machine.ok(&["journalctl", "--sync"]);
     let records = records(machine, &["_TRANSPORT=driver", "OBJECT_SYSTEMD_UNIT=flood.service"]);
     let number = |record: &Value| -> f64 {
@@ -366,7 +366,7 @@ fn counts_dropped_messages_as_journald_reports_them() {
     assert!(truth > 0.0, "{records:#?}");
     let page = exporter.samples();
     assert_eq!(page.value(DROPPED, &[("name", "flood.service")]), Some(truth));
-    assert_eq!(told(&page, "flood.service"), by_priority(machine, "flood.service"));
+    assert_eq!(counted(&page, "flood.service"), by_priority(machine, "flood.service"));
 }
 
 /// A unit that logs a known number of messages, again and again.
@@ -383,17 +383,17 @@ impl<'a> Counter<'a> {
         Self { machine, exporter, logged: 0.into() }
     }
 
-    /// Logs so many; then so many are counted, and never more.
+    /// Logs `count` messages and checks the total.
     #[track_caller]
     fn logs(&self, count: u32) {
         let count_of = count.to_string();
-        // now root's, now a user's, who has a file of their own
+        // alternate between root and a user, who has a separate journal file
         let user = if self.logged.get().is_multiple_of(20) { "User=app" } else { "User=root" };
         let run = ["systemd-run", "--quiet", "--wait", "--unit=counted", "--property", user];
         let say = ["/usr/bin/python3", "/opt/log.py", "native", &count_of, "100000", "1"];
         self.machine.ok(&[&run[..], &say[..]].concat());
-        // a journald that is just starting again takes no request yet
-        eventually("it is on the disk", || {
+        // journald rejects requests while it restarts
+        eventually("the journal is synced", || {
             let synced = self.machine.exec(&["journalctl", "--sync"]);
             synced.status.success().then_some(())
         });
@@ -409,14 +409,14 @@ impl<'a> Counter<'a> {
     }
 }
 
-/// The machine that some tests share.
+/// The shared machine, with the user.
 fn shared() -> &'static Machine {
     static USER: Once = Once::new();
     USER.call_once(|| add_user(machine()));
     machine()
 }
 
-/// A machine whose journald drops nothing; `config` is more for its configuration.
+/// A machine whose journald drops nothing; `config` is appended to its configuration.
 fn booted(config: &str) -> Machine {
     let machine = Machine::options().boot();
     add_user(&machine);
@@ -426,22 +426,22 @@ fn booted(config: &str) -> Machine {
 }
 
 /// A service that runs `log.py`.
-fn saying(machine: &Machine, arguments: &str, properties: &str) -> String {
+fn logging_service(machine: &Machine, arguments: &str, properties: &str) -> String {
     machine.write("opt/log.py", SAY);
     format!(
         "[Service]\nLogRateLimitIntervalSec=0\n{properties}ExecStart=/usr/bin/python3 /opt/log.py {arguments}\n"
     )
 }
 
-/// A user who is none of the system's, and so has a journal file of their own.
+/// Adds a user above the range of system users, whose messages journald stores in a separate file.
 fn add_user(machine: &Machine) {
     machine.ok(&["systemd-sysusers", "--inline", "u app 1500"]);
 }
 
 #[track_caller]
-fn until_over(machine: &Machine, units: &[&str]) {
+fn wait_until_inactive(machine: &Machine, units: &[&str]) {
     for unit in units {
-        eventually("it is over", || {
+        eventually("the service is inactive", || {
             let state =
                 machine.ok(&["systemctl", "show", "--property=ActiveState", "--value", unit]);
             (state.trim() == "inactive").then_some(())
@@ -449,20 +449,20 @@ fn until_over(machine: &Machine, units: &[&str]) {
     }
 }
 
-/// What the exporter counted of a unit, by priority.
-fn told(page: &Samples, unit: &str) -> BTreeMap<String, f64> {
+/// The exporter's counts of a unit, by priority.
+fn counted(page: &Samples, unit: &str) -> BTreeMap<String, f64> {
     let of_unit = [("name", unit)];
     let counts = page.all(MESSAGES, &of_unit);
     counts.map(|sample| (sample.label("priority").to_owned(), sample.value)).collect()
 }
 
-/// What journalctl has of a unit, by priority: its own messages, and those of PID 1 about it.
+/// journalctl's counts of a unit, by priority: its own messages, and those of PID 1 about it.
 #[track_caller]
 fn by_priority(machine: &Machine, unit: &str) -> BTreeMap<String, f64> {
     let (own, about) = (format!("_SYSTEMD_UNIT={unit}"), format!("UNIT={unit}"));
     let mut counts = BTreeMap::new();
     for record in records(machine, &[&own, "+", "_PID=1", &about]) {
-        // what an entry has twice is a list; systemd 247 keeps the same value twice, too
+        // a repeated field is a list; systemd 247 also keeps equal values
         let priority = record["PRIORITY"].as_str().or_else(|| record["PRIORITY"][0].as_str());
         let priority = priority.and_then(|value| value.parse::<usize>().ok());
         let name = priority.and_then(|at| PRIORITIES.get(at)).unwrap_or(&"none");
@@ -480,7 +480,7 @@ fn records(machine: &Machine, matches: &[&str]) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// The file that journald writes to.
+/// The file that journald writes.
 #[track_caller]
 fn current(machine: &Machine) -> PathBuf {
     let directories = std::fs::read_dir(machine.path("var/log/journal")).expect("a directory");
@@ -489,7 +489,7 @@ fn current(machine: &Machine) -> PathBuf {
 }
 
 #[track_caller]
-fn well(page: &Samples, exporter: &Exporter) {
+fn assert_nothing_unread(page: &Samples, exporter: &Exporter) {
     let journal = [("collector", "journal")];
     assert_eq!(
         page.value("systemd_exporter_collector_success", &journal),

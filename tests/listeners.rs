@@ -1,4 +1,4 @@
-//! Listeners on the page against `ss` and `systemctl` in a booted systemd.
+//! Exported listeners match `ss` and `systemctl` in a booted systemd.
 #![allow(clippy::disallowed_types)]
 
 mod support;
@@ -12,24 +12,24 @@ use support::{Exporter, Machine, Samples, eventually, machine};
 
 #[test]
 fn listeners_match_ss_and_systemctl() {
-    agrees_through_all_changes(&Machine::options().boot());
+    assert_same_through_changes(&Machine::options().boot());
 }
 
 #[test]
 fn listeners_match_ss_and_systemctl_in_hybrid_layout() {
     if support::machine().version() > 257 {
-        eprintln!("not on this systemd: cgroup v1, of 257 and older");
+        eprintln!("not on this systemd: cgroup v1 needs 257 or older");
         return;
     }
     let machine = Machine::options().cgroup_v1().try_boot();
     if fs::read_to_string("/proc/self/mounts").expect("mounts").contains(" cgroup ") {
-        agrees_through_all_changes(&machine.expect("a machine with v1 hierarchies"));
+        assert_same_through_changes(&machine.expect("a machine with v1 hierarchies"));
     } else {
-        machine.expect_err("no v1 hierarchies to give it");
+        machine.expect_err("this machine has no v1 hierarchies");
     }
 }
 
-fn agrees_through_all_changes(machine: &Machine) {
+fn assert_same_through_changes(machine: &Machine) {
     install(machine);
     let root = machine.exporter(&[]);
     let nobody = machine.exporter_unit(&["User=nobody"], &[]).ready();
@@ -38,11 +38,11 @@ fn agrees_through_all_changes(machine: &Machine) {
         &["many", "workers", "activated.socket", "echo.socket", "sub", "store", "wanting"],
     );
     let declared = socket_units(machine);
-    let agree = |when: &str| {
+    let assert_same = |when: &str| {
         compare(|| truth(machine, &declared), &root, &format!("root, {when}"));
         compare(|| truth(machine, &declared), &nobody, &format!("nobody, {when}"));
     };
-    agree("with all units started");
+    assert_same("with all units started");
     let page = root.samples();
     let listens = |labels: &[(&str, &str)]| page.value("systemd_listener_info", labels);
     for (port, protocol, address) in [
@@ -66,41 +66,44 @@ fn agrees_through_all_changes(machine: &Machine) {
 
     machine.tcp(7010).expect("a connection that starts the service");
     eventually("the socket unit's service is up", || is_active(machine, "activated.service"));
-    let _connection = machine.tcp(7020).expect("a connection to a service of its own");
+    let _connection = machine.tcp(7020).expect("a connection to its own service instance");
     machine.tcp(7050).expect("a connection that starts the service");
-    eventually("the other one too", || is_active(machine, "kept.service"));
-    agree("after the first connections");
+    eventually("the second service is up", || is_active(machine, "kept.service"));
+    assert_same("after the first connections");
 
     machine.ok(&["systemctl", "stop", "activated.socket", "kept.socket"]);
-    agree("while services go on without their socket units");
-    // The cgroup is gone, and of the two socket units systemd knows only the one that another
-    // unit wants: nothing tells an exporter that comes only now whose the other one's sockets are.
+    assert_same("while services run without their socket units");
+    // The cgroup is gone, and systemd has only one of the two socket units loaded: the one that
+    // another unit wants. An exporter that starts now cannot attribute the sockets of the other.
     let late = machine.exporter(&[]);
-    let untold = |(name, protocol, address, port): Key| match port.as_str() {
+    let without_owner = |(name, protocol, address, port): Key| match port.as_str() {
         "7010" | "7011" => (String::new(), protocol, address, port),
         _ => (name, protocol, address, port),
     };
-    let late_agrees = |when: &str| {
+    let assert_late_same = |when: &str| {
         let truth = || {
-            let told = |key, mut listener: Truth| {
-                let key: Key = untold(key);
+            let visible = |key, mut listener: Truth| {
+                let key: Key = without_owner(key);
                 if key.0.is_empty() {
                     listener.socket_unit.clear();
                 }
                 (key, listener)
             };
-            truth(machine, &declared).into_iter().map(|(k, l)| told(k, l)).collect()
+            truth(machine, &declared)
+                .into_iter()
+                .map(|(key, listener)| visible(key, listener))
+                .collect()
         };
         compare(truth, &late, when);
     };
-    late_agrees("an exporter that started only then");
+    assert_late_same("an exporter started after the stop");
 
     machine.ok(&["systemctl", "restart", "many", "workers", "sub"]);
-    agree("after restarts");
-    late_agrees("the late exporter, after restarts");
+    assert_same("after restarts");
+    assert_late_same("the late exporter, after restarts");
 
     machine.ok(&["systemctl", "restart", "store"]);
-    agree("after a service got its socket back from the last run");
+    assert_same("after a service got its stored socket back");
 
     machine.ok(&[
         "systemctl",
@@ -112,7 +115,7 @@ fn agrees_through_all_changes(machine: &Machine) {
         "echo.socket",
         "sub",
     ]);
-    agree("after all was stopped");
+    assert_same("after all units stopped");
 }
 
 #[test]
@@ -122,7 +125,7 @@ fn full_accept_queue_matches_kernel_counters() {
     start(&machine, &["full"]);
     let exporter = machine.exporter(&[]);
     let before = listen_drops(&machine);
-    machine.ok(&["/usr/bin/python3", "/srv/knock.py", "7040", "12"]);
+    machine.ok(&["/usr/bin/python3", "/srv/connect.py", "7040", "12"]);
     let dropped = listen_drops(&machine) - before;
     assert!(dropped > 0, "12 clients fit into a backlog of 4");
 
@@ -137,9 +140,9 @@ fn full_accept_queue_matches_kernel_counters() {
     let drops = |page: Samples| {
         page.value("systemd_listener_drops_total", &[("name", "full.service"), ("port", "7040")])
     };
-    assert_eq!(drops(exporter.samples()), Some(dropped as f64), "the socket is made anew");
+    assert_eq!(drops(exporter.samples()), Some(dropped as f64), "drops of the closed socket");
     let before = listen_drops(&machine);
-    machine.ok(&["/usr/bin/python3", "/srv/knock.py", "7040", "12"]);
+    machine.ok(&["/usr/bin/python3", "/srv/connect.py", "7040", "12"]);
     let again = listen_drops(&machine) - before;
     assert_eq!(drops(exporter.samples()), Some((dropped + again) as f64));
 }
@@ -160,7 +163,7 @@ fn listener_churn_causes_no_error_wrong_unit_or_growth() {
                 9558..=9999 => continue,
                 7000..=7009 => "many.service",
                 20_000..=29_999 => "churn.service",
-                port => panic!("nobody listens on {port}"),
+                port => panic!("no unit listens on {port}"),
             };
             assert_eq!(sample.label("name"), unit, "{sample:?}");
             if unit == "churn.service" {
@@ -172,7 +175,7 @@ fn listener_churn_causes_no_error_wrong_unit_or_growth() {
         }
         thread::sleep(Duration::from_millis(50));
     }
-    let (early, late) = (early.expect("scrapes went on"), resident(&exporter));
+    let (early, late) = (early.expect("scrapes after 5 s"), resident(&exporter));
     assert!(late < early + 4096, "resident memory grew from {early} to {late} KiB");
     let binds: u64 = fs::read_to_string(machine.path("run/churn"))
         .expect("a count")
@@ -181,7 +184,7 @@ fn listener_churn_causes_no_error_wrong_unit_or_growth() {
         .expect("a count");
     println!("{binds} binds in {:?}", start.elapsed());
     assert!(binds > 10_000, "only {binds} binds in {:?}", start.elapsed());
-    assert!(seen.len() > 50, "only {} of them were seen", seen.len());
+    assert!(seen.len() > 50, "only {} ports were exported", seen.len());
 }
 
 #[test]
@@ -208,15 +211,15 @@ fn expected_listener_is_missing_until_it_listens() {
     };
     assert_eq!(missing().values().sum::<f64>(), 7.0);
     start(machine, &["many"]);
-    let found = eventually("the unit is known", || {
+    let found = eventually("the unit's listener is found", || {
         Some(missing()).filter(|missing| missing["many.service:tcp:7001"] == 0.0)
     });
     assert_eq!(found["many.service:tcp:7001"], 0.0);
-    assert_eq!(found["many.service:tcp:7002"], 0.0, "an IPv6 socket that serves IPv4 too");
-    assert_eq!(found["many.service:tcp:7003"], 1.0, "an IPv6 socket that does not");
+    assert_eq!(found["many.service:tcp:7002"], 0.0, "an IPv6 socket that also accepts IPv4");
+    assert_eq!(found["many.service:tcp:7003"], 1.0, "an IPv6-only socket");
     assert_eq!(found["many.service:tcp6:7003"], 0.0);
     assert_eq!(found["many.service:udp:7004"], 0.0);
-    assert_eq!(found["many.service:udp:40404"], 0.0, "expected, if only a client's port");
+    assert_eq!(found["many.service:udp:40404"], 0.0, "an expected port in the ephemeral range");
     assert_eq!(found["other.service:tcp:7001"], 1.0);
     machine.ok(&["systemctl", "stop", "many"]);
     assert_eq!(missing().values().sum::<f64>(), 7.0);
@@ -229,8 +232,8 @@ fn invalid_expectation_is_rejected_with_an_example() {
         .output()
         .expect("the exporter runs");
     assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("nginx.service:tcp:443"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("nginx.service:tcp:443"), "{stderr}");
 }
 
 #[test]
@@ -318,25 +321,25 @@ fn optional_listener_metrics_are_off_by_default() {
     }
 }
 
-/// The page's listeners equal the truth: their units, addresses, socket units, how many sockets,
-/// and TCP's queues. Systemd tells of a unit that has just started some milliseconds later.
+/// The exported listeners equal the truth: units, addresses, socket units, number of sockets and
+/// TCP queues. systemd signals the start of a unit some milliseconds later.
 #[track_caller]
 fn compare(truth: impl Fn() -> BTreeMap<Key, Truth>, exporter: &Exporter<'_>, when: &str) {
     let start = Instant::now();
     loop {
-        let (told, truth) = (told(&exporter.samples()), truth());
-        if told == truth {
+        let (exported, truth) = (exported(&exporter.samples()), truth());
+        if exported == truth {
             return;
         }
-        assert!(start.elapsed() < Duration::from_secs(5), "{when}:\n{told:#?}\n{truth:#?}");
+        assert!(start.elapsed() < Duration::from_secs(5), "{when}:\n{exported:#?}\n{truth:#?}");
         thread::sleep(Duration::from_millis(50));
     }
 }
 
-/// What the page tells. How many sockets a listener has is known only of a unit and protocol as
-/// a whole: it stands with the first one of them.
-fn told(page: &Samples) -> BTreeMap<Key, Truth> {
-    let mut told = BTreeMap::new();
+/// The exported listeners. The number of sockets is exported only per unit and protocol: it is
+/// stored with the first listener of both.
+fn exported(page: &Samples) -> BTreeMap<Key, Truth> {
+    let mut listeners = BTreeMap::new();
     for sample in page.all("systemd_listener_info", &[]) {
         let [name, protocol, address, port, socket_unit] =
             ["name", "protocol", "address", "port", "socket_unit"].map(|l| sample.label(l));
@@ -349,21 +352,22 @@ fn told(page: &Samples) -> BTreeMap<Key, Truth> {
             limit: value("systemd_listener_accept_queue_limit"),
             sockets: 0.0,
         };
-        assert_eq!(told.insert(key, listener), None, "twice: {sample:?}");
+        assert_eq!(listeners.insert(key, listener), None, "duplicate: {sample:?}");
     }
     for sample in page.all("systemd_unit_listeners", &[]) {
         let of = (sample.label("name").to_owned(), sample.label("protocol").to_owned());
-        let first =
-            told.iter_mut().find(|((name, protocol, ..), _)| (name, protocol) == (&of.0, &of.1));
-        first.expect("a listener that is counted").1.sockets = sample.value;
+        let first = listeners
+            .iter_mut()
+            .find(|((name, protocol, ..), _)| (name, protocol) == (&of.0, &of.1));
+        first.expect("a counted listener").1.sockets = sample.value;
     }
-    told
+    listeners
 }
 
 type Key = (String, String, String, String);
 
-/// A listener: the socket unit that made it, TCP's queue and its limit, and the sockets of its
-/// unit and protocol if it is the first of them.
+/// A listener: its socket unit, TCP queue length and limit, and, on the first listener of a unit
+/// and protocol, the number of sockets of both.
 #[derive(Debug, PartialEq)]
 struct Truth {
     socket_unit: String,
@@ -372,8 +376,8 @@ struct Truth {
     sockets: f64,
 }
 
-/// What `ss` lists, by unit: that of the process that holds the socket, or where PID 1 holds it
-/// for a socket unit, what `systemctl show` says that one starts.
+/// The output of `ss` by unit: the unit of the process that holds the socket or, where PID 1 holds
+/// it for a socket unit, the service that `systemctl show` lists as triggered.
 fn truth(machine: &Machine, declared: &SocketUnits) -> BTreeMap<Key, Truth> {
     let socket_units = socket_units(machine);
     let ephemeral = machine.ok(&["cat", "/proc/sys/net/ipv4/ip_local_port_range"]);
@@ -428,8 +432,8 @@ fn truth(machine: &Machine, declared: &SocketUnits) -> BTreeMap<Key, Truth> {
 
 type SocketUnits = BTreeMap<(bool, String), (String, String)>;
 
-/// Socket units by whether they are for datagrams and by address; each with the service it
-/// starts, or itself if that is one a connection.
+/// Socket units by type (datagram or not) and address, each with the service it triggers, or with
+/// itself if it starts one service per connection.
 fn socket_units(machine: &Machine) -> SocketUnits {
     let listed =
         machine.ok(&["systemctl", "list-units", "--all", "--plain", "--no-legend", "*.socket"]);
@@ -438,10 +442,10 @@ fn socket_units(machine: &Machine) -> SocketUnits {
         let show = machine.ok(&["systemctl", "show", name, "--property=Listen,Accept,Triggers"]);
         let value = |line: &str, property: &str| line.strip_prefix(property).map(str::to_owned);
         let service = show.lines().find_map(|line| value(line, "Triggers=")).unwrap_or_default();
-        // A socket unit with Accept=yes triggers whatever it has started last.
+        // With Accept=yes, Triggers= is the instance started last.
         let own = service.is_empty() || show.lines().any(|line| line == "Accept=yes");
         let service = if own { name.to_owned() } else { service };
-        // Several addresses stand on lines of their own: `Listen=[::]:80 (Stream)`.
+        // One line per address: `Listen=[::]:80 (Stream)`.
         for listen in show.lines().filter_map(|line| value(line, "Listen=")) {
             if let Some((address, kind)) = listen.split_once(" (") {
                 let key = (kind.starts_with("Datagram"), address.to_owned());
@@ -490,7 +494,7 @@ fn start(machine: &Machine, units: &[&str]) {
 
 fn install(machine: &Machine) {
     machine.write("srv/listen.py", LISTEN);
-    machine.write("srv/knock.py", KNOCK);
+    machine.write("srv/connect.py", CONNECT);
     machine.write("srv/churn.py", CHURN);
     let service = |arguments: &str, more: &str| {
         format!(
@@ -523,7 +527,7 @@ fn install(machine: &Machine) {
     ]);
 }
 
-/// Listens as its arguments say, keeps what systemd passed it, and never accepts.
+/// Opens the listeners in its arguments, keeps the sockets passed by systemd, and never accepts.
 const LISTEN: &str = r#"
 import array, os, signal, socket, sys
 
@@ -559,8 +563,8 @@ notify(b"READY=1")
 signal.pause()
 "#;
 
-/// Knocks at a port with a number of clients, and waits until no knock is under way any more.
-const KNOCK: &str = r#"
+/// Connects a number of clients to a port and waits until no connection attempt is in progress.
+const CONNECT: &str = r#"
 import socket, sys, time
 clients = []
 for _ in range(int(sys.argv[2])):

@@ -1,4 +1,4 @@
-//! The manual page and the completions that packages bring: complete, and well formed.
+//! The packaged manual page and shell completions are complete and well formed.
 #![allow(clippy::disallowed_types)]
 
 use std::fs;
@@ -19,7 +19,7 @@ fn page_and_completions_list_every_flag_and_subcommand() {
     let words: Vec<&str> = flags.chain(subcommands).collect();
     assert!(words.len() > 30, "{words:?}");
     for name in ["unit-exporter.8", "unit-exporter.bash", "_unit-exporter", "unit-exporter.fish"] {
-        // in roff a hyphen is a line that may break, unless written so
+        // roff may break lines at a plain hyphen, so the page escapes it
         let text = read(name).replace(r"\-", "-");
         let missing: Vec<_> = words.iter().filter(|word| !text.contains(**word)).collect();
         assert!(missing.is_empty(), "not in {name}: {missing:?}");
@@ -54,7 +54,7 @@ fn read(name: &str) -> String {
     fs::read_to_string(written().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// Where this build's pages were written.
+/// The directory with the manual page and the completions of this build.
 fn written() -> &'static Path {
     static WRITTEN: OnceLock<TempDir> = OnceLock::new();
     let write = || {

@@ -1,4 +1,4 @@
-//! The mirror is true: every unit's state on the page is what systemctl says, whatever happened.
+//! The unit cache is correct: every exported unit state matches systemctl after any operation.
 
 mod support;
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use support::{Exporter, Machine, Random, eventually, machine};
 
-/// Exports every unit, those without a file too.
+/// Exports every unit, also those without a unit file.
 const ALL: [&str; 2] = ["--systemd.collector.unit-exclude=", "--systemd.collector.not-found"];
 
 #[test]
@@ -17,18 +17,18 @@ fn states_match_systemctl_after_operations_and_restarts() {
     let machine = machine();
     machine.units(&three_hundred());
     machine.ok(&["systemctl", "start", "--no-block", "many.target"]);
-    settle(machine);
+    wait_for_jobs(machine);
     let exporter = machine.exporter(&ALL);
-    assert_same(machine, &exporter, "after the first filling");
+    assert_same(machine, &exporter, "after the initial fill");
 
     let mut random = Random(20_261_123);
     for _ in 0..200 {
         let unit = random.of(&OPERATED);
         let operation = random.of(&OPERATIONS);
-        // some fail, as they do for anybody: a masked unit cannot be started
+        // some fail as intended: a masked unit cannot be started
         machine.exec(&["systemctl", "--quiet", operation, unit]);
     }
-    settle(machine);
+    wait_for_jobs(machine);
     assert_same(machine, &exporter, "after 200 random operations");
 
     for _ in 0..3 {
@@ -59,29 +59,31 @@ fn states_match_systemctl_after_operations_and_restarts() {
 fn scrape_right_after_a_change_shows_the_new_state() {
     let machine = machine();
     let quick = format!("[Unit]\nStartLimitIntervalSec=0\n{SLEEP}");
-    // wanted by something, it stays loaded when it is stopped
+    // a unit wanted by another one stays loaded when stopped
     machine.units(&[("quick.service", &quick), ("keeper.target", "[Unit]\nWants=quick.service\n")]);
     machine.ok(&["systemctl", "start", "keeper.target"]);
     let exporter = machine.exporter(&[]);
-    let state = |wanted: &'static str| {
+    let time_until = |expected: &'static str| {
         let begun = Instant::now();
-        let labels = [("name", "quick.service"), ("state", wanted)];
+        let labels = [("name", "quick.service"), ("state", expected)];
         while exporter.samples().value("systemd_unit_state", &labels) != Some(1.0) {
-            assert!(begun.elapsed() < Duration::from_secs(5), "{wanted} does not show");
+            assert!(begun.elapsed() < Duration::from_secs(5), "{expected} is not exported");
         }
         begun.elapsed()
     };
     let mut took = Vec::new();
     for _ in 0..10 {
         machine.ok(&["systemctl", "start", "quick.service"]);
-        took.push(state("active"));
+        took.push(time_until("active"));
         machine.ok(&["systemctl", "stop", "quick.service"]);
-        took.push(state("inactive"));
+        took.push(time_until("inactive"));
     }
     took.sort();
     let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
-    eprintln!("from the end of systemctl to a page that shows it: {median:?}, at most {longest:?}");
-    // the machine may be busy with something else for a moment, but not mostly
+    eprintln!(
+        "from the end of systemctl to a response with the new state: median {median:?}, longest {longest:?}"
+    );
+    // single scrapes may be slower on a busy machine, so only the median counts
     assert!(median < Duration::from_secs(1), "{took:?}");
 }
 
@@ -89,7 +91,7 @@ fn scrape_right_after_a_change_shows_the_new_state() {
 fn scrapes_add_no_load_on_systemd_and_bus() {
     let machine = machine();
     let exporter = machine.exporter(&ALL);
-    settle(machine);
+    wait_for_jobs(machine);
     thread::sleep(Duration::from_secs(2));
     let costs = |scrape: bool| {
         let (systemd, bus) = (machine.pid1_cpu(), machine.dbus_cpu());
@@ -106,9 +108,9 @@ fn scrapes_add_no_load_on_systemd_and_bus() {
     let (idle, scraped) = (costs(false), costs(true));
     let made = calls("systemd_exporter_dbus_calls_total") - before;
     eprintln!("idle (systemd, bus): {idle:?}; with 100 scrapes: {scraped:?}; calls: {made}");
-    // one sign of life every 15 s, and what is asked every minute
+    // one keepalive call every 15 s, and the properties polled every minute
     assert!(made < 60.0, "{made} calls in 10 s");
-    // asking for all units once a scrape would be 300 ms and more
+    // one ListUnits call per scrape would take 300 ms and more
     let slack = Duration::from_millis(50);
     assert!(scraped.0 <= idle.0 * 2 + slack, "systemd: {idle:?} idle, {scraped:?} scraped");
     assert!(scraped.1 <= idle.1 * 2 + slack, "the bus: {idle:?} idle, {scraped:?} scraped");
@@ -118,18 +120,18 @@ fn scrapes_add_no_load_on_systemd_and_bus() {
 fn expected_units_are_missing_until_they_have_a_file() {
     let machine = machine();
     let exporter =
-        machine.exporter(&["--expect-unit=wanted.service", "--expect-unit=dbus.service"]);
+        machine.exporter(&["--expect-unit=expected.service", "--expect-unit=dbus.service"]);
     let missing = |name| exporter.samples().value("systemd_unit_missing", &[("name", name)]);
     assert_eq!(missing("dbus.service"), Some(0.0));
-    assert_eq!(missing("wanted.service"), Some(1.0));
-    machine.unit("wanted.service", SLEEP);
-    machine.ok(&["systemctl", "start", "wanted.service"]);
-    eventually("it is not missing any more", || {
-        (missing("wanted.service") == Some(0.0)).then_some(())
+    assert_eq!(missing("expected.service"), Some(1.0));
+    machine.unit("expected.service", SLEEP);
+    machine.ok(&["systemctl", "start", "expected.service"]);
+    eventually("the unit is no longer missing", || {
+        (missing("expected.service") == Some(0.0)).then_some(())
     });
 }
 
-/// Retries while units change: two equal lists around a page prove the page.
+/// Retries while units change: two equal lists before and after a scrape prove its states.
 #[track_caller]
 fn assert_same(machine: &Machine, exporter: &Exporter<'_>, when: &str) {
     let begun = Instant::now();
@@ -144,7 +146,7 @@ fn assert_same(machine: &Machine, exporter: &Exporter<'_>, when: &str) {
             let differences: Vec<_> = before
                 .iter()
                 .filter(|(name, state)| page.get(*name) != Some(state))
-                .map(|(name, state)| format!("{name}: {state:?}, page {:?}", page.get(name)))
+                .map(|(name, state)| format!("{name}: {state:?}, exported {:?}", page.get(name)))
                 .chain(page.keys().filter(|name| !before.contains_key(*name)).cloned())
                 .collect();
             panic!("{when}: {differences:#?}\n{}", exporter.log());
@@ -181,8 +183,8 @@ fn shown(exporter: &Exporter<'_>) -> States {
         .collect()
 }
 
-fn settle(machine: &Machine) {
-    eventually("no job is left", || {
+fn wait_for_jobs(machine: &Machine) {
+    eventually("no systemd job is left", || {
         machine.ok(&["systemctl", "list-jobs"]).contains("No jobs").then_some(())
     });
 }
@@ -209,7 +211,7 @@ const OPERATED: [&str; 14] = [
     "srv-mnt1.mount",
 ];
 
-/// Three hundred units of every kind that can be made here.
+/// 300 units of every type that a unit file can define here.
 fn three_hundred() -> Vec<(&'static str, &'static str)> {
     let mut units: Vec<(String, String)> = Vec::new();
     let mut wants = String::from("[Unit]\n");
@@ -245,6 +247,6 @@ fn three_hundred() -> Vec<(&'static str, &'static str)> {
     let text = "[Unit]\nStartLimitBurst=3\n[Service]\nExecStart=/bin/false\nRestart=always\n";
     add("loops-1.service".to_owned(), text.to_owned(), true);
     units.push(("many.target".to_owned(), wants));
-    // the tests of one binary live as long as it does
+    // leaked for 'static: used once per test process
     units.into_iter().map(|(name, text)| (&*name.leak(), &*text.leak())).collect()
 }

@@ -1,4 +1,4 @@
-//! A real Prometheus reads every page, also of a host with names that need care.
+//! Prometheus, promtool and Python's parsers read the scrape response, also with unusual unit names.
 
 #![allow(clippy::disallowed_types, reason = "promtool and Prometheus are programs")]
 
@@ -12,7 +12,7 @@ use support::{Exporter, Machine, Samples, eventually, machine};
 #[test]
 fn prometheus_scrapes_unusual_unit_names_without_error() {
     let machine = machine();
-    odd_names(machine);
+    unusual_names(machine);
     let exporter = machine.exporter(&[]);
     let prometheus = machine.prometheus(&format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: systemd\n  static_configs:\n  - targets: ['127.0.0.1:{}']\n",
@@ -25,11 +25,11 @@ fn prometheus_scrapes_unusual_unit_names_without_error() {
         (target["health"] == "up").then_some(())
     });
     let query = r#"systemd_unit_state{name=~"dev-disk.+",state="inactive"}"#;
-    let found = eventually("the odd name is there", || {
+    let found = eventually("the escaped name is in Prometheus", || {
         prometheus.query(query).first()?["metric"]["name"].as_str().map(str::to_owned)
     });
     assert_eq!(found, r"dev-disk-by\x2duuid-1.swap");
-    // what it asked for, and got
+    // the exporter counted the requests
     let page = exporter.samples();
     assert!(page.value("systemd_exporter_http_requests_total", &[("code", "200")]) > Some(0.0));
 }
@@ -37,7 +37,7 @@ fn prometheus_scrapes_unusual_unit_names_without_error() {
 #[test]
 fn promtool_reports_no_findings() {
     let machine = machine();
-    odd_names(machine);
+    unusual_names(machine);
     let exporter = machine.exporter(&[]);
     let page = exporter.scrape();
     let mut promtool = Command::new("promtool")
@@ -49,18 +49,19 @@ fn promtool_reports_no_findings() {
         .expect("promtool: apt-get install prometheus");
     promtool.stdin.take().expect("piped").write_all(page.as_bytes()).expect("a reader");
     let output = promtool.wait_with_output().expect("promtool");
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    // not even systemd_exporter's inherited names are objected to
-    assert_eq!(said, "");
+    let findings =
+        String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    // none on the names inherited from systemd_exporter either
+    assert_eq!(findings, "");
 }
 
 #[test]
 fn python_parsers_read_both_formats_correctly() {
     let machine = machine();
-    odd_names(machine);
+    unusual_names(machine);
     let exporter = machine.exporter(&[]);
     for (parser, accept, content_type) in [
-        // as vmagent asks
+        // vmagent's header
         ("parser", "text/plain;version=0.0.4;q=1,*/*;q=0.1", "text/plain; version=0.0.4"),
         ("openmetrics.parser", PROMETHEUS, "application/openmetrics-text; version=1.0.0"),
     ] {
@@ -68,20 +69,20 @@ fn python_parsers_read_both_formats_correctly() {
         let kind = page.header("content-type").unwrap_or_default();
         assert!(kind.starts_with(content_type), "{kind}");
         let read = python(parser, page.text());
-        let meant = Samples::parse(page.text()).0;
-        assert_eq!(read.len(), meant.len(), "{parser}");
-        for (read, meant) in read.iter().zip(&meant) {
-            assert_eq!(read["name"], *meant.name);
-            assert_eq!(read["labels"], serde_json::json!(meant.labels));
-            // as text: serde_json reads some numbers one bit off
+        let expected = Samples::parse(page.text()).0;
+        assert_eq!(read.len(), expected.len(), "{parser}");
+        for (read, expected) in read.iter().zip(&expected) {
+            assert_eq!(read["name"], *expected.name);
+            assert_eq!(read["labels"], serde_json::json!(expected.labels));
+            // as text: serde_json parses some numbers one bit off
             let value: f64 = read["value"].as_str().expect("a text").parse().expect("a number");
-            assert_eq!(value, meant.value, "{}", meant.name);
+            assert_eq!(value, expected.value, "{}", expected.name);
         }
-        eprintln!("prometheus_client's {parser} read {} samples, all as meant", read.len());
+        eprintln!("prometheus_client's {parser} read {} samples correctly", read.len());
     }
 }
 
-/// The samples that a parser of Python's prometheus_client finds.
+/// The samples read by a parser of Python's prometheus_client.
 fn python(parser: &str, page: &str) -> Vec<serde_json::Value> {
     let script = format!(
         "import json, sys\n\
@@ -98,8 +99,8 @@ fn python(parser: &str, page: &str) -> Vec<serde_json::Value> {
         .expect("/usr/bin/python3");
     python.stdin.take().expect("piped").write_all(page.as_bytes()).expect("a reader");
     let output = python.wait_with_output().expect("python");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "apt-get install python3-prometheus-client? {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "apt-get install python3-prometheus-client? {stderr}");
     let lines = String::from_utf8(output.stdout).expect("UTF-8");
     lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
@@ -108,12 +109,12 @@ fn python(parser: &str, page: &str) -> Vec<serde_json::Value> {
 fn hostile_names_and_descriptions_displace_no_series() {
     let machine = Machine::options().boot();
     let exporter = machine.exporter(&[]);
-    let count = |exporter: &Exporter<'_>| {
+    let services = |exporter: &Exporter<'_>| {
         let page = exporter.samples();
         let of_services = page.all("systemd_unit_state", &[("type", "service")]);
         of_services.map(|sample| sample.label("name").to_owned()).collect::<Vec<_>>()
     };
-    let before = count(&exporter);
+    let before = services(&exporter);
     let rename = "import ctypes, os, sys, time\nctypes.CDLL(None).prctl(15, sys.argv[1].encode('latin1'))\ntime.sleep(600)\n";
     machine.write("/run/rename.py", rename);
     for (n, comm) in ["a\"}\nx 1", "\u{ff}\u{fe}", "a) R 1 (b", &"x".repeat(255)].iter().enumerate()
@@ -133,20 +134,20 @@ fn hostile_names_and_descriptions_displace_no_series() {
         machine.ok(&["mkdir", "-p", path]);
         machine.ok(&["mount", "-t", "tmpfs", "tmpfs", path]);
     }
-    eventually("the hostile services are there", || {
-        (count(&exporter).len() >= before.len() + 4).then_some(())
+    eventually("the hostile services are exported", || {
+        (services(&exporter).len() >= before.len() + 4).then_some(())
     });
-    let after = count(&exporter);
+    let after = services(&exporter);
     for name in &before {
         assert!(after.contains(name), "{name} was displaced");
     }
     let page = exporter.scrape();
-    assert!(!page.contains("injected"), "a description reached the page");
+    assert!(!page.contains("injected"), "a description is in the response");
     let accept = [("accept", "application/openmetrics-text; version=1.0.0")];
     let open = exporter.get("/metrics", &accept);
     assert!(open.text().ends_with("# EOF\n"));
     // parsing panics at a line that is neither comment nor sample
-    eventually("the mount with the long path is there", || {
+    eventually("the mount with the long path is exported", || {
         let page = exporter.samples();
         let mut mounts = page.all("systemd_unit_state", &[("type", "mount")]);
         mounts.any(|sample| sample.label("name").starts_with("srv-yyy")).then_some(())
@@ -159,7 +160,7 @@ fn hostile_names_and_descriptions_displace_no_series() {
 const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
     application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
 
-fn odd_names(machine: &Machine) {
+fn unusual_names(machine: &Machine) {
     let odd =
         "[Unit]\nDescription=with \"quotes\"\\n and a newline\n[Swap]\nWhat=/dev/disk/by-uuid/1\n";
     machine.units(&[

@@ -1,4 +1,4 @@
-//! What units use, in a booted systemd on both layouts: every series beside what the kernel's own files say.
+//! Resource usage of units in a booted systemd on both cgroup layouts: every series matches the kernel's files.
 
 #[path = "resources/kernel.rs"]
 mod kernel;
@@ -13,10 +13,10 @@ use support::{Machine, Samples, eventually, machine};
 #[test]
 fn usage_of_known_load_matches_kernel_files_on_v2() {
     let truth = compare(machine(), &["load.service", "nest.service"]);
-    let told: BTreeSet<&str> = truth.iter().map(|item| item.metric.as_str()).collect();
+    let compared: BTreeSet<&str> = truth.iter().map(|item| item.metric.as_str()).collect();
     for metric in ["systemd_unit_cpu_seconds_total", "systemd_unit_pressure_stalled_seconds_total"]
     {
-        assert!(told.contains(metric), "the kernel said nothing of {metric}");
+        assert!(compared.contains(metric), "the kernel has no value for {metric}");
     }
 }
 
@@ -49,24 +49,24 @@ fn restarted_unit_is_read_from_its_new_cgroup() {
         for _run in 0..3 {
             machine.exec(&["rm", "-f", "/run/burnt"]);
             machine.ok(&["systemctl", "restart", "burn"]);
-            eventually("it has burnt", || machine.path("run/burnt").exists().then_some(()));
-            let told = eventually("its new control group is read", || {
+            eventually("the load is done", || machine.path("run/burnt").exists().then_some(()));
+            let (since, cpu) = eventually("the new control group is read", || {
                 let page = exporter.samples();
                 let since = page.value("systemd_process_start_time_seconds", &user[..1])?;
                 let cpu = page.value("systemd_unit_cpu_seconds_total", &user)?;
                 (!starts.contains(&since.to_bits())).then_some((since, cpu))
             });
-            starts.push(told.0.to_bits());
+            starts.push(since.to_bits());
             let unified = machine.path("sys/fs/cgroup/unified").exists();
             let group = if unified { "unified" } else { "." };
             let file = format!("/sys/fs/cgroup/{group}/system.slice/burn.service/cpu.stat");
             let stat = machine.ok(&["cat", &file]);
             let kernel = stat.lines().find_map(|line| line.strip_prefix("user_usec "));
             let kernel: f64 = kernel.expect("a time").parse().expect("a number");
-            assert!((told.1 - kernel / 1e6).abs() < 0.02, "told {}, kernel {kernel}", told.1);
+            assert!((cpu - kernel / 1e6).abs() < 0.02, "exported {cpu}, kernel {kernel}");
         }
         machine.ok(&["systemctl", "stop", "burn"]);
-        eventually("its series are gone", || {
+        eventually("the unit's series are gone", || {
             let page = exporter.samples();
             let left = page.all("systemd_unit_cpu_seconds_total", &user).count();
             (left == 0).then_some(())
@@ -107,8 +107,8 @@ fn reports_the_cgroup_layout() {
     let hybrid = hybrid().map(|machine| (machine, "hybrid"));
     for (machine, layout) in [Some((machine(), "unified")), hybrid].into_iter().flatten() {
         let exporter = machine.exporter(&[]);
-        let told = exporter.samples().value("systemd_cgroup_layout_info", &[("layout", layout)]);
-        assert_eq!(told, Some(1.0));
+        let info = exporter.samples().value("systemd_cgroup_layout_info", &[("layout", layout)]);
+        assert_eq!(info, Some(1.0));
         let log = exporter.log();
         let lines = log.lines().filter(|line| line.contains("control groups found")).count();
         assert_eq!(lines, 1, "{log}");
@@ -144,7 +144,7 @@ fn reports_failure_when_processes_are_hidden() {
     let of_load = [("name", "load.service"), ("mode", "user")];
     assert!(page.value("systemd_unit_cpu_seconds_total", &of_load).is_some());
     for metric in ["systemd_unit_processes", "systemd_unit_threads", "systemd_process_threads"] {
-        assert_eq!(page.all(metric, &[]).count(), 0, "{metric} would pass for the whole");
+        assert_eq!(page.all(metric, &[]).count(), 0, "{metric} from visible processes only");
     }
     assert!(exporter.log().contains("CAP_SYS_PTRACE"), "{}", exporter.log());
 }
@@ -193,7 +193,7 @@ fn hostile_units_do_not_affect_other_units() {
         assert_eq!(named("systemd_unit_threads", "load.service"), Some(47.0));
         assert_eq!(named("systemd_unit_threads", "many.service"), Some(5001.0));
         assert_eq!(named(truncated, "many.service"), None);
-        // The 32 levels below the unit's own hold one process each, the other 68 are one tree.
+        // 32 levels below the unit's cgroup are read, with one process each; the other 68 count as one truncated tree.
         assert_eq!(named("systemd_unit_threads", "deep.service"), Some(33.0));
         assert_eq!(named(truncated, "deep.service"), Some(1.0));
         assert_eq!(named("systemd_unit_threads", "named.service"), Some(7.0));
@@ -207,11 +207,11 @@ fn main_pid(unit: &str) -> String {
     machine().ok(&["systemctl", "show", "--property=MainPID", "--value", unit]).trim().to_owned()
 }
 
-/// The machine with controllers on v1, shared by the tests of this file; none where systemd knows v2 alone.
+/// The shared machine with controllers on v1; none where systemd supports only v2.
 fn hybrid() -> Option<&'static Machine> {
     static MACHINE: OnceLock<Machine> = OnceLock::new();
     if machine().version() > 257 {
-        eprintln!("not on this systemd, {}: cgroup v1, of 257 and older", machine().version());
+        eprintln!("not on this systemd, {}: cgroup v1 needs 257 or older", machine().version());
         return None;
     }
     Some(MACHINE.get_or_init(|| Machine::options().cgroup_v1().boot()))
@@ -227,7 +227,7 @@ subprocess.run(['systemd-notify', '--ready'])
 time.sleep(10000)
 ";
 
-/// A process, and a tree of control groups 100 deep with a process in each.
+/// A process, and 100 nested control groups with a process in each.
 const DEEP: &str = "\
 import os, subprocess, time
 group = open('/proc/self/cgroup').read().rsplit('::', 1)[1].strip()
@@ -243,7 +243,7 @@ subprocess.run(['systemd-notify', '--ready'])
 time.sleep(10000)
 ";
 
-/// A process, and six whose names are made to be misread.
+/// A process, and six whose names a naive parser misreads.
 const NAMED: &str = r"
 import os, subprocess, time
 for name in [b'a) R 1 (b', b'two\nlines', b'\xff\xfe\xfd', b') Z 0 0 0 0 0 0', b'))))))', b'((((((']:

@@ -1,4 +1,4 @@
-//! The service as it is shipped: its sandbox, its watchdog, its signals, and what systemd hears of it.
+//! The shipped service: sandbox, watchdog, signals and status text.
 
 mod support;
 
@@ -18,11 +18,11 @@ fn systemd_analyze_verify_reports_no_faults() {
     {
         let _installed = Installed::with(drop_ins);
         for unit in [SERVICE, "unit-exporter.socket"] {
-            // the manual is checked by tests/manual.rs
+            // tests/manual.rs checks the manual page
             let verdict = machine().exec(&["systemd-analyze", "verify", "--man=no", unit]);
-            let said = String::from_utf8_lossy(&verdict.stderr);
-            // what an older one does not know it leaves out
-            let faults = said.lines().filter(|line| {
+            let stderr = String::from_utf8_lossy(&verdict.stderr);
+            // older versions ignore an unknown setting
+            let faults = stderr.lines().filter(|line| {
                 !line.contains("Unknown key name 'PrivateIPC'") || machine().version() >= 248
             });
             assert_eq!(faults.collect::<String>(), "", "{drop_ins:?}");
@@ -36,14 +36,14 @@ fn security_exposure_stays_below_threshold() {
     if !machine().since(250, "systemd-analyze security --offline") {
         return;
     }
-    for (drop_ins, most) in [
+    for (drop_ins, threshold) in [
         (&[][..], "13"),
         (&["socket-activated"], "8"),
         (&["deep-processes"], "16"),
         (&["user-managers"], "20"),
     ] {
         let _installed = Installed::with(drop_ins);
-        let command = ["systemd-analyze", "security", "--offline=true", "--threshold", most];
+        let command = ["systemd-analyze", "security", "--offline=true", "--threshold", threshold];
         machine().ok(&[&command[..], &[SERVICE]].concat());
     }
 }
@@ -68,8 +68,8 @@ fn default_collectors_work_in_the_sandbox() {
 fn counts_journal_messages_in_the_sandbox() {
     let installed = Installed::with(&[]);
     let exporter = installed.start();
-    // the machine's boot has an id of its own, as a container's has; the sandbox shows the host's
-    eventually("a count", || {
+    // the machine's boot ID differs from the host's, as in a container, and the sandbox shows the host's
+    eventually("a message is counted", || {
         machine().ok(&["systemd-run", "--quiet", "--wait", "--unit=talker", "echo", "hello"]);
         let page = exporter.samples();
         page.all("systemd_unit_journal_messages_total", &[("name", "talker.service")])
@@ -101,7 +101,7 @@ fn monitors_user_managers_with_cap_setuid() {
     let installed = Installed::with(&["user-managers"]);
     let exporter = installed.start();
     let labels = [("user", "lingerer")];
-    eventually("its manager is followed", || {
+    eventually("the user manager is up", || {
         let up = exporter.samples().value("systemd_user_manager_up", &labels);
         (up == Some(1.0)).then_some(())
     });
@@ -120,17 +120,17 @@ fn tls_drop_in_enables_basic_auth_and_reload() {
     let status = || machine().get(9558, "/metrics", &[]).expect("an answer").status;
     assert_eq!(status(), 401);
 
-    // a reload reads the file again, whatever it says, and never ends the service
+    // a reload reads the file again and, valid or not, never stops the service
     let pid = show("MainPID");
     machine().write("etc/unit-exporter/web.yml", "basic_auth_users: [nonsense]\n");
     machine().ok(&["systemctl", "reload", SERVICE]);
-    eventually("it is told", || {
+    eventually("the error is logged", || {
         log().contains("SIGHUP: the web configuration is broken").then_some(())
     });
     assert_eq!(status(), 500);
     machine().write("etc/unit-exporter/web.yml", "{}\n");
     machine().ok(&["systemctl", "reload", SERVICE]);
-    eventually("it is told", || log().contains("SIGHUP: reloaded").then_some(()));
+    eventually("the reload is logged", || log().contains("SIGHUP: reloaded").then_some(()));
     assert_eq!((status(), show("MainPID"), show("ActiveState")), (200, pid, "active".to_owned()));
     drop(installed);
 }
@@ -146,7 +146,7 @@ fn watchdog_restarts_the_exporter_only_when_it_hangs() {
     let hung = show("MainPID");
     let start = Instant::now();
     machine().ok(&["kill", "-STOP", &hung]);
-    eventually("another process", || {
+    eventually("the watchdog restarts the service", || {
         let pid = show("MainPID");
         (pid != hung && pid != "0" && show("SubState") == "running").then_some(())
     });
@@ -167,16 +167,16 @@ fn response_in_progress_completes_when_service_stops() {
     let installed = Installed::with(&[]);
     let _exporter = installed.start();
     let mut scrape = machine().tcp(9558).expect("a connection");
-    // both ends buffer half of the page; nobody reads the rest before the service is told to stop
+    // the kernel buffers half of the response; the rest is read only after the stop
     set_socket_recv_buffer_size(&scrape, 64 << 10).expect("a small buffer");
     scrape.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
     let mut answer = vec![0; 12];
-    scrape.read_exact(&mut answer).expect("the beginning of an answer");
+    scrape.read_exact(&mut answer).expect("the start of a response");
     assert_eq!(answer, b"HTTP/1.1 200");
 
     machine().ok(&["systemctl", "stop", "--no-block", SERVICE]);
-    eventually("nobody listens any more", || machine().tcp(9558).is_err().then_some(()));
-    scrape.read_to_end(&mut answer).expect("the rest of it");
+    eventually("the port is closed", || machine().tcp(9558).is_err().then_some(()));
+    scrape.read_to_end(&mut answer).expect("the rest of the response");
     let answer = String::from_utf8(answer).expect("text");
     let (head, page) = answer.split_once("\r\n\r\n").expect("a head");
     let head = head.to_lowercase();
@@ -184,7 +184,7 @@ fn response_in_progress_completes_when_service_stops() {
     assert_eq!(length, Some(&*page.len().to_string()));
     assert!(page.len() > 400 << 10, "{} bytes would fit into the kernel's buffers", page.len());
     machine().ok(&[&["systemctl", "stop"], &*names].concat());
-    eventually("it ends", || (show("ActiveState") == "inactive").then_some(()));
+    eventually("the service stops", || (show("ActiveState") == "inactive").then_some(()));
     assert_eq!((show("Result"), show("ExecMainStatus")), ("success".to_owned(), "0".to_owned()));
 }
 
@@ -209,11 +209,11 @@ fn serves_without_a_bus_and_is_not_restarted() {
         |collector| page.value("systemd_exporter_collector_success", &[("collector", collector)]);
     assert_eq!((works("units"), works("exporter")), (Some(0.0), Some(1.0)));
 
-    // and once there is one, it is followed
+    // the exporter subscribes once the bus appears
     machine.ok(&["systemctl", "unmask", "--runtime", "dbus.socket", "dbus.service"]);
     machine.ok(&["systemctl", "start", "dbus.socket"]);
     let _exporter = machine.exporter_of(SERVICE, 9558);
-    eventually("the status tells of units", || {
+    eventually("StatusText has the number of units", || {
         installed.show("StatusText").contains(" units, ").then_some(())
     });
 }
@@ -223,12 +223,12 @@ fn unknown_flag_fails_once_without_restart() {
     let installed = Installed::with(&[]);
     machine().write("etc/default/unit-exporter", "ARGS=\"--no-such-flag\"\n");
     machine().exec(&["systemctl", "start", SERVICE]);
-    eventually("it fails", || (show("ActiveState") == "failed").then_some(()));
+    eventually("the service fails", || (show("ActiveState") == "failed").then_some(()));
     assert_eq!((show("ExecMainStatus"), show("NRestarts")), ("2".to_owned(), "0".to_owned()));
     drop(installed);
 }
 
-/// All of systemd/, where a package installs it; gone when dropped.
+/// The files of systemd/ in the paths of the packages; stopped and removed on drop.
 struct Installed<'a> {
     machine: &'a Machine,
 }
@@ -290,20 +290,22 @@ fn assert_complete(exporter: &Exporter) {
         "{collectors:#?}\n{}",
         exporter.log()
     );
-    eventually("systemd hears what it sees", || {
+    eventually("StatusText has the number of units and no failing collector", || {
         let status = show("StatusText");
         (status.contains(" units, ") && !status.contains("failing")).then_some(())
     });
 }
 
-/// It has given a sign of life since it was ready.
+/// The exporter has sent watchdog keep-alives since it was ready.
 fn assert_alive(exporter: &Exporter) {
     let started = show("ExecMainStartTimestampMonotonic");
-    let since = eventually("a sign of life", || {
+    let since = eventually("a watchdog keep-alive", || {
         let at = show("WatchdogTimestampMonotonic");
         (at != started && at != "0").then_some(at)
     });
-    eventually("another one", || (show("WatchdogTimestampMonotonic") != since).then_some(()));
+    eventually("another keep-alive", || {
+        (show("WatchdogTimestampMonotonic") != since).then_some(())
+    });
     assert_eq!(show("ActiveState"), "active", "{}", exporter.log());
 }
 
@@ -325,13 +327,13 @@ fn shipped(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The machine that most tests share.
+/// The machine shared by most tests.
 fn machine() -> &'static Machine {
     static MACHINE: OnceLock<Machine> = OnceLock::new();
     MACHINE.get_or_init(boot)
 }
 
-/// One with the exporter where packages put it.
+/// A machine with the exporter in the path of the packages.
 fn boot() -> Machine {
     Machine::options().bind(support::program(), "/usr/bin/unit-exporter").boot()
 }

@@ -1,4 +1,4 @@
-//! What a page comes to by number of units: the figures of docs/sizing.md.
+//! Size of the scrape response by number of units: the figures of docs/sizing.md.
 #![allow(clippy::disallowed_types)]
 
 mod support;
@@ -9,14 +9,14 @@ use support::{Machine, eventually};
 
 /// Prints the tables of docs/sizing.md: cargo test --test sizing -- --ignored --nocapture
 #[test]
-#[ignore = "a measurement, of minutes"]
+#[ignore = "a measurement that takes minutes"]
 fn response_size_by_number_of_units() {
     println!("| units | live | minimal | default | full | text | gzip |");
     for units in [0, 100, 300, 1000] {
         let machine = machine_with_limits();
         populate(&machine, units);
         let exporter = machine.exporter(&[]);
-        let page = eventually("all of them are there", || {
+        let page = eventually("all units are exported", || {
             let page = exporter.samples();
             let all = page.all("systemd_unit_state", &[("state", "active")]);
             let ours = all.filter(|sample| sample.label("name").starts_with("sized-"));
@@ -40,13 +40,13 @@ fn response_size_by_number_of_units() {
     }
 }
 
-/// Where memory and tasks are the real ones: hybrid, on machines that mount their controllers as v1.
+/// A machine with the memory and pids controllers: hybrid where the host mounts them as v1.
 fn machine_with_limits() -> Machine {
     Machine::options().cgroup_v1().try_boot().unwrap_or_else(|_| Machine::options().boot())
 }
 
-/// Of ten units six are services that run; one each a job that has ended, a service that does not run, a timer; the
-/// rest sockets and services that have failed by turns.
+/// Of ten units, six are running services, one a completed oneshot, one an inactive service, one a timer, and one a
+/// socket or a failed service, alternately.
 fn populate(machine: &Machine, units: usize) {
     let name = |n: usize| match n % 10 {
         0..=5 => format!("sized-{n}.service"),
@@ -70,8 +70,8 @@ fn populate(machine: &Machine, units: usize) {
     };
     let mut files: Vec<(String, String)> = (0..units).map(|n| (name(n), text(n))).collect();
     files.push(("sized-all.target".to_owned(), {
-        let wanted: Vec<String> = (0..units).map(name).collect();
-        format!("[Unit]\nWants={}\n", wanted.join(" "))
+        let names: Vec<String> = (0..units).map(name).collect();
+        format!("[Unit]\nWants={}\n", names.join(" "))
     }));
     let sockets = (0..units).filter(|n| n % 20 == 9);
     files

@@ -1,4 +1,4 @@
-//! Thirty minutes on a host that never rests: the mirror does not drift and memory does not grow.
+//! 30 minutes of constant change: the unit cache has no drift and memory does not grow.
 //! `make soak` runs it; CI does not.
 
 mod support;
@@ -18,7 +18,7 @@ fn no_drift_or_memory_growth_in_30_minutes_of_changes() {
     let machine = Machine::options().boot();
     machine.units(&units().iter().map(|(name, text)| (&**name, &**text)).collect::<Vec<_>>());
     machine.ok(&["systemctl", "start", "--no-block", "busy.target"]);
-    // every connection is a unit under a new name; a thousand are kept by default, which takes long
+    // each connection is a unit with a new name; filling the default of 1,000 kept units takes too long
     let keep = "--systemd.keep-unloaded-max=100";
     let exporter = machine.exporter(&["--systemd.resync-interval=20s", keep]);
     let pid = exporter.pid();
@@ -26,7 +26,7 @@ fn no_drift_or_memory_growth_in_30_minutes_of_changes() {
     let (mut random, begun) = (Random(20_261_125), Instant::now());
     let mut operations = BTreeMap::<&str, u32>::new();
     let mut memory = Vec::new();
-    let mut looks = 0;
+    let mut samples = 0;
     let (mut scraped, mut latencies) = (begun, Vec::new());
     let first = (open_files(pid), threads(pid));
     while begun.elapsed() < length {
@@ -34,20 +34,20 @@ fn no_drift_or_memory_growth_in_30_minutes_of_changes() {
         *operations.entry(operation).or_default() += 1;
         operate(&machine, operation, &mut random);
         thread::sleep(Duration::from_millis(u64::try_from(random.below(60)).expect("small")));
-        if scraped.elapsed() > SCRAPE {
+        if scraped.elapsed() > SCRAPE_INTERVAL {
             scraped = Instant::now();
             exporter.scrape();
             latencies.push(scraped.elapsed());
         }
-        if begun.elapsed() > LOOK * (looks + 1) {
-            looks += 1;
+        if begun.elapsed() > SAMPLE_INTERVAL * (samples + 1) {
+            samples += 1;
             memory.push(resident(pid));
             let drift = exporter.samples().value("systemd_exporter_mirror_drift_total", &[]);
             latencies.sort_unstable();
             let at = |share: usize| latencies[(latencies.len() - 1) * share / 100];
             eprintln!(
                 "{:?}: {} KiB, {} descriptors, {} threads, drift {drift:?}, scrapes {:?} median, {:?} 99 %",
-                LOOK * looks,
+                SAMPLE_INTERVAL * samples,
                 resident(pid) / 1024,
                 open_files(pid),
                 threads(pid),
@@ -57,8 +57,8 @@ fn no_drift_or_memory_growth_in_30_minutes_of_changes() {
             latencies.clear();
         }
     }
-    // an auto-restart or a timer may be under way: two equal looks around a page prove the page
-    eventually("every state is systemctl's", || {
+    // units may still change: two equal lists before and after a scrape prove its states
+    eventually("every state matches systemctl", || {
         let before = listed(&machine);
         let page = shown(&exporter);
         (before == listed(&machine) && page == before).then_some(())
@@ -77,7 +77,7 @@ fn no_drift_or_memory_growth_in_30_minutes_of_changes() {
     );
     assert_eq!(sum("systemd_exporter_mirror_drift_total"), 0.0);
     assert_eq!(page.value("systemd_exporter_dbus_errors_total", &[("kind", "decode")]), Some(0.0));
-    // what the first minutes fill is full then: caches of the allocator, accounts of units
+    // the first third fills the allocator's caches and the counters of unloaded units
     let third = memory.len() / 3;
     let median = |part: &[u64]| {
         let mut part = part.to_vec();
@@ -88,11 +88,14 @@ fn no_drift_or_memory_growth_in_30_minutes_of_changes() {
     eprintln!("resident in the second third {early}, in the last {late} bytes");
     assert!(late < early + early / 10, "memory grows: {memory:?}");
     let last = (open_files(pid), threads(pid));
-    eprintln!("descriptors and threads: {first:?} at first, {last:?} at last");
-    assert!(last.0 < first.0 + 300 && last.1 < first.1 + 12, "{first:?} has become {last:?}");
+    eprintln!("descriptors and threads: {first:?} at the start, {last:?} at the end");
+    assert!(
+        last.0 < first.0 + 300 && last.1 < first.1 + 12,
+        "descriptors, threads: {first:?} at the start, {last:?} at the end"
+    );
 }
 
-/// Does one thing to a host, as its users would; what fails, fails.
+/// Runs one operation on the host; failures are ignored.
 fn operate(machine: &Machine, operation: &str, random: &mut Random) {
     let unit = random.of(&OPERATED);
     match operation {
@@ -183,10 +186,10 @@ fn units() -> Vec<(String, String)> {
     units
 }
 
-/// How often memory is looked at.
-const LOOK: Duration = Duration::from_secs(10);
+/// Between two readings of memory, descriptors, threads and drift.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
 
-const SCRAPE: Duration = Duration::from_secs(1);
+const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
 
 const OPERATIONS: [&str; 20] = [
     "start",

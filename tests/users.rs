@@ -1,4 +1,4 @@
-//! Managers of users: what is told of their units is what each one's own systemctl says.
+//! User managers: the exported states of their units match each user's systemctl.
 
 mod support;
 
@@ -16,23 +16,23 @@ fn units_of_lingering_user_match_its_systemctl() {
     app.unit("broken.service", "[Service]\nExecStart=/bin/sh -c 'exit 3'\n");
     app.unit("flaps.service", FLAPS);
     app.ok(&["start", "queue.service", "flaps.service"]);
-    // the same name, in another manager
+    // a unit of the same name in the system manager
     machine.unit("queue.service", SLEEP);
     machine.ok(&["systemctl", "start", "queue.service"]);
     let exporter = machine.exporter_unit(&sandbox(), &["--user-managers"]).ready();
     up(&exporter, "app", 1.0);
     app.exec(&["start", "broken.service"]);
-    eventually("every state is the same", || {
-        (app.states() == told(&exporter.samples())).then_some(())
+    eventually("every state matches systemctl", || {
+        (app.states() == exported(&exporter.samples())).then_some(())
     });
 
     let flaps = [("user", "app"), ("name", "flaps.service")];
     eventually("every restart is counted", || {
         let before = exporter.samples().value("systemd_service_restart_total", &flaps)?;
-        let said: f64 = app.show("flaps.service", "NRestarts").parse().ok()?;
+        let actual: f64 = app.show("flaps.service", "NRestarts").parse().ok()?;
         let after = exporter.samples().value("systemd_service_restart_total", &flaps)?;
-        // it was followed from the second or third on
-        (before > 3.0 && before <= said && said <= after + 3.0).then_some(())
+        // the exporter subscribed at the second or third restart
+        (before > 3.0 && before <= actual && actual <= after + 3.0).then_some(())
     });
     let page = exporter.samples();
     let broken = [("user", "app"), ("name", "broken.service")];
@@ -50,8 +50,8 @@ fn units_of_lingering_user_match_its_systemctl() {
     let user = usage.lines().find_map(|line| line.strip_prefix("user_usec ")).expect("a line");
     let seconds = user.parse::<f64>().expect("a number") / 1e6;
     let mode = [&queue[..], &[("mode", "user")]].concat();
-    let told = page.value("systemd_unit_cpu_seconds_total", &mode).expect("a control group");
-    assert!((told - seconds).abs() < 0.1, "{told} {seconds}");
+    let exported = page.value("systemd_unit_cpu_seconds_total", &mode).expect("a control group");
+    assert!((exported - seconds).abs() < 0.1, "{exported} {seconds}");
     let state = app.exec(&["is-system-running"]).stdout;
     let state = String::from_utf8(state).expect("a state");
     let state = [("user", "app"), ("state", state.trim())];
@@ -66,7 +66,7 @@ fn units_of_lingering_user_match_its_systemctl() {
     let plain = exporter.get("/metrics?exclude[]=users", &[]);
     let plain = Samples::parse(plain.text());
     let mut labelled = plain.0.iter().filter(|sample| sample.labels.contains_key("user"));
-    // there it is the setting User=
+    // its label user is the setting User=
     assert!(labelled.all(|sample| sample.name == "systemd_service_info"));
 }
 
@@ -83,7 +83,7 @@ fn user_managers_are_followed_as_they_start_and_stop() {
         user.unit(unit, SLEEP);
         user.ok(&["start", unit]);
         let labels = [("user", user.name), ("name", unit), ("state", "active")];
-        eventually("it is active", || {
+        eventually("the unit is active", || {
             (exporter.samples().value("systemd_unit_state", &labels) == Some(1.0)).then_some(())
         });
     }
@@ -93,14 +93,14 @@ fn user_managers_are_followed_as_they_start_and_stop() {
     machine.ok(&["systemctl", "restart", "user@1501.service"]);
     one.ok(&["start", "a.service"]);
     let labels = [("user", "one"), ("name", "a.service"), ("state", "active")];
-    eventually("it is followed again", || {
+    eventually("the restarted manager is followed", || {
         let page = exporter.samples();
         let up = page.value("systemd_user_manager_up", &[("user", "one")]) == Some(1.0);
         (up && page.value("systemd_unit_state", &labels) == Some(1.0)).then_some(())
     });
 
     machine.ok(&["loginctl", "disable-linger", "two"]);
-    eventually("it is gone", || {
+    eventually("the user's series are gone", || {
         let page = exporter.samples();
         (page.all("systemd_unit_state", &[("user", "two")]).count() == 0).then_some(())
     });
@@ -116,24 +116,27 @@ fn frozen_user_manager_is_reported_and_affects_no_other() {
     let exporter = machine.exporter(&["--user-managers"]);
     up(&exporter, "one", 1.0);
     up(&exporter, "two", 1.0);
-    let stop = |signal: &str| {
+    let signal_manager = |signal: &str| {
         let signal = format!("--signal={signal}");
         machine.ok(&["systemctl", "kill", "--kill-who=main", &signal, "user@1501.service"]);
     };
-    stop("STOP");
+    signal_manager("STOP");
     let begun = Instant::now();
     let one = [("user", "one")];
     while exporter.samples().value("systemd_user_manager_up", &one) == Some(1.0) {
-        assert!(begun.elapsed() < Duration::from_secs(90), "it is not said");
+        assert!(
+            begun.elapsed() < Duration::from_secs(90),
+            "the frozen manager is still reported as up"
+        );
         thread::sleep(Duration::from_millis(200));
     }
-    eprintln!("said after {:?}", begun.elapsed());
+    eprintln!("reported after {:?}", begun.elapsed());
     let page = exporter.samples();
     assert_eq!(page.value("systemd_user_manager_up", &[("user", "two")]), Some(1.0));
     assert_eq!(success(&page), Some(0.0));
     assert_eq!(page.value("systemd_exporter_subscription_active", &[]), Some(1.0));
     assert!(exporter.log().contains("one: systemd has not answered"), "{}", exporter.log());
-    stop("CONT");
+    signal_manager("CONT");
     up(&exporter, "one", 1.0);
     assert_eq!(success(&exporter.samples()), Some(1.0));
 }
@@ -158,8 +161,8 @@ fn system_bus_posing_as_user_bus_is_rejected() {
     machine.ok(&["ln", "-sf", "/run/dbus/system_bus_socket", "/run/user/1500/bus"]);
     let exporter = machine.exporter(&["--user-managers"]);
     up(&exporter, "app", 0.0);
-    let said = in_time(|| exporter.log().contains("not trusted").then_some(()));
-    assert!(said.is_some(), "{}", exporter.log());
+    let logged = in_time(|| exporter.log().contains("not trusted").then_some(()));
+    assert!(logged.is_some(), "{}", exporter.log());
     assert_eq!(exporter.samples().all("systemd_unit_state", &[("user", "app")]).count(), 0);
 }
 
@@ -176,11 +179,11 @@ fn exporter_of_user_reports_own_units_without_user_label() {
     assert!(page.all("systemd_unit_state", &[("name", "dbus.service")]).count() > 0);
     assert!(page.all("systemd_unit_state", &[]).all(|sample| !sample.labels.contains_key("user")));
     let count = page.all("systemd_unit_state", &[("name", "systemd-journald.service")]).count();
-    assert_eq!(count, 0, "a unit of the system's manager");
+    assert_eq!(count, 0, "a unit of the system manager");
     assert_eq!(page.value("systemd_unit_processes", &[("name", "queue.service")]), Some(1.0));
 }
 
-/// A user of the machine, with a manager of its own.
+/// A user with a running manager.
 struct User<'m> {
     machine: &'m Machine,
     name: &'static str,
@@ -194,8 +197,8 @@ impl<'m> User<'m> {
         machine.ok(&["loginctl", "enable-linger", name]);
         let user = Self { machine, name, uid };
         let running = in_time(|| {
-            let asked = user.exec(&["is-system-running"]);
-            let state = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
+            let output = user.exec(&["is-system-running"]);
+            let state = String::from_utf8_lossy(&output.stdout).trim().to_owned();
             matches!(&*state, "running" | "degraded").then_some(())
         });
         let manager = format!("user@{}", user.uid);
@@ -236,7 +239,7 @@ impl<'m> User<'m> {
         begin.into_iter().chain(command.iter().map(|word| (*word).to_owned())).collect()
     }
 
-    /// The state of every unit that is exported.
+    /// systemctl's states of all units that are exported.
     fn states(&self) -> BTreeMap<String, String> {
         let list = ["list-units", "--all", "--plain", "--no-legend", "--full"];
         let listed = self.ok(&list);
@@ -250,8 +253,8 @@ impl<'m> User<'m> {
     }
 }
 
-/// The state of every unit of the user app on the page.
-fn told(page: &Samples) -> BTreeMap<String, String> {
+/// The exported states of all units of the user app.
+fn exported(page: &Samples) -> BTreeMap<String, String> {
     let labels = [("user", "app")];
     let samples = page.all("systemd_unit_state", &labels).filter(|sample| sample.value == 1.0);
     samples
@@ -259,20 +262,24 @@ fn told(page: &Samples) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn up(exporter: &Exporter, user: &str, wanted: f64) {
+fn up(exporter: &Exporter, user: &str, expected: f64) {
     let labels = [("user", user)];
     let is = in_time(|| {
         let up = exporter.samples().value("systemd_user_manager_up", &labels);
-        (up == Some(wanted)).then_some(())
+        (up == Some(expected)).then_some(())
     });
-    assert!(is.is_some(), "{user} is not {wanted}:\n{}", exporter.log());
+    assert!(
+        is.is_some(),
+        "systemd_user_manager_up of {user} is not {expected}:\n{}",
+        exporter.log()
+    );
 }
 
 fn success(page: &Samples) -> Option<f64> {
     page.value("systemd_exporter_collector_success", &[("collector", "users")])
 }
 
-/// The settings of the service as shipped that matter here, with those of the drop-in for this.
+/// The sandbox settings of the shipped service and of its drop-in for user managers.
 fn sandbox() -> Vec<&'static str> {
     let service = include_str!("../systemd/system/unit-exporter.service");
     let drop_in = include_str!("../systemd/drop-ins/user-managers.conf");
@@ -284,7 +291,7 @@ fn sandbox() -> Vec<&'static str> {
     let mut settings = vec!["User=nobody"];
     settings.extend(service.lines().filter(matters));
     settings.extend(drop_in.lines().filter(matters));
-    // systemd-run takes no settings of the kind that RestartPreventExitStatus= is
+    // systemd-run does not accept RestartPreventExitStatus= and the like
     settings.retain(|line| !line.starts_with("Restart="));
     settings
 }

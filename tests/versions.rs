@@ -1,6 +1,6 @@
-//! Hosts that are not this machine's: every systemd from 247 on, another bus, no systemd at all, hidden processes.
+//! Other hosts: every supported systemd from 247 on, dbus-broker, no systemd at all, hidden processes.
 //!
-//! `make test-matrix` runs these, after it has made the Debians in target/hosts.
+//! `make test-matrix` runs these, after it has created the Debian trees in target/hosts.
 #![allow(clippy::disallowed_types)]
 
 mod support;
@@ -16,19 +16,19 @@ use std::{env, fs};
 use support::{Machine, Samples, eventually, program};
 
 #[test]
-#[ignore = "needs Debians of other versions; make test-matrix runs it"]
+#[ignore = "needs other Debian versions; make test-matrix runs it"]
 fn compatibility_table_is_current() {
     let declared = declared();
     let mut columns = Vec::new();
     for suite in SUITES {
         let (version, unified) = families(Machine::options().root(tree(suite)).boot());
-        // the last that knows v1
+        // 257 is the last version with cgroup v1
         let hybrid = (version <= 257)
             .then(|| families(Machine::options().root(tree(suite)).cgroup_v1().boot()).1);
         println!("{suite}: systemd {version}, {} metrics on cgroup v2", unified.len());
         columns.push((version, suite, unified, hybrid));
     }
-    // what controllers tell, which machines of namespaces have on v1 alone
+    // metrics that need controllers, which the test machines have only on v1
     let with_controllers: BTreeSet<&String> = columns
         .iter()
         .filter_map(|(_, _, unified, hybrid)| Some(hybrid.as_ref()?.difference(unified)))
@@ -57,14 +57,14 @@ fn compatibility_table_is_current() {
     }
     for (version, _, unified, _) in &columns {
         let unknown: Vec<_> = unified.iter().filter(|name| !declared.contains(*name)).collect();
-        assert!(unknown.is_empty(), "{version} has {unknown:?}, which no reference tells");
-        assert!(unified.len() > 120, "{version} has but {}", unified.len());
+        assert!(unknown.is_empty(), "{version} has {unknown:?}, missing in docs/METRICS.md");
+        assert!(unified.len() > 120, "{version} has only {}", unified.len());
     }
-    assert_eq!(fs::read_to_string(&path).unwrap_or_default(), table, "UPDATE=1 writes it anew");
+    assert_eq!(fs::read_to_string(&path).unwrap_or_default(), table, "UPDATE=1 rewrites it");
 }
 
 #[test]
-#[ignore = "needs Debians of other versions; make test-matrix runs it"]
+#[ignore = "needs other Debian versions; make test-matrix runs it"]
 fn works_with_dbus_broker() {
     let machine = Machine::options().root(tree("trixie-broker")).boot();
     let bus = machine.ok(&["systemctl", "show", "--property=Id,MainPID", "dbus.service"]);
@@ -74,21 +74,21 @@ fn works_with_dbus_broker() {
     let exporter = machine.exporter_unit(&properties, &[]).ready();
     machine.exec(&["systemctl", "start", "bad"]);
     let bad = [("name", "bad.service")];
-    eventually("a failure is counted, and seen", || {
+    eventually("the failure is counted and the state is failed", || {
         let page = exporter.samples();
         let state = [("name", "bad.service"), ("state", "failed")];
         let failed = page.value("systemd_unit_state", &state) == Some(1.0);
         (failed && page.value("systemd_service_failures_total", &bad) == Some(1.0)).then_some(())
     });
-    // the bus goes, and comes back
+    // the bus restarts
     machine.ok(&["systemctl", "restart", "dbus-broker.service"]);
     machine.exec(&["systemctl", "reset-failed", "bad"]);
     machine.exec(&["systemctl", "start", "bad"]);
-    eventually("the next one is", || {
+    eventually("the second failure is counted", || {
         let page = exporter.samples();
         (page.value("systemd_service_failures_total", &bad) >= Some(2.0)).then_some(())
     });
-    eventually("every collector is well", || {
+    eventually("every collector succeeds", || {
         let page = exporter.samples();
         let mut collectors = page.all("systemd_exporter_collector_success", &[]);
         collectors.all(|collector| collector.value == 1.0).then_some(())
@@ -100,17 +100,17 @@ fn works_with_dbus_broker() {
 #[test]
 #[ignore = "make test-matrix runs it"]
 fn serves_and_logs_why_in_container_without_systemd() {
-    let directory = tempfile::tempdir().expect("a folder");
+    let directory = tempfile::tempdir().expect("a directory");
     let inside = directory.path().join("unit-exporter");
     fs::copy(program(), &inside).expect("a copy");
     Command::new("chmod").args(["-R", "a+rx"]).arg(directory.path()).status().expect("chmod");
     let script = format!(
         "mount -t tmpfs tmpfs /run && ip link set lo up || exit 9
-         {} > /tmp/said.$$ 2>&1 &
+         {} > /tmp/log.$$ 2>&1 &
          for i in $(seq 100); do curl -sf localhost:9558/metrics > /dev/null && break; sleep 0.1; done
          sleep 1
          curl -s -w 'ready is %{{http_code}}\\n' localhost:9558/-/ready; curl -s localhost:9558/metrics
-         kill %1; cat /tmp/said.$$; rm /tmp/said.$$",
+         kill %1; cat /tmp/log.$$; rm /tmp/log.$$",
         inside.display()
     );
     let output = Command::new("setpriv")
@@ -119,16 +119,20 @@ fn serves_and_logs_why_in_container_without_systemd() {
         .args(["bash", "-m", "-c", &script])
         .output()
         .expect("setpriv and unshare, of util-linux");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("ready is 503"), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        stdout.contains("ready is 503"),
+        "{stdout}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let page = Samples::parse(
-        &said.lines().filter(|line| line.starts_with("systemd_")).collect::<Vec<_>>().join("\n"),
+        &stdout.lines().filter(|line| line.starts_with("systemd_")).collect::<Vec<_>>().join("\n"),
     );
     let works =
         |collector| page.value("systemd_exporter_collector_success", &[("collector", collector)]);
-    assert_eq!((works("units"), works("exporter")), (Some(0.0), Some(1.0)), "{said}");
+    assert_eq!((works("units"), works("exporter")), (Some(0.0), Some(1.0)), "{stdout}");
     assert_eq!(page.all("systemd_unit_state", &[]).count(), 0);
-    assert!(said.contains("cannot follow systemd yet"), "{said}");
+    assert!(stdout.contains("cannot follow systemd yet"), "{stdout}");
 }
 
 #[test]
@@ -137,7 +141,7 @@ fn reports_failure_when_hidepid_hides_processes() {
     let machine = Machine::options().boot();
     machine.ok(&["mount", "-o", "remount,hidepid=2", "/proc"]);
     let exporter = machine.exporter_unit(&["User=nobody"], &[]);
-    let page = eventually("it follows systemd", || {
+    let page = eventually("the exporter is subscribed", || {
         let page = exporter.samples();
         (page.value("systemd_exporter_subscription_active", &[]) == Some(1.0)).then_some(page)
     });
@@ -145,12 +149,12 @@ fn reports_failure_when_hidepid_hides_processes() {
         |collector| page.value("systemd_exporter_collector_success", &[("collector", collector)]);
     assert_eq!((works("process"), works("cgroup")), (Some(0.0), Some(1.0)));
     for metric in ["systemd_unit_processes", "systemd_unit_threads", "systemd_process_threads"] {
-        assert_eq!(page.all(metric, &[]).count(), 0, "{metric} would pass for the whole");
+        assert_eq!(page.all(metric, &[]).count(), 0, "{metric} from visible processes only");
     }
     assert!(exporter.log().contains("CAP_SYS_PTRACE"), "{}", exporter.log());
 }
 
-/// The version of a machine's systemd, and what is on its page with everything on and something of everything there.
+/// The systemd version of a machine, and the exported metrics with every collector enabled and units of most types.
 fn families(machine: Machine) -> (u32, BTreeSet<String>) {
     machine.write("/opt/all-set.py", units::ALL_SET_SCRIPT);
     machine.write("/opt/talks.py", units::TALKS_SCRIPT);
@@ -175,14 +179,14 @@ fn families(machine: Machine) -> (u32, BTreeSet<String>) {
     let exporter = machine.exporter(&arguments);
     let units = ["redis-server", "laravel-queue", "all.target", "hungry", "crashes"];
     machine.exec(&[&["systemctl", "start"][..], &units].concat());
-    // a job that lasts
+    // a systemd job that keeps running
     machine.ok(&["systemctl", "start", "--no-block", "slow"]);
     let session = ["systemd-run", "--quiet", "--property=PAMName=login", "--property=User=app"];
     machine.ok(&[&session[..], &["sleep", "infinity"]].concat());
-    // a connection to the socket unit that accepts them, and one that is let go
+    // connections to the socket unit with Accept=yes, more than it allows
     let held: Vec<_> = (0..3).map(|_| machine.tcp(7007)).collect();
     let mut families = BTreeSet::new();
-    // some come and go, as jobs do
+    // some metrics are exported only for a time, such as those of systemd jobs
     for pause in [0, 1, 2, 3, 4, 6] {
         std::thread::sleep(std::time::Duration::from_secs(pause));
         let page = exporter.scrape();
@@ -192,7 +196,7 @@ fn families(machine: Machine) -> (u32, BTreeSet<String>) {
     drop(held);
     let version = machine.ok(&["systemctl", "--version"]);
     let version = version.split(' ').nth(1).and_then(|version| version.parse().ok());
-    // those of no systemd are those of every program with the client library
+    // process_* and the like come from the client library
     families.retain(|name| name.starts_with("systemd_"));
     (version.expect("a version"), families)
 }
@@ -209,7 +213,7 @@ fn declared() -> Vec<String> {
 
 fn tree(suite: &str) -> PathBuf {
     let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/hosts").join(suite);
-    assert!(tree.exists(), "no {}: make test-matrix makes it", tree.display());
+    assert!(tree.exists(), "{} is missing: make test-matrix creates it", tree.display());
     tree
 }
 
@@ -221,21 +225,24 @@ const LIMITED: &str = "[Service]\nCPUQuota=20%\nMemoryMax=64M\nMemoryHigh=60M\nT
 const CRASHES: &str = "[Service]\nRestart=always\nRestartSec=100ms\nExecStart=/bin/sh -c 'sleep 0.3; exit 3'\n\
     [Unit]\nStartLimitIntervalSec=0\n";
 
-const INTRODUCTION: &str = "# What each systemd has
+const INTRODUCTION: &str = r#"# Metrics by systemd version
 
-Generated by `make test-matrix`, which runs the tests on Debians with these versions of systemd: bullseye, bookworm,
-bookworm-backports, trixie and forky. A metric is on the page (x) or is not, with everything switched on and root's
-rights, on a host with something of most kinds. What a version does not offer is absent there, never 0. Some are absent
-on all of them: what they tell of did not happen, or this kernel or machine has none of it (a watchdog, a TPM, swap).
-Where it says `?`, it was not tried: the machine of the test gives the memory, pids and io controllers to cgroup v1
-alone, which systemd 258 and newer do not know. On pure cgroup v2 `make test-vm` tries these with systemd 257.
+Generated by `make test-matrix`, which runs the tests on Debian trees with these systemd versions: bullseye, bookworm,
+bookworm-backports, trixie and forky.
 
-With systemd 262 a service that hits its start limit has one failure more, of result start-limit-hit: there systemd says
-so of every one, and 257 and older leave it at the result of the last run.
+- `x`: the metric is exported, with all collectors enabled, as root, on a host with units of most types. Metrics that a
+  version does not support are absent there, never 0.
+- Empty in all columns: the event did not happen in the test, or the test's kernel or machine lacks the feature (a
+  watchdog, a TPM, swap).
+- `?`: not tested. The test machine has the memory, pids and io controllers only on cgroup v1, which systemd 258 and newer
+  do not support. On pure cgroup v2, `make test-vm` tests these metrics with systemd 257.
 
-With systemd 247 beware of a mount whose path is not UTF-8: whoever then asks for the list of units over the bus makes
-the bus part from PID 1, until the bus or systemd is restarted. Up to 253 this exporter looks for such a mount before it
-asks, in PID 1's own list, and then leaves mounts out: their states are as last seen,
-`systemd_exporter_unit_type_success{type=\"mount\"}` is 0 and the log says why. `systemctl` does not look.
+On systemd 262, a service that hits its start limit has one more failure, with result start-limit-hit: 262 reports every
+start limit hit with this result, 257 and older keep the result of the last run.
 
-";
+On systemd 247, beware of a mount whose path is not UTF-8: after any ListUnits call over D-Bus, the bus disconnects PID 1
+until the bus or systemd is restarted. On versions up to 253, the exporter therefore first looks for such a path in
+`/proc/1/mountinfo`. If there is one, it does not list mounts: their states stay as last seen,
+`systemd_exporter_unit_type_success{type="mount"}` is 0 and the reason is logged. `systemctl` does not check.
+
+"#;
