@@ -1,7 +1,7 @@
-//! Writes the manual page and the completions, from the flags as the program declares them.
+//! Writes the manual page and the shell completions from the flags that the program declares.
 //!
-//! `cargo run --example manual -- DIRECTORY`, with what shall be in it afterwards: `unit-exporter.8`,
-//! and `unit-exporter.bash`, `_unit-exporter` and `unit-exporter.fish` for the shells.
+//! `cargo run --example manual -- DIRECTORY` writes `unit-exporter.8`, `unit-exporter.bash`, `_unit-exporter` and
+//! `unit-exporter.fish`.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ use clap_mangen::Man;
 use unit_exporter::cli::args::Args;
 
 fn main() -> io::Result<()> {
-    let directory: PathBuf = std::env::args_os().nth(1).expect("a directory to write to").into();
+    let directory: PathBuf = std::env::args_os().nth(1).expect("usage: manual DIRECTORY").into();
     std::fs::create_dir_all(&directory)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         clap_complete::generate_to(shell, &mut Args::command(), NAME, &directory)?;
     }
     let mut page = std::fs::File::create(directory.join("unit-exporter.8"))?;
-    // the number alone: a page that tells of compilers is another one for each build
+    // only the version: with the compiler and revision of --version, each build would differ
     write_page(Args::command().version(env!("CARGO_PKG_VERSION")), &mut page)
 }
 
@@ -49,49 +49,78 @@ fn write_page(mut command: clap::Command, page: &mut impl Write) -> io::Result<(
 
 const NAME: &str = "unit-exporter";
 
-/// All flags in a row would fill the first screen.
+/// Written by hand: clap_mangen's synopsis lists all flags and fills the first screen.
 const SYNOPSIS: &str = r".SH SYNOPSIS
 \fBunit\-exporter\fR [\fIOPTION\fR]...
 .br
 \fBunit\-exporter\fR \fISUBCOMMAND\fR
 .SH DESCRIPTION
-Serves what systemd, control groups and the kernel tell of the units of this host, for Prometheus to scrape.
-Units are kept in memory and followed by systemd's signals: a scrape asks systemd nothing, and what happens between two
-scrapes is counted.
+Exports metrics about the systemd units of this host for Prometheus: states, failures, restarts, resource usage and
+listening sockets.
+The exporter keeps all units in memory and updates them from systemd's D\-Bus signals: a scrape makes no D\-Bus call, and
+failures and restarts between two scrapes are counted.
 .PP
-It is meant to be run by systemd, as \fIunit\-exporter.service\fR, and needs no rights of its own.
+Run it as \fIunit\-exporter.service\fR. It needs no capabilities; the journal metrics need the group \fIsystemd\-journal\fR.
 ";
 
-/// What the flags do not tell.
-const CLOSING: &str = r".SH SIGNALS
+/// The sections that the flags do not contain.
+const CLOSING: &str = r".SH EXAMPLES
+Report which collectors work on this host and how to fix the others:
+.PP
+.RS
+unit\-exporter check\-host
+.RE
+.PP
+Print the metrics of one unit once, without serving:
+.PP
+.RS
+unit\-exporter \-\-once | grep nginx.service
+.RE
+.PP
+Serve on the loopback address and export systemd_unit_missing for a unit that must exist:
+.PP
+.RS
+unit\-exporter \-\-web.listen\-address=127.0.0.1:9558 \-\-expect\-unit=nginx.service
+.RE
+.SH SIGNALS
 .TP
 \fBSIGTERM\fR, \fBSIGINT\fR
-Answer what is being asked, for up to 5 seconds, and end.
+Finish requests in progress (at most 5 seconds) and exit.
 .TP
 \fBSIGHUP\fR
-Read the file of \fB\-\-web.config.file\fR again. A change of it is noticed without, too.
+Reload the file of \fB\-\-web.config.file\fR. Changes of the file are also detected without the signal.
 .SH EXIT STATUS
 .TP
 \fB0\fR
-It was told to end; or what was asked of it instead of serving went well.
+Success, or exit after SIGTERM or SIGINT.
 .TP
 \fB1\fR
-It could not go on, or not begin; with \fB\-\-once\fR, something could not be read.
+Start\-up or runtime error. With \fB\-\-once\fR, a collector failed. With \fBcheck\-host\fR, an enabled collector does not
+work.
 .TP
 \fB2\fR
-A flag or its value makes no sense.
+Invalid flag or value.
+.SH ENVIRONMENT
+.TP
+\fBDBUS_SESSION_BUS_ADDRESS\fR, \fBXDG_RUNTIME_DIR\fR
+D\-Bus address of the user's manager with \fB\-\-systemd.collector.user\fR; the default is \fI/run/user/UID/bus\fR.
+.TP
+\fBNOTIFY_SOCKET\fR, \fBWATCHDOG_USEC\fR
+Set by systemd: see
+.BR sd_notify (3).
 .SH FILES
 .TP
 \fI/etc/default/unit\-exporter\fR
-The flags of \fIunit\-exporter.service\fR.
+Flags of \fIunit\-exporter.service\fR.
 .TP
 \fI/etc/unit\-exporter/web.yml\fR
-Where the drop\-in \fItls.conf\fR expects what \fB\-\-web.config.file\fR reads.
+TLS and basic auth: the file of \fB\-\-web.config.file\fR in the drop\-in \fItls.conf\fR.
 .TP
 \fI/usr/share/unit\-exporter\fR
-Alerts, dashboards, and drop\-ins for the service: one that is activated by its socket, TLS, more rights.
+Alerts, dashboards, and drop\-ins for the service: socket activation, TLS, additional capabilities.
 .SH SEE ALSO
 .BR systemctl (1),
+.BR journalctl (1),
 .BR prometheus (1),
 .BR systemd.exec (5)
 .PP

@@ -1,7 +1,7 @@
-//! Prints the licences and notices of the crates that the program is linked with.
+//! Prints the licenses and notices of the crates linked into the program.
 //!
 //! `cargo run --example notices > NOTICES`
-#![allow(clippy::disallowed_types, reason = "cargo is asked which crates these are")]
+#![allow(clippy::disallowed_types, reason = "runs cargo metadata")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,14 +18,14 @@ fn main() -> io::Result<()> {
         .collect();
     crates.sort_by_key(|package| (text(&package["name"]), text(&package["version"])));
 
-    println!("unit-exporter is linked with these crates. Their licences and notices follow.\n");
-    // many carry the same text to the letter: it is printed once
+    println!("unit-exporter is linked with these crates. Their licenses and notices follow.\n");
+    // a text shared by several crates is printed once
     let mut notices: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for package in crates {
         let name = format!("{} {}", text(&package["name"]), text(&package["version"]));
         println!("{name}: {}, {}", text(&package["license"]), text(&package["repository"]));
         let directory = Path::new(text(&package["manifest_path"])).parent();
-        for file in notice_files(directory.expect("a manifest lies in a folder"))? {
+        for file in notice_files(directory.expect("the directory of the manifest"))? {
             let notice = String::from_utf8_lossy(&fs::read(file)?).trim().to_owned();
             notices.entry(notice).or_default().push(name.clone());
         }
@@ -48,7 +48,7 @@ fn metadata() -> io::Result<Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// The ids of the packages that end up in the program: not what tests or builds use.
+/// The IDs of the packages linked into the program, without dev- and build-dependencies.
 fn linked(metadata: &Value) -> BTreeSet<&str> {
     let resolve = &metadata["resolve"];
     let mut linked = BTreeSet::new();

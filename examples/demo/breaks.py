@@ -1,8 +1,8 @@
-"""Breaks something in the demo that runs, and tells which metrics move and which alerts fire, and when.
+"""Breaks a service of the running demo and prints, with times, which metrics change and which alerts fire.
 
 breaks.py BREAK DIRECTORY EXPORTER PROMETHEUS
 
-It ends with 0 if what has to move moved and what has to fire fired, and has become quiet again after mending.
+The exit status is 0 if the expected metrics changed, the expected alerts fired, and both recovered after the repair.
 """
 
 import contextlib
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-# Far beyond what it takes, for slow machines.
-LIMIT = 180
-PERIOD = 0.25
+# In seconds; long enough for slow machines.
+TIMEOUT = 180
+POLL_INTERVAL = 0.25
 
 
 def main():
@@ -28,19 +28,19 @@ def main():
     the_break = BREAKS[name]
     watch = Watch(the_break, exporter, prometheus)
     if alerts := watch.alerts():
-        print(f"Waiting for what is amiss already: {', '.join(sorted(alerts))}\n")
-        watch.until(lambda: not watch.alerts(), tell=False)
+        print(f"Waiting for active alerts to resolve: {', '.join(sorted(alerts))}\n")
+        watch.until(lambda: not watch.alerts(), report=False)
     print(f"{the_break.title}\n")
     print(the_break.story + "\n")
     watch.start()
     with the_break.do(machine):
         complete = watch.until(watch.is_complete)
     if not complete:
-        sys.exit(f"demo: not within {LIMIT} s: {', '.join(watch.missing())}")
-    print(f"\n{watch.summary()}\nMended; now until it is quiet.\n")
-    if not watch.until(watch.is_quiet):
-        sys.exit(f"demo: still not quiet {LIMIT} s later")
-    print("\nQuiet again.")
+        sys.exit(f"demo: missing after {TIMEOUT} s: {', '.join(watch.missing())}")
+    print(f"\n{watch.summary()}\nRepaired; waiting for recovery.\n")
+    if not watch.until(watch.has_recovered):
+        sys.exit(f"demo: not recovered after {TIMEOUT} s")
+    print("\nRecovered.")
 
 
 class Machine:
@@ -65,11 +65,11 @@ class Machine:
         else:
             self.run("python3", "/opt/examples/small/worker.py", "dispatch", str(jobs), mode)
 
-    def forget_jobs(self):
+    def clear_queue(self):
         if self.is_laravel:
             self.run("redis-cli", "FLUSHALL")
         else:
-            self.run("python3", "/opt/examples/small/worker.py", "forget")
+            self.run("python3", "/opt/examples/small/worker.py", "clear")
 
 
 @dataclass
@@ -77,9 +77,9 @@ class Break:
     title: str
     story: str
     do: Callable
-    # Series to look at, as in PromQL; those with ! have to move.
+    # Series to watch, as in PromQL; those with ! must change.
     series: list
-    # Alerts that have to fire; every other one is shown, too.
+    # Alerts that must fire; all others are shown too.
     alerts: set
 
 
@@ -89,7 +89,7 @@ def crash(machine):
     try:
         yield
     finally:
-        machine.forget_jobs()
+        machine.clear_queue()
 
 
 @contextlib.contextmanager
@@ -124,7 +124,7 @@ def oom(machine):
     try:
         yield
     finally:
-        machine.forget_jobs()
+        machine.clear_queue()
 
 
 QUEUE = 'name="laravel-queue.service"'
@@ -133,8 +133,8 @@ REDIS = 'name="redis-server.service"'
 
 BREAKS = {
     "crash": Break(
-        "laravel-queue crashes: twenty jobs, each of which kills its worker with SIGSEGV",
-        "systemd starts it again after 5 s each time, so it is never `failed` for longer than a moment.",
+        "laravel-queue crashes: twenty queue jobs, each of which kills its worker with SIGSEGV",
+        "systemd restarts the service after 5 s each time, so the state `failed` never lasts longer than a moment.",
         crash,
         [
             "!systemd_service_failures_by_result_total{%s}" % QUEUE,
@@ -145,8 +145,8 @@ BREAKS = {
         {"SystemdServiceCrashLooping"},
     ),
     "slow-listener": Break(
-        "laravel-reverb stands still (SIGSTOP) while 60 clients connect to port 6001",
-        "To systemd it is active and well. Its accept queue fills, and what finds no room is dropped.",
+        "laravel-reverb is stopped (SIGSTOP) while 60 clients connect to port 6001",
+        "The unit stays active. Its accept queue fills up, and the kernel drops further connections.",
         slow_listener,
         [
             '!systemd_listener_accept_queue_length{%s,port="6001"}' % REVERB,
@@ -157,8 +157,8 @@ BREAKS = {
         {"SystemdListenerAcceptQueueFilling"},
     ),
     "redis-down": Break(
-        "redis cannot start: left-over.service, which somebody forgot, has taken port 6379",
-        "systemd gives redis up after some attempts, and laravel-queue, which needs it, crashes again and again.",
+        "redis cannot start: a forgotten service, left-over.service, uses port 6379",
+        "redis hits its start limit, and laravel-queue, which depends on redis, crashes repeatedly.",
         redis_down,
         [
             '!systemd_unit_state{%s,state="active"}' % REDIS,
@@ -172,8 +172,8 @@ BREAKS = {
         {"SystemdServiceGivenUp", "SystemdListenerMissing"},
     ),
     "oom": Break(
-        "A job of laravel-queue starts a program that wants 512 MiB; MemoryMax= is 128 MiB",
-        "The kernel kills that program alone (OOMPolicy=continue); the service goes on and stays active.",
+        "A queue job of laravel-queue starts a program that allocates 512 MiB; MemoryMax= is 128 MiB",
+        "The kernel kills only that program (OOMPolicy=continue); the service stays active.",
         oom,
         [
             '!systemd_unit_memory_events_total{%s,event="oom_kill"}' % QUEUE,
@@ -186,15 +186,15 @@ BREAKS = {
 
 
 class Watch:
-    """What the exporter shows and what Prometheus says, told as it changes."""
+    """Reports changes of the exporter's series and of Prometheus' alerts."""
 
     def __init__(self, the_break, exporter, prometheus):
         self.exporter, self.prometheus = exporter, prometheus
         self.series = [series.lstrip("!") for series in the_break.series]
-        self.must_move = {series[1:] for series in the_break.series if series.startswith("!")}
+        self.must_change = {series[1:] for series in the_break.series if series.startswith("!")}
         self.must_fire = the_break.alerts
-        # When, in seconds since the break.
-        self.moved, self.fired = {}, {}
+        # Times in seconds since the break.
+        self.changed, self.fired = {}, {}
         self.before = self.shown()
         self.values = dict(self.before)
         self.states = {}
@@ -202,63 +202,63 @@ class Watch:
 
     def start(self):
         self.begin = time.monotonic()
-        print(f"{'seconds':>9}  what")
+        print(f"{'seconds':>9}  change")
         for series, value in self.values.items():
             print(f"{'before':>9}  {series} {value}")
         for selector in self.series:
             if not any(matches(selector, series) for series in self.values):
                 print(f"{'before':>9}  {selector} (no such series)")
 
-    def until(self, is_done, tell=True):
-        end = time.monotonic() + LIMIT
+    def until(self, is_done, report=True):
+        end = time.monotonic() + TIMEOUT
         while time.monotonic() < end:
-            if tell:
-                self.look()
+            if report:
+                self.poll()
             if is_done():
                 return True
-            time.sleep(PERIOD)
+            time.sleep(POLL_INTERVAL)
         return False
 
     def is_complete(self):
         return not self.missing()
 
     def missing(self):
-        return sorted(self.must_move - self.moved.keys() | self.must_fire - self.fired.keys())
+        return sorted(self.must_change - self.changed.keys() | self.must_fire - self.fired.keys())
 
     def summary(self):
-        moved = [f"{series} after {self.moved[series]:.1f} s" for series in sorted(self.must_move)]
+        changed = [f"{series} after {self.changed[series]:.1f} s" for series in sorted(self.must_change)]
         fired = [f"{alert} after {self.fired[alert]:.1f} s" for alert in sorted(self.must_fire)]
-        return f"Moved: {', '.join(moved)}.\nFired: {', '.join(fired)}."
+        return f"Changed: {', '.join(changed)}.\nFired: {', '.join(fired)}."
 
-    def is_quiet(self):
-        """Whether nothing is pending or fires, and every unit is in the state that it was in before."""
+    def has_recovered(self):
+        """Whether no alert is pending or firing, and every unit is in its previous state."""
         states = {series for series in self.before if series.startswith("systemd_unit_state{")}
         return not self.states and all(self.values.get(series) == self.before[series] for series in states)
 
-    def look(self):
+    def poll(self):
         values, alerts = self.shown(), self.alerts()
         now = time.monotonic() - self.begin
         for series in sorted(values.keys() | self.values.keys()):
             before, after = self.values.get(series, "(none)"), values.get(series, "(none)")
             if before != after:
-                self.tell(now, f"{series} {before} → {after}")
-                for selector in self.must_move:
+                self.report(now, f"{series} {before} → {after}")
+                for selector in self.must_change:
                     if matches(selector, series):
-                        self.moved.setdefault(selector, now)
+                        self.changed.setdefault(selector, now)
         for alert in sorted(alerts.keys() | self.states.keys()):
-            before, after = self.states.get(alert, "quiet"), alerts.get(alert, "quiet")
+            before, after = self.states.get(alert, "inactive"), alerts.get(alert, "inactive")
             if before != after:
-                self.tell(now, f"alert {alert} {before} → {after.upper() if after == 'firing' else after}")
+                self.report(now, f"alert {alert} {before} → {after.upper() if after == 'firing' else after}")
                 if after == "firing":
                     self.fired.setdefault(alert.split("{")[0], now)
         self.values, self.states = values, alerts
 
     @staticmethod
-    def tell(now, what):
-        print(f"{now:9.1f}  {what}", flush=True)
+    def report(now, change):
+        print(f"{now:9.1f}  {change}", flush=True)
 
     def shown(self):
-        """The series of the break on the exporter's page, with their values."""
+        """The exported series of the break, with their values."""
         lines = (line.rpartition(" ") for line in get(self.exporter + "/metrics").splitlines())
         return {
             series: value
@@ -267,7 +267,7 @@ class Watch:
         }
 
     def alerts(self):
-        """The alerts that are pending or fire, with their state."""
+        """The pending and firing alerts, with their state."""
         answer = json.loads(get(self.prometheus + "/api/v1/alerts"))
         states = {}
         for alert in answer["data"]["alerts"]:
@@ -278,7 +278,7 @@ class Watch:
 
 
 def matches(selector, series):
-    """Whether a line's series is one that the selector, a name and equal labels, selects."""
+    """Whether a selector (a name and equal labels) matches a series."""
     name, labels = re.fullmatch(r"(\w+)\{(.*)\}", selector).groups()
     return series.startswith(name + "{") and all(
         f"{label}" in series for label in re.findall(r'\w+="[^"]*"', labels)

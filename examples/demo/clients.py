@@ -1,4 +1,4 @@
-"""Opens 60 connections to port 6001 and holds them until its input ends."""
+"""Opens 60 connections to port 6001 and keeps them open until stdin is closed."""
 
 import socket
 import sys

@@ -1,4 +1,4 @@
-"""Takes port 6379 and hangs up on everybody who calls."""
+"""Listens on port 6379 and closes every connection."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Tells systemd that a service is ready (Type=notify)."""
+"""Notifies systemd that a service is ready (Type=notify)."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Redis in small: lists, in its inline protocol: RPUSH, LPOP, LLEN, FLUSHALL."""
+"""A minimal Redis: lists with the inline commands RPUSH, LPOP, LLEN and FLUSHALL."""
 
 import collections
 import socketserver

@@ -1,4 +1,4 @@
-"""Listens on port 6001 and says OK to every line."""
+"""Listens on port 6001 and answers every line with OK."""
 
 import socketserver
 

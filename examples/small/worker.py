@@ -1,8 +1,8 @@
-"""A queue worker: takes jobs from redis and works on them, or puts them there.
+"""A queue worker: takes jobs from redis and runs them, or adds jobs.
 
-worker.py                    the worker
-worker.py dispatch N MODE    N jobs that end well (ok) or go wrong: fail, exit, segv, memory
-worker.py forget             no job any more
+worker.py                    run the worker
+worker.py dispatch N MODE    add N jobs that succeed (ok) or fail in a way: fail, exit, segv, memory
+worker.py clear              remove all jobs
 """
 
 import os
@@ -19,33 +19,33 @@ def main():
         match sys.argv[1:]:
             case ["dispatch", count, mode]:
                 for _ in range(int(count)):
-                    print("jobs that wait:", ask(redis, f"RPUSH queue {mode}"))
-            case ["forget"]:
-                ask(redis, "FLUSHALL")
+                    print("queued jobs:", call(redis, f"RPUSH queue {mode}"))
+            case ["clear"]:
+                call(redis, "FLUSHALL")
             case _:
                 serve(redis)
 
 
 def serve(redis):
     while True:
-        if mode := ask(redis, "LPOP queue"):
+        if mode := call(redis, "LPOP queue"):
             work(mode)
         else:
             time.sleep(1)
 
 
-def ask(redis, command):
+def call(redis, command):
     redis.write(command + "\r\n")
     redis.flush()
     match redis.readline().strip():
         case "":
-            sys.exit("redis has gone")
+            sys.exit("redis closed the connection")
         case "$-1":
             return None
-        case said if said.startswith("$"):
+        case reply if reply.startswith("$"):
             return redis.readline().strip()
-        case said:
-            return said.removeprefix(":")
+        case reply:
+            return reply.removeprefix(":")
 
 
 def work(mode):
@@ -59,9 +59,9 @@ def work(mode):
         case "segv":
             os.kill(os.getpid(), signal.SIGSEGV)
         case "memory":
-            # A program that wants more memory than the unit may have, as converters of pictures do.
-            status = subprocess.call([sys.executable, "-c", "picture = b'x' * (512 << 20)"])
-            print("the converter ended with status", status, file=sys.stderr, flush=True)
+            # A program that exceeds the unit's memory limit, such as an image converter.
+            status = subprocess.call([sys.executable, "-c", "image = b'x' * (512 << 20)"])
+            print("the converter exited with status", status, file=sys.stderr, flush=True)
 
 
 main()

@@ -1,4 +1,4 @@
-# A NixOS module, as an example; not tried here, where there is no Nix. With the source in ./unit-exporter:
+# An example of a NixOS module, not tested by this project. With the source in ./unit-exporter:
 #
 #   imports = [ ./unit-exporter/packaging/nixos/module.nix ];
 #   services.unit-exporter = {
@@ -15,18 +15,18 @@ in
     enable = lib.mkEnableOption "the Prometheus exporter for systemd hosts";
     package = lib.mkOption {
       type = lib.types.package;
-      description = "What has bin/unit-exporter and lib/systemd/system/unit-exporter.service.";
+      description = "Package with bin/unit-exporter and lib/systemd/system/unit-exporter.service.";
     };
     flags = lib.mkOption {
       type = lib.types.listOf lib.types.str;
       default = [ ];
       description = "Flags of unit-exporter; see unit-exporter(8).";
     };
-    openFirewall = lib.mkEnableOption "the port 9558 in the firewall";
+    openFirewall = lib.mkEnableOption "port 9558 in the firewall";
   };
 
   config = lib.mkIf cfg.enable {
-    # Static, since dbus-daemon turns away users that DynamicUser= makes.
+    # A static user, since dbus-daemon rejects DynamicUser= users.
     users.users.unit-exporter = {
       isSystemUser = true;
       group = "unit-exporter";
@@ -34,7 +34,7 @@ in
     };
     users.groups.unit-exporter = { };
 
-    # The unit comes with its sandbox; here, only what a distribution decides.
+    # The packaged unit has the sandbox; only distribution-specific settings follow.
     systemd.packages = [ cfg.package ];
     systemd.services.unit-exporter = {
       wantedBy = [ "multi-user.target" ];

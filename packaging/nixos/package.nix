@@ -1,4 +1,4 @@
-# From the source; rustPlatform's cargo needs no network beside the crates of Cargo.lock.
+# Builds from source; the build needs only the crates of Cargo.lock from the network.
 { lib, rustPlatform, installShellFiles }:
 rustPlatform.buildRustPackage {
   pname = "unit-exporter";
@@ -6,7 +6,7 @@ rustPlatform.buildRustPackage {
   src = lib.cleanSource ../..;
   cargoLock.lockFile = ../../Cargo.lock;
   nativeBuildInputs = [ installShellFiles ];
-  # the tests boot a systemd, as root
+  # the tests boot a systemd and need root
   doCheck = false;
   postInstall = ''
     cargo run --offline --example manual -- manual

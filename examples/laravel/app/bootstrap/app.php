@@ -1,6 +1,6 @@
 <?php
 
-// What the application writes goes below APP_STATE, so that its own folder may be read-only.
+// The application writes only below APP_STATE, so that its own directory can be read-only.
 $state = getenv('APP_STATE') ?: '/tmp';
 putenv("APP_SERVICES_CACHE=$state/services.php");
 putenv("APP_PACKAGES_CACHE=$state/packages.php");

@@ -1,6 +1,6 @@
 <?php
 
-// By syslog, so that the journal has the priority of each message: an exception is an error there, too.
+// Syslog keeps the priority of each message in the journal: an exception is logged as err.
 return [
     'default' => 'syslog',
     'channels' => ['syslog' => ['driver' => 'syslog', 'facility' => LOG_USER]],

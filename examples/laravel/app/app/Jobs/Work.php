@@ -7,7 +7,7 @@ use Illuminate\Contracts\Queue\ShouldQueue;
 use Illuminate\Foundation\Bus\Dispatchable;
 use Illuminate\Queue\InteractsWithQueue;
 
-/** Computes for a while, then ends well or goes wrong in one of the ways that jobs do. */
+/** Computes for a while, then succeeds or fails in one of the ways that queue jobs do. */
 class Work implements ShouldQueue
 {
     use Dispatchable, InteractsWithQueue, Queueable;
@@ -31,12 +31,12 @@ class Work implements ShouldQueue
         };
     }
 
-    /** Starts a program that wants more memory than the unit may have, as converters of pictures do. */
+    /** Starts a program that exceeds the unit's memory limit, such as an image converter. */
     private function convert(): void
     {
-        exec(PHP_BINARY." -r '\$picture = str_repeat(\"x\", 512 << 20);'", $said, $status);
+        exec(PHP_BINARY." -r '\$image = str_repeat(\"x\", 512 << 20);'", $output, $status);
         if ($status !== 0) {
-            throw new \RuntimeException("the converter ended with status $status");
+            throw new \RuntimeException("the converter exited with status $status");
         }
     }
 }

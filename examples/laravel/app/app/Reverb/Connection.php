@@ -13,8 +13,8 @@ class Connection
 
     private const PONG = 10;
 
-    /** Longer requests and messages are not for us. */
-    private const LONGEST = 1 << 20;
+    /** Of a request or message, in bytes. */
+    private const MAX_LENGTH = 1 << 20;
 
     public bool $isWebSocket = false;
 
@@ -55,7 +55,7 @@ class Connection
     public function read(): void
     {
         $bytes = @fread($this->stream, 65536);
-        if ($bytes === '' || $bytes === false || strlen($this->buffer) > self::LONGEST) {
+        if ($bytes === '' || $bytes === false || strlen($this->buffer) > self::MAX_LENGTH) {
             $this->close();
         } else {
             $this->buffer .= $bytes;
@@ -63,7 +63,7 @@ class Connection
         }
     }
 
-    /** The request's first line, headers and body, once all of it is there. */
+    /** The request line, headers and body, once complete. */
     public function request(): ?array
     {
         [$head, $body] = explode("\r\n\r\n", $this->buffer, 2) + [1 => null];
@@ -102,7 +102,7 @@ class Connection
         $this->frame(self::TEXT, json_encode(array_filter(['event' => $event, 'channel' => $channel, 'data' => $data], fn ($part) => $part !== null)));
     }
 
-    /** The next whole message of the client; pings and closings are answered on the way. */
+    /** The next complete message of the client; ping and close frames are answered. */
     public function message(): ?array
     {
         while ($this->stream !== null && $frame = $this->next()) {
@@ -135,8 +135,8 @@ class Connection
             return null;
         }
         $length = $format === '' ? $second & 127 : unpack($format, $this->buffer, 2)[1];
-        if (! ($second & 128) || $length > self::LONGEST) {
-            $this->close(); // a client has to mask what it sends
+        if (! ($second & 128) || $length > self::MAX_LENGTH) {
+            $this->close(); // clients must mask frames
 
             return null;
         }

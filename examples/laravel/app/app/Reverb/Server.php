@@ -5,8 +5,8 @@ namespace App\Reverb;
 /** The core of the Pusher protocol over WebSockets: subscriptions, client events, and POST /apps/ID/events. */
 class Server
 {
-    /** Silent for longer than twice this, in seconds, a client is gone. */
-    private const ACTIVITY = 30;
+    /** In seconds; a client without activity for twice as long is disconnected. */
+    private const ACTIVITY_TIMEOUT = 30;
 
     private $listener;
 
@@ -43,7 +43,7 @@ class Server
             foreach ($ready as $stream) {
                 $stream === $this->listener ? $this->accept() : $this->serve($this->connections[(int) $stream]);
             }
-            $this->connections = array_filter($this->connections, fn (Connection $connection) => $connection->isOpen(2 * self::ACTIVITY));
+            $this->connections = array_filter($this->connections, fn (Connection $connection) => $connection->isOpen(2 * self::ACTIVITY_TIMEOUT));
         }
     }
 
@@ -69,13 +69,13 @@ class Server
     {
         $request = $connection->request();
         if ($request === null) {
-            return; // there is more to come
+            return; // incomplete
         }
         [$line, $headers, $body] = $request;
         if (isset($headers['sec-websocket-key']) && preg_match('#^GET /app/([^ ?]+)#', $line, $found)) {
             $connection->upgrade($headers['sec-websocket-key']);
             if ($found[1] === $this->key) {
-                $connection->send('pusher:connection_established', null, json_encode(['socket_id' => $connection->id, 'activity_timeout' => self::ACTIVITY]));
+                $connection->send('pusher:connection_established', null, json_encode(['socket_id' => $connection->id, 'activity_timeout' => self::ACTIVITY_TIMEOUT]));
             } else {
                 $connection->send('pusher:error', null, json_encode(['code' => 4001, 'message' => 'Application does not exist']));
                 $connection->close();

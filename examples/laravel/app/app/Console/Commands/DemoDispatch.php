@@ -9,9 +9,9 @@ use Illuminate\Support\Facades\Queue;
 class DemoDispatch extends Command
 {
     protected $signature = 'demo:dispatch
-        {n=1 : how many jobs}
-        {--mode=ok : ok, or how they go wrong: fail, exit, segv, memory}
-        {--ms=10 : how long each computes}';
+        {n=1 : number of queue jobs}
+        {--mode=ok : ok, or a way to fail: fail, exit, segv, memory}
+        {--ms=10 : milliseconds of computation per job}';
 
     protected $description = 'Put jobs on the redis queue';
 
@@ -20,7 +20,7 @@ class DemoDispatch extends Command
         for ($i = 0; $i < (int) $this->argument('n'); $i++) {
             Work::dispatch($this->option('mode'), (int) $this->option('ms'));
         }
-        $this->info('jobs that wait: '.Queue::connection('redis')->size());
+        $this->info('queued jobs: '.Queue::connection('redis')->size());
 
         return 0;
     }

@@ -5,7 +5,7 @@ namespace App\Console\Commands;
 use App\Reverb\Server;
 use Illuminate\Console\Command;
 
-/** A stand-in for laravel/reverb, which Debian does not package: the same command line and port. */
+/** A substitute for laravel/reverb, which Debian does not package, with the same command line and port. */
 class ReverbStart extends Command
 {
     protected $signature = 'reverb:start {--host=0.0.0.0} {--port=6001} {--key=app-key}';
