@@ -1,8 +1,8 @@
-//! Reading control groups: by unit, by file, and beside the floor of kept descriptors.
+//! Reading control groups: per unit, per file, and the lower bound with open descriptors.
 //!
-//! Needs root, for it makes control groups to read. One iteration reads every unit once: divide.
+//! Needs root to create control groups. One iteration reads every unit once: divide by their number.
 
-#![allow(clippy::unwrap_used, reason = "what fails here measures nothing")]
+#![allow(clippy::unwrap_used, reason = "a failure ends the measurement")]
 
 mod support;
 
@@ -20,7 +20,7 @@ fn main() {
     divan::main();
 }
 
-/// v2 alone: processor time and pressure, and what else v2 has on this machine.
+/// v2 only: CPU time, pressure and the other v2 controllers of this machine.
 #[divan::bench(args = [(150, 0), (150, 4096), (1000, 0), (1000, 4096)], sample_count = 20)]
 fn v2(bencher: Bencher, (count, descriptors): (usize, usize)) {
     let mounts = mounts("cgroup2");
@@ -28,16 +28,16 @@ fn v2(bencher: Bencher, (count, descriptors): (usize, usize)) {
     read(bencher, &units, Path::new(&mounts[0]), descriptors);
 }
 
-/// Every hierarchy that this machine has, v1 as well.
+/// Every hierarchy of this machine, including v1.
 #[divan::bench(args = [(150, 0), (150, 4096), (1000, 0), (1000, 4096)], sample_count = 20)]
 fn every_hierarchy(bencher: Bencher, (count, descriptors): (usize, usize)) {
     let units = Units::new(count, &[mounts("cgroup2"), controllers()].concat());
     read(bencher, &units, Path::new("/sys/fs/cgroup"), descriptors);
 }
 
-/// The floor for v2: the same four files of each unit, never closed.
+/// The lower bound for v2: the same four files of each unit, kept open.
 #[divan::bench(args = [150, 1000], sample_count = 20)]
-fn v2_kept_descriptors(bencher: Bencher, count: usize) {
+fn v2_open_descriptors(bencher: Bencher, count: usize) {
     let units = Units::new(count, &mounts("cgroup2"));
     let names = ["cpu.stat", "cpu.pressure", "memory.pressure", "io.pressure"];
     let open = |directory: &Path| names.map(|name| File::open(directory.join(name)).unwrap());
@@ -50,7 +50,7 @@ fn v2_kept_descriptors(bencher: Bencher, count: usize) {
     });
 }
 
-/// One file, opened, read and closed as the standard library does it.
+/// One file, opened, read and closed by the standard library.
 #[divan::bench(args = ["cpu.stat", "cpu.pressure", "memory.pressure", "io.pressure"])]
 fn one_file_through_std(bencher: Bencher, name: &str) {
     let path = Path::new(&mounts("cgroup2")[0]).join(name);

@@ -1,8 +1,8 @@
-//! Reading the journal: by entry, and a look when nothing has come.
+//! Reading the journal: per entry, and a read without new entries.
 //!
-//! One iteration of `entries` reads 10,030: those of a real file again and again.
+//! One iteration of `entries` reads 10,030 entries: those of a real file, repeated.
 
-#![allow(clippy::unwrap_used, reason = "what fails here measures nothing")]
+#![allow(clippy::unwrap_used, reason = "a failure ends the measurement")]
 
 use std::fs;
 use std::io::Read;
@@ -18,7 +18,7 @@ fn main() {
     divan::main();
 }
 
-/// Compact files have offsets of 32 bits.
+/// Compact files have 32-bit offsets.
 #[divan::bench(args = ["compact", "regular"], sample_count = 20)]
 fn entries(bencher: Bencher, layout: &str) {
     let content = repeated(layout);
@@ -27,17 +27,17 @@ fn entries(bencher: Bencher, layout: &str) {
         let reading = journal.reading();
         assert_eq!(reading.messages.iter().sum::<u64>(), ENTRIES * TIMES);
     };
-    let appear = || {
+    let with_new_file = || {
         let (host, journal) = opened(0);
         fs::write(host.path().join("var").join(MACHINE).join("system.journal"), &content).unwrap();
         (host, journal)
     };
-    bencher.with_inputs(appear).bench_local_values(read);
+    bencher.with_inputs(with_new_file).bench_local_values(read);
 }
 
-/// With so many archived files beside the one that is written to.
+/// With a number of archived files next to the current one.
 #[divan::bench(args = [1, 100])]
-fn nothing_new(bencher: Bencher, archived: usize) {
+fn no_new_entries(bencher: Bencher, archived: usize) {
     let (_host, mut journal) = opened(archived);
     bencher.bench_local(|| journal.follow(Instant::now() + Duration::from_secs(60), |_| true));
 }
@@ -69,7 +69,7 @@ fn opened(archived: usize) -> (TempDir, Journal) {
     (host, journal)
 }
 
-/// A file of the fixtures with an array at its end that names its entries many times.
+/// A fixture file with an entry array appended that lists its entries many times.
 fn repeated(layout: &str) -> Vec<u8> {
     let mut content = unpacked(layout);
     let number = |content: &[u8], at: usize, width: usize| {
@@ -90,7 +90,7 @@ fn repeated(layout: &str) -> Vec<u8> {
     assert_eq!(offsets.len() as u64, ENTRIES);
     content.resize(content.len().next_multiple_of(8), 0);
     let at = content.len() as u64;
-    // what is to be read is of now
+    // later than the start of the reader, which skips older entries
     let later = 1_u64 << 62;
     for offset in &offsets {
         let entry = usize::try_from(number(offset, 0, width)).unwrap();
@@ -118,5 +118,5 @@ fn unpacked(layout: &str) -> Vec<u8> {
 const ENTRIES: u64 = 59;
 const TIMES: u64 = 170;
 const MACHINE: &str = "0123456789abcdef0123456789abcdef";
-/// The fixtures' boot.
+/// The boot ID in the fixtures.
 const BOOT: &str = "846191fc-520c-4d21-a348-f75e9feb5059";

@@ -1,7 +1,7 @@
-//! What reading all listeners costs, few or many, also beside many sockets that do not listen.
+//! Reading all listeners, few or many, also next to many connected sockets.
 //!
-//! The sockets are made in the network namespace of the caller: `unshare --net` keeps those of
-//! the machine out of the figures (then bring `lo` up in it).
+//! The sockets are created in the caller's network namespace: `unshare --net` (then bring up `lo`)
+//! keeps the machine's sockets out of the results.
 
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
@@ -24,7 +24,7 @@ fn read(bencher: divan::Bencher<'_, '_>, count: u16) {
 }
 
 #[divan::bench(args = [40, 1000], sample_count = 300)]
-fn read_beside_20_000_connections(bencher: divan::Bencher<'_, '_>, count: u16) {
+fn read_next_to_20_000_connected_sockets(bencher: divan::Bencher<'_, '_>, count: u16) {
     let sockets = listening(count);
     // Each connection is two sockets: the client's and the one that waits for accept().
     let clients: Vec<TcpStream> = (0..10_000)
@@ -37,15 +37,15 @@ fn read_beside_20_000_connections(bencher: divan::Bencher<'_, '_>, count: u16) {
     let input = Input::default();
     assert_eq!(read_once(&mut listeners, &input), usize::from(count));
     bencher.bench_local(|| read_once(&mut listeners, &input));
-    // Unaccepted connections end with a reset, and so leave no TIME_WAIT sockets behind.
+    // Closing the listeners first resets the unaccepted connections, which avoids TIME_WAIT sockets.
     drop(sockets);
     drop(clients);
 }
 
-/// The first reading after the exporter has started, or after a service has: every unit's
-/// cgroup is looked at. Directories in memory stand for cgroups, which are no cheaper.
+/// The first read after a start of the exporter or of a service, which reads every unit's cgroup.
+/// Directories in tmpfs replace cgroups; reading cgroups is not cheaper.
 #[divan::bench(args = [40, 1000], sample_count = 100)]
-fn read_and_look_at_units(bencher: divan::Bencher<'_, '_>, count: u16) {
+fn read_with_unit_cgroups(bencher: divan::Bencher<'_, '_>, count: u16) {
     let _sockets = listening(count);
     let root = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
     let mut input = Input::default();

@@ -1,4 +1,4 @@
-//! What following costs: decoding a signal, applying it, counting what it tells.
+//! The cost of a signal: decoding, applying to the unit cache, counting.
 
 use std::collections::HashMap;
 
@@ -27,12 +27,12 @@ fn decode(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| {
         let body = message.body();
         let (_, values, _): (&str, HashMap<&str, Variant<'_>>, Vec<&str>) =
-            body.deserialize().expect("what was just made");
+            body.deserialize().expect("the body built above");
         values.len()
     });
 }
 
-/// One signal of one unit among so many, applied to mirror and ledger.
+/// One signal of one of many units, applied to the unit cache and the counters.
 #[divan::bench(args = [100, 5000])]
 fn apply(bencher: Bencher<'_, '_>, units: u64) {
     let (mut mirror, mut ledger) = host(units);
@@ -62,7 +62,7 @@ fn host(units: u64) -> (Mirror, Ledger) {
     (mirror, ledger)
 }
 
-/// What systemd sends when the main process of a service has ended.
+/// The properties that systemd sends when the main process of a service exits.
 fn exit(number: u64) -> [(&'static str, Variant<'static>); 7] {
     [
         ("MainPID", Variant::U32(0)),

@@ -1,4 +1,4 @@
-//! What writing a page costs: a snapshot's copy, both formats, and the floor under the text form.
+//! Rendering a scrape response: the copy of a snapshot, both formats, and the lower bound of the text format.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ fn main() {
     divan::main();
 }
 
-/// The first page of all.
+/// The first response, without a cache.
 #[divan::bench(args = FORMATS, sample_count = 50)]
 fn first(bencher: Bencher<'_, '_>, format: Format) {
     let snapshot = snapshot();
@@ -34,7 +34,7 @@ fn first(bencher: Bencher<'_, '_>, format: Format) {
         .bench_local(|| write(&snapshot, format, &Arc::default()).len());
 }
 
-/// One after another, while nothing changes.
+/// Repeated, while nothing changes.
 #[divan::bench(args = FORMATS, sample_count = 50)]
 fn again(bencher: Bencher<'_, '_>, format: Format) {
     let (snapshot, remembered) = (snapshot(), Arc::default());
@@ -44,7 +44,7 @@ fn again(bencher: Bencher<'_, '_>, format: Format) {
         .bench_local(|| write(&snapshot, format, &remembered).len());
 }
 
-/// One after another, while one unit in a hundred changes from one to the next, each somewhere else.
+/// Repeated, while one unit in a hundred changes before each response, a different one each time.
 #[divan::bench(args = FORMATS, sample_count = 50)]
 fn changing(bencher: Bencher<'_, '_>, format: Format) {
     let (shared, remembered) = (units(), Arc::default());
@@ -63,7 +63,7 @@ fn changing(bencher: Bencher<'_, '_>, format: Format) {
     bencher.counter(ItemsCount::new(samples)).bench_local(|| write().len());
 }
 
-/// The same lines, their text known: names and labels are copied, numbers formatted.
+/// The same lines with prepared text: copies names and labels, formats numbers.
 #[divan::bench(sample_count = 50)]
 fn plain_writer(bencher: Bencher<'_, '_>) {
     let page = write(&snapshot(), Format::Text, &Arc::default());
@@ -85,7 +85,7 @@ fn plain_writer(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// What a scrape copies of mirror and ledger while it holds their lock.
+/// The copy of unit cache and counters that a scrape makes under their lock.
 #[divan::bench(sample_count = 50)]
 fn copy(bencher: Bencher<'_, '_>) {
     let shared = units();
@@ -99,7 +99,7 @@ fn write(snapshot: &Arc<Snapshot>, format: Format, remembered: &Arc<DroppedSerie
         profile: Profile::default(),
         max_series: usize::MAX,
     };
-    render(snapshot, format, &selected, remembered).expect("memory takes all")
+    render(snapshot, format, &selected, remembered).expect("written to memory")
 }
 
 fn series(page: &str) -> usize {

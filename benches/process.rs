@@ -1,8 +1,8 @@
-//! Reading processes: by unit, by file, and beside the floor of kept descriptors.
+//! Reading processes: per unit, per file, and the lower bound with open descriptors.
 //!
-//! Needs root, for it makes control groups to read. One iteration reads every unit once: divide.
+//! Needs root to create control groups. One iteration reads every unit once: divide by their number.
 
-#![allow(clippy::unwrap_used, reason = "what fails here measures nothing")]
+#![allow(clippy::unwrap_used, reason = "a failure ends the measurement")]
 
 mod support;
 
@@ -20,7 +20,7 @@ fn main() {
     divan::main();
 }
 
-/// One process a unit, each its main one, too young for its limits to be remembered.
+/// One main process per unit, too young for its limits to be cached.
 #[divan::bench(args = [150, 1000], sample_count = 20)]
 fn units(bencher: Bencher, count: usize) {
     let mounts = mounts("cgroup2");
@@ -34,7 +34,7 @@ fn units(bencher: Bencher, count: usize) {
     });
 }
 
-/// The same after a minute, from when on limits are remembered.
+/// The same after a minute, when limits are cached.
 #[divan::bench(args = [150, 1000], sample_count = 20)]
 fn settled_units(bencher: Bencher, count: usize) {
     let mounts = mounts("cgroup2");
@@ -49,9 +49,9 @@ fn settled_units(bencher: Bencher, count: usize) {
     });
 }
 
-/// The floor: stat alone, never closed.
+/// The lower bound: only stat, kept open.
 #[divan::bench(args = [150, 1000], sample_count = 20)]
-fn kept_descriptors(bencher: Bencher, count: usize) {
+fn open_descriptors(bencher: Bencher, count: usize) {
     let units = Units::new(count, &mounts("cgroup2"));
     let pids = units.groups.iter().filter_map(|group| group.main_pid);
     let files: Vec<_> = pids.map(|pid| File::open(format!("/proc/{pid}/stat")).unwrap()).collect();
@@ -63,21 +63,21 @@ fn kept_descriptors(bencher: Bencher, count: usize) {
     });
 }
 
-/// One file of one process, opened, read and closed as the standard library does it.
+/// One file of one process, opened, read and closed by the standard library.
 #[divan::bench(args = ["stat", "statm", "limits"])]
 fn one_file_through_std(bencher: Bencher, name: &str) {
     let path = format!("/proc/self/{name}");
     bencher.bench_local(|| std::fs::read(&path).unwrap());
 }
 
-/// What the procfs crate takes for the same stat, and for the limits.
+/// The same stat with the procfs crate.
 #[divan::bench]
 fn stat_through_procfs(bencher: Bencher) {
     let process = procfs::process::Process::myself().unwrap();
     bencher.bench_local(|| process.stat().unwrap());
 }
 
-/// See above.
+/// The limits with the procfs crate.
 #[divan::bench]
 fn limits_through_procfs(bencher: Bencher) {
     let process = procfs::process::Process::myself().unwrap();

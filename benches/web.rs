@@ -1,4 +1,4 @@
-//! What compressing a page costs at each level, and how small it gets.
+//! Compressing a response: time and size per level.
 
 use std::io::Write;
 
@@ -24,11 +24,11 @@ fn gzip(bencher: divan::Bencher<'_, '_>, level: u32) {
 
 fn compress(page: &[u8], level: u32) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::new(level));
-    encoder.write_all(page).expect("memory takes all");
-    encoder.finish().expect("memory takes all")
+    encoder.write_all(page).expect("written to memory");
+    encoder.finish().expect("written to memory")
 }
 
-/// A page of the golden host, its units many times over under other names.
+/// The golden response, repeated with other unit names.
 fn page() -> Vec<u8> {
     let golden = include_str!("../tests/golden/metrics.txt");
     let copies = (5 << 20) / golden.len();

@@ -1,4 +1,4 @@
-//! What scrapes cost, and how that is written down.
+//! The cost of scrapes and its table.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -27,12 +27,12 @@ impl Costs {
         self.0.push(cost);
     }
 
-    /// The median of what the exporter's own process used.
+    /// Median CPU time of the exporter's process.
     pub(crate) fn exporter(&self) -> Duration {
         self.median(|cost| cost.exporter)
     }
 
-    /// The median of what exporter, systemd and the bus used together.
+    /// Median CPU time of exporter, systemd and bus together.
     pub(crate) fn total(&self) -> Duration {
         self.median(|cost| cost.exporter + cost.systemd + cost.bus)
     }
@@ -69,7 +69,7 @@ pub(crate) const HEAD: &str = "\
 | exporter | CPU, ms | PID 1, ms | bus, ms | together, ms | | latency min / median / p99, ms | MB | series | RSS, MiB |
 |---|---|---|---|---|---|---|---|---|---|";
 
-/// What systemd and the bus use while nobody scrapes.
+/// CPU time of systemd and the bus without scrapes.
 #[derive(Debug)]
 pub(crate) struct Idle {
     systemd: Duration,
@@ -93,7 +93,7 @@ impl fmt::Display for Idle {
     }
 }
 
-/// Times one scrape: the clocks run on until `pause` after it, for what it leaves to be done.
+/// Measures one scrape, including the CPU time used in the `pause` after it.
 pub(crate) fn of_scrape(
     machine: &Machine,
     unit: &str,
@@ -121,7 +121,7 @@ pub(crate) fn millis(duration: Duration) -> String {
     format!("{:.2}", duration.as_secs_f64() * 1e3)
 }
 
-/// CPU time of a service by its control group, which counts threads that have ended too.
+/// CPU time of a service from its control group, which includes exited threads.
 pub(crate) fn of_unit(machine: &Machine, unit: &str) -> Duration {
     let path = machine.path(&format!("sys/fs/cgroup/system.slice/{unit}/cpu.stat"));
     let stat = std::fs::read_to_string(path).unwrap();

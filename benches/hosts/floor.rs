@@ -1,5 +1,5 @@
-//! The floor: the same files read with kept descriptors, one dump of listeners, a copy of the page; at the same
-//! pace as the exporters, so that caches are as cold.
+//! The lower bound: reads the same files from open descriptors, dumps the listeners once and copies the response, at the
+//! same interval as the exporters, so that caches are as cold.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,14 +17,14 @@ use unit_exporter::source::sockets::{Input, Listeners, Options};
 use crate::cost::millis;
 use crate::support::{Machine, Samples};
 
-/// What the exporter reads for a page, and the page.
+/// The files that the exporter reads for a scrape, and its response.
 pub(crate) struct Floor {
     /// Control group files.
-    groups: Spread,
-    /// Stats of processes.
-    stats: Spread,
-    /// Directories of descriptors, whose sizes are asked.
-    descriptors: Spread,
+    groups: FileSample,
+    /// stat of processes.
+    stats: FileSample,
+    /// fd directories of processes, for fstat.
+    descriptors: FileSample,
     page: String,
     costs: Vec<[Duration; 4]>,
 }
@@ -34,7 +34,7 @@ impl Floor {
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
         assert!(
-            limit.maximum.is_none_or(|most| most > 16_000),
+            limit.maximum.is_none_or(|limit| limit > 16_000),
             "raise ulimit -Hn to 16000 or more"
         );
         let names: Vec<PathBuf> = groups(machine, &page)
@@ -48,15 +48,15 @@ impl Floor {
         let of_process =
             |file| pids.iter().map(move |pid| format!("/proc/{pid}/{file}").into()).collect();
         Self {
-            descriptors: Spread::open(of_process("fd"), OFlags::PATH),
-            stats: Spread::open(of_process("stat"), OFlags::RDONLY),
-            groups: Spread::open(names, OFlags::RDONLY),
+            descriptors: FileSample::open(of_process("fd"), OFlags::PATH),
+            stats: FileSample::open(of_process("stat"), OFlags::RDONLY),
+            groups: FileSample::open(names, OFlags::RDONLY),
             page,
             costs: Vec::new(),
         }
     }
 
-    /// Does it once, as a scrape would.
+    /// Reads everything once, as a scrape does.
     pub(crate) fn scrape(&mut self) {
         let cost = [
             self.groups.each(read),
@@ -73,7 +73,7 @@ impl Floor {
         self.costs.push(cost);
     }
 
-    /// The median of all.
+    /// Median of the sum.
     pub(crate) fn total(&self) -> Duration {
         self.median(|cost| cost.iter().sum())
     }
@@ -89,7 +89,7 @@ impl fmt::Display for Floor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} ms: {} files of control groups {}, {} of processes {}, listeners {}, copying the page {}",
+            "{} ms: {} files of control groups {}, {} of processes {}, listeners {}, copying the response {}",
             millis(self.total()),
             self.groups.all,
             millis(self.median(|cost| cost[0])),
@@ -101,15 +101,15 @@ impl fmt::Display for Floor {
     }
 }
 
-/// As many of the files as may be open, evenly spread; what they cost stands for all.
-struct Spread {
+/// An evenly spread sample of as many files as may be open; costs are scaled up to all files.
+struct FileSample {
     files: Vec<File>,
     all: usize,
 }
 
-impl Spread {
+impl FileSample {
     fn open(names: Vec<PathBuf>, flags: OFlags) -> Self {
-        let step = names.len().div_ceil(MOST).max(1);
+        let step = names.len().div_ceil(MAX_OPEN_FILES).max(1);
         let open = |name: &PathBuf| match openat(CWD, name, flags | OFlags::CLOEXEC, Mode::empty())
         {
             Ok(file) => Some(File::from(file)),
@@ -125,7 +125,7 @@ impl Spread {
     }
 }
 
-// what has gone meanwhile costs nothing and is nothing
+// errors of files removed meanwhile are ignored
 
 fn read(file: &File) {
     let _ = black_box(file.read_at(&mut [0; 4096], 0));
@@ -147,7 +147,7 @@ fn clock() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap(), u32::try_from(time.tv_nsec).unwrap())
 }
 
-/// The control groups of the units that the page tells the CPU time of.
+/// The control groups of the units with CPU time in the response.
 fn groups(machine: &Machine, page: &str) -> Vec<PathBuf> {
     let samples = Samples::parse(page);
     let named: BTreeSet<&str> = samples
@@ -163,7 +163,7 @@ fn groups(machine: &Machine, page: &str) -> Vec<PathBuf> {
     units.filter(|(id, _)| named.contains(id)).map(|(_, path)| root.join(&path[1..])).collect()
 }
 
-/// Files of one kind that are open.
-const MOST: usize = 5000;
+/// Of one kind.
+const MAX_OPEN_FILES: usize = 5000;
 const PROCESSES: &str = "cgroup.procs";
 const FILES: [&str; 5] = ["cpu.stat", "cpu.pressure", "memory.pressure", "io.pressure", PROCESSES];

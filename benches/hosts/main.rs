@@ -1,15 +1,11 @@
-//! What a scrape costs the whole host: this exporter, its peers, systemd and the bus, at several sizes.
+//! The cost of a scrape for the whole host: this exporter, other exporters, systemd and the bus, at several sizes.
 //!
-//! Boots a private systemd with so many units, starts every exporter in it as a unit, and scrapes them in
-//! turn. CPU is what the processes' own clocks say. `cargo bench --bench hosts -- 100 1000` chooses sizes;
-//! `PEERS="name=command;…"` adds exporters, whose command contains `{port}`. Needs root, and measures
-//! Debian's node exporter and process exporter where they are installed.
+//! Boots a private systemd with a number of units, starts every exporter in it as a unit, and scrapes them in
+//! turn. CPU time is that of the processes. `cargo bench --bench hosts -- 100 1000` selects sizes;
+//! `PEERS="name=command;…"` adds exporters, with `{port}` in the command. Needs root; includes Debian's node
+//! exporter and process exporter if they are installed.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_types,
-    reason = "what fails here measures nothing"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_types, reason = "a failure ends the measurement")]
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -38,20 +34,20 @@ fn measure(size: usize) {
     let machine = Machine::options().boot();
     units::start(&machine, size);
     let mut subjects = subject::all(&machine);
-    // what follows a start is over: units settle, limits of processes are remembered
-    std::thread::sleep(SETTLE);
+    // until the units have started and limits of processes are cached
+    std::thread::sleep(SETTLE_TIME);
     let listed = machine.ok(&["systemctl", "list-units", "--all", "--no-legend"]).lines().count();
     println!("\n## {size} units made, {listed} on the host\n");
 
-    // peers take seconds for a scrape there
+    // other exporters need seconds per scrape at this size
     let rounds = if size > 2000 { ROUNDS / 2 } else { ROUNDS };
     let idle = cost::idle(&machine, rounds, PAUSE);
-    println!("Idle, a pause as long as one between scrapes: {idle}\n");
+    println!("Without scrapes, during one scrape interval: {idle}\n");
     for subject in &mut subjects {
         subject.warm_up();
     }
     let mut costs: Vec<Costs> = subjects.iter().map(|_| Costs::default()).collect();
-    let mut floor = Floor::open(&machine, subjects[0].page());
+    let mut floor = Floor::open(&machine, subjects[0].response());
     for _ in 0..rounds {
         for (subject, costs) in subjects.iter().zip(&mut costs) {
             costs.add(subject.scrape(PAUSE));
@@ -64,21 +60,24 @@ fn measure(size: usize) {
     for (subject, costs) in subjects.iter().zip(&costs) {
         println!("{}", costs.row(&subject.name, ours));
     }
-    println!("\nThe floor under {}: {floor}", subjects[0].name);
+    println!("\nLower bound for {}: {floor}", subjects[0].name);
     println!(
-        "{} / floor = {:.2}",
+        "{} / lower bound = {:.2}",
         subjects[0].name,
         costs[0].exporter().as_secs_f64() / floor.total().as_secs_f64()
     );
-    println!("\n16 at once, three times each: {}", subjects[0].crowded(16, 3));
-    println!("Filled anew: {}", following::fill(&subjects[0]));
-    println!("Following crashes: {}", following::crashes(&subjects[0]));
+    println!(
+        "\n16 parallel scrapers, three scrapes each: {}",
+        subjects[0].scrape_in_parallel(16, 3)
+    );
+    println!("Initial fill: {}", following::fill(&subjects[0]));
+    println!("Crashes: {}", following::crashes(&subjects[0]));
 }
 
-/// Scrapes of every exporter.
+/// Scrapes per exporter.
 const ROUNDS: usize = 20;
 
 /// Between two scrapes.
 const PAUSE: Duration = Duration::from_millis(200);
 
-const SETTLE: Duration = Duration::from_secs(70);
+const SETTLE_TIME: Duration = Duration::from_secs(70);

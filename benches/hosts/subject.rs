@@ -1,4 +1,4 @@
-//! The exporters that are measured.
+//! The measured exporters.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::cost::{Cost, of_scrape, resident};
 use crate::support::{EXPORTER_INSIDE, Machine};
 
-/// An exporter that runs in the machine, or a question asked of one.
+/// An exporter that runs in the machine, with the path to scrape.
 #[derive(Clone)]
 pub(crate) struct Subject<'m> {
     pub(crate) name: String,
@@ -19,7 +19,7 @@ pub(crate) struct Subject<'m> {
     run: Vec<String>,
 }
 
-/// Starts all there are; the first is this exporter with its defaults.
+/// Starts all exporters; the first is this one with its defaults.
 pub(crate) fn all(machine: &Machine) -> Vec<Subject<'_>> {
     let ours = start(
         machine,
@@ -29,8 +29,8 @@ pub(crate) fn all(machine: &Machine) -> Vec<Subject<'_>> {
     );
     let drop_in = "/metrics?collect[]=units&collect[]=services&collect[]=timers&collect[]=sockets";
     let name = "unit-exporter, the drop-in set".to_owned();
-    let alone = Subject { name, path: drop_in.into(), ..ours.clone() };
-    let mut subjects = vec![ours, alone];
+    let drop_in = Subject { name, path: drop_in.into(), ..ours.clone() };
+    let mut subjects = vec![ours, drop_in];
     let mut peers = vec![
         (NODE.to_owned(), format!("/usr/bin/prometheus-node-exporter {NODE_ARGUMENTS}")),
         (PROCESS.to_owned(), format!("/usr/bin/prometheus-process-exporter {PROCESS_ARGUMENTS}")),
@@ -61,7 +61,7 @@ fn start<'m>(machine: &'m Machine, name: &str, command: &str, port: u16) -> Subj
 }
 
 impl Subject<'_> {
-    /// Waits until it answers, and lets it fill what it keeps.
+    /// Waits until it answers, and scrapes three times to fill caches.
     pub(crate) fn warm_up(&mut self) {
         let begun = Instant::now();
         for good in 0..3 {
@@ -82,43 +82,43 @@ impl Subject<'_> {
 
     /// Scrapes it once.
     pub(crate) fn scrape(&self, pause: Duration) -> Cost {
-        of_scrape(self.machine, &self.unit, self.pid, pause, || self.page())
+        of_scrape(self.machine, &self.unit, self.pid, pause, || self.response())
     }
 
-    /// The command that starts it, once it has ended.
-    pub(crate) fn start_again(&self) -> Vec<&str> {
+    /// The command that starts the exporter again.
+    pub(crate) fn start_command(&self) -> Vec<&str> {
         self.run.iter().map(String::as_str).collect()
     }
 
-    /// How many series its page has; `None` if it does not answer.
+    /// Number of series in its response; `None` if it does not answer.
     pub(crate) fn try_series(&self) -> Option<usize> {
         let answer = self.machine.get(self.port, &self.path, &[]).ok()?;
         let lines = answer.text().lines().filter(|line| !line.starts_with('#'));
         (answer.status == 200).then(|| lines.count())
     }
 
-    /// Whether it says that it knows every unit.
+    /// Whether it reports that all units are loaded.
     pub(crate) fn is_ready(&self) -> bool {
         self.machine.get(self.port, "/-/ready", &[]).is_ok_and(|answer| answer.status == 200)
     }
 
-    /// How many series its page has.
+    /// Number of series in its response.
     pub(crate) fn series(&self) -> usize {
         self.try_series().unwrap()
     }
 
-    /// Has so many scrape it at once, several times; says what it then keeps of memory.
-    pub(crate) fn crowded(&self, scrapers: usize, times: usize) -> String {
+    /// Scrapes it in parallel, several times; returns the resident memory afterwards as text.
+    pub(crate) fn scrape_in_parallel(&self, scrapers: usize, times: usize) -> String {
         std::thread::scope(|scope| {
             for _ in 0..scrapers {
-                scope.spawn(|| (0..times).for_each(|_| drop(self.page())));
+                scope.spawn(|| (0..times).for_each(|_| drop(self.response())));
             }
         });
         format!("RSS {:.1} MiB", resident(self.pid) as f64 / 1024.0)
     }
 
-    /// Its page, in the text form, not compressed.
-    pub(crate) fn page(&self) -> String {
+    /// Its response in the text format, uncompressed.
+    pub(crate) fn response(&self) -> String {
         let answer = self.machine.get(self.port, &self.path, &[]).unwrap();
         assert_eq!(answer.status, 200, "{}", self.name);
         answer.text().to_owned()
@@ -133,7 +133,7 @@ const PROCESS: &str = "process-exporter";
 const PROCESS_ARGUMENTS: &str =
     "--web.listen-address=127.0.0.1:{port} --procnames=sleep,systemd,dbus-daemon";
 
-/// What the shipped unit sets that has to do with speed and memory.
+/// The settings of the shipped unit that affect speed and memory.
 const AS_SHIPPED: [&str; 3] = [
     "LimitNOFILE=24576",
     "TasksMax=64",

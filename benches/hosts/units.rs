@@ -1,12 +1,12 @@
-//! The units of a host to measure on.
+//! The units of a measured host.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use crate::support::Machine;
 
-/// Makes and starts so many: 60 % services that run, 10 % oneshots that have, 10 % inactive services, 10 %
-/// timers, 5 % sockets, 5 % failed services.
+/// Creates and starts `count` units: 60 % running services, 10 % completed oneshots, 10 % inactive services, 10 % timers,
+/// 5 % sockets, 5 % failed services.
 pub(crate) fn start(machine: &Machine, count: usize) {
     let mut wants = String::from("[Unit]\n");
     for number in 0..count {
@@ -15,7 +15,7 @@ pub(crate) fn start(machine: &Machine, count: usize) {
         if started {
             writeln!(wants, "Wants={name}").unwrap();
         } else {
-            // loaded, as on a host where something mentions it
+            // referenced, so that systemd loads it
             writeln!(wants, "After={name}").unwrap();
         }
     }
@@ -29,7 +29,10 @@ pub(crate) fn start(machine: &Machine, count: usize) {
         jobs.status.success() && jobs.stdout.trim_ascii().is_empty()
     };
     while !is_done() {
-        assert!(begun.elapsed() < Duration::from_secs(300), "{count} units do not start");
+        assert!(
+            begun.elapsed() < Duration::from_secs(300),
+            "systemd jobs of {count} units are not done after 300 s"
+        );
         std::thread::sleep(Duration::from_millis(200));
     }
 }

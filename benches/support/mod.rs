@@ -1,6 +1,6 @@
-//! Units on this machine to read: real control groups, one process in each.
+//! Units to read on this machine: real control groups with one process each.
 
-#![allow(clippy::disallowed_types, reason = "the processes are real")]
+#![allow(clippy::disallowed_types, reason = "starts processes to read")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 
 use unit_exporter::source::cgroup::UnitGroup;
 
-/// Control groups below the hierarchies' roots, gone when this is dropped.
+/// Control groups below the roots of hierarchies, removed on drop.
 pub(crate) struct Units {
     pub(crate) groups: Vec<UnitGroup>,
     children: Vec<Child>,
@@ -16,7 +16,7 @@ pub(crate) struct Units {
 }
 
 impl Units {
-    /// So many units with a process each, in every one of the hierarchies. Needs root.
+    /// Creates `count` units with a process each, in each of the hierarchies. Needs root.
     pub(crate) fn new(count: usize, hierarchies: &[String]) -> Self {
         let slice = format!("bench-{}-{count}.slice", std::process::id());
         let mut units = Self { groups: Vec::new(), children: Vec::new(), directories: Vec::new() };
@@ -41,7 +41,7 @@ impl Units {
     }
 
     /// Every directory of every unit.
-    #[allow(dead_code, reason = "only one of the benches asks")]
+    #[allow(dead_code, reason = "used by one bench")]
     pub(crate) fn directories(&self) -> impl Iterator<Item = &Path> {
         let named = |path: &&PathBuf| path.extension().is_some_and(|kind| kind == "service");
         self.directories.iter().filter(named).map(PathBuf::as_path)
@@ -59,7 +59,7 @@ impl Drop for Units {
     }
 }
 
-/// Where this machine has mounted control groups of a version, `cgroup` or `cgroup2`.
+/// The mount points of a cgroup version, `cgroup` or `cgroup2`.
 pub(crate) fn mounts(version: &str) -> Vec<String> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
