@@ -57,8 +57,8 @@ const SYNOPSIS: &str = r".SH SYNOPSIS
 .SH DESCRIPTION
 Exports metrics about the systemd units of this host for Prometheus: states, failures, restarts, resource usage and
 listening sockets.
-The exporter keeps all units in memory and updates them from systemd's D\-Bus signals: a scrape makes no D\-Bus call, and
-failures and restarts between two scrapes are counted.
+The exporter keeps all units in memory and updates them from systemd's D\-Bus signals: a scrape makes no call to
+systemd, and failures and restarts between two scrapes are counted.
 .PP
 Run it as \fIunit\-exporter.service\fR. It needs no capabilities; the journal metrics need the group \fIsystemd\-journal\fR.
 ";
@@ -68,19 +68,25 @@ const CLOSING: &str = r".SH EXAMPLES
 Report which collectors work on this host and how to fix the others:
 .PP
 .RS
+.nf
 unit\-exporter check\-host
+.fi
 .RE
 .PP
 Print the metrics of one unit once, without serving:
 .PP
 .RS
+.nf
 unit\-exporter \-\-once | grep nginx.service
+.fi
 .RE
 .PP
 Serve on the loopback address and export systemd_unit_missing for a unit that must exist:
 .PP
 .RS
+.nf
 unit\-exporter \-\-web.listen\-address=127.0.0.1:9558 \-\-expect\-unit=nginx.service
+.fi
 .RE
 .SH SIGNALS
 .TP

@@ -1,4 +1,4 @@
-//! Failures, exits and restarts match the journal exactly, also under reloads, outages and floods.
+//! Failures, exits and restarts match the journal, also under reloads, outages and floods.
 
 #![allow(clippy::unwrap_used)]
 
@@ -399,7 +399,7 @@ fn lasting(seconds: u64) -> Duration {
     Duration::from_secs(if long { seconds } else { seconds / 4 })
 }
 
-/// The shortest restart delay: without one, systemd 247 never runs the jobs that stop such services.
+/// The shortest restart delay: without one, systemd 247 never runs the systemd jobs that stop such services.
 fn shortest_delay(machine: &Machine) -> &'static str {
     if machine.since(252, "stopping services that restart without a delay") { "0" } else { "50ms" }
 }

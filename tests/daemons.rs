@@ -273,20 +273,20 @@ fn stopped_daemon_fails_only_its_collector_and_stays_stopped() {
     assert!(!machine.exec(&["systemctl", "is-active", "systemd-networkd"]).status.success());
 
     machine.ok(&["systemctl", "start", "systemd-networkd"]);
-    works(&exporter, "networkd");
+    wait_for_success(&exporter, "networkd");
     machine.ok(&["systemctl", "restart", "dbus.service"]);
-    works(&exporter, "dbus");
+    wait_for_success(&exporter, "dbus");
     // these do not reconnect to a restarted bus
     machine.ok(&["systemctl", "restart", "systemd-networkd", "systemd-logind"]);
-    works(&exporter, "networkd");
-    works(&exporter, "logind");
+    wait_for_success(&exporter, "networkd");
+    wait_for_success(&exporter, "logind");
 }
 
 #[test]
 fn hanging_daemon_fails_only_its_collector_after_2_s() {
     let machine = Machine::options().boot();
     let exporter = machine.exporter(&["--collector.logind", "--collector.dbus"]);
-    works(&exporter, "logind");
+    wait_for_success(&exporter, "logind");
     machine.ok(&["systemctl", "kill", "--signal=STOP", "systemd-logind"]);
     let sent = Instant::now();
     let page = exporter.samples();
@@ -301,7 +301,7 @@ fn hanging_daemon_fails_only_its_collector_after_2_s() {
     }
     assert!(exporter.log().contains("systemd-logind has not answered"), "{}", exporter.log());
     machine.ok(&["systemctl", "kill", "--signal=CONT", "systemd-logind"]);
-    works(&exporter, "logind");
+    wait_for_success(&exporter, "logind");
 }
 
 #[test]
@@ -344,7 +344,7 @@ fn machine() -> &'static Machine {
     })
 }
 
-fn works(exporter: &Exporter, collector: &str) {
+fn wait_for_success(exporter: &Exporter, collector: &str) {
     let works = in_time(|| (success(&exporter.samples(), collector) == Some(1.0)).then_some(()));
     assert!(works.is_some(), "{collector} does not work:\n{}", exporter.log());
 }

@@ -205,9 +205,9 @@ fn serves_without_a_bus_and_is_not_restarted() {
     let page = machine.get(9558, "/metrics", &[]).expect("an answer");
     assert_eq!(page.status, 200);
     let page = Samples::parse(page.text());
-    let works =
+    let success =
         |collector| page.value("systemd_exporter_collector_success", &[("collector", collector)]);
-    assert_eq!((works("units"), works("exporter")), (Some(0.0), Some(1.0)));
+    assert_eq!((success("units"), success("exporter")), (Some(0.0), Some(1.0)));
 
     // the exporter subscribes once the bus appears
     machine.ok(&["systemctl", "unmask", "--runtime", "dbus.socket", "dbus.service"]);

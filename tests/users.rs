@@ -20,7 +20,7 @@ fn units_of_lingering_user_match_its_systemctl() {
     machine.unit("queue.service", SLEEP);
     machine.ok(&["systemctl", "start", "queue.service"]);
     let exporter = machine.exporter_unit(&sandbox(), &["--user-managers"]).ready();
-    up(&exporter, "app", 1.0);
+    wait_for_up(&exporter, "app", 1.0);
     app.exec(&["start", "broken.service"]);
     eventually("every state matches systemctl", || {
         (app.states() == exported(&exporter.samples())).then_some(())
@@ -79,7 +79,7 @@ fn user_managers_are_followed_as_they_start_and_stop() {
     let one = User::lingers(&machine, "one", 1501);
     let two = User::lingers(&machine, "two", 1502);
     for (user, unit) in [(&one, "a.service"), (&two, "b.service")] {
-        up(&exporter, user.name, 1.0);
+        wait_for_up(&exporter, user.name, 1.0);
         user.unit(unit, SLEEP);
         user.ok(&["start", unit]);
         let labels = [("user", user.name), ("name", unit), ("state", "active")];
@@ -105,7 +105,7 @@ fn user_managers_are_followed_as_they_start_and_stop() {
         (page.all("systemd_unit_state", &[("user", "two")]).count() == 0).then_some(())
     });
     assert_eq!(success(&exporter.samples()), Some(1.0), "{}", exporter.log());
-    up(&exporter, "one", 1.0);
+    wait_for_up(&exporter, "one", 1.0);
 }
 
 #[test]
@@ -114,8 +114,8 @@ fn frozen_user_manager_is_reported_and_affects_no_other() {
     let _one = User::lingers(&machine, "one", 1501);
     let _two = User::lingers(&machine, "two", 1502);
     let exporter = machine.exporter(&["--user-managers"]);
-    up(&exporter, "one", 1.0);
-    up(&exporter, "two", 1.0);
+    wait_for_up(&exporter, "one", 1.0);
+    wait_for_up(&exporter, "two", 1.0);
     let signal_manager = |signal: &str| {
         let signal = format!("--signal={signal}");
         machine.ok(&["systemctl", "kill", "--kill-who=main", &signal, "user@1501.service"]);
@@ -137,7 +137,7 @@ fn frozen_user_manager_is_reported_and_affects_no_other() {
     assert_eq!(page.value("systemd_exporter_subscription_active", &[]), Some(1.0));
     assert!(exporter.log().contains("one: systemd has not answered"), "{}", exporter.log());
     signal_manager("CONT");
-    up(&exporter, "one", 1.0);
+    wait_for_up(&exporter, "one", 1.0);
     assert_eq!(success(&exporter.samples()), Some(1.0));
 }
 
@@ -146,7 +146,7 @@ fn logs_reason_without_cap_setuid() {
     let machine = Machine::options().boot();
     let _app = User::lingers(&machine, "app", 1500);
     let exporter = machine.exporter_unit(&["User=nobody"], &["--user-managers"]).ready();
-    up(&exporter, "app", 0.0);
+    wait_for_up(&exporter, "app", 0.0);
     let page = exporter.samples();
     assert_eq!(success(&page), Some(0.0));
     assert_eq!(page.value("systemd_exporter_subscription_active", &[]), Some(1.0));
@@ -160,7 +160,7 @@ fn system_bus_posing_as_user_bus_is_rejected() {
     app.ok(&["stop", "dbus.socket"]);
     machine.ok(&["ln", "-sf", "/run/dbus/system_bus_socket", "/run/user/1500/bus"]);
     let exporter = machine.exporter(&["--user-managers"]);
-    up(&exporter, "app", 0.0);
+    wait_for_up(&exporter, "app", 0.0);
     let logged = in_time(|| exporter.log().contains("not trusted").then_some(()));
     assert!(logged.is_some(), "{}", exporter.log());
     assert_eq!(exporter.samples().all("systemd_unit_state", &[("user", "app")]).count(), 0);
@@ -262,7 +262,7 @@ fn exported(page: &Samples) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn up(exporter: &Exporter, user: &str, expected: f64) {
+fn wait_for_up(exporter: &Exporter, user: &str, expected: f64) {
     let labels = [("user", user)];
     let is = in_time(|| {
         let up = exporter.samples().value("systemd_user_manager_up", &labels);

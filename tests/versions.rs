@@ -128,9 +128,9 @@ fn serves_and_logs_why_in_container_without_systemd() {
     let page = Samples::parse(
         &stdout.lines().filter(|line| line.starts_with("systemd_")).collect::<Vec<_>>().join("\n"),
     );
-    let works =
+    let success =
         |collector| page.value("systemd_exporter_collector_success", &[("collector", collector)]);
-    assert_eq!((works("units"), works("exporter")), (Some(0.0), Some(1.0)), "{stdout}");
+    assert_eq!((success("units"), success("exporter")), (Some(0.0), Some(1.0)), "{stdout}");
     assert_eq!(page.all("systemd_unit_state", &[]).count(), 0);
     assert!(stdout.contains("cannot follow systemd yet"), "{stdout}");
 }
@@ -145,9 +145,9 @@ fn reports_failure_when_hidepid_hides_processes() {
         let page = exporter.samples();
         (page.value("systemd_exporter_subscription_active", &[]) == Some(1.0)).then_some(page)
     });
-    let works =
+    let success =
         |collector| page.value("systemd_exporter_collector_success", &[("collector", collector)]);
-    assert_eq!((works("process"), works("cgroup")), (Some(0.0), Some(1.0)));
+    assert_eq!((success("process"), success("cgroup")), (Some(0.0), Some(1.0)));
     for metric in ["systemd_unit_processes", "systemd_unit_threads", "systemd_process_threads"] {
         assert_eq!(page.all(metric, &[]).count(), 0, "{metric} from visible processes only");
     }
