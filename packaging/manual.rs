@@ -60,7 +60,7 @@ listening sockets.
 The exporter keeps all units in memory and updates them from systemd's D\-Bus signals: a scrape makes no call to
 systemd, and failures and restarts between two scrapes are counted.
 .PP
-Run it as \fIunit\-exporter.service\fR. It needs no capabilities; the journal metrics need the group \fIsystemd\-journal\fR.
+Run it as \fIunit\-exporter.service\fR. The service needs no capabilities; the journal metrics need the group \fIsystemd\-journal\fR.
 ";
 
 /// The sections that the flags do not contain.

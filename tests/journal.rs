@@ -249,16 +249,16 @@ fn reports_corrupt_files_and_keeps_counting() {
 #[test]
 fn logs_missing_permission_and_serves_other_metrics() {
     let machine = shared();
-    let nobody = machine.exporter_unit(&["User=nobody"], &[]).ready();
+    let unprivileged = machine.exporter_unit(&["User=nobody"], &[]).ready();
     for _scrape in 0..5 {
-        let page = nobody.samples();
+        let page = unprivileged.samples();
         let unread = [("collector", "journal")];
         assert_eq!(page.value("systemd_exporter_collector_success", &unread), Some(0.0));
         assert_eq!(page.all("systemd_journal_messages_total", &[]).count(), 0);
         assert!(page.all("systemd_unit_state", &[]).count() > 100);
     }
     thread::sleep(Duration::from_secs(2));
-    let log = nobody.log();
+    let log = unprivileged.log();
     assert_eq!(
         log.lines().filter(|line| line.contains("group systemd-journal")).count(),
         1,
@@ -378,7 +378,7 @@ struct Counter<'a> {
 
 impl<'a> Counter<'a> {
     fn new(machine: &'a Machine, exporter: &'a Exporter<'a>) -> Self {
-        machine.write("opt/log.py", SAY);
+        machine.write("opt/log.py", LOG_SCRIPT);
         exporter.scrape();
         Self { machine, exporter, logged: 0.into() }
     }
@@ -427,7 +427,7 @@ fn booted(config: &str) -> Machine {
 
 /// A service that runs `log.py`.
 fn logging_service(machine: &Machine, arguments: &str, properties: &str) -> String {
-    machine.write("opt/log.py", SAY);
+    machine.write("opt/log.py", LOG_SCRIPT);
     format!(
         "[Service]\nLogRateLimitIntervalSec=0\n{properties}ExecStart=/usr/bin/python3 /opt/log.py {arguments}\n"
     )
@@ -522,5 +522,5 @@ const MESSAGES: &str = "systemd_unit_journal_messages_total";
 const CORE_DUMPS: &str = "systemd_unit_core_dumps_total";
 const DROPPED: &str = "systemd_journal_messages_dropped_total";
 const CORE_DUMP_ID: &str = "fc2e22bc6ee647b6b90729ab34a250b1";
-const SAY: &str = include_str!("journal/log.py");
+const LOG_SCRIPT: &str = include_str!("journal/log.py");
 const CONFIG: &str = "etc/systemd/journald.conf.d/test.conf";

@@ -32,7 +32,7 @@ fn listeners_match_ss_and_systemctl_in_hybrid_layout() {
 fn assert_same_through_changes(machine: &Machine) {
     install(machine);
     let root = machine.exporter(&[]);
-    let nobody = machine.exporter_unit(&["User=nobody"], &[]).ready();
+    let unprivileged = machine.exporter_unit(&["User=nobody"], &[]).ready();
     start(
         machine,
         &["many", "workers", "activated.socket", "echo.socket", "sub", "store", "wanting"],
@@ -40,7 +40,7 @@ fn assert_same_through_changes(machine: &Machine) {
     let declared = socket_units(machine);
     let assert_same = |when: &str| {
         compare(|| truth(machine, &declared), &root, &format!("root, {when}"));
-        compare(|| truth(machine, &declared), &nobody, &format!("nobody, {when}"));
+        compare(|| truth(machine, &declared), &unprivileged, &format!("unprivileged, {when}"));
     };
     assert_same("with all units started");
     let page = root.samples();

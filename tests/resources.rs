@@ -119,15 +119,17 @@ fn reports_the_cgroup_layout() {
 fn unprivileged_user_collects_the_same_series_as_root() {
     load(machine());
     let root = machine().exporter(&[]);
-    let nobody = machine().exporter_unit(&["User=nobody", "CapabilityBoundingSet="], &[]).ready();
+    let unprivileged =
+        machine().exporter_unit(&["User=nobody", "CapabilityBoundingSet="], &[]).ready();
     let series = |page: &Samples| -> BTreeSet<String> {
         let of_load = page.0.iter().filter(|sample| sample.label("name") == "load.service");
         of_load.map(|sample| format!("{}{:?}", sample.name, sample.labels)).collect()
     };
-    let (as_root, as_nobody) = (series(&root.samples()), series(&nobody.samples()));
+    let (as_root, as_user) = (series(&root.samples()), series(&unprivileged.samples()));
     assert!(as_root.len() > 20, "{as_root:#?}");
-    assert_eq!(as_nobody, as_root);
-    let uid = machine().ok(&["stat", "--format=%U", &format!("/proc/{}", main_pid(nobody.unit()))]);
+    assert_eq!(as_user, as_root);
+    let uid =
+        machine().ok(&["stat", "--format=%U", &format!("/proc/{}", main_pid(unprivileged.unit()))]);
     assert_eq!(uid.trim(), "nobody");
 }
 
@@ -153,7 +155,9 @@ fn reports_failure_when_processes_are_hidden() {
 fn hostile_units_do_not_affect_other_units() {
     let machine = Machine::options().boot();
     load(&machine);
-    for (file, program) in [("many", MANY), ("deep", DEEP), ("named", NAMED)] {
+    for (file, program) in
+        [("many", MANY_PROCESSES), ("deep", DEEP_CGROUPS), ("named", HOSTILE_NAMES)]
+    {
         machine.write(&format!("opt/{file}.py"), program);
     }
     let python = |file: &str| {
@@ -218,7 +222,7 @@ fn hybrid() -> Option<&'static Machine> {
 }
 
 /// A process with 5,000 children.
-const MANY: &str = "\
+const MANY_PROCESSES: &str = "\
 import os, subprocess, time
 for _ in range(5000):
     if os.fork() == 0:
@@ -228,7 +232,7 @@ time.sleep(10000)
 ";
 
 /// A process, and 100 nested control groups with a process in each.
-const DEEP: &str = "\
+const DEEP_CGROUPS: &str = "\
 import os, subprocess, time
 group = open('/proc/self/cgroup').read().rsplit('::', 1)[1].strip()
 path = '/sys/fs/cgroup' + group
@@ -244,7 +248,7 @@ time.sleep(10000)
 ";
 
 /// A process, and six whose names a naive parser misreads.
-const NAMED: &str = r"
+const HOSTILE_NAMES: &str = r"
 import os, subprocess, time
 for name in [b'a) R 1 (b', b'two\nlines', b'\xff\xfe\xfd', b') Z 0 0 0 0 0 0', b'))))))', b'((((((']:
     if os.fork() == 0:
