@@ -1,4 +1,4 @@
-//! Certificates made for one test.
+//! Certificates and configuration files generated for a test.
 
 use std::path::{Path, PathBuf};
 
@@ -27,14 +27,14 @@ impl Identity {
 }
 
 /// A self-signed server certificate for localhost.
-pub(crate) fn server() -> Identity {
+pub(crate) fn server_identity() -> Identity {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let certificate = params.self_signed(&key).unwrap().pem();
     Identity { certificate, key: key.serialize_pem() }
 }
 
-/// A client certificate that signed itself and says that it is a CA.
+/// A self-signed client certificate that is also a CA.
 pub(crate) fn selfsigned_client(names: &[&str]) -> Identity {
     let key = KeyPair::generate().unwrap();
     let mut params = params(names);
@@ -43,11 +43,11 @@ pub(crate) fn selfsigned_client(names: &[&str]) -> Identity {
     Identity { certificate, key: key.serialize_pem() }
 }
 
-/// A CA and a client certificate that it issued.
+/// A CA, and a client certificate issued by the CA.
 pub(crate) fn issued_client(names: &[&str]) -> (String, Identity) {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
-    // two CAs of one name would be told apart by their signatures only
+    // a unique name: CAs with the same name differ in their signatures only
     let name = ca_key.public_key_raw().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     ca.distinguished_name.push(DnType::CommonName, &name[..32]);
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -60,7 +60,7 @@ pub(crate) fn issued_client(names: &[&str]) -> (String, Identity) {
     (ca_pem, Identity { certificate, key: key.serialize_pem() })
 }
 
-/// A self-signed client certificate of another time.
+/// A self-signed client certificate that expired in 2002.
 pub(crate) fn expired_client() -> Identity {
     let key = KeyPair::generate().unwrap();
     let mut params = params(&["old"]);
@@ -70,7 +70,7 @@ pub(crate) fn expired_client() -> Identity {
     Identity { certificate, key: key.serialize_pem() }
 }
 
-/// Names with an `@` are e-mail addresses, with `://` URIs; the rest is DNS or an IP address.
+/// Names with `://` become URIs, with `@` e-mail addresses, the others IP addresses or DNS names.
 fn params(names: &[&str]) -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.subject_alt_names = names
@@ -87,32 +87,32 @@ fn params(names: &[&str]) -> CertificateParams {
     params
 }
 
-/// A folder with a configuration and the files it names.
-pub(crate) struct Folder(tempfile::TempDir);
+/// A temporary directory with a configuration file and the files that it references.
+pub(crate) struct ConfigDir(tempfile::TempDir);
 
-impl Folder {
-    /// A folder with `server.crt` and `server.key`.
+impl ConfigDir {
+    /// Creates the directory with `server.crt` and `server.key`.
     pub(crate) fn new() -> Self {
-        let folder = Self(tempfile::tempdir().unwrap());
-        folder.identity(&server());
-        folder
+        let dir = Self(tempfile::tempdir().unwrap());
+        dir.write_identity(&server_identity());
+        dir
     }
 
-    pub(crate) fn identity(&self, server: &Identity) {
+    pub(crate) fn write_identity(&self, server: &Identity) {
         self.write("server.crt", &server.certificate);
         self.write("server.key", &server.key);
     }
 
-    /// Replaces a file as a careful tool does: complete or not at all.
+    /// Replaces a file atomically, by rename.
     pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.0.path().join(name);
-        let draft = self.0.path().join(".draft");
-        std::fs::write(&draft, content).unwrap();
-        std::fs::rename(&draft, &path).unwrap();
+        let temporary = self.0.path().join(".temporary");
+        std::fs::write(&temporary, content).unwrap();
+        std::fs::rename(&temporary, &path).unwrap();
         path
     }
 
-    /// A configuration with TLS and what else is to stand in `tls_server_config`, a line each.
+    /// Writes a configuration with TLS; `lines` are appended to `tls_server_config`.
     pub(crate) fn tls(&self, lines: &[&str]) -> PathBuf {
         let mut text =
             "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n".to_owned();

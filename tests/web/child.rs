@@ -1,6 +1,5 @@
-//! A server in a process of its own: the memory, descriptors and CPU time it takes are then its
-//! alone.
-#![expect(clippy::disallowed_types, reason = "the other process is what this is about")]
+//! A server in a child process: its memory, file descriptors and CPU time are measured alone.
+#![expect(clippy::disallowed_types, reason = "the server runs in a child process")]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -17,23 +16,23 @@ use unit_exporter::http::{
 };
 use unit_exporter::single_flight::Flights;
 
-/// A running server process; it ends with the value.
-pub(crate) struct Served {
+/// A running server process; killed when dropped.
+pub(crate) struct ServerProcess {
     child: Child,
     pub(crate) address: SocketAddr,
 }
 
-impl Served {
-    /// Starts this test's own executable as a server, set up by the variables read in `serve`.
+impl ServerProcess {
+    /// Starts this test executable as a server, with settings for `serve` in the environment.
     pub(crate) fn start(variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(ARGUMENTS).envs(variables.iter().copied()).env(STARTED, "1");
+        command.args(SERVE_ARGUMENTS).envs(variables.iter().copied()).env(CHILD_MARKER, "1");
         Self::spawn(command)
     }
 
-    /// The same behind a command that ends with running its arguments.
-    pub(crate) fn behind(mut command: Command) -> Self {
-        command.arg(std::env::current_exe().unwrap()).args(ARGUMENTS);
+    /// Starts the server through a command that executes its arguments.
+    pub(crate) fn start_through(mut command: Command) -> Self {
+        command.arg(std::env::current_exe().unwrap()).args(SERVE_ARGUMENTS);
         Self::spawn(command)
     }
 
@@ -41,56 +40,56 @@ impl Served {
         let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut lines = lines.map_while(Result::ok);
-        let address = lines.find_map(|line| line.split_once(READY)?.1.parse().ok());
-        let address = address.expect("the server process says where it listens");
+        let address = lines.find_map(|line| line.split_once(ADDRESS_PREFIX)?.1.parse().ok());
+        let address = address.expect("no address in the server's output");
         Self { child, address }
     }
 
     /// A field of `/proc/PID/status`, in KiB.
-    pub(crate) fn memory(&self, field: &str) -> u64 {
+    pub(crate) fn memory_kib(&self, field: &str) -> u64 {
         let status = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(status).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         line.unwrap().trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 
-    /// CPU time so far, in ticks of 10 ms.
-    pub(crate) fn ticks(&self) -> u64 {
+    /// CPU time since the start, in ticks of 10 ms.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 }
 
-impl Drop for Served {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A page of a host with so many units, made anew for each collection.
-struct Host {
+/// Renders a scrape response for this many units; concurrent scrapes share one.
+struct ManyUnits {
     units: usize,
     flights: Flights<(), Bytes>,
 }
 
-impl Site for Host {
+impl Site for ManyUnits {
     async fn metrics(&self, _: Wanted) -> Result<Bytes, Refusal> {
         let units = self.units;
-        let work = move || async move {
+        let render = move || async move {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            tokio::task::spawn_blocking(move || page(units)).await.unwrap()
+            tokio::task::spawn_blocking(move || scrape_response(units)).await.unwrap()
         };
-        Ok(self.flights.share((), work).await.unwrap())
+        Ok(self.flights.share((), render).await.unwrap())
     }
 
     async fn page(&self, _: &str, _: Vec<(String, String)>) -> Result<Option<Page>, Refusal> {
         Ok(None)
     }
 
-    fn events(&self, _: &unit_exporter::http::WantedEvents) -> bytes::Bytes {
-        bytes::Bytes::new()
+    fn events(&self, _: &unit_exporter::http::WantedEvents) -> Bytes {
+        Bytes::new()
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -98,11 +97,11 @@ impl Site for Host {
     }
 }
 
-/// Thirty series a unit, as long as real ones.
-pub(crate) fn page(units: usize) -> Bytes {
+/// 30 series per unit, as long as real ones.
+fn scrape_response(units: usize) -> Bytes {
     let mut page = String::with_capacity(units * 30 * 110);
     for metric in 0..30 {
-        page.push_str(&format!("# HELP systemd_unit_example_{metric} As an example.\n"));
+        page.push_str(&format!("# HELP systemd_unit_example_{metric} An example.\n"));
         page.push_str(&format!("# TYPE systemd_unit_example_{metric} gauge\n"));
         for unit in 0..units {
             let value = (unit * 7919 + metric * 104_729) % 1_000_003;
@@ -115,10 +114,10 @@ pub(crate) fn page(units: usize) -> Bytes {
 }
 
 #[test]
-#[ignore = "this is the process that other tests start"]
+#[ignore = "the child process of other tests"]
 fn serve() {
     let variables: HashMap<_, _> = std::env::vars().collect();
-    assert!(variables.contains_key(STARTED), "only other tests start this");
+    assert!(variables.contains_key(CHILD_MARKER), "must be started by another test");
     let number = |name: &str| variables.get(name).map(|text| text.parse::<u64>().unwrap());
     if let Some(files) = number("FILES") {
         let limit = Rlimit { current: Some(files), maximum: Some(files) };
@@ -144,15 +143,15 @@ fn serve() {
             "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind().unwrap()
         };
         let address = listeners[0].address().unwrap_or(([127, 0, 0, 1], 0).into());
-        println!("{READY}{address}");
+        println!("{ADDRESS_PREFIX}{address}");
         let options = Options { limits, protection, ..Options::default() };
-        let site = Host { units, flights: Flights::default() };
+        let site = ManyUnits { units, flights: Flights::default() };
         http::serve(listeners, site, options, std::future::pending()).await;
     });
 }
 
-const ARGUMENTS: [&str; 4] = ["--ignored", "--exact", "--nocapture", "child::serve"];
+const SERVE_ARGUMENTS: [&str; 4] = ["--ignored", "--exact", "--nocapture", "child::serve"];
 
-pub(crate) const STARTED: &str = "STARTED_BY_A_TEST";
+pub(crate) const CHILD_MARKER: &str = "STARTED_BY_A_TEST";
 
-const READY: &str = "listening on ";
+const ADDRESS_PREFIX: &str = "listening on ";

@@ -1,4 +1,4 @@
-//! A client that sends bytes and shows what came back.
+//! A plaintext HTTP/1 client that sends raw bytes and parses the response.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -6,16 +6,16 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// An answer, read to the end of the connection.
+/// A response, read until the server closes the connection.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
-    /// By lower-case name.
+    /// Keys are lowercase.
     pub(crate) headers: HashMap<String, String>,
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
@@ -25,29 +25,29 @@ impl Answer {
     }
 }
 
-/// Sends the bytes as they are and reads until the server closes.
-pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
+/// Sends raw bytes and reads until the server closes the connection.
+pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> Response {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    // a server that refuses may close before it has read everything
+    // a server that rejects the request may close before it has read all of it
     let _ = stream.write_all(request).await;
     let mut read = Vec::new();
     if let Err(error) = stream.read_to_end(&mut read).await {
-        assert!(!read.is_empty(), "no answer: {error}");
+        assert!(!read.is_empty(), "no response: {error}");
     }
     parse(&read)
 }
 
-/// A whole request with the given header lines.
+/// Sends a request with these header lines.
 pub(crate) async fn request(
     address: SocketAddr,
     method: &str,
     target: &str,
     lines: &[&str],
-) -> Answer {
+) -> Response {
     exchange(address, head(method, target, lines).as_bytes()).await
 }
 
-pub(crate) async fn get(address: SocketAddr, target: &str) -> Answer {
+pub(crate) async fn get(address: SocketAddr, target: &str) -> Response {
     request(address, "GET", target, &["Connection: close"]).await
 }
 
@@ -56,9 +56,11 @@ pub(crate) fn head(method: &str, target: &str, lines: &[&str]) -> String {
     format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n")
 }
 
-pub(crate) fn parse(bytes: &[u8]) -> Answer {
+pub(crate) fn parse(bytes: &[u8]) -> Response {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-    let end = end.unwrap_or_else(|| panic!("no head in {:?}", String::from_utf8_lossy(bytes)));
+    let end = end.unwrap_or_else(|| {
+        panic!("no end of the response head in {:?}", String::from_utf8_lossy(bytes))
+    });
     let head = std::str::from_utf8(&bytes[..end]).unwrap();
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
@@ -66,5 +68,5 @@ pub(crate) fn parse(bytes: &[u8]) -> Answer {
         .map(|line| line.split_once(':').unwrap())
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    Answer { status, headers, body: bytes[end + 4..].to_vec() }
+    Response { status, headers, body: bytes[end + 4..].to_vec() }
 }

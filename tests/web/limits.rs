@@ -1,4 +1,4 @@
-//! Clients that are slow, many or hostile.
+//! Limits against slow, numerous and hostile clients.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ fn script() -> Script {
 }
 
 #[tokio::test]
-async fn half_open_connections_neither_delay_a_scrape_nor_stay() {
+async fn half_open_connections_do_not_delay_scrapes_and_time_out() {
     let limits = Limits { head: Duration::from_secs(5), ..Limits::default() };
     let server = Server::start(script(), options(limits.clone()));
     let mut half_open = Vec::new();
@@ -36,18 +36,19 @@ async fn half_open_connections_neither_delay_a_scrape_nor_stay() {
     }
     let start = Instant::now();
     assert_eq!(get(server.address, "/metrics").await.status, 200);
-    let answered = start.elapsed();
-    println!("with 300 half-open connections a scrape took {answered:?}");
-    assert!(answered < limits.head, "answered before they were freed: {answered:?}");
+    let took = start.elapsed();
+    println!("with 300 half-open connections a scrape took {took:?}");
+    assert!(took < limits.head, "the scrape waited for the timeouts: {took:?}");
     for stream in &mut half_open {
-        let ended = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut [0; 512])).await;
-        assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
+        let closed =
+            tokio::time::timeout(Duration::from_secs(10), stream.read(&mut [0; 512])).await;
+        assert!(matches!(closed, Ok(Ok(0) | Err(_))), "{closed:?}");
     }
-    println!("all were freed after {:?}", start.elapsed());
+    println!("all closed after {:?}", start.elapsed());
 }
 
 #[tokio::test]
-async fn a_dribbled_head_gains_no_time() {
+async fn slow_request_head_does_not_extend_timeout() {
     let limits = Limits { head: Duration::from_millis(500), ..Limits::default() };
     let server = Server::start(script(), options(limits));
     let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -59,7 +60,7 @@ async fn a_dribbled_head_gains_no_time() {
 }
 
 #[tokio::test]
-async fn a_connection_is_kept_between_scrapes() {
+async fn keep_alive_connection_stays_open_until_idle_timeout() {
     let limits = Limits {
         head: Duration::from_millis(200),
         idle: Duration::from_secs(3),
@@ -75,41 +76,41 @@ async fn a_connection_is_kept_between_scrapes() {
         tokio::time::sleep(Duration::from_millis(600)).await;
     }
     let closed = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut buffer)).await;
-    assert_eq!(closed.expect("closed when idle for long").unwrap(), 0);
+    assert_eq!(closed.expect("still open after the idle timeout").unwrap(), 0);
 }
 
 #[tokio::test]
-async fn clients_that_never_read_are_dropped() {
+async fn clients_that_never_read_are_disconnected() {
     let limits = Limits { answer: Duration::from_secs(2), requests: 400, ..Limits::default() };
     let page = large_page();
     let server = Server::start(Script { page, ..Script::default() }, options(limits));
-    let mut silent = Vec::new();
+    let mut clients = Vec::new();
     for _ in 0..200 {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(1).unwrap();
         let mut stream = socket.connect(server.address).await.unwrap();
         stream.write_all(head("GET", "/metrics", &[]).as_bytes()).await.unwrap();
-        silent.push(stream);
+        clients.push(stream);
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
-    // a dropped connection takes no more bytes: its peer answers with a reset
-    for stream in &mut silent {
-        let mut refused = false;
+    // a write to a closed connection fails: the server answers with a reset
+    for stream in &mut clients {
+        let mut reset = false;
         for _ in 0..1000 {
             if stream.write_all(b"x").await.is_err() {
-                refused = true;
+                reset = true;
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        assert!(refused, "still connected");
+        assert!(reset, "still connected");
     }
 }
 
 #[tokio::test]
-async fn pages_nobody_reads_do_not_fill_the_memory() {
-    struct Fresh;
-    impl unit_exporter::http::Site for Fresh {
+async fn pending_responses_over_limit_get_503() {
+    struct LargeResponses;
+    impl unit_exporter::http::Site for LargeResponses {
         async fn metrics(
             &self,
             _: unit_exporter::http::Wanted,
@@ -138,7 +139,7 @@ async fn pages_nobody_reads_do_not_fill_the_memory() {
     let limits = Limits { unsent: 60 << 20, ..Limits::default() };
     tokio::spawn(unit_exporter::http::serve(
         listeners,
-        Fresh,
+        LargeResponses,
         options(limits),
         std::future::pending(),
     ));
@@ -158,35 +159,35 @@ async fn pages_nobody_reads_do_not_fill_the_memory() {
 }
 
 #[tokio::test]
-async fn scrapes_beyond_the_limit_are_sent_away() {
+async fn scrapes_over_concurrency_limit_get_503() {
     let limits = Limits { requests: 4, ..Limits::default() };
-    let script = Script { takes: Duration::from_millis(500), ..script() };
+    let script = Script { delay: Duration::from_millis(500), ..script() };
     let server = Server::start(script, options(limits));
     let mut scrapes = JoinSet::new();
     for _ in 0..20 {
         let address = server.address;
         scrapes.spawn(async move { get(address, "/metrics").await });
     }
-    let answers = scrapes.join_all().await;
-    let served = answers.iter().filter(|answer| answer.status == 200).count();
-    let away = answers.iter().filter(|answer| answer.status == 503);
-    assert_eq!(served + away.clone().count(), 20);
+    let responses = scrapes.join_all().await;
+    let served = responses.iter().filter(|response| response.status == 200).count();
+    let rejected = responses.iter().filter(|response| response.status == 503);
+    assert_eq!(served + rejected.clone().count(), 20);
     assert!(served >= 4, "{served}");
-    assert!(away.clone().all(|answer| answer.header("retry-after") == "1"));
-    assert!(server.script.most.load(Ordering::SeqCst) <= 4);
+    assert!(rejected.clone().all(|response| response.header("retry-after") == "1"));
+    assert!(server.script.max_in_flight.load(Ordering::SeqCst) <= 4);
 }
 
 #[tokio::test]
-async fn connections_beyond_the_share_of_a_peer_are_answered_503_and_others_served() {
+async fn connections_over_peer_limit_get_503_others_are_served() {
     let limits = Limits { connections: 20, connections_per_peer: 10, ..Limits::default() };
     let server = Server::start(script(), options(limits));
-    let mut held = Vec::new();
+    let mut connections = Vec::new();
     for _ in 0..10 {
-        held.push(TcpStream::connect(server.address).await.unwrap());
+        connections.push(TcpStream::connect(server.address).await.unwrap());
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let away = get(server.address, "/metrics").await;
-    assert_eq!((away.status, away.header("retry-after")), (503, "1"));
+    let rejected = get(server.address, "/metrics").await;
+    assert_eq!((rejected.status, rejected.header("retry-after")), (503, "1"));
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
     let mut other = socket.connect(server.address).await.unwrap();
@@ -194,18 +195,18 @@ async fn connections_beyond_the_share_of_a_peer_are_answered_503_and_others_serv
     let mut read = Vec::new();
     other.read_to_end(&mut read).await.unwrap();
     assert_eq!(parse(&read).status, 200);
-    drop(held);
-    let welcome = async {
+    drop(connections);
+    let until_served = async {
         while get(server.address, "/metrics").await.status != 200 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), welcome).await.expect("served again");
+    tokio::time::timeout(Duration::from_secs(10), until_served).await.expect("not served again");
 }
 
 #[tokio::test]
-async fn a_thousand_scrapers_hear_an_answer_each() {
-    let script = Script { takes: Duration::from_millis(50), ..script() };
+async fn thousand_scrapers_each_get_200_or_503() {
+    let script = Script { delay: Duration::from_millis(50), ..script() };
     let server = Server::start(script, Options::default());
     let mut scrapes = JoinSet::new();
     for _ in 0..1000 {

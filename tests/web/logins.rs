@@ -1,4 +1,4 @@
-//! Who gets in with which password, and how long that takes while others try.
+//! Basic authentication: accepted credentials, and its latency during a brute-force attack.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,30 +12,30 @@ use base64::prelude::BASE64_STANDARD;
 use tokio::task::JoinSet;
 use unit_exporter::cli::hash_password;
 
-use crate::certificates::Folder;
-use crate::client::{Answer, get, request};
+use crate::certificates::ConfigDir;
+use crate::client::{Response, get, request};
 use crate::site::Server;
 
-fn users(folder: &Folder, cost: u32, users: &[(&str, &str)]) -> PathBuf {
+fn write_users(dir: &ConfigDir, cost: u32, users: &[(&str, &str)]) -> PathBuf {
     let hash = |password: &str| hash_password(password.as_bytes(), cost).unwrap();
     let lines: String =
         users.iter().map(|(user, password)| format!("  {user}: {}\n", hash(password))).collect();
-    folder.write("web.yml", &format!("basic_auth_users:\n{lines}"))
+    dir.write("web.yml", &format!("basic_auth_users:\n{lines}"))
 }
 
-async fn login(address: SocketAddr, path: &str, credentials: &str) -> Answer {
+async fn login(address: SocketAddr, path: &str, credentials: &str) -> Response {
     let line = format!("Authorization: Basic {}", BASE64_STANDARD.encode(credentials));
     request(address, "GET", path, &[&line, "Connection: close"]).await
 }
 
 #[tokio::test]
-async fn only_users_with_their_password_get_in() {
-    let folder = Folder::new();
+async fn only_configured_users_with_right_password_are_admitted() {
+    let dir = ConfigDir::new();
     let path =
-        users(&folder, 10, &[("alice", "alice123"), ("dave", "dave123"), ("carol", "carol123")]);
-    let server = Server::configured(&path);
-    let stranger = get(server.address, "/metrics").await;
-    assert_eq!((stranger.status, stranger.header("www-authenticate")), (401, "Basic"));
+        write_users(&dir, 10, &[("alice", "alice123"), ("dave", "dave123"), ("carol", "carol123")]);
+    let server = Server::with_config(&path);
+    let anonymous = get(server.address, "/metrics").await;
+    assert_eq!((anonymous.status, anonymous.header("www-authenticate")), (401, "Basic"));
     let long = "x".repeat(100);
     for (credentials, path, status) in [
         ("dave:dave123", "/metrics", 200),
@@ -52,20 +52,21 @@ async fn only_users_with_their_password_get_in() {
         assert_eq!(login(server.address, path, credentials).await.status, status, "{credentials}");
     }
     for line in ["Authorization: Basic !!!", "Authorization: Bearer ZGF2ZTpkYXZlMTIz"] {
-        let answer = request(server.address, "GET", "/metrics", &[line, "Connection: close"]).await;
-        assert_eq!(answer.status, 401, "{line}");
+        let response =
+            request(server.address, "GET", "/metrics", &[line, "Connection: close"]).await;
+        assert_eq!(response.status, 401, "{line}");
     }
     let line = "Authorization: basic ZGF2ZTpkYXZlMTIz";
-    let answer = request(server.address, "GET", "/metrics", &[line, "Connection: close"]).await;
-    assert_eq!(answer.status, 200);
+    let response = request(server.address, "GET", "/metrics", &[line, "Connection: close"]).await;
+    assert_eq!(response.status, 200);
 }
 
-/// CVE-2022-46146: what was remembered of one login must not let in another.
+/// CVE-2022-46146: the cache entry of one login must not admit another.
 #[tokio::test]
-async fn a_remembered_login_cannot_be_forged_from_its_parts() {
-    let folder = Folder::new();
-    let path = users(&folder, 4, &[("alice", "alice123")]);
-    let server = Server::configured(&path);
+async fn cached_login_cannot_be_forged_from_user_and_hash() {
+    let dir = ConfigDir::new();
+    let path = write_users(&dir, 4, &[("alice", "alice123")]);
+    let server = Server::with_config(&path);
     let text = std::fs::read_to_string(&path).unwrap();
     let hash = text.lines().last().unwrap().trim().strip_prefix("alice: ").unwrap().to_owned();
     for _ in 0..2 {
@@ -79,9 +80,9 @@ async fn a_remembered_login_cannot_be_forged_from_its_parts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_logins_at_once_are_all_answered_rightly() {
-    let folder = Folder::new();
-    let server = Server::configured(&users(&folder, 12, &[("dave", "dave123")]));
+async fn concurrent_logins_all_get_correct_status() {
+    let dir = ConfigDir::new();
+    let server = Server::with_config(&write_users(&dir, 12, &[("dave", "dave123")]));
     let address = server.address;
     let mut logins = JoinSet::new();
     for n in 0..300 {
@@ -99,21 +100,21 @@ async fn many_logins_at_once_are_all_answered_rightly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_remembered_does_not_notice_an_attack() {
-    let folder = Folder::new();
-    let server = Server::configured(&users(&folder, 12, &[("dave", "dave123")]));
+async fn cached_login_stays_fast_during_brute_force() {
+    let dir = ConfigDir::new();
+    let server = Server::with_config(&write_users(&dir, 12, &[("dave", "dave123")]));
     let address = server.address;
     let start = Instant::now();
     assert_eq!(login(address, "/metrics", "dave:dave123").await.status, 200);
-    let checked = start.elapsed();
-    let over = Arc::new(AtomicBool::new(false));
+    let uncached = start.elapsed();
+    let stop = Arc::new(AtomicBool::new(false));
     let mut attack = JoinSet::new();
     for n in 0..60 {
-        let over = over.clone();
+        let stop = stop.clone();
         attack.spawn(async move {
             let mut statuses = Vec::new();
             for round in 0.. {
-                if over.load(Ordering::Relaxed) {
+                if stop.load(Ordering::Relaxed) {
                     break;
                 }
                 let guess = format!("dave:guess {n} {round}");
@@ -131,16 +132,16 @@ async fn who_is_remembered_does_not_notice_an_attack() {
         took.push(start.elapsed());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    over.store(true, Ordering::Relaxed);
-    let mut heard = BTreeMap::<u16, usize>::new();
+    stop.store(true, Ordering::Relaxed);
+    let mut statuses = BTreeMap::<u16, usize>::new();
     for status in attack.join_all().await.concat() {
-        *heard.entry(status).or_default() += 1;
+        *statuses.entry(status).or_default() += 1;
     }
     took.sort_unstable();
-    println!("a login that is checked: {checked:?}");
-    println!("remembered logins during the attack: median {:?}, slowest {:?}", took[20], took[39]);
-    println!("what the attackers heard: {heard:?}");
-    assert!(took[20] < checked, "median {:?}", took[20]);
-    assert!(heard.keys().all(|status| [401, 503].contains(status)), "{heard:?}");
-    assert!(heard.contains_key(&503), "the queue is bounded");
+    println!("uncached login: {uncached:?}");
+    println!("cached logins during the attack: median {:?}, slowest {:?}", took[20], took[39]);
+    println!("statuses of the attacker's requests: {statuses:?}");
+    assert!(took[20] < uncached, "median {:?}", took[20]);
+    assert!(statuses.keys().all(|status| [401, 503].contains(status)), "{statuses:?}");
+    assert!(statuses.contains_key(&503), "no 503: the queue is not bounded");
 }

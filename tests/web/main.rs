@@ -1,6 +1,6 @@
-//! The web side over real sockets on the loopback interface, with a site that is easy to predict.
+//! The HTTP server over real sockets on the loopback interface, with scripted responses.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, reason = "test helpers")]
 
 mod certificates;
 mod child;

@@ -1,5 +1,5 @@
-//! Asking for a password on a real terminal.
-#![expect(clippy::disallowed_types, reason = "the terminal is another process's")]
+//! The password prompt on a pseudoterminal.
+#![expect(clippy::disallowed_types, reason = "the prompt runs in a child process")]
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -12,40 +12,40 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 use unit_exporter::cli::read_password;
 
-use crate::child::STARTED;
+use crate::child::CHILD_MARKER;
 
 #[test]
-fn a_password_is_asked_twice_and_not_shown() {
-    let (shown, told) = ask(b"secret\n", b"secret\n");
-    assert_eq!(told, "read 6 bytes\n");
+fn password_is_read_twice_without_echo() {
+    let (shown, result) = prompt(b"secret\n", b"secret\n");
+    assert_eq!(result, "read 6 bytes\n");
     assert!(shown.contains("Password: ") && shown.contains("Once more: "), "{shown}");
     assert!(!shown.contains("secret"), "{shown}");
 }
 
 #[test]
-fn two_different_passwords_are_refused() {
-    let (_, told) = ask(b"secret\n", b"sceret\n");
-    assert_eq!(told, "failed: the two are not the same\n");
+fn mismatched_passwords_are_rejected() {
+    let (_, result) = prompt(b"secret\n", b"sceret\n");
+    assert_eq!(result, "failed: the two are not the same\n");
 }
 
 #[test]
-fn an_interrupt_ends_it_and_leaves_the_terminal_as_it_was() {
-    let (_, told) = ask(b"secr\x03", b"");
-    assert!(told.starts_with("failed: "), "{told}");
+fn interrupt_aborts_prompt_and_restores_terminal() {
+    let (_, result) = prompt(b"secr\x03", b"");
+    assert!(result.starts_with("failed: "), "{result}");
 }
 
 #[test]
-#[ignore = "this is the process that other tests start"]
-fn read() {
-    assert!(std::env::var_os(STARTED).is_some(), "only other tests start this");
+#[ignore = "the child process of other tests"]
+fn read_password_from_terminal() {
+    assert!(std::env::var_os(CHILD_MARKER).is_some(), "must be started by another test");
     match read_password() {
-        Ok(password) => println!("{TOLD}read {} bytes", password.len()),
-        Err(error) => println!("{TOLD}failed: {error}"),
+        Ok(password) => println!("{RESULT_PREFIX}read {} bytes", password.len()),
+        Err(error) => println!("{RESULT_PREFIX}failed: {error}"),
     }
 }
 
-/// What the terminal showed and what the process told.
-fn ask(first: &[u8], second: &[u8]) -> (String, String) {
+/// The output on the terminal, and the result that the process printed.
+fn prompt(first: &[u8], second: &[u8]) -> (String, String) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
@@ -53,29 +53,29 @@ fn ask(first: &[u8], second: &[u8]) -> (String, String) {
     let terminal: OwnedFd =
         open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture", "password::read"])
-        .env(STARTED, "1")
+        .args(["--ignored", "--exact", "--nocapture", "password::read_password_from_terminal"])
+        .env(CHILD_MARKER, "1")
         .stdin(terminal.try_clone().unwrap())
         .stderr(terminal.try_clone().unwrap())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut master = File::from(master);
-    let mut shown = until(&mut master, "Password: ");
+    let mut shown = read_until(&mut master, "Password: ");
     master.write_all(first).unwrap();
     if !second.is_empty() {
-        shown += &until(&mut master, "Once more: ");
+        shown += &read_until(&mut master, "Once more: ");
         master.write_all(second).unwrap();
     }
     let output = child.wait_with_output().unwrap();
     let modes = tcgetattr(&terminal).unwrap().local_modes;
     assert!(modes.contains(LocalModes::ECHO | LocalModes::ISIG), "{modes:?}");
-    let told = String::from_utf8(output.stdout).unwrap();
-    let told = told.lines().find_map(|line| line.split_once(TOLD)).unwrap().1;
-    (shown, format!("{told}\n"))
+    let result = String::from_utf8(output.stdout).unwrap();
+    let result = result.lines().find_map(|line| line.split_once(RESULT_PREFIX)).unwrap().1;
+    (shown, format!("{result}\n"))
 }
 
-fn until(master: &mut File, prompt: &str) -> String {
+fn read_until(master: &mut File, prompt: &str) -> String {
     let start = Instant::now();
     let mut shown = Vec::new();
     while !shown.ends_with(prompt.as_bytes()) {
@@ -87,4 +87,4 @@ fn until(master: &mut File, prompt: &str) -> String {
     String::from_utf8(shown).unwrap()
 }
 
-const TOLD: &str = "told: ";
+const RESULT_PREFIX: &str = "result: ";

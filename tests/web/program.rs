@@ -1,16 +1,15 @@
-//! The program itself: what `check-config` and `hash-password` say, and that it does not serve with
-//! a file that is broken.
-#![expect(clippy::disallowed_types, reason = "the program is what this is about")]
+//! The subcommands `check-config` and `hash-password`, and startup with an invalid configuration.
+#![expect(clippy::disallowed_types, reason = "the tests run the program")]
 
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::certificates::Folder;
+use crate::certificates::ConfigDir;
 
 #[test]
-fn a_broken_file_is_told_by_check_config_and_keeps_it_from_serving() {
-    let folder = Folder::new();
+fn check_config_and_startup_reject_invalid_file() {
+    let dir = ConfigDir::new();
     let tls = "cert_file: server.crt, key_file: server.key";
     for (text, expected) in [
         ("hWkNKRkXfGGHBqtG".to_owned(), "yaml"),
@@ -29,33 +28,33 @@ fn a_broken_file_is_told_by_check_config_and_keeps_it_from_serving() {
         ("basic_auth_users: {dave: short}".to_owned(), "hashedSecret too short"),
         ("http_server_config: {headers: {Server: x}}".to_owned(), "can not be configured"),
     ] {
-        let file = folder.write("web.yml", &text);
+        let file = dir.write("web.yml", &text);
         let flag = format!("--web.config.file={}", file.display());
         let checked = run(&["check-config".as_ref(), &*file]);
         let served = run(&[Path::new(&flag), "--web.listen-address=127.0.0.1:0".as_ref()]);
         for output in [checked, served] {
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(1), "{text}: {said}");
-            assert!(said.contains(expected), "{text}: {said}");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{text}: {stderr}");
+            assert!(stderr.contains(expected), "{text}: {stderr}");
         }
     }
-    let absent = folder.path().join("nowhere.yml");
+    let absent = dir.path().join("nowhere.yml");
     assert_eq!(run(&["check-config".as_ref(), &*absent]).status.code(), Some(1));
 }
 
 #[test]
-fn a_good_file_is_told_to_be_good_with_what_is_probably_not_meant() {
-    let folder = Folder::new();
-    let file = folder.tls(&["client_auth_type: VerifyClientCertIfGiven"]);
+fn check_config_accepts_valid_file_and_prints_warnings() {
+    let dir = ConfigDir::new();
+    let file = dir.tls(&["client_auth_type: VerifyClientCertIfGiven"]);
     let output = run(&["check-config".as_ref(), &*file]);
-    let said = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");
-    assert!(said.lines().count() > 1, "a warning before it: {said}");
-    assert!(said.ends_with(&format!("{}: good\n", file.display())), "{said}");
+    assert!(stdout.lines().count() > 1, "no warning: {stdout}");
+    assert!(stdout.ends_with(&format!("{}: good\n", file.display())), "{stdout}");
 }
 
 #[test]
-fn a_password_from_stdin_becomes_a_line_for_the_file() {
+fn hash_password_prints_bcrypt_hash_of_stdin() {
     let mut program = Command::new(PROGRAM)
         .args(["hash-password", "--cost=4"])
         .stdin(Stdio::piped())

@@ -1,4 +1,4 @@
-//! What is answered to which request.
+//! Routing, methods, content negotiation, and malformed requests.
 
 use std::io::Read;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use crate::client::{exchange, get, head, request};
 use crate::site::{PAGE, Script, Server};
 
 #[tokio::test]
-async fn pages_for_people_are_the_sites_and_other_paths_are_not_found() {
-    let server = Server::plain();
+async fn status_pages_are_served_and_unknown_paths_get_404() {
+    let server = Server::without_config();
     let page = get(server.address, "/?q=a%5Cx2d&sort=name").await;
     assert_eq!(page.status, 200);
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
@@ -23,7 +23,7 @@ async fn pages_for_people_are_the_sites_and_other_paths_are_not_found() {
     let gone = get(server.address, "/unit/gone.service").await;
     assert_eq!((gone.status, gone.header("content-type")), (404, "text/html; charset=utf-8"));
     assert_eq!(get(server.address, "/panic").await.status, 500);
-    assert_eq!(get(server.address, "/").await.status, 200, "a panic costs one answer");
+    assert_eq!(get(server.address, "/").await.status, 200, "a panic affects other requests");
     for path in
         ["/nope", "/metrics/", "/%6detrics", "//metrics", "/../metrics", "/metrics%00", "/-/"]
     {
@@ -32,41 +32,41 @@ async fn pages_for_people_are_the_sites_and_other_paths_are_not_found() {
 }
 
 #[tokio::test]
-async fn head_is_get_without_the_body() {
-    let server = Server::plain();
+async fn head_matches_get_without_body() {
+    let server = Server::without_config();
     for path in ["/metrics", "/"] {
-        let got = get(server.address, path).await;
-        let answer = request(server.address, "HEAD", path, &["Connection: close"]).await;
-        assert_eq!((answer.status, answer.body.len()), (200, 0), "{path}");
-        assert_eq!(answer.header("content-length"), got.body.len().to_string());
+        let expected = get(server.address, path).await;
+        let response = request(server.address, "HEAD", path, &["Connection: close"]).await;
+        assert_eq!((response.status, response.body.len()), (200, 0), "{path}");
+        assert_eq!(response.header("content-length"), expected.body.len().to_string());
     }
 }
 
 #[tokio::test]
-async fn other_methods_are_not_allowed_anywhere() {
-    let server = Server::plain();
+async fn methods_other_than_get_and_head_get_405() {
+    let server = Server::without_config();
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "FOO"] {
         for path in ["/metrics", "/", "/nope"] {
-            let answer = request(server.address, method, path, &["Connection: close"]).await;
-            assert_eq!((answer.status, answer.header("allow")), (405, "GET, HEAD"), "{method}");
+            let response = request(server.address, method, path, &["Connection: close"]).await;
+            assert_eq!((response.status, response.header("allow")), (405, "GET, HEAD"), "{method}");
         }
     }
-    assert!(server.script.asked.lock().unwrap().is_empty());
+    assert!(server.script.scrapes.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn health_does_not_touch_the_collectors() {
-    let script = Script { unready: Some("no bus yet".to_owned()), ..Script::default() };
+async fn health_checks_do_not_run_collectors() {
+    let script = Script { not_ready: Some("no bus yet".to_owned()), ..Script::default() };
     let server = Server::start(script, Options::default());
     assert_eq!(get(server.address, "/-/healthy").await.status, 200);
     let ready = get(server.address, "/-/ready").await;
     assert_eq!((ready.status, ready.text()), (503, "no bus yet\n"));
-    assert!(server.script.asked.lock().unwrap().is_empty());
-    assert_eq!(get(Server::plain().address, "/-/ready").await.status, 200);
+    assert!(server.script.scrapes.lock().unwrap().is_empty());
+    assert_eq!(get(Server::without_config().address, "/-/ready").await.status, 200);
 }
 
 #[tokio::test]
-async fn the_telemetry_path_can_be_another() {
+async fn telemetry_path_is_configurable() {
     let options = Options { telemetry_path: "/other".to_owned(), ..Options::default() };
     let server = Server::start(Script { page: PAGE.into(), ..Script::default() }, options);
     assert_eq!(get(server.address, "/other").await.body, PAGE);
@@ -74,67 +74,67 @@ async fn the_telemetry_path_can_be_another() {
 }
 
 #[tokio::test]
-async fn the_form_is_negotiated() {
+async fn format_and_encoding_are_negotiated() {
     const PROMETHEUS: &str = "Accept: application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-    let server = Server::plain();
+    let server = Server::without_config();
     let plain = get(server.address, "/metrics").await;
     assert_eq!(plain.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     assert_eq!(plain.header("content-encoding"), "");
     assert_eq!(plain.body, PAGE);
     let lines = [PROMETHEUS, "Accept-Encoding: gzip", "Connection: close"];
-    let answer = request(server.address, "GET", "/metrics", &lines).await;
+    let response = request(server.address, "GET", "/metrics", &lines).await;
     assert_eq!(
-        answer.header("content-type"),
+        response.header("content-type"),
         "application/openmetrics-text; version=1.0.0; charset=utf-8"
     );
-    assert_eq!(answer.header("content-encoding"), "gzip");
+    assert_eq!(response.header("content-encoding"), "gzip");
     let mut page = Vec::new();
-    flate2::read::GzDecoder::new(&*answer.body).read_to_end(&mut page).unwrap();
+    flate2::read::GzDecoder::new(&*response.body).read_to_end(&mut page).unwrap();
     assert_eq!(page, PAGE);
-    let asked = server.script.asked.lock().unwrap();
-    assert_eq!(asked[0].format, Format::Text);
-    assert_eq!(asked[1].format, Format::OpenMetrics);
+    let scrapes = server.script.scrapes.lock().unwrap();
+    assert_eq!(scrapes[0].format, Format::Text);
+    assert_eq!(scrapes[1].format, Format::OpenMetrics);
 }
 
 #[tokio::test]
-async fn filters_and_the_scrape_timeout_reach_the_site() {
-    let server = Server::plain();
+async fn filters_and_scrape_timeout_are_passed_to_collection() {
+    let server = Server::without_config();
     let lines = ["X-Prometheus-Scrape-Timeout-Seconds: 10", "Connection: close"];
     let target = "/metrics?collect[]=units&name[]=up&name[]=down";
     assert_eq!(request(server.address, "GET", target, &lines).await.status, 200);
-    let asked = server.script.asked.lock().unwrap()[0].clone();
-    assert_eq!(asked.timeout, Some(Duration::from_millis(9500)));
-    assert_eq!((asked.collect, asked.exclude), (vec!["units".to_owned()], Vec::new()));
-    assert_eq!(asked.names, ["up", "down"]);
+    let scrape = server.script.scrapes.lock().unwrap()[0].clone();
+    assert_eq!(scrape.timeout, Some(Duration::from_millis(9500)));
+    assert_eq!((scrape.collect, scrape.exclude), (vec!["units".to_owned()], Vec::new()));
+    assert_eq!(scrape.names, ["up", "down"]);
 }
 
 #[tokio::test]
-async fn bad_queries_and_refusals_are_told() {
-    let server = Server::plain();
+async fn invalid_queries_and_failed_scrapes_get_error_status() {
+    let server = Server::without_config();
     let many = format!("/metrics?{}", "name[]=x&".repeat(1000));
     for (target, status) in [
         ("/metrics?collect[]=nonsense", 400),
         ("/metrics?collect[]=units&exclude[]=units", 400),
-        ("/metrics?collect[]=nothing", 503),
+        ("/metrics?collect[]=unavailable", 503),
         ("/metrics?collect[]=panic", 500),
         (&many, 400),
         ("/metrics", 200),
     ] {
-        let answer = get(server.address, target).await;
-        assert_eq!(answer.status, status, "{target}");
-        assert_eq!(answer.header("retry-after").is_empty(), status != 503);
+        let response = get(server.address, target).await;
+        assert_eq!(response.status, status, "{target}");
+        assert_eq!(response.header("retry-after").is_empty(), status != 503);
     }
     for bad in ["NaN", "-1", "inf", "1e300", "x"] {
         let line = format!("X-Prometheus-Scrape-Timeout-Seconds: {bad}");
-        let answer =
+        let response =
             request(server.address, "GET", "/metrics", &[&line, "Connection: close"]).await;
-        assert_eq!(answer.status, 400, "{bad}");
+        assert_eq!(response.status, 400, "{bad}");
     }
 }
 
 #[tokio::test]
-async fn a_request_without_exactly_one_host_is_refused() {
-    let server = Server::plain();
+async fn request_without_exactly_one_host_gets_400() {
+    let server = Server::without_config();
     let none = exchange(server.address, b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").await;
     assert_eq!(none.status, 400);
     let two = b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n";
@@ -143,8 +143,8 @@ async fn a_request_without_exactly_one_host_is_refused() {
 }
 
 #[tokio::test]
-async fn large_heads_are_refused() {
-    let server = Server::plain();
+async fn oversized_request_heads_get_431() {
+    let server = Server::without_config();
     let long = format!("X-Long: {}", "x".repeat(64 << 10));
     let huge = format!("X-Huge: {}", "x".repeat(2 << 20));
     let many: Vec<_> = (0..500).map(|n| format!("X-{n}: 1")).collect();
@@ -158,18 +158,18 @@ async fn large_heads_are_refused() {
     ] {
         assert_eq!(exchange(server.address, request.as_bytes()).await.status, 431);
     }
-    server.until_counted(431, 4).await;
+    server.wait_for_count(431, 4).await;
     let fits = format!("X-Long: {}", "x".repeat(8 << 10));
-    let answer = request(server.address, "GET", "/", &[&fits, "Connection: close"]).await;
-    assert_eq!(answer.status, 200);
+    let response = request(server.address, "GET", "/", &[&fits, "Connection: close"]).await;
+    assert_eq!(response.status, 200);
 }
 
 #[tokio::test]
-async fn a_body_is_never_read_and_its_connection_is_closed() {
-    let server = Server::plain();
+async fn request_body_is_not_read_and_connection_is_closed() {
+    let server = Server::without_config();
     let twice = head("GET", "/", &["Content-Length: 1", "Content-Length: 2"]);
     assert_eq!(exchange(server.address, twice.as_bytes()).await.status, 400);
-    // each of these would wait for ever if the server waited for the body or kept the connection
+    // each exchange hangs if the server waits for the body or keeps the connection open
     for lines in [
         &["Content-Length: 4", "Transfer-Encoding: chunked"] as &[_],
         &["Transfer-Encoding: chunked"],
@@ -178,26 +178,26 @@ async fn a_body_is_never_read_and_its_connection_is_closed() {
         &["Content-Length: 1073741824", "Expect: 100-continue"],
     ] {
         let head = head("GET", "/metrics", lines);
-        let answer =
+        let response =
             tokio::time::timeout(Duration::from_secs(5), exchange(server.address, head.as_bytes()));
-        let answer = answer.await.unwrap();
-        assert_eq!((answer.status, answer.header("connection")), (200, "close"), "{lines:?}");
+        let response = response.await.unwrap();
+        assert_eq!((response.status, response.header("connection")), (200, "close"), "{lines:?}");
     }
     let smuggled = "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 31\r\n\r\nGET / HTTP/1.1\r\nHost: smuggled\r\n\r\n";
-    let answer = exchange(server.address, smuggled.as_bytes()).await;
-    assert_eq!(answer.status, 405);
-    assert!(!answer.text().contains("HTTP/1.1"), "one answer only");
+    let response = exchange(server.address, smuggled.as_bytes()).await;
+    assert_eq!(response.status, 405);
+    assert!(!response.text().contains("HTTP/1.1"), "more than one response");
 }
 
 #[tokio::test]
-async fn answers_are_counted_by_code() {
-    let server = Server::plain();
+async fn responses_are_counted_by_status_code() {
+    let server = Server::without_config();
     get(server.address, "/metrics").await;
     get(server.address, "/metrics").await;
     get(server.address, "/nope").await;
     request(server.address, "POST", "/", &["Connection: close"]).await;
     exchange(server.address, b"nonsense\r\n\r\n").await;
     for (code, count) in [(200, 2), (404, 1), (405, 1), (400, 1)] {
-        server.until_counted(code, count).await;
+        server.wait_for_count(code, count).await;
     }
 }

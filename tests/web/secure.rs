@@ -1,4 +1,4 @@
-//! A client that speaks TLS and believes every server.
+//! A TLS client that accepts every server certificate.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,17 +17,17 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::certificates::Identity;
-use crate::client::{Answer, head, parse};
+use crate::client::{Response, head, parse};
 
-/// How the client speaks.
-pub(crate) struct Client {
+/// The parameters of the client's handshake.
+pub(crate) struct TlsClient {
     pub(crate) provider: CryptoProvider,
     pub(crate) versions: Vec<&'static SupportedProtocolVersion>,
     pub(crate) alpn: Vec<&'static str>,
     pub(crate) identity: Option<Identity>,
 }
 
-impl Default for Client {
+impl Default for TlsClient {
     fn default() -> Self {
         Self {
             provider: aws_lc_rs::default_provider(),
@@ -38,19 +38,19 @@ impl Default for Client {
     }
 }
 
-impl Client {
+impl TlsClient {
     pub(crate) fn with(identity: &Identity) -> Self {
         Self { identity: Some(identity.clone()), ..Self::default() }
     }
 
     pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
         let provider = Arc::new(self.provider.clone());
-        let believer = Believer(provider.clone());
+        let verifier = AcceptAnyCertificate(provider.clone());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&self.versions)
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(believer));
+            .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match &self.identity {
             Some(identity) => {
                 builder.with_client_auth_cert(identity.chain(), identity.key()).unwrap()
@@ -63,7 +63,7 @@ impl Client {
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 
-    pub(crate) async fn get(&self, address: SocketAddr, path: &str) -> io::Result<Answer> {
+    pub(crate) async fn get(&self, address: SocketAddr, path: &str) -> io::Result<Response> {
         self.request(address, path, &["Connection: close"]).await
     }
 
@@ -72,7 +72,7 @@ impl Client {
         address: SocketAddr,
         path: &str,
         lines: &[&str],
-    ) -> io::Result<Answer> {
+    ) -> io::Result<Response> {
         let mut stream = self.connect(address).await?;
         stream.write_all(head("GET", path, lines).as_bytes()).await?;
         let mut read = Vec::new();
@@ -80,16 +80,16 @@ impl Client {
         Ok(parse(&read))
     }
 
-    /// The status of the metrics page, or the alert that the server refused with.
-    pub(crate) async fn outcome(&self, address: SocketAddr) -> Result<u16, AlertDescription> {
+    /// The status of a scrape, or the alert with which the server rejected the connection.
+    pub(crate) async fn scrape_status(&self, address: SocketAddr) -> Result<u16, AlertDescription> {
         match self.get(address, "/metrics").await {
-            Ok(answer) => Ok(answer.status),
+            Ok(response) => Ok(response.status),
             Err(error) => Err(alert(&error)),
         }
     }
 
-    /// The suite and the version that are agreed on.
-    pub(crate) async fn agreement(
+    /// The negotiated cipher suite and protocol version.
+    pub(crate) async fn negotiated(
         &self,
         address: SocketAddr,
     ) -> io::Result<(rustls::CipherSuite, ProtocolVersion)> {
@@ -99,8 +99,11 @@ impl Client {
         Ok((suite, session.protocol_version().unwrap()))
     }
 
-    /// The certificate that the server shows.
-    pub(crate) async fn shown(&self, address: SocketAddr) -> io::Result<CertificateDer<'static>> {
+    /// The certificate that the server presents.
+    pub(crate) async fn server_certificate(
+        &self,
+        address: SocketAddr,
+    ) -> io::Result<CertificateDer<'static>> {
         let stream = self.connect(address).await?;
         Ok(stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned())
     }
@@ -110,14 +113,14 @@ pub(crate) fn alert(error: &io::Error) -> AlertDescription {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     match inner {
         Some(Error::AlertReceived(alert)) => *alert,
-        _ => panic!("no alert but {error:?}"),
+        _ => panic!("expected an alert, got {error:?}"),
     }
 }
 
 #[derive(Debug)]
-struct Believer(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Believer {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -1,4 +1,4 @@
-//! Stopping answers what is in flight and nothing else.
+//! Graceful shutdown: requests in flight are answered, other connections are closed.
 
 use std::time::{Duration, Instant};
 
@@ -10,31 +10,31 @@ use crate::client::{get, head, parse};
 use crate::site::{PAGE, Script, Server, large_page};
 
 #[tokio::test]
-async fn the_scrape_in_flight_is_answered_and_idle_connections_are_closed() {
-    let script = Script { page: PAGE.into(), takes: Duration::from_secs(2), ..Script::default() };
+async fn shutdown_answers_scrape_in_flight_and_closes_idle() {
+    let script = Script { page: PAGE.into(), delay: Duration::from_secs(2), ..Script::default() };
     let mut server = Server::start(script, Options::default());
     let address = server.address;
-    let mut fresh = TcpStream::connect(address).await.unwrap();
-    let mut kept = TcpStream::connect(address).await.unwrap();
-    kept.write_all(head("GET", "/", &[]).as_bytes()).await.unwrap();
+    let mut unused = TcpStream::connect(address).await.unwrap();
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    idle.write_all(head("GET", "/", &[]).as_bytes()).await.unwrap();
     let mut buffer = [0; 4096];
-    let read = kept.read(&mut buffer).await.unwrap();
+    let read = idle.read(&mut buffer).await.unwrap();
     assert_eq!(parse(&buffer[..read]).status, 200);
     let scrape = tokio::spawn(async move { get(address, "/metrics").await });
     tokio::time::sleep(Duration::from_millis(200)).await;
     let start = Instant::now();
     server.stop();
-    assert_eq!(kept.read(&mut buffer).await.unwrap(), 0);
-    assert!(!scrape.is_finished(), "closed at once: {:?}", start.elapsed());
+    assert_eq!(idle.read(&mut buffer).await.unwrap(), 0);
+    assert!(!scrape.is_finished(), "idle connections waited for the scrape: {:?}", start.elapsed());
     assert_eq!(scrape.await.unwrap().status, 200);
-    assert_eq!(fresh.read(&mut buffer).await.unwrap(), 0);
-    server.serving.await.unwrap();
+    assert_eq!(unused.read(&mut buffer).await.unwrap(), 0);
+    server.task.await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
-    assert!(TcpStream::connect(address).await.is_err(), "no longer listening");
+    assert!(TcpStream::connect(address).await.is_err(), "still listening");
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_delays_the_end_by_no_more_than_the_limit() {
+async fn shutdown_waits_for_unread_response_up_to_timeout() {
     let limits = Limits { shutdown: Duration::from_secs(1), ..Limits::default() };
     let script = Script { page: large_page(), ..Script::default() };
     let mut server = Server::start(script, Options { limits, ..Options::default() });
@@ -43,7 +43,7 @@ async fn a_client_that_does_not_read_delays_the_end_by_no_more_than_the_limit() 
     stream.read_exact(&mut [0; 12]).await.unwrap();
     let start = Instant::now();
     server.stop();
-    server.serving.await.unwrap();
+    server.task.await.unwrap();
     let took = start.elapsed();
     assert!(took > Duration::from_millis(900) && took < Duration::from_secs(10), "{took:?}");
 }

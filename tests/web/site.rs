@@ -1,4 +1,4 @@
-//! A site that answers with what the test gave it, and a server of it.
+//! A server with scripted responses.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,43 +15,43 @@ use unit_exporter::http::{
 };
 use unit_exporter::metrics::Format;
 
-/// What the site answers, and what it was asked.
+/// The responses of the server, and a record of the scrapes that it received.
 #[derive(Default)]
 pub(crate) struct Script {
-    /// The metrics page.
+    /// The scrape response.
     pub(crate) page: Bytes,
-    /// The page in the other format, if it is another.
+    /// The scrape response in OpenMetrics, if it differs.
     pub(crate) open_metrics: Mutex<Option<Bytes>>,
-    /// How long making it takes.
-    pub(crate) takes: Duration,
-    /// Why the site is not ready, if it is not.
-    pub(crate) unready: Option<String>,
-    /// Every scrape so far.
-    pub(crate) asked: Mutex<Vec<Wanted>>,
-    /// Scrapes being answered now, and the most there were.
-    pub(crate) now: AtomicUsize,
-    pub(crate) most: AtomicUsize,
+    /// Time that a scrape takes.
+    pub(crate) delay: Duration,
+    /// The reason why the server is not ready, if it is not.
+    pub(crate) not_ready: Option<String>,
+    /// All scrapes so far.
+    pub(crate) scrapes: Mutex<Vec<Wanted>>,
+    /// Scrapes in flight: current and maximum.
+    pub(crate) in_flight: AtomicUsize,
+    pub(crate) max_in_flight: AtomicUsize,
 }
 
-pub(crate) struct Scripted(Arc<Script>);
+pub(crate) struct ScriptedBackend(Arc<Script>);
 
-impl Site for Scripted {
+impl Site for ScriptedBackend {
     async fn metrics(&self, wanted: Wanted) -> Result<Bytes, Refusal> {
-        self.0.asked.lock().unwrap().push(wanted.clone());
-        let now = self.0.now.fetch_add(1, Ordering::SeqCst) + 1;
-        self.0.most.fetch_max(now, Ordering::SeqCst);
-        tokio::time::sleep(self.0.takes).await;
-        self.0.now.fetch_sub(1, Ordering::SeqCst);
+        self.0.scrapes.lock().unwrap().push(wanted.clone());
+        let in_flight = self.0.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+        self.0.max_in_flight.fetch_max(in_flight, Ordering::SeqCst);
+        tokio::time::sleep(self.0.delay).await;
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
         match wanted.collect.first().map(String::as_str) {
-            Some("panic") => panic!("as the test wants it"),
-            Some("nothing") => Err(Refusal::Unavailable("no bus".to_owned())),
+            Some("panic") => panic!("requested by the test"),
+            Some("unavailable") => Err(Refusal::Unavailable("no bus".to_owned())),
             Some(name) if name != "units" => {
-                Err(Refusal::BadRequest(format!("no collector is called {name:?}")))
+                Err(Refusal::BadRequest(format!("unknown collector {name:?}")))
             }
             _ => {
-                let other = self.0.open_metrics.lock().unwrap().clone();
-                let other = other.filter(|_| wanted.format == Format::OpenMetrics);
-                Ok(other.unwrap_or_else(|| self.0.page.clone()))
+                let open_metrics = self.0.open_metrics.lock().unwrap().clone();
+                let open_metrics = open_metrics.filter(|_| wanted.format == Format::OpenMetrics);
+                Ok(open_metrics.unwrap_or_else(|| self.0.page.clone()))
             }
         }
     }
@@ -69,7 +69,7 @@ impl Site for Scripted {
         Ok(match path {
             "/" => Some(page(format!("<a href=\"metrics\">Metrics</a> {query:?}"), true)),
             "/unit/gone.service" => Some(page("<p>no such unit</p>".to_owned(), false)),
-            "/panic" => panic!("as the test wants it"),
+            "/panic" => panic!("requested by the test"),
             _ => None,
         })
     }
@@ -79,17 +79,17 @@ impl Site for Scripted {
     }
 
     fn ready(&self) -> Result<(), String> {
-        self.0.unready.clone().map_or(Ok(()), Err)
+        self.0.not_ready.clone().map_or(Ok(()), Err)
     }
 }
 
-/// A running server; it ends with the value.
+/// A running server; stops when dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) script: Arc<Script>,
     pub(crate) options: Options,
     stop: Option<oneshot::Sender<()>>,
-    pub(crate) serving: JoinHandle<()>,
+    pub(crate) task: JoinHandle<()>,
 }
 
 impl Server {
@@ -98,31 +98,30 @@ impl Server {
         let address = listeners[0].address().unwrap();
         let script = Arc::new(script);
         let (stop, stopped) = oneshot::channel();
-        let serving =
-            http::serve(listeners, Scripted(script.clone()), options.clone(), async move {
+        let task =
+            http::serve(listeners, ScriptedBackend(script.clone()), options.clone(), async move {
                 let _ = stopped.await;
             });
-        let serving = tokio::spawn(serving);
-        Self { address, script, options, stop: Some(stop), serving }
+        let task = tokio::spawn(task);
+        Self { address, script, options, stop: Some(stop), task }
     }
 
-    pub(crate) fn plain() -> Self {
+    pub(crate) fn without_config() -> Self {
         Self::start(
             Script { page: Bytes::from_static(PAGE), ..Script::default() },
             Options::default(),
         )
     }
 
-    /// A server with a configuration file.
-    pub(crate) fn configured(path: &Path) -> Self {
-        Self::limited(path, Limits::default())
+    pub(crate) fn with_config(path: &Path) -> Self {
+        Self::with_limits(path, Limits::default())
     }
 
-    pub(crate) fn limited(path: &Path, limits: Limits) -> Self {
-        Self::secured(path, limits, Bytes::from_static(PAGE))
+    pub(crate) fn with_limits(path: &Path, limits: Limits) -> Self {
+        Self::with_page(path, limits, Bytes::from_static(PAGE))
     }
 
-    pub(crate) fn secured(path: &Path, limits: Limits, page: Bytes) -> Self {
+    pub(crate) fn with_page(path: &Path, limits: Limits, page: Bytes) -> Self {
         let protection = Protection::open(path).unwrap_or_else(|error| panic!("{error}"));
         let options = Options { protection: Arc::new(protection), limits, ..Options::default() };
         Self::start(Script { page, ..Script::default() }, options)
@@ -132,27 +131,27 @@ impl Server {
         let _ = self.stop.take().unwrap().send(());
     }
 
-    /// Waits until the count of answers with this status is as given: a refused connection is
-    /// counted when it ends, which its client cannot see.
-    pub(crate) async fn until_counted(&self, code: u16, count: u64) {
+    /// Waits until `count` responses with this status are counted: a refused connection is counted
+    /// when it ends, which its client cannot observe.
+    pub(crate) async fn wait_for_count(&self, code: u16, count: u64) {
         for _ in 0..100 {
-            if self.counted(code) == count {
+            if self.count_of(code) == count {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("{} answers with status {code}, not {count}", self.counted(code));
+        panic!("{} responses with status {code}, expected {count}", self.count_of(code));
     }
 
-    fn counted(&self, code: u16) -> u64 {
-        self.options.requests.by_code().find(|(known, _)| *known == code).unwrap().1
+    fn count_of(&self, code: u16) -> u64 {
+        self.options.requests.by_code().find(|(status, _)| *status == code).unwrap().1
     }
 }
 
-/// A small page.
-pub(crate) const PAGE: &[u8] = b"# HELP up Whether it is.\n# TYPE up gauge\nup 1\n";
+/// A small scrape response.
+pub(crate) const PAGE: &[u8] = b"# HELP up An example.\n# TYPE up gauge\nup 1\n";
 
-/// A page that is too large for the buffers of a socket.
+/// A scrape response of 24 MiB, larger than the buffers of a socket.
 pub(crate) fn large_page() -> Bytes {
     let line = b"systemd_unit_state{name=\"x.service\",state=\"active\"} 1\n";
     line.repeat((24 << 20) / line.len()).into()
