@@ -1,5 +1,5 @@
-//! A headless Chromium, driven through its own driver.
-#![expect(clippy::disallowed_types, reason = "the browser is another program")]
+//! A headless Chromium, driven through chromedriver.
+#![expect(clippy::disallowed_types, reason = "starts chromedriver")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -11,8 +11,8 @@ use thirtyfour::common::log::LoggingPrefsLogLevel;
 use thirtyfour::error::WebDriverErrorInner;
 use thirtyfour::prelude::*;
 
-/// A browser with a profile of its own; closed by [`close`](Browser::close), and its driver ends
-/// with the value, also when a test fails.
+/// A browser with a temporary profile. [`close`](Browser::close) ends the session; chromedriver is
+/// killed on drop, also when a test fails.
 pub(crate) struct Browser {
     pub(crate) driver: WebDriver,
     chromedriver: Child,
@@ -32,21 +32,21 @@ impl Browser {
             let port = line.split_once("started successfully on port ")?.1;
             port.trim_end_matches('.').parse::<u16>().ok()
         });
-        let port = port.expect("chromedriver says where it listens");
+        let port = port.expect("no port in chromedriver's output");
         let profile = tempfile::tempdir().unwrap();
-        let mut wanted = DesiredCapabilities::chrome();
+        let mut capabilities = DesiredCapabilities::chrome();
         for argument in ARGUMENTS {
-            wanted.add_arg(argument).unwrap();
+            capabilities.add_arg(argument).unwrap();
         }
-        wanted.add_arg(&format!("--user-data-dir={}", profile.path().display())).unwrap();
-        wanted.set_browser_log_level(LoggingPrefsLogLevel::All).unwrap();
-        let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), wanted).await;
-        let driver = driver.expect("a browser that starts");
+        capabilities.add_arg(&format!("--user-data-dir={}", profile.path().display())).unwrap();
+        capabilities.set_browser_log_level(LoggingPrefsLogLevel::All).unwrap();
+        let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await;
+        let driver = driver.expect("the browser does not start");
         Self { driver, chromedriver, _profile: profile }
     }
 
     pub(crate) async fn close(self) {
-        // the driver that is asked is gone with the value
+        // `quit` takes the driver by value
         self.driver.clone().quit().await.unwrap();
     }
 
@@ -54,36 +54,36 @@ impl Browser {
         self.driver.goto(url).await.unwrap();
     }
 
-    /// What a script gives back.
+    /// Runs a script and returns its result.
     pub(crate) async fn run(&self, script: &str) -> Value {
         self.driver.execute(script, vec![]).await.unwrap().json().clone()
     }
 
-    /// The text that is shown of what a selector finds first.
+    /// The visible text of the first element that matches a selector.
     pub(crate) async fn text(&self, selector: &str) -> String {
         let texts = self.texts(selector).await;
-        texts.into_iter().next().unwrap_or_else(|| panic!("there is no {selector}"))
+        texts.into_iter().next().unwrap_or_else(|| panic!("no element matches {selector}"))
     }
 
-    /// The text that is shown of everything that a selector finds.
+    /// The visible text of each element that matches a selector.
     pub(crate) async fn texts(&self, selector: &str) -> Vec<String> {
-        let found =
+        let script =
             format!("return [...document.querySelectorAll({selector:?})].map(e => e.innerText)");
-        serde_json::from_value(self.run(&found).await).unwrap()
+        serde_json::from_value(self.run(&script).await).unwrap()
     }
 
     pub(crate) async fn click(&self, selector: &str) {
         self.driver.find(By::Css(selector)).await.unwrap().click().await.unwrap();
     }
 
-    /// Types into what a selector finds first, once it takes keys: what has just got the focus may
-    /// not be drawn yet.
+    /// Types into the first element that matches a selector, once it accepts keys: an element that
+    /// has just received the focus may not be rendered yet.
     pub(crate) async fn keys(&self, selector: &str, keys: &str) {
-        let begun = Instant::now();
+        let start = Instant::now();
         loop {
             let typed = self.driver.find(By::Css(selector)).await.unwrap().send_keys(keys).await;
             match typed {
-                Err(error) if begun.elapsed() < LIMIT && is_not_drawn(&error) => {
+                Err(error) if start.elapsed() < WAIT_TIMEOUT && is_not_interactable(&error) => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 typed => return typed.unwrap(),
@@ -91,25 +91,31 @@ impl Browser {
         }
     }
 
-    /// The query of the address that is shown.
+    /// The query string of the current URL.
     pub(crate) async fn query(&self) -> String {
         self.run("return location.search").await.as_str().unwrap().to_owned()
     }
 
-    /// Waits until a script says true.
-    pub(crate) async fn until(&self, what: &str, condition: &str) {
-        let begun = Instant::now();
+    /// Waits until a JavaScript condition is true.
+    pub(crate) async fn until(&self, state: &str, condition: &str) {
+        let start = Instant::now();
         loop {
             if self.run(&format!("return ({condition})")).await == json!(true) {
                 return;
             }
-            assert!(begun.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
+            assert!(start.elapsed() < WAIT_TIMEOUT, "not within {WAIT_TIMEOUT:?}: {state}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// A window of this size, with a light or a dark scheme preferred.
-    pub(crate) async fn look(&self, width: u32, height: u32, scheme: &str) {
+    /// Waits until the table of units has `count` rows.
+    pub(crate) async fn until_rows(&self, count: usize) {
+        let condition = format!("document.querySelectorAll('.units tbody tr').length === {count}");
+        self.until(&format!("{count} units are listed"), &condition).await;
+    }
+
+    /// Sets the size of the window and the preferred color scheme.
+    pub(crate) async fn set_viewport(&self, width: u32, height: u32, scheme: &str) {
         self.devtools(
             "Emulation.setDeviceMetricsOverride",
             json!({
@@ -125,8 +131,8 @@ impl Browser {
         self.driver.cdp().send_raw(command, parameters).await.unwrap();
     }
 
-    /// What the browser complained of since it was last asked: refused styles, failed scripts.
-    pub(crate) async fn complaints(&self) -> Vec<String> {
+    /// Messages in the browser's log since the last call, such as blocked styles and script errors.
+    pub(crate) async fn log_messages(&self) -> Vec<String> {
         let log = self.driver.browser_log().await.unwrap();
         log.into_iter().map(|entry| entry.message).collect()
     }
@@ -139,11 +145,11 @@ impl Drop for Browser {
     }
 }
 
-fn is_not_drawn(error: &WebDriverError) -> bool {
+fn is_not_interactable(error: &WebDriverError) -> bool {
     matches!(error.as_inner(), WebDriverErrorInner::ElementNotInteractable(_))
 }
 
-/// It talks to nobody but the tests.
+/// The browser sends no requests except those of the tests.
 const ARGUMENTS: [&str; 9] = [
     "--headless",
     "--no-sandbox",
@@ -156,4 +162,4 @@ const ARGUMENTS: [&str; 9] = [
     "--disable-sync",
 ];
 
-const LIMIT: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);

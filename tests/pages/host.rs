@@ -1,4 +1,4 @@
-//! A host that the test makes up, and a server of its pages.
+//! Generated host data, and a server of its status pages.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -20,16 +20,16 @@ use unit_exporter::unit_filter::Selection;
 
 use crate::fixture;
 
-/// What the pages tell of.
-pub(crate) struct Told {
+/// The data that the status pages show.
+pub(crate) struct PageData {
     pub(crate) host: html::Host,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) events: Vec<Arc<Event>>,
     pub(crate) share: Option<Share>,
 }
 
-impl Told {
-    /// The host of the golden files, with some crashes of late.
+impl PageData {
+    /// The host of the golden files, with recent crashes.
     pub(crate) fn golden() -> Self {
         let events = vec![
             event("crash.service", 30, What::GivenUp, Some("core-dump"), None),
@@ -38,10 +38,10 @@ impl Told {
             event("crash.service", 260, What::Failed, Some("core-dump"), Some("SIGSEGV")),
             event("crash.service", 261, What::Restarted, None, None),
         ];
-        Self { host: named("golden"), snapshot: fixture::snapshot(), events, share: None }
+        Self { host: host("golden"), snapshot: fixture::snapshot(), events, share: None }
     }
 
-    /// As many services as asked for, with numbers for all of them.
+    /// A host with this many services, each with resource usage.
     pub(crate) fn many(units: usize) -> Self {
         let shared = Shared::new(Mirror::new(Selection::default()), Ledger::default());
         let state = &mut *shared.lock();
@@ -69,7 +69,7 @@ impl Told {
         shares.take(&snapshot, Instant::now());
         shares.take(&snapshot, Instant::now() + Duration::from_secs(10));
         Self {
-            host: named("large"),
+            host: host("large"),
             snapshot: Arc::new(snapshot),
             events: Vec::new(),
             share: shares.share(),
@@ -77,11 +77,11 @@ impl Told {
     }
 }
 
-pub(crate) fn named(name: &str) -> html::Host {
+pub(crate) fn host(name: &str) -> html::Host {
     html::Host { name: name.to_owned(), kernel: "6.1.0".to_owned() }
 }
 
-/// Something that happened so many seconds ago.
+/// An event `ago` seconds in the past.
 pub(crate) fn event(
     unit: &str,
     ago: u64,
@@ -113,37 +113,37 @@ fn reading(n: u64) -> Cgroup {
     }
 }
 
-/// A server of its pages.
+/// A server of the status pages.
 #[derive(Clone)]
-pub(crate) struct Served {
+pub(crate) struct PageServer {
     pub(crate) address: SocketAddr,
-    told: Arc<Mutex<Told>>,
+    data: Arc<Mutex<PageData>>,
 }
 
-impl Served {
-    pub(crate) fn start(told: Told) -> Self {
-        Self::with(told, Options::default())
+impl PageServer {
+    pub(crate) fn start(data: PageData) -> Self {
+        Self::with(data, Options::default())
     }
 
-    pub(crate) fn with(told: Told, options: Options) -> Self {
+    pub(crate) fn with(data: PageData, options: Options) -> Self {
         let listeners = "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind().unwrap();
         let address = listeners[0].address().unwrap();
-        let served = Self { address, told: Arc::new(Mutex::new(told)) };
-        tokio::spawn(http::serve(listeners, served.clone(), options, std::future::pending()));
-        served
+        let server = Self { address, data: Arc::new(Mutex::new(data)) };
+        tokio::spawn(http::serve(listeners, server.clone(), options, std::future::pending()));
+        server
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// From now on the pages tell something else.
-    pub(crate) fn tell(&self, told: Told) {
-        *self.told.lock().unwrap() = told;
+    /// Replaces the data that the pages show.
+    pub(crate) fn set_data(&self, data: PageData) {
+        *self.data.lock().unwrap() = data;
     }
 }
 
-impl Site for Served {
+impl Site for PageServer {
     async fn metrics(&self, _: Wanted) -> Result<Bytes, Refusal> {
         Ok(Bytes::new())
     }
@@ -154,14 +154,14 @@ impl Site for Served {
         query: Vec<(String, String)>,
     ) -> Result<Option<Page>, Refusal> {
         let Some(place) = Place::at(path) else { return Ok(None) };
-        let told = &*self.told.lock().unwrap();
+        let data = &*self.data.lock().unwrap();
         let view = View {
-            host: &told.host,
+            host: &data.host,
             now: SystemTime::now(),
             started: SystemTime::now() - Duration::from_secs(3600),
-            snapshot: &told.snapshot,
-            events: &told.events,
-            cpu: told.share.as_ref(),
+            snapshot: &data.snapshot,
+            events: &data.events,
+            cpu: data.share.as_ref(),
             off: &["timers"],
             telemetry_path: "/metrics",
         };

@@ -1,4 +1,4 @@
-//! A real host: a booted systemd, a crash in it, and the way from the page to its journal.
+//! A booted systemd: a crash on the status page, and its journal by the command shown there.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use crate::browser::Browser;
 use crate::support::{Machine, machine};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crash_is_on_the_page_and_its_command_shows_what_the_run_said() {
+async fn crash_is_shown_with_command_for_its_journal_entries() {
     let machine = machine();
     machine.units(&[
         ("crash\\x2dloop.service", CRASHING),
@@ -24,36 +24,36 @@ async fn a_crash_is_on_the_page_and_its_command_shows_what_the_run_said() {
     browser.until("the crash is shown", shown).await;
     assert!(browser.text("#attention").await.contains("crash\\x2dloop.service failed, given up"));
     let command = browser.text("#crashes .cmd").await;
-    let said = machine.ok(&["sh", "-c", &format!("journalctl --sync; {command} --output=cat")]);
-    assert!(said.contains("last words"), "{command}: {said}");
-    assert!(said.contains("status=5"), "systemd has its say: {said}");
+    let journal = machine.ok(&["sh", "-c", &format!("journalctl --sync; {command} --output=cat")]);
+    assert!(journal.contains("last words"), "{command}: {journal}");
+    assert!(journal.contains("status=5"), "no message of systemd: {journal}");
 
     browser.click("#crashes a.name").await;
     assert_eq!(browser.text("h1").await, "crash\\x2dloop.service");
-    // settings are asked for when a unit has come to rest
+    // settings are fetched once the unit's state has settled
     let related = "document.querySelector('#facts').innerText.includes('Started by')";
-    browser.until("its settings are known", related).await;
+    browser.until("the unit's settings are shown", related).await;
     let shown = browser.text("main").await;
     assert!(shown.contains("exit-code: 2") && shown.contains("exited, 5: 2"), "{shown}");
     assert!(shown.contains("Started by\ncrash\\x2dloop.timer"), "{shown}");
     for command in browser.texts(".commands .cmd").await {
         let output = machine.exec(&["sh", "-c", &format!("{command} > /dev/null")]);
-        // systemctl status says by 3 that the unit does not run
+        // systemctl status exits with 3 if the unit is not running
         let code = output.status.code();
         assert!(matches!(code, Some(0 | 3)), "{command}: {output:?}");
     }
-    assert_eq!(browser.complaints().await, [""; 0]);
+    assert_eq!(browser.log_messages().await, [""; 0]);
     browser.close().await;
 }
 
-/// A port out here that leads to one inside.
+/// Forwards a port of the host to a port inside the machine.
 fn forward(machine: &'static Machine, port: u16) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
-        for outside in listener.incoming().map_while(Result::ok) {
-            let Ok(inside) = machine.tcp(port) else { break };
-            for (mut from, mut to) in both_ways(outside, inside) {
+        for client in listener.incoming().map_while(Result::ok) {
+            let Ok(server) = machine.tcp(port) else { break };
+            for (mut from, mut to) in both_directions(client, server) {
                 thread::spawn(move || {
                     let _ = io::copy(&mut from, &mut to);
                     let _ = to.shutdown(Shutdown::Write);
@@ -64,12 +64,12 @@ fn forward(machine: &'static Machine, port: u16) -> SocketAddr {
     address
 }
 
-fn both_ways(one: TcpStream, other: TcpStream) -> [(TcpStream, TcpStream); 2] {
-    let (one_too, other_too) = (one.try_clone().unwrap(), other.try_clone().unwrap());
-    [(one, other), (other_too, one_too)]
+fn both_directions(client: TcpStream, server: TcpStream) -> [(TcpStream, TcpStream); 2] {
+    let (from_server, to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+    [(client, server), (from_server, to_client)]
 }
 
-/// Stays a while after its words: the journal asks the kernel whose process it is that spoke.
+/// Sleeps after its output: journald looks up the unit of the process while it runs.
 const CRASHING: &str = "[Unit]
 StartLimitBurst=2
 StartLimitIntervalSec=1h

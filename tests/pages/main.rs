@@ -1,6 +1,6 @@
-//! The pages for people, in a real Chromium: what they show, how they are used, whether everybody can.
+//! The status pages in a headless Chromium: content, interaction, accessibility.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, reason = "test helpers")]
 
 #[path = "../fixture/mod.rs"]
 #[allow(dead_code)]

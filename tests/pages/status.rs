@@ -16,13 +16,13 @@ use unit_exporter::systemd::unit::Unit;
 use unit_exporter::systemd::unit::name::Kind;
 
 use crate::browser::Browser;
-use crate::host::{Served, Told, event};
+use crate::host::{PageData, PageServer, event};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_shows_what_failed_when_what_crashed_and_what_cannot_be_read() {
-    let served = Served::start(Told::golden());
+async fn index_shows_failed_units_crashes_and_read_errors() {
+    let server = PageServer::start(PageData::golden());
     let browser = Browser::open().await;
-    browser.go(&served.url("/")).await;
+    browser.go(&server.url("/")).await;
     assert_eq!(browser.driver.title().await.unwrap(), "1 failed – golden");
     assert_eq!(browser.text("h1").await, "golden");
     let facts = browser.text(".facts").await;
@@ -62,106 +62,102 @@ async fn it_shows_what_failed_when_what_crashed_and_what_cannot_be_read() {
     }
     let links = browser.run("return [...document.querySelectorAll('.bar a')].map(a => a.pathname)");
     assert_eq!(links.await, json!(["/metrics", "/api/v1/events", "/reference"]));
-    // nothing was refused by the page's own policy, and nothing failed
-    assert_eq!(browser.complaints().await, [""; 0]);
+    // nothing violates the Content-Security-Policy, and no script fails
+    assert_eq!(browser.log_messages().await, [""; 0]);
     browser.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_table_is_filtered_and_sorted_in_place() {
-    let served = Served::start(Told::many(300));
+async fn table_is_filtered_and_sorted_without_reload() {
+    let server = PageServer::start(PageData::many(300));
     let browser = Browser::open().await;
-    browser.go(&served.url("/")).await;
+    browser.go(&server.url("/")).await;
     assert_eq!(browser.text("#count").await, "300 units, the first 250 of them here.");
     browser.run("window.same = true").await;
 
     browser.keys("#q", "-001").await;
-    browser
-        .until("ten are left", "document.querySelectorAll('.units tbody tr').length === 10")
-        .await;
+    browser.until_rows(10).await;
     assert_eq!(browser.text("#count").await, "10 of 300 units. Show all kinds");
     assert_eq!(browser.query().await, "?q=-001");
     assert_eq!(browser.run("return document.activeElement.id").await, json!("q"));
 
     browser.click("#sort-memory").await;
     let sorted = "document.querySelector('#sort-memory').parentElement.ariaSort === 'descending'";
-    browser.until("it is sorted", sorted).await;
+    browser.until("the table is sorted by memory", sorted).await;
     assert_eq!(browser.query().await, "?q=-001&sort=memory");
-    let largest = memory(&browser).await;
+    let largest = memory_column(&browser).await;
     assert!(largest.is_sorted_by(|a, b| a >= b), "{largest:?}");
     browser.click("#sort-memory").await;
-    browser.until("it is turned round", &sorted.replace("descending", "ascending")).await;
-    let smallest = memory(&browser).await;
+    browser.until("the order is reversed", &sorted.replace("descending", "ascending")).await;
+    let smallest = memory_column(&browser).await;
     assert!(smallest.is_sorted(), "{smallest:?}");
-    // who sorts by keyboard stays where they are
+    // the focus stays on the column's button
     assert_eq!(browser.run("return document.activeElement.id").await, json!("sort-memory"));
 
     browser.run("document.querySelector('#q').value = ''").await;
     browser.run("const s = document.querySelector('#state'); s.value = 'failed'; s.dispatchEvent(new Event('input', { bubbles: true }))").await;
-    browser
-        .until("the failed are left", "document.querySelectorAll('.units tbody tr').length === 3")
-        .await;
+    browser.until_rows(3).await;
     assert_eq!(browser.query().await, "?state=failed&sort=-memory");
-    assert_eq!(browser.run("return window.same").await, json!(true), "the page was left");
-    assert_eq!(browser.complaints().await, [""; 0]);
+    assert_eq!(browser.run("return window.same").await, json!(true), "the page was reloaded");
+    assert_eq!(browser.log_messages().await, [""; 0]);
 
-    // the address alone gives the same
-    browser.go(&served.url("/?state=failed&sort=-memory")).await;
+    // the URL alone selects the same units
+    browser.go(&server.url("/?state=failed&sort=-memory")).await;
     assert_eq!(browser.texts(".units tbody tr").await.len(), 3);
     assert_eq!(browser.run("return document.querySelector('#state').value").await, json!("failed"));
     browser.close().await;
 }
 
-/// The column, in the units of its first line.
-async fn memory(browser: &Browser) -> Vec<f64> {
+/// The memory column of the table, in bytes.
+async fn memory_column(browser: &Browser) -> Vec<f64> {
     let cells = browser.texts(".units tbody td:nth-child(7)").await;
     cells
         .iter()
         .map(|cell| {
             let (number, unit) = cell.split_once(' ').expect("a number and its unit");
-            let power = ["B", "KiB", "MiB", "GiB"].iter().position(|known| *known == unit).unwrap();
+            let power =
+                ["B", "KiB", "MiB", "GiB"].iter().position(|prefixed| *prefixed == unit).unwrap();
             number.parse::<f64>().unwrap() * 1024_f64.powi(power.try_into().unwrap())
         })
         .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_script_it_is_complete_and_asked_by_its_form() {
-    let served = Served::start(Told::many(300));
+async fn index_shows_all_units_and_filters_without_javascript() {
+    let server = PageServer::start(PageData::many(300));
     let browser = Browser::open().await;
     browser.devtools("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
-    browser.go(&served.url("/")).await;
-    assert_eq!(browser.texts(".bar button").await, [""; 0], "the script did not run");
+    browser.go(&server.url("/")).await;
+    assert_eq!(browser.texts(".bar button").await, [""; 0], "JavaScript is not disabled");
     browser.keys("#q", "-0100").await;
-    let lines = |n: usize| format!("document.querySelectorAll('.units tbody tr').length === {n}");
     browser.click("#filter button").await;
-    browser.until("one is left", &lines(1)).await;
+    browser.until_rows(1).await;
     assert_eq!(browser.texts(".units tbody th").await, ["application-0100.service"]);
     browser.click("#count a").await;
-    browser.until("all are there again", &lines(250)).await;
+    browser.until_rows(250).await;
     browser.click("#sort-cpu").await;
-    browser.until("they are sorted", "location.search === '?sort=cpu'").await;
+    browser.until("the table is sorted by CPU usage", "location.search === '?sort=cpu'").await;
     browser.click("#table > p:last-child a").await;
-    browser.until("all are there", &lines(300)).await;
+    browser.until_rows(300).await;
     browser.click(".units tbody a").await;
-    let there = "document.querySelector('h1').textContent.startsWith('application-')";
-    browser.until("its page is there", there).await;
+    let title = "document.querySelector('h1').textContent.startsWith('application-')";
+    browser.until("the unit's page is open", title).await;
     browser.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_refreshes_without_disturbing_who_reads() {
-    let served = Served::start(Told::golden());
+async fn refresh_keeps_focus_and_open_sections() {
+    let server = PageServer::start(PageData::golden());
     let browser = Browser::open().await;
-    browser.go(&served.url("/")).await;
+    browser.go(&server.url("/")).await;
     browser.run("window.same = true; document.querySelector('#crashes details').open = true").await;
     browser.run("document.querySelector('#sort-memory').focus()").await;
-    let mut told = Told::golden();
-    told.events.insert(0, event("late.service", 1, What::Failed, Some("oom-kill"), None));
-    served.tell(told);
-    // by itself, after ten seconds
+    let mut data = PageData::golden();
+    data.events.insert(0, event("late.service", 1, What::Failed, Some("oom-kill"), None));
+    server.set_data(data);
+    // automatically, after 10 s
     browser
-        .until("it shows what is new", "document.querySelectorAll('.lanes > li').length === 3")
+        .until("the new crash is shown", "document.querySelectorAll('.lanes > li').length === 3")
         .await;
     assert!(browser.text(".lanes > li").await.contains("late.service ran out of memory"));
     assert_eq!(
@@ -169,30 +165,35 @@ async fn it_refreshes_without_disturbing_who_reads() {
         json!(true)
     );
     assert_eq!(browser.run("return document.activeElement.id").await, json!("sort-memory"));
-    assert_eq!(browser.run("return window.same").await, json!(true), "the page was left");
+    assert_eq!(browser.run("return window.same").await, json!(true), "the page was reloaded");
 
-    // paused, it stays as it is; asked to go on, it is new at once
+    // a paused page refreshes at once when it is resumed
     browser.click("#live button").await;
     assert_eq!(browser.text("#live button").await, "Refresh");
-    served.tell(Told::golden());
+    server.set_data(PageData::golden());
     browser.click("#live button").await;
-    browser.until("it is new again", "document.querySelectorAll('.lanes > li').length === 2").await;
-    assert_eq!(browser.complaints().await, [""; 0]);
+    browser
+        .until("the page is refreshed", "document.querySelectorAll('.lanes > li').length === 2")
+        .await;
+    assert_eq!(browser.log_messages().await, [""; 0]);
     browser.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copied_command_is_the_one_that_is_shown() {
-    let served = Served::start(Told::golden());
+async fn copy_button_copies_the_shown_command() {
+    let server = PageServer::start(PageData::golden());
     let browser = Browser::open().await;
-    browser.go(&served.url("/")).await;
-    let origin = served.url("");
+    browser.go(&server.url("/")).await;
+    let origin = server.url("");
     let permission = json!({ "origin": origin, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"] });
     browser.devtools("Browser.grantPermissions", permission).await;
     let shown = browser.text("#crashes .cmd").await;
     browser.click("#crashes .copy").await;
     browser
-        .until("it says so", "document.querySelector('#crashes .copy').textContent === 'Copied'")
+        .until(
+            "the button is labeled Copied",
+            "document.querySelector('#crashes .copy').textContent === 'Copied'",
+        )
         .await;
     let copied =
         browser.driver.execute_async("navigator.clipboard.readText().then(arguments[0])", vec![]);
@@ -201,54 +202,54 @@ async fn a_copied_command_is_the_one_that_is_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_works_behind_a_password_also_one_in_the_address() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("web.yml");
+async fn index_requires_basic_auth_and_accepts_url_credentials() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("web.yml");
     let hash = hash_password(b"dave123", 5).unwrap();
     std::fs::write(&file, format!("basic_auth_users: {{ dave: {hash} }}")).unwrap();
     let protection = Arc::new(Protection::open(&file).unwrap());
-    let served = Served::with(Told::many(50), Options { protection, ..Options::default() });
+    let server = PageServer::with(PageData::many(50), Options { protection, ..Options::default() });
     let browser = Browser::open().await;
-    browser.go(&served.url("/")).await;
+    browser.go(&server.url("/")).await;
     assert!(!browser.driver.source().await.unwrap().contains("application-"));
-    browser.complaints().await;
-    browser.go(&format!("http://dave:dave123@{}/", served.address)).await;
+    browser.log_messages().await;
+    browser.go(&format!("http://dave:dave123@{}/", server.address)).await;
     assert_eq!(browser.text("#count").await, "50 units.");
     browser.keys("#q", "0042").await;
-    browser.until("one is left", "document.querySelectorAll('.units tbody tr').length === 1").await;
-    assert_eq!(browser.complaints().await, [""; 0]);
+    browser.until_rows(1).await;
+    assert_eq!(browser.log_messages().await, [""; 0]);
     browser.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_host_says_stays_text_wherever_it_stands() {
-    let served = Served::start(hostile());
+async fn text_from_host_is_never_interpreted_as_html() {
+    let server = PageServer::start(hostile());
     let browser = Browser::open().await;
     for path in [
         "/",
         "/?q=%22%3E%3Cscript%3Ewindow.hacked%3D1%3C/script%3E&state=%22%3E%3Cimg+src%3Dx+onerror%3D%22window.hacked%3D1%22%3E&all=1",
     ] {
-        browser.go(&served.url(path)).await;
+        browser.go(&server.url(path)).await;
         assert_harmless(&browser).await;
     }
-    browser.go(&served.url("/")).await;
+    browser.go(&server.url("/")).await;
     let shown = browser.text("main").await;
-    for place in [
+    for field in [
         "host", "kernel", "trouble", "state", "sub", "load", "taint", "version", "attempt", "unix",
         "event", "status",
     ] {
-        assert!(shown.contains(&attack(place)), "{place}: {shown}");
+        assert!(shown.contains(&attack(field)), "{field}: {shown}");
     }
     let href = browser.run("return document.querySelector('.units tbody a').getAttribute('href')");
     let href = href.await.as_str().unwrap().to_owned();
-    browser.go(&served.url(&format!("/{href}"))).await;
+    browser.go(&server.url(&format!("/{href}"))).await;
     assert_harmless(&browser).await;
     let shown = browser.text("main").await;
-    for place in ["state", "sub", "load", "group", "unix"] {
-        assert!(shown.contains(&attack(place)), "{place}: {shown}");
+    for field in ["state", "sub", "load", "group", "unix"] {
+        assert!(shown.contains(&attack(field)), "{field}: {shown}");
     }
     assert!(browser.text("h1").await.contains(&attack("name")));
-    browser.go(&served.url("/unit/%3Cscript%3Ewindow.hacked=1%3C%2Fscript%3E")).await;
+    browser.go(&server.url("/unit/%3Cscript%3Ewindow.hacked=1%3C%2Fscript%3E")).await;
     assert_harmless(&browser).await;
     assert!(browser.text("main").await.contains("<script>window.hacked=1</script>"));
     browser.close().await;
@@ -256,20 +257,20 @@ async fn what_a_host_says_stays_text_wherever_it_stands() {
 
 async fn assert_harmless(browser: &Browser) {
     assert_eq!(browser.run("return window.hacked === undefined").await, json!(true));
-    let ours = browser.run("return [document.scripts.length, document.images.length, document.querySelectorAll('b').length]");
-    let ours = ours.await;
-    assert_eq!((&ours[0], &ours[1]), (&json!(1), &json!(0)), "{ours}");
+    let counts = browser.run("return [document.scripts.length, document.images.length, document.querySelectorAll('b').length]");
+    let counts = counts.await;
+    assert_eq!((&counts[0], &counts[1]), (&json!(1), &json!(0)), "{counts}");
 }
 
-/// Text that is dangerous as markup, as an attribute, in either kind of quotes, and as an entity.
-fn attack(place: &str) -> String {
-    format!("{place}\"><script>window.hacked=1</script>'&lt;<img src=x onerror=window.hacked=1>")
+/// An injection as markup, as an attribute in single or double quotes, and as an entity.
+fn attack(field: &str) -> String {
+    format!("{field}\"><script>window.hacked=1</script>'&lt;<img src=x onerror=window.hacked=1>")
 }
 
-/// Every text that a host may give, at its worst.
-fn hostile() -> Told {
-    let word = |place: &str| Some(attack(place).into());
-    // worse than any name that systemd allows
+/// A host on which every text is an injection.
+fn hostile() -> PageData {
+    let word = |field: &str| Some(attack(field).into());
+    // systemd does not allow such a name
     let mut unit = Unit::new(format!("{}.service", attack("name")).into(), Kind::Service, true);
     unit.active_state = word("state");
     unit.sub_state = word("sub");
@@ -288,10 +289,10 @@ fn hostile() -> Told {
         accept_queue: 1,
         accept_queue_limit: 2,
     };
-    let mut happened = (*event("x.service", 5, What::Failed, None, None)).clone();
-    happened.unit = attack("event").into();
-    happened.cause = word("cause");
-    let mut killed = happened.clone();
+    let mut failed = (*event("x.service", 5, What::Failed, None, None)).clone();
+    failed.unit = attack("event").into();
+    failed.cause = word("cause");
+    let mut killed = failed.clone();
     (killed.cause, killed.status) = (Some("exit-code".into()), word("status"));
     killed.unit = "killed.service".into();
     let snapshot = Snapshot {
@@ -311,10 +312,10 @@ fn hostile() -> Told {
         }],
         ..Snapshot::default()
     };
-    Told {
+    PageData {
         host: unit_exporter::html::Host { name: attack("host"), kernel: attack("kernel") },
         snapshot: Arc::new(snapshot),
-        events: vec![Arc::new(happened), Arc::new(killed)],
+        events: vec![Arc::new(failed), Arc::new(killed)],
         share: None,
     }
 }

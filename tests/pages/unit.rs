@@ -1,13 +1,13 @@
 //! The page at `/unit/NAME`.
 
 use crate::browser::Browser;
-use crate::host::{Served, Told};
+use crate::host::{PageData, PageServer};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_unit_shows_everything_known_of_it() {
-    let served = Served::start(Told::golden());
+async fn unit_page_shows_state_resources_and_commands() {
+    let server = PageServer::start(PageData::golden());
     let browser = Browser::open().await;
-    browser.go(&served.url("/?q=nginx")).await;
+    browser.go(&server.url("/?q=nginx")).await;
     browser.click(".units tbody a").await;
     assert_eq!(browser.text("h1").await, "nginx.service");
     let commands = browser.texts(".commands .cmd").await;
@@ -30,15 +30,15 @@ async fn a_unit_shows_everything_known_of_it() {
     }
     browser.click(".bar a").await;
     assert_eq!(browser.text("h1").await, "golden");
-    assert_eq!(browser.complaints().await, [""; 0]);
+    assert_eq!(browser.log_messages().await, [""; 0]);
     browser.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_that_need_encoding_lead_to_their_unit_and_units_to_each_other() {
-    let served = Served::start(Told::golden());
+async fn escaped_unit_names_are_linked_and_related_units_listed() {
+    let server = PageServer::start(PageData::golden());
     let browser = Browser::open().await;
-    browser.go(&served.url("/?type=swap")).await;
+    browser.go(&server.url("/?type=swap")).await;
     browser.click(".units tbody a").await;
     assert_eq!(browser.text("h1").await, "dev-disk-by\\x2duuid-1.swap");
     let commands = browser.texts(".commands .cmd").await;
@@ -46,15 +46,15 @@ async fn names_that_need_encoding_lead_to_their_unit_and_units_to_each_other() {
         commands.contains(&"systemctl status 'dev-disk-by\\x2duuid-1.swap'".to_owned()),
         "{commands:?}"
     );
-    browser.go(&served.url("/unit/backup.timer")).await;
+    browser.go(&server.url("/unit/backup.timer")).await;
     let related = browser.text("#facts").await;
     assert!(related.contains("Starts\nbackup.service"), "{related}");
     browser.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_unit_is_answered_with_what_may_be_meant() {
-    let served = Served::start(Told::golden());
+async fn unknown_unit_page_suggests_existing_units() {
+    let server = PageServer::start(PageData::golden());
     let browser = Browser::open().await;
     for (path, hints) in [
         ("/unit/nginx", &["not the whole name", "nginx.service"][..]),
@@ -62,13 +62,13 @@ async fn an_unknown_unit_is_answered_with_what_may_be_meant() {
         ("/unit/na%20me.service", &["cannot be the name of a unit"]),
         ("/unit/", &["wants a unit's name"]),
     ] {
-        browser.go(&served.url(path)).await;
+        browser.go(&server.url(path)).await;
         let shown = browser.text("main").await;
         for hint in hints {
             assert!(shown.contains(hint), "{path}: {hint}: {shown}");
         }
     }
-    browser.go(&served.url("/unit/nginx")).await;
+    browser.go(&server.url("/unit/nginx")).await;
     browser.click("main li a").await;
     assert_eq!(browser.text("h1").await, "nginx.service");
     browser.close().await;
