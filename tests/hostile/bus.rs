@@ -1,4 +1,4 @@
-//! T11 to T13: what users send over the system bus, and other buses than that.
+//! T11 to T13: signals that users send over the system bus, and other buses.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use zbus::Connection;
 use zbus::message::Message;
 
-use crate::intruder::{self, NOBODY, USUAL, connect, connection_of, manage, row};
+use crate::intruder::{
+    self, DEFAULT_POLICY, NOBODY, connect, connection_of, fake_systemd, listed_unit,
+};
 use crate::support::{Machine, eventually};
 use crate::{SLEEP, assert_active, megabytes, resident};
 
-/// A signal as PID 1 sends it when a unit is loaded or unloaded; to everybody, or to one.
+/// A forged signal of PID 1 that a unit is loaded or unloaded, broadcast or to one connection.
 pub(crate) fn forged(member: &str, unit: &str, to: Option<&str>) -> Message {
     let path = zbus::OwnedObjectPath::try_from("/org/freedesktop/systemd1/unit/x").expect("a path");
     let manager = "org.freedesktop.systemd1.Manager";
@@ -23,7 +25,7 @@ pub(crate) fn forged(member: &str, unit: &str, to: Option<&str>) -> Message {
 }
 
 #[test]
-fn a_hundred_thousand_forged_signals_cost_no_memory_and_hide_no_crash() {
+fn forged_signal_flood_uses_bounded_memory_and_hides_no_crash() {
     let machine = Machine::options().boot();
     machine.units(&[("honest.service", SLEEP), ("crashing.service", CRASHING)]);
     machine.ok(&["systemctl", "start", "honest"]);
@@ -37,16 +39,16 @@ fn a_hundred_thousand_forged_signals_cost_no_memory_and_hide_no_crash() {
             for to in [Some(&*to), None] {
                 let member = if n % 2 == 0 { "UnitNew" } else { "UnitRemoved" };
                 let unit = if n % 2 == 0 { "forged.service" } else { "honest.service" };
-                connection.send(&forged(member, unit, to)).await.expect("room");
+                connection.send(&forged(member, unit, to)).await.expect("sending a signal");
             }
         }
-        // what was sent before is on its way once this is answered
+        // the reply comes after the bus has read all signals
         let driver = "org.freedesktop.DBus";
-        let asked = connection.call_method(Some(driver), "/", Some(driver), "GetId", &()).await;
-        asked.expect("an answer");
+        let reply = connection.call_method(Some(driver), "/", Some(driver), "GetId", &()).await;
+        reply.expect("a reply");
     };
-    let begun = Instant::now();
-    let mut longest = Duration::ZERO;
+    let start = Instant::now();
+    let mut slowest = Duration::ZERO;
     thread::scope(|scope| {
         let flood = scope.spawn(|| {
             runtime().block_on(async { flood(connect(&machine, BUS, NOBODY).await).await })
@@ -55,41 +57,41 @@ fn a_hundred_thousand_forged_signals_cost_no_memory_and_hide_no_crash() {
         while !flood.is_finished() {
             machine.exec(&["systemctl", "start", "crashing"]);
             crashes += 1;
-            let asked = Instant::now();
-            let page = exporter.samples();
-            longest = longest.max(asked.elapsed());
-            assert_active(&page, "honest.service");
+            let sent = Instant::now();
+            let samples = exporter.samples();
+            slowest = slowest.max(sent.elapsed());
+            assert_active(&samples, "honest.service");
         }
         flood.join().expect("a flood");
         eventually("every crash is counted", || {
             let labels = [("name", "crashing.service"), ("result", "core-dump")];
-            let page = exporter.samples();
-            let counted = page.value("systemd_service_failures_by_result_total", &labels);
+            let samples = exporter.samples();
+            let core_dumps = samples.value("systemd_service_failures_by_result_total", &labels);
             let signal = [("name", "crashing.service"), ("result", "signal")];
-            let other = page.value("systemd_service_failures_by_result_total", &signal);
-            let sum = counted.unwrap_or(0.0) + other.unwrap_or(0.0);
+            let signals = samples.value("systemd_service_failures_by_result_total", &signal);
+            let sum = core_dumps.unwrap_or(0.0) + signals.unwrap_or(0.0);
             (sum == f64::from(crashes)).then_some(())
         });
-        eprintln!("{crashes} crashes counted meanwhile");
+        eprintln!("{crashes} crashes counted during the flood");
     });
-    let page = exporter.samples();
-    let foreign = page.value("systemd_exporter_foreign_messages_total", &[]);
-    let (after, most) = resident(pid);
+    let samples = exporter.samples();
+    let foreign = samples.value("systemd_exporter_foreign_messages_total", &[]);
+    let (after, peak) = resident(pid);
     eprintln!(
-        "100,000 signals in {:?}, {foreign:?} seen, scrapes took at most {longest:?}; resident {} before, {} after, {} at most",
-        begun.elapsed(),
+        "100,000 signals in {:?}, {foreign:?} received, scrapes took at most {slowest:?}; resident {} before, {} after, {} peak",
+        start.elapsed(),
         megabytes(before),
         megabytes(after),
-        megabytes(most)
+        megabytes(peak)
     );
-    assert!(foreign >= Some(50_000.0), "those to it alone arrive: {foreign:?}");
-    assert_eq!(page.all("systemd_unit_state", &[("name", "forged.service")]).count(), 0);
-    assert!(longest < Duration::from_secs(10));
-    assert!(most < before + (64 << 20), "memory grows");
+    assert!(foreign >= Some(50_000.0), "the unicast signals have not arrived: {foreign:?}");
+    assert_eq!(samples.all("systemd_unit_state", &[("name", "forged.service")]).count(), 0);
+    assert!(slowest < Duration::from_secs(10));
+    assert!(peak < before + (64 << 20), "memory grows");
 }
 
 #[test]
-fn signals_of_thirty_megabytes_do_not_fill_the_memory() {
+fn signals_of_30_mib_use_bounded_memory() {
     let machine = Machine::options().boot();
     let limits = ["MemoryMax=256M", "OOMPolicy=stop"];
     let exporter = machine.exporter_unit(&limits, &[]).ready();
@@ -100,20 +102,20 @@ fn signals_of_thirty_megabytes_do_not_fill_the_memory() {
         for _ in 0..40 {
             let signal = Message::signal("/org/freedesktop/systemd1", "a.b", "C");
             let signal = signal.destination(&*to).build(&body).expect("a signal");
-            connection.send(&signal).await.expect("room");
+            connection.send(&signal).await.expect("sending a signal");
         }
     });
-    eventually("they have arrived", || {
-        let seen = exporter.samples().value("systemd_exporter_foreign_messages_total", &[]);
-        (seen >= Some(40.0)).then_some(())
+    eventually("all signals have arrived", || {
+        let received = exporter.samples().value("systemd_exporter_foreign_messages_total", &[]);
+        (received >= Some(40.0)).then_some(())
     });
-    let (now, most) = resident(exporter.pid());
-    eprintln!("40 signals of 30 MiB: resident {}, at most {}", megabytes(now), megabytes(most));
-    assert!(most < 256 << 20, "the service's limit");
+    let (now, peak) = resident(exporter.pid());
+    eprintln!("40 signals of 30 MiB: resident {}, peak {}", megabytes(now), megabytes(peak));
+    assert!(peak < 256 << 20, "the service's limit");
 }
 
 #[test]
-fn the_environment_does_not_lead_it_to_another_bus() {
+fn bus_addresses_in_environment_are_ignored() {
     let machine = Machine::options().boot();
     let elsewhere = "Environment=DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/elsewhere \
                      DBUS_STARTER_ADDRESS=unix:path=/run/elsewhere DBUS_SESSION_BUS_ADDRESS=unix:path=/run/elsewhere";
@@ -122,16 +124,16 @@ fn the_environment_does_not_lead_it_to_another_bus() {
 }
 
 #[test]
-fn who_has_systemds_name_on_a_bus_of_their_own_is_not_believed() {
+fn systemd_name_owned_by_unprivileged_user_is_rejected() {
     let machine = Machine::options().boot();
-    let socket = intruder::bus(&machine, "theirs", USUAL, &["User=nobody"]);
+    let socket = intruder::bus(&machine, "private", DEFAULT_POLICY, &["User=nobody"]);
     let runtime = runtime();
     runtime.block_on(async {
         let connection = connect(&machine, &socket, NOBODY).await;
-        manage(connection, |member, call| {
+        fake_systemd(connection, |member, call| {
             let reply = Message::method_return(&call.header());
             match member {
-                "ListUnits" => reply.build(&vec![row("forged.service", "")]).ok(),
+                "ListUnits" => reply.build(&vec![listed_unit("forged.service", "")]).ok(),
                 _ => reply.build(&()).ok(),
             }
         })
@@ -139,12 +141,12 @@ fn who_has_systemds_name_on_a_bus_of_their_own_is_not_believed() {
     });
     let address = format!("--dbus.address=unix:path={socket}");
     let exporter = machine.exporter_unit(&[], &[&address]);
-    eventually("it says so", || {
+    eventually("the owner is reported", || {
         exporter.get("/-/ready", &[]).text().contains("belongs to uid 65534").then_some(())
     });
-    let page = exporter.samples();
-    assert_eq!(page.all("systemd_unit_state", &[]).count(), 0);
-    assert!(page.value("systemd_pid1_threads", &[]).is_some(), "what else there is is told");
+    let samples = exporter.samples();
+    assert_eq!(samples.all("systemd_unit_state", &[]).count(), 0);
+    assert!(samples.value("systemd_pid1_threads", &[]).is_some(), "other collectors are missing");
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
@@ -152,7 +154,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     builder.worker_threads(2).enable_all().build().expect("threads")
 }
 
-/// Starting it waits for its end.
+/// `systemctl start` returns after the crash.
 pub(crate) const CRASHING: &str = "[Unit]\nStartLimitIntervalSec=0\n\
     [Service]\nType=oneshot\nExecStart=/bin/sh -c 'kill -SEGV $$$$'\n";
 

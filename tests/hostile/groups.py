@@ -1,5 +1,6 @@
-"""Makes argv[1] control groups below its own, and a tree argv[2] deep, with long names."""
+"""Creates argv[1] control groups below its own, and a tree of depth argv[2], with long names."""
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,13 +14,11 @@ for _ in range(int(sys.argv[2])):
     os.mkdir("y" * 200)
     os.chdir("y" * 200)
 subprocess.run(["systemd-notify", "--ready"])
-signal_of_end = []
-import signal
-signal.signal(signal.SIGTERM, lambda *_: signal_of_end.append(1))
-while not signal_of_end:
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+while not stopped:
     time.sleep(0.2)
-# systemd removes what it finds, level by level; the deep one is ours to remove
-path = []
+# systemd removes control groups level by level; the script removes the deep tree
 while os.getcwd() != top:
     name = os.path.basename(os.getcwd())
     os.chdir("..")

@@ -1,4 +1,4 @@
-//! An ordinary user's connections to the buses of a machine, and a manager that is not systemd.
+//! Connections of unprivileged users to the buses of a machine, private buses, and a fake systemd.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -14,20 +14,20 @@ use zbus::{Connection, MessageStream};
 
 use crate::support::{Exporter, Machine};
 
-/// Nobody in particular.
+/// The uid of `nobody`.
 pub(crate) const NOBODY: u32 = 65534;
 
-/// Connects to the bus whose socket is at `path` inside, as that user.
+/// Connects to the bus whose socket is at `path` inside the machine, as this user.
 pub(crate) async fn connect(machine: &Machine, path: &str, uid: u32) -> Connection {
     let path = Path::new(path);
-    // a user cannot pass through /proc/PID/root, but through what root has opened
-    let folder = File::open(machine.path(path.parent().expect("a folder").to_str().expect("text")));
-    let folder = folder.expect("the folder of the bus");
-    let socket = format!("/proc/self/fd/{}", folder.as_raw_fd());
+    // /proc/PID/root is not accessible to the user, but a directory that root has opened is
+    let dir = path.parent().expect("a directory").to_str().expect("text");
+    let dir = File::open(machine.path(dir)).expect("the directory of the bus");
+    let socket = format!("/proc/self/fd/{}", dir.as_raw_fd());
     let socket = Path::new(&socket).join(path.file_name().expect("a name"));
-    // the kernel has user ids by thread; this one ends with its own
+    // user ids are per thread; this thread ends after the connection
     let connect = move || {
-        set_thread_res_uid(None, Some(Uid::from_raw(uid)), None).expect("becoming a user");
+        set_thread_res_uid(None, Some(Uid::from_raw(uid)), None).expect("setresuid");
         UnixStream::connect(socket).expect("the bus")
     };
     let stream = thread::spawn(connect).join().expect("a connection");
@@ -35,7 +35,7 @@ pub(crate) async fn connect(machine: &Machine, path: &str, uid: u32) -> Connecti
     connection.await.expect("a connection to the bus")
 }
 
-/// A bus of the machine's own making, without PID 1 and with these rules; its socket's path.
+/// Starts a private bus with these rules, without PID 1 on it; returns the path of its socket.
 pub(crate) fn bus(machine: &Machine, name: &str, rules: &str, properties: &[&str]) -> String {
     let (socket, file) = (format!("/run/{name}/bus"), format!("/run/{name}/bus.conf"));
     let limit = "<limit name='max_message_size'>134217728</limit>\
@@ -58,17 +58,19 @@ pub(crate) fn bus(machine: &Machine, name: &str, rules: &str, properties: &[&str
     let config = format!("--config-file={file}");
     command.extend(["--", "/usr/bin/dbus-daemon", "--nofork", "--nopidfile", &config]);
     machine.ok(&command);
-    crate::support::eventually("the bus is there", || machine.path(&socket).exists().then_some(()));
+    crate::support::eventually("the bus has a socket", || {
+        machine.path(&socket).exists().then_some(())
+    });
     socket
 }
 
-/// Only replies that were asked for, as every bus has it; signals and calls as anybody likes.
-pub(crate) const USUAL: &str = "<allow send_destination='*'/><allow receive_sender='*'/>";
+/// Signals and calls are allowed; replies only to a call, as on every bus.
+pub(crate) const DEFAULT_POLICY: &str = "<allow send_destination='*'/><allow receive_sender='*'/>";
 
-/// Takes systemd's name and answers each call with what `answer` makes of it; `None` is silence.
-pub(crate) async fn manage(
+/// Owns systemd's name and replies to each call with the result of `reply`; no reply if it is `None`.
+pub(crate) async fn fake_systemd(
     connection: Connection,
-    answer: impl Fn(&str, &Message) -> Option<Message> + Send + 'static,
+    reply: impl Fn(&str, &Message) -> Option<Message> + Send + 'static,
 ) {
     let calls = MessageStream::from(&connection);
     connection.request_name("org.freedesktop.systemd1").await.expect("systemd's name");
@@ -79,15 +81,15 @@ pub(crate) async fn manage(
                 continue;
             }
             let member = call.header().member().map(ToString::to_string).unwrap_or_default();
-            if let Some(reply) = answer(&member, &call) {
+            if let Some(reply) = reply(&member, &call) {
                 let _ = connection.send(&reply).await;
             }
         }
     });
 }
 
-/// A row of an answer to `ListUnits`.
-pub(crate) type Row = (
+/// An entry of the reply to `ListUnits`.
+pub(crate) type ListedUnit = (
     String,
     String,
     String,
@@ -100,15 +102,15 @@ pub(crate) type Row = (
     zbus::OwnedObjectPath,
 );
 
-/// A unit that is active, as `ListUnits` tells of it.
-pub(crate) fn row(name: &str, description: &str) -> Row {
+/// An active unit in the reply to `ListUnits`.
+pub(crate) fn listed_unit(name: &str, description: &str) -> ListedUnit {
     let path = zbus::OwnedObjectPath::try_from("/org/freedesktop/systemd1/unit/x").expect("a path");
     let [loaded, active, running] = ["loaded", "active", "running"].map(str::to_owned);
     let (name, text) = (name.to_owned(), description.to_owned());
     (name, text, loaded, active, running, String::new(), path.clone(), 0, String::new(), path)
 }
 
-/// The one connection that an exporter has to the system bus.
+/// The unique name of an exporter's connection to the system bus.
 pub(crate) fn connection_of(machine: &Machine, exporter: &Exporter) -> String {
     let names = machine.ok(&["busctl", "--system", "--json=short", "list", "--unique"]);
     let names: Vec<serde_json::Value> = serde_json::from_str(&names).expect("JSON");

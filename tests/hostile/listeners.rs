@@ -1,52 +1,54 @@
-//! T8: sockets beyond number, in control groups beyond number.
+//! T8: a flood of sockets, each in its control group.
 
 use std::time::{Duration, Instant};
 
 use crate::support::{Machine, eventually};
-use crate::{SLEEP, megabytes, python, resident};
+use crate::{SLEEP, megabytes, resident, run_script};
 
 #[test]
-fn ten_thousand_groups_that_listen_displace_no_listener_of_a_unit() {
+fn ten_thousand_listening_cgroups_displace_no_unit_listener() {
     let machine = Machine::options().boot();
     let listening = "[Service]\nExecStart=/usr/bin/python3 -c 'import socket, time; \
                      s = socket.create_server((\"127.0.0.1\", 7777)); time.sleep(100000)'\n";
     machine.units(&[("listening.service", listening), ("honest.service", SLEEP)]);
-    // as a user's manager is: a unit that is not exported, and may make control groups
-    let exclude = r"--systemd.collector.unit-exclude=squatting\.service";
+    // like a user manager: a unit that is not exported and has delegated control groups
+    let exclude = r"--systemd.collector.unit-exclude=sockets\.service";
     let exporter = machine.exporter(&[exclude]);
     exporter.scrape();
     let (before, _) = resident(exporter.pid());
     let properties = ["Delegate=yes", "LimitNOFILE=200000", "TasksMax=infinity"];
-    python(&machine, "squatting", SQUATTING, &properties, &["10000", "1"]);
-    // only now: its control group is the youngest of all
+    run_script(&machine, "sockets", LISTEN, &properties, &["10000", "1"]);
+    // started last, so that its control group is the newest
     machine.ok(&["systemctl", "start", "listening"]);
     let labels = [("name", "listening.service"), ("port", "7777"), ("address", "127.0.0.1")];
-    // an exporter that was there before, and one that comes only now
+    // one exporter started before the sockets, one after
     let late = machine.exporter(&[exclude]);
     for exporter in [&exporter, &late] {
-        eventually("the honest listener is told with its unit", || {
-            let page = exporter.samples();
-            (page.value("systemd_listener_info", &labels) == Some(1.0)).then_some(())
+        eventually("the listener of listening.service is exported", || {
+            let samples = exporter.samples();
+            (samples.value("systemd_listener_info", &labels) == Some(1.0)).then_some(())
         });
     }
     for _scrape in 0..3 {
-        let asked = Instant::now();
-        let page = exporter.samples();
-        let took = asked.elapsed();
-        assert_eq!(page.value("systemd_listener_info", &labels), Some(1.0));
-        let told = page.all("systemd_listener_info", &[]).count();
-        let kept: f64 = page.all("systemd_unit_listeners", &[]).map(|sample| sample.value).sum();
-        let truncated =
-            page.value("systemd_listeners_truncated", &[]).expect("how many are not told");
-        eprintln!("{told} listeners told, {truncated} sockets not, in {took:?}");
-        assert_eq!(told, 1000);
-        assert!(kept + truncated >= 10_001.0);
+        let sent = Instant::now();
+        let samples = exporter.samples();
+        let took = sent.elapsed();
+        assert_eq!(samples.value("systemd_listener_info", &labels), Some(1.0));
+        let exported = samples.all("systemd_listener_info", &[]).count();
+        let counted: f64 =
+            samples.all("systemd_unit_listeners", &[]).map(|sample| sample.value).sum();
+        let truncated = samples
+            .value("systemd_listeners_truncated", &[])
+            .expect("the number of truncated sockets");
+        eprintln!("{exported} listeners exported, {truncated} sockets truncated, in {took:?}");
+        assert_eq!(exported, 1000);
+        assert!(counted + truncated >= 10_001.0);
         assert!(took < Duration::from_secs(10));
     }
-    let (_, most) = resident(exporter.pid());
-    assert!(most < before + (64 << 20), "{} → {}", megabytes(before), megabytes(most));
-    machine.ok(&["systemctl", "kill", "--signal=KILL", "squatting"]);
+    let (_, peak) = resident(exporter.pid());
+    assert!(peak < before + (64 << 20), "{} → {}", megabytes(before), megabytes(peak));
+    machine.ok(&["systemctl", "kill", "--signal=KILL", "sockets"]);
 }
 
-/// Makes so many control groups with so many listeners in each.
-pub(crate) const SQUATTING: &str = include_str!("squatting.py");
+/// Creates control groups with listening sockets in each; arguments: number of groups, of sockets per group.
+pub(crate) const LISTEN: &str = include_str!("squatting.py");

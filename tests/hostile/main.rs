@@ -1,5 +1,5 @@
-//! Hostile input: what an ordinary user of the host, or a client, can name, count, forge or hold up. docs/robustness.md
-//! has the table of attacks, and which test is about which.
+//! Hostile input by unprivileged users of the host and by clients: names, floods, forged messages, blocking files.
+//! docs/robustness.md lists the attacks with their tests.
 #![allow(clippy::disallowed_types, reason = "tests run programs")]
 
 mod access;
@@ -22,22 +22,22 @@ use std::collections::BTreeSet;
 
 use support::{Machine, Samples};
 
-/// A service that does nothing for as long as it may.
+/// A service that only sleeps.
 const SLEEP: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
 
-/// The selected units that the page has states of.
-fn units(page: &Samples) -> BTreeSet<String> {
-    let states = page.all("systemd_unit_state", &[]);
+/// The names of the units that have state series.
+fn units(samples: &Samples) -> BTreeSet<String> {
+    let states = samples.all("systemd_unit_state", &[]);
     states.map(|sample| sample.label("name").to_owned()).collect()
 }
 
 #[track_caller]
-fn assert_active(page: &Samples, unit: &str) {
+fn assert_active(samples: &Samples, unit: &str) {
     let labels = [("name", unit), ("state", "active")];
-    assert_eq!(page.value("systemd_unit_state", &labels), Some(1.0), "{unit}");
+    assert_eq!(samples.value("systemd_unit_state", &labels), Some(1.0), "{unit}");
 }
 
-/// Bytes of memory that a process has, by its pid as seen from outside: now, and at most so far.
+/// The resident memory of a process in bytes, current and peak; `pid` is that of the host's pid namespace.
 fn resident(pid: u32) -> (u64, u64) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let kilobytes = |key: &str| -> u64 {
@@ -51,9 +51,15 @@ fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-/// Runs a script of this folder inside, as a service of its own, and waits until it says that it is ready.
+/// Runs a script of this directory as a service of the machine, and waits for its readiness notification.
 #[track_caller]
-fn python(machine: &Machine, unit: &str, script: &str, properties: &[&str], arguments: &[&str]) {
+fn run_script(
+    machine: &Machine,
+    unit: &str,
+    script: &str,
+    properties: &[&str],
+    arguments: &[&str],
+) {
     let file = format!("/opt/{unit}.py");
     machine.write(&file, script);
     let name = format!("--unit={unit}");
@@ -63,7 +69,7 @@ fn python(machine: &Machine, unit: &str, script: &str, properties: &[&str], argu
     command.extend(["--", "/usr/bin/python3", &file]);
     command.extend(arguments);
     if !machine.exec(&command).status.success() {
-        let said = machine.exec(&["journalctl", "--no-pager", "--output=cat", "--unit", unit]);
-        panic!("{unit} does not get ready:\n{}", String::from_utf8_lossy(&said.stdout));
+        let log = machine.exec(&["journalctl", "--no-pager", "--output=cat", "--unit", unit]);
+        panic!("{unit} is not ready:\n{}", String::from_utf8_lossy(&log.stdout));
     }
 }

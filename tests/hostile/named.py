@@ -1,4 +1,4 @@
-"""A process, and eleven in control groups below; each calls itself what is made to be misread."""
+"""Eleven processes with hostile names and arguments, each in a control group with a hostile name."""
 import os
 import subprocess
 import time

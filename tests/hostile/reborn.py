@@ -1,4 +1,4 @@
-"""One pid, again and again: sleeping in the control group argv[1], then stopped in argv[2]; for argv[4] seconds."""
+"""Reuses the pid argv[3] for argv[4] seconds: asleep in the control group argv[1], then stopped in argv[2]; prints how often."""
 import ctypes
 import os
 import signal
@@ -11,7 +11,7 @@ CLONE3, CLONE_INTO_CGROUP = 435, 0x200000000
 groups = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in sys.argv[1:3]]
 pid = (ctypes.c_int * 1)(int(sys.argv[3]))
 end = time.monotonic() + float(sys.argv[4])
-lives = 0
+count = 0
 while time.monotonic() < end:
     for group, stops in zip(groups, (False, True)):
         arguments = struct.pack(
@@ -28,7 +28,7 @@ while time.monotonic() < end:
         time.sleep(0.03)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        # the clock that processes are born by has ticks of 10 ms
+        # start times of processes have a resolution of 10 ms
         time.sleep(0.012)
-        lives += 1
-print(lives)
+        count += 1
+print(count)

@@ -1,4 +1,4 @@
-//! T1 and T2, whatever the bytes: what a page says, read back, is what was meant.
+//! T1 and T2 as property tests: names of arbitrary bytes round-trip through rendering and parsing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,42 +24,42 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn any_names_are_read_back_each_once(names in prop::collection::btree_set(name(), 1..30)) {
-        let snapshot = host(&names);
-        let pages = [Format::Text, Format::OpenMetrics].map(|format| page(&snapshot, format));
-        for page in &pages {
+    fn any_name_round_trips_exactly_once(names in prop::collection::btree_set(arbitrary_name(), 1..30)) {
+        let snapshot = snapshot_of(&names);
+        let responses = [Format::Text, Format::OpenMetrics].map(|format| rendered(&snapshot, format));
+        for samples in &responses {
             let expected: Vec<String> = names.iter().map(|name| format!("{name}.service")).collect();
-            let told: BTreeSet<_> =
-                page.all("systemd_unit_state", &[]).map(|sample| sample.label("name")).collect();
-            prop_assert_eq!(told, expected.iter().map(String::as_str).collect());
-            prop_assert_eq!(page.all("systemd_unit_state", &[]).count(), 5 * names.len());
+            let exported: BTreeSet<_> =
+                samples.all("systemd_unit_state", &[]).map(|sample| sample.label("name")).collect();
+            prop_assert_eq!(exported, expected.iter().map(String::as_str).collect());
+            prop_assert_eq!(samples.all("systemd_unit_state", &[]).count(), 5 * names.len());
             for (at, (name, unit)) in names.iter().zip(&expected).enumerate() {
                 let state = [("name", &**unit), ("state", "active"), ("type", "service")];
-                prop_assert_eq!(page.value("systemd_unit_state", &state), Some(1.0));
+                prop_assert_eq!(samples.value("systemd_unit_state", &state), Some(1.0));
                 let info = [("name", &**unit), ("user", name), ("slice", name), ("restart", "no")];
-                prop_assert_eq!(page.value("systemd_service_info", &info), Some(1.0));
+                prop_assert_eq!(samples.value("systemd_service_info", &info), Some(1.0));
                 let listener = [("name", &**unit), ("address", &**name), ("port", "1")];
-                let queue = page.value("systemd_listener_accept_queue_length", &listener);
+                let queue = samples.value("systemd_listener_accept_queue_length", &listener);
                 prop_assert_eq!(queue, Some(at as f64));
             }
         }
-        prop_assert_eq!(&pages[0].0.len(), &pages[1].0.len());
-        for (text, open) in pages[0].0.iter().zip(&pages[1].0) {
+        prop_assert_eq!(&responses[0].0.len(), &responses[1].0.len());
+        for (text, open) in responses[0].0.iter().zip(&responses[1].0) {
             prop_assert_eq!((&text.name, &text.labels), (&open.name, &open.labels));
         }
     }
 
     #[test]
-    fn a_page_of_many_families_stays_whole_beside_any_name(name in name()) {
-        let plain = without(&page(&with("plain"), Format::Text), "plain.service");
-        let odd = format!("odd{name}");
-        let page = page(&with(&odd), Format::Text);
-        prop_assert_eq!(without(&page, &format!("{odd}.service")), plain);
+    fn any_name_leaves_other_series_unchanged(name in arbitrary_name()) {
+        let plain = without(&rendered(&snapshot_with("plain"), Format::Text), "plain.service");
+        let name = format!("odd{name}");
+        let samples = rendered(&snapshot_with(&name), Format::Text);
+        prop_assert_eq!(without(&samples, &format!("{name}.service")), plain);
     }
 }
 
-/// Any bytes as the bus hands them over, which are text; mostly those that matter somewhere.
-fn name() -> impl Strategy<Value = String> {
+/// Arbitrary bytes as received over D-Bus (UTF-8), mostly characters that need escaping somewhere.
+fn arbitrary_name() -> impl Strategy<Value = String> {
     let bytes = prop::collection::vec(any::<u8>(), 1..60)
         .prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     prop_oneof![
@@ -69,10 +69,10 @@ fn name() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Services of those names, users, slices and addresses.
-fn host(names: &BTreeSet<String>) -> Arc<Snapshot> {
-    let every = Selection::new("(?s).*", "").expect("expressions");
-    let shared = Shared::new(Mirror::new(every), Ledger::default());
+/// A snapshot of services with these names, users, slices and listener addresses.
+fn snapshot_of(names: &BTreeSet<String>) -> Arc<Snapshot> {
+    let all_units = Selection::new("(?s).*", "").expect("valid expressions");
+    let shared = Shared::new(Mirror::new(all_units), Ledger::default());
     let state = &mut *shared.lock();
     let listeners = names.iter().enumerate().map(|(at, name)| Listener {
         unit: Some(format!("{name}.service").into()),
@@ -106,23 +106,24 @@ fn host(names: &BTreeSet<String>) -> Arc<Snapshot> {
     Arc::new(Snapshot { systemd, listeners: Some(listeners), ..Snapshot::default() })
 }
 
-/// The fixture host, and one service of that name.
-fn with(name: &str) -> Arc<Snapshot> {
-    let mut snapshot = Arc::into_inner(fixture::snapshot()).expect("the only one");
-    let one = Arc::into_inner(host(&BTreeSet::from([name.to_owned()]))).expect("the only one");
+/// The snapshot of the fixture, and one service with this name.
+fn snapshot_with(name: &str) -> Arc<Snapshot> {
+    let mut snapshot = Arc::into_inner(fixture::snapshot()).expect("a single owner");
+    let one =
+        Arc::into_inner(snapshot_of(&BTreeSet::from([name.to_owned()]))).expect("a single owner");
     let units = one.systemd.expect("a service").units;
     snapshot.systemd.as_mut().expect("units").units.extend(units);
     Arc::new(snapshot)
 }
 
-fn without(page: &Samples, unit: &str) -> Vec<Sample> {
-    page.0.iter().filter(|sample| sample.label("name") != unit).cloned().collect()
+fn without(samples: &Samples, unit: &str) -> Vec<Sample> {
+    samples.0.iter().filter(|sample| sample.label("name") != unit).cloned().collect()
 }
 
-fn page(snapshot: &Arc<Snapshot>, format: Format) -> Samples {
-    let selected =
+fn rendered(snapshot: &Arc<Snapshot>, format: Format) -> Samples {
+    let query =
         MetricsQuery { without: vec![], names: vec![], profile: Profile::Full, max_series: 50_000 };
-    let page =
-        render(snapshot, format, &selected, &Arc::new(DroppedSeries::default())).expect("a page");
-    Samples::parse(&page)
+    let text =
+        render(snapshot, format, &query, &Arc::new(DroppedSeries::default())).expect("a response");
+    Samples::parse(&text)
 }

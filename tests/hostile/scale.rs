@@ -1,4 +1,4 @@
-//! All of it at once: sockets, processes, units and forged signals in numbers. `make test-scale` runs it.
+//! Floods of sockets, processes, units and forged signals, all at once. Run by `make test-scale`.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,15 +10,15 @@ use unit_exporter::source::process::Processes;
 
 use crate::bus::{BUS, CRASHING, forged, runtime};
 use crate::intruder::{NOBODY, connect, connection_of};
-use crate::listeners::SQUATTING;
+use crate::listeners::LISTEN;
 use crate::processes::GROUPS;
 use crate::support::{Exporter, Machine, Samples, cpu, eventually, in_time};
-use crate::{SLEEP, assert_active, megabytes, python, resident};
+use crate::{SLEEP, assert_active, megabytes, resident, run_script};
 
-/// Prints what each number costs, alone and then all together.
+/// Measures each flood on top of those before it; prints a table.
 #[test]
-#[ignore = "a measurement, of minutes: make test-scale"]
-fn nothing_honest_is_displaced_by_numbers() {
+#[ignore = "takes minutes: make test-scale"]
+fn floods_displace_no_series_of_other_units() {
     let machine = Machine::options().boot();
     machine.units(&[
         ("honest.service", SLEEP),
@@ -28,51 +28,51 @@ fn nothing_honest_is_displaced_by_numbers() {
     ]);
     machine.ok(&["systemctl", "start", "honest", "listening"]);
     let exporter = machine.exporter_unit(&["MemoryMax=256M"], &[]).ready();
-    let honest = |page: &Samples| -> Vec<_> {
-        let of = |sample: &&crate::support::Sample| {
+    let series_of_others = |samples: &Samples| -> Vec<_> {
+        let is_of_others = |sample: &&crate::support::Sample| {
             ["honest.service", "listening.service"].contains(&sample.label("name"))
         };
-        let mut series: Vec<_> = page
+        let mut series: Vec<_> = samples
             .0
             .iter()
-            .filter(of)
+            .filter(is_of_others)
             .map(|sample| (sample.name.clone(), sample.labels.clone()))
             .collect();
         series.sort();
         series
     };
     thread::sleep(Duration::from_secs(2));
-    let expected = honest(&exporter.samples());
+    let expected = series_of_others(&exporter.samples());
     assert!(expected.len() > 40, "{}", expected.len());
     println!(
-        "| | scrape, median | most | page | samples | resident | at most | exporter's CPU a scrape |"
+        "| | scrape, median | maximum | response | samples | resident | peak | exporter's CPU per scrape |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
-    let step = |what: &str| {
-        let page = measure(&exporter, what);
+    let step = |load: &str| {
+        let samples = measure(&exporter, load);
         let missing: Vec<_> =
-            expected.iter().filter(|series| !honest(&page).contains(series)).collect();
-        assert!(missing.is_empty(), "{what}: displaced: {missing:?}");
-        for sample in page.all("systemd_exporter_collector_success", &[]) {
-            assert_eq!(sample.value, 1.0, "{what}: {sample:?}\n{}", exporter.log());
+            expected.iter().filter(|series| !series_of_others(&samples).contains(series)).collect();
+        assert!(missing.is_empty(), "{load}: displaced: {missing:?}");
+        for sample in samples.all("systemd_exporter_collector_success", &[]) {
+            assert_eq!(sample.value, 1.0, "{load}: {sample:?}\n{}", exporter.log());
         }
-        page
+        samples
     };
     step("an idle host");
 
     let properties = ["Delegate=yes", "LimitNOFILE=300000", "TasksMax=infinity"];
-    python(&machine, "sockets", SQUATTING, &properties, &["0", "100000"]);
-    let page = step("100,000 listening sockets of one unit");
-    let truncated = page.value("systemd_listeners_truncated", &[]);
+    run_script(&machine, "sockets", LISTEN, &properties, &["0", "100000"]);
+    let samples = step("100,000 listening sockets of one unit");
+    let truncated = samples.value("systemd_listeners_truncated", &[]);
     assert!(truncated > Some(98_000.0), "{truncated:?}");
 
     let processes: u32 = free_pids().min(20_000);
     let forking = format!(
         "import os, subprocess, time\nfor _ in range({processes}):\n    if os.fork() == 0:\n        time.sleep(100000)\nsubprocess.run(['systemd-notify', '--ready'])\ntime.sleep(100000)\n"
     );
-    python(&machine, "forks", &forking, &["TasksMax=infinity"], &[]);
-    let page = step(&format!("and {processes} processes of one unit"));
-    let counted = page.value("systemd_unit_threads", &[("name", "forks.service")]);
+    run_script(&machine, "forks", &forking, &["TasksMax=infinity"], &[]);
+    let samples = step(&format!("and {processes} processes of one unit"));
+    let counted = samples.value("systemd_unit_threads", &[("name", "forks.service")]);
     assert_eq!(counted, Some(f64::from(processes.min(20_000))));
 
     machine.ok(&[
@@ -80,119 +80,120 @@ fn nothing_honest_is_displaced_by_numbers() {
         "-c",
         "for n in {0..9}; do eval systemctl start flood@{${n}000..${n}999}.target; done",
     ]);
-    let there = in_time(|| {
-        let page = exporter.samples();
-        let flood = page.all("systemd_unit_state", &[("state", "active")]);
+    let complete = in_time(|| {
+        let samples = exporter.samples();
+        let flood = samples.all("systemd_unit_state", &[("state", "active")]);
         (flood.filter(|sample| sample.label("name").starts_with("flood@")).count() > 9000)
             .then_some(())
     });
-    let page = step("and 10,000 units");
+    let samples = step("and 10,000 units");
     let dropped =
-        page.value("systemd_exporter_series_dropped_total", &[("family", "systemd_unit_state")]);
-    println!("(all units are there: {there:?}; series of states left out so far: {dropped:?})");
+        samples.value("systemd_exporter_series_dropped_total", &[("family", "systemd_unit_state")]);
+    println!("(all units exported: {complete:?}; state series dropped so far: {dropped:?})");
 
     let to = connection_of(&machine, &exporter);
-    let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         scope.spawn(|| {
             runtime().block_on(async {
                 let connection = connect(&machine, BUS, NOBODY).await;
                 let mut tick = tokio::time::interval(Duration::from_millis(10));
-                while !over.load(Ordering::Relaxed) {
+                while !stop.load(Ordering::Relaxed) {
                     tick.tick().await;
                     for n in 0..10 {
                         let member = if n % 2 == 0 { "UnitNew" } else { "UnitRemoved" };
                         let unit = if n % 2 == 0 { "forged.service" } else { "honest.service" };
                         let to = (n < 5).then_some(&*to);
-                        connection.send(&forged(member, unit, to)).await.expect("room");
+                        connection.send(&forged(member, unit, to)).await.expect("sending a signal");
                         sent.fetch_add(1, Ordering::Relaxed);
                     }
                 }
             })
         });
-        let begun = Instant::now();
+        let start = Instant::now();
         let before = sent.load(Ordering::Relaxed);
-        let page = step("and 1,000 forged signals a second");
-        let rate = (sent.load(Ordering::Relaxed) - before) as f64 / begun.elapsed().as_secs_f64();
-        assert_eq!(page.all("systemd_unit_state", &[("name", "forged.service")]).count(), 0);
+        let samples = step("and 1,000 forged signals a second");
+        let rate = (sent.load(Ordering::Relaxed) - before) as f64 / start.elapsed().as_secs_f64();
+        assert_eq!(samples.all("systemd_unit_state", &[("name", "forged.service")]).count(), 0);
         for _crash in 0..5 {
             machine.exec(&["systemctl", "start", "crashing"]);
         }
         eventually("five crashes are counted", || {
-            let page = exporter.samples();
-            let failures = page
+            let samples = exporter.samples();
+            let failures = samples
                 .all("systemd_service_failures_by_result_total", &[("name", "crashing.service")]);
             (failures.map(|sample| sample.value).sum::<f64>() == 5.0).then_some(())
         });
         let foreign = exporter.samples().value("systemd_exporter_foreign_messages_total", &[]);
         println!(
-            "({rate:.0} signals a second sent, {foreign:?} of them to it alone; 5 of 5 crashes counted)"
+            "({rate:.0} signals a second sent, {foreign:?} of them unicast; 5 of 5 crashes counted)"
         );
-        over.store(true, Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
     });
 
     machine.ok(&["systemctl", "stop", "forks"]);
-    let begun = Instant::now();
-    python(&machine, "groups", GROUPS, &["Delegate=yes"], &["100000", "100"]);
-    println!("(100,000 control groups made in {:?})", begun.elapsed());
-    let page = step("and 100,000 control groups, 100 deep");
-    assert_active(&page, "honest.service");
-    let truncated = page.value("systemd_unit_processes_truncated", &[("name", "groups.service")]);
+    let start = Instant::now();
+    run_script(&machine, "groups", GROUPS, &["Delegate=yes"], &["100000", "100"]);
+    println!("(100,000 control groups made in {:?})", start.elapsed());
+    let samples = step("and 100,000 control groups, 100 deep");
+    assert_active(&samples, "honest.service");
+    let truncated =
+        samples.value("systemd_unit_processes_truncated", &[("name", "groups.service")]);
     assert!(truncated > Some(1000.0), "{truncated:?}");
     machine.ok(&["systemctl", "stop", "groups"]);
 }
 
-/// Scrapes ten times; prints what that took, and returns the last page.
-fn measure(exporter: &Exporter, what: &str) -> Samples {
+/// Scrapes ten times, prints time and memory, and returns the last samples.
+fn measure(exporter: &Exporter, load: &str) -> Samples {
     let pid = exporter.pid();
     let before = cpu(pid);
     let mut times: Vec<Duration> = Vec::new();
-    let mut page = String::new();
+    let mut response = String::new();
     for _scrape in 0..10 {
-        let asked = Instant::now();
-        page = exporter.scrape();
-        times.push(asked.elapsed());
+        let sent = Instant::now();
+        response = exporter.scrape();
+        times.push(sent.elapsed());
         thread::sleep(Duration::from_millis(200));
     }
     let used = (cpu(pid) - before) / 10;
     times.sort_unstable();
-    let (now, most) = resident(pid);
-    let samples = Samples::parse(&page);
+    let (now, peak) = resident(pid);
+    let samples = Samples::parse(&response);
     println!(
-        "| {what} | {:.0} ms | {:.0} ms | {} | {} | {} | {} | {:.0} ms |",
+        "| {load} | {:.0} ms | {:.0} ms | {} | {} | {} | {} | {:.0} ms |",
         times[5].as_secs_f64() * 1e3,
         times[9].as_secs_f64() * 1e3,
-        megabytes(page.len() as u64),
+        megabytes(response.len() as u64),
         samples.0.len(),
         megabytes(now),
-        megabytes(most),
+        megabytes(peak),
         used.as_secs_f64() * 1e3,
     );
-    assert!(times[9] < Duration::from_secs(10), "{what}: beyond Prometheus's timeout");
-    assert!(most < 256 << 20, "{what}: {}", megabytes(most));
+    assert!(times[9] < Duration::from_secs(10), "{load}: beyond the scrape timeout of Prometheus");
+    assert!(peak < 256 << 20, "{load}: {}", megabytes(peak));
     samples
 }
 
-/// How many processes there is room for, with some left for everybody else.
+/// The number of free pids, less a reserve of 4,000.
 fn free_pids() -> u32 {
-    let most = fs::read_to_string("/proc/sys/kernel/pid_max").expect("pid_max");
-    let most: u32 = most.trim().parse().expect("a number");
+    let max = fs::read_to_string("/proc/sys/kernel/pid_max").expect("pid_max");
+    let max: u32 = max.trim().parse().expect("a number");
     let now = fs::read_to_string("/proc/loadavg").expect("loadavg");
     let now: u32 = now.split(['/', ' ']).nth(4).and_then(|all| all.parse().ok()).expect("a number");
-    most.saturating_sub(now + 4000)
+    max.saturating_sub(now + 4000)
 }
 
 const LISTENING: &str = "[Service]\nExecStart=/usr/bin/python3 -c 'import socket, time; \
                          s = socket.create_server((\"127.0.0.1\", 7777)); time.sleep(100000)'\n";
 
-/// More processes than this machine has numbers for: 50,000 as files. One unit has 30,000 of them, twenty have 999 each.
+/// 50,000 processes as a file tree, more than this machine has pids for: 30,000 of one unit, 999 of each of twenty.
 #[test]
-#[ignore = "a measurement: make test-scale"]
-fn fifty_thousand_processes_keep_no_unit_from_being_read() {
-    let host = tempfile::tempdir_in("/dev/shm").expect("a folder");
+#[ignore = "slow: make test-scale"]
+fn fifty_thousand_processes_do_not_starve_small_units() {
+    let host = tempfile::tempdir_in("/dev/shm").expect("a directory");
     let (proc, cgroup) = (host.path().join("proc"), host.path().join("cgroup"));
     let write = |path: PathBuf, text: &str| {
-        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
         fs::write(path, text).expect("a file");
     };
     write(proc.join("stat"), "btime 1763900000\n");
@@ -211,32 +212,32 @@ fn fifty_thousand_processes_keep_no_unit_from_being_read() {
                 proc.join(format!("{pid}/limits")),
                 "Max open files            1024                 524288               files     \n",
             );
-            fs::create_dir(proc.join(format!("{pid}/fd"))).expect("a folder");
+            fs::create_dir(proc.join(format!("{pid}/fd"))).expect("a directory");
         }
         let listed: String = pids.iter().map(|pid| format!("{pid}\n")).collect();
         write(cgroup.join(format!("system.slice/{name}/cgroup.procs")), &listed);
         let control_group = format!("/system.slice/{name}").into();
         UnitGroup { unit: name.into(), control_group, main_pid: pids.first().copied() }
     };
-    let mut units = vec![unit("crowd.service", 30_000)];
+    let mut units = vec![unit("many.service", 30_000)];
     units.extend((0..20).map(|n| unit(&format!("busy-{n}.service"), 999)));
-    units.extend((0..20).map(|n| unit(&format!("honest-{n}.service"), 1)));
+    units.extend((0..20).map(|n| unit(&format!("small-{n}.service"), 1)));
     let mut processes = Processes::open(&proc, &cgroup, 0).expect("a host");
     let (before, _) = resident(std::process::id());
     for pass in 0..3 {
-        let begun = Instant::now();
-        let readings = processes.read(&units, begun + Duration::from_secs(60)).expect("a reading");
-        let took = begun.elapsed();
+        let start = Instant::now();
+        let readings = processes.read(&units, start + Duration::from_secs(60)).expect("a reading");
+        let took = start.elapsed();
         let of = |name: &str| {
             let (_, found) =
                 readings.units.iter().find(|(unit, _)| **unit == *name).expect("a unit");
             (found.threads, found.truncated)
         };
         for n in 0..20 {
-            assert_eq!(of(&format!("honest-{n}.service")), (Some(1), 0));
+            assert_eq!(of(&format!("small-{n}.service")), (Some(1), 0));
             assert_eq!(of(&format!("busy-{n}.service")), (Some(999), 0));
         }
-        assert_eq!(of("crowd.service"), (Some(20_000), 10_000));
+        assert_eq!(of("many.service"), (Some(20_000), 10_000));
         assert_eq!((readings.truncated, readings.failed), (0, 0), "{:?}", readings.failure);
         let (now, _) = resident(std::process::id());
         println!(
@@ -244,11 +245,12 @@ fn fifty_thousand_processes_keep_no_unit_from_being_read() {
             megabytes(now.saturating_sub(before))
         );
     }
-    // where there is no time for all, those that have few come first
-    let soon = Instant::now() + Duration::from_millis(150);
-    let readings = processes.read(&units, soon).expect("a reading");
-    let whole: Vec<_> = readings.units.iter().filter(|(_, found)| found.truncated == 0).collect();
-    println!("in 150 ms: {} of 41 units whole", whole.len());
-    let honest = whole.iter().filter(|(unit, _)| unit.starts_with("honest-")).count();
-    assert!(honest == 20 || honest == whole.len(), "{honest} of {}", whole.len());
+    // before a short deadline, units with few processes are read first
+    let deadline = Instant::now() + Duration::from_millis(150);
+    let readings = processes.read(&units, deadline).expect("a reading");
+    let complete: Vec<_> =
+        readings.units.iter().filter(|(_, found)| found.truncated == 0).collect();
+    println!("in 150 ms: {} of 41 units complete", complete.len());
+    let small = complete.iter().filter(|(unit, _)| unit.starts_with("small-")).count();
+    assert!(small == 20 || small == complete.len(), "{small} of {}", complete.len());
 }

@@ -1,4 +1,4 @@
-"""Says its argument wherever a process can: as its name, in its status text, in the journal."""
+"""Exposes its argument as process name, as status text and in the journal."""
 import subprocess
 import sys
 import time

@@ -1,13 +1,13 @@
-//! T16 and T24: what others keep secret is not told, and neither is what the exporter keeps itself.
+//! T16 and T24: secrets of other processes are not exported, and the exporter's memory is protected.
 
 use std::thread;
 use std::time::Duration;
 
-use crate::python;
+use crate::run_script;
 use crate::support::{Machine, eventually, machine};
 
 #[test]
-fn arguments_environments_texts_and_passwords_reach_no_page_and_no_log() {
+fn secrets_appear_in_no_response_and_no_log() {
     let machine = Machine::options().boot();
     machine.write("/opt/environment", format!("FROM_FILE={CANARY}\n"));
     machine.units(&[
@@ -28,7 +28,7 @@ fn arguments_environments_texts_and_passwords_reach_no_page_and_no_log() {
     ]);
     machine.write("/opt/secret.py", SECRET);
     let log = "StandardError=file:/opt/log";
-    let everything: Vec<String> = [
+    let collectors: Vec<String> = [
         "conditions",
         "dependencies",
         "unit-files",
@@ -43,7 +43,7 @@ fn arguments_environments_texts_and_passwords_reach_no_page_and_no_log() {
     .map(|collector| format!("--collector.{collector}"))
     .into();
     let mut arguments = vec!["--profile=full", "--log.level=debug"];
-    arguments.extend(everything.iter().map(String::as_str));
+    arguments.extend(collectors.iter().map(String::as_str));
     let exporter = machine.exporter_unit(&[log], &arguments).ready();
     machine.ok(&["systemctl", "start", "secret"]);
     machine.exec(&["systemctl", "start", "crashing"]);
@@ -53,14 +53,15 @@ fn arguments_environments_texts_and_passwords_reach_no_page_and_no_log() {
         &format!("logger --priority user.err {CANARY}; echo {CANARY} | systemd-cat -t {CANARY}"),
     ]);
     eventually("the crash is counted", || {
-        let page = exporter.samples();
-        page.all("systemd_service_failures_by_result_total", &[("name", "crashing.service")])
+        let samples = exporter.samples();
+        samples
+            .all("systemd_service_failures_by_result_total", &[("name", "crashing.service")])
             .next()
             .map(drop)
     });
     thread::sleep(Duration::from_secs(2));
     let basic = format!("Basic {}", base64(&format!("admin:{CANARY}")));
-    let open = "application/openmetrics-text; version=1.0.0";
+    let accept = "application/openmetrics-text; version=1.0.0";
     for path in [
         "/metrics",
         "/",
@@ -73,39 +74,39 @@ fn arguments_environments_texts_and_passwords_reach_no_page_and_no_log() {
         for headers in [
             &[][..],
             &[
-                ("accept", open),
+                ("accept", accept),
                 ("authorization", &*basic),
                 ("cookie", CANARY),
                 ("x-token", CANARY),
             ],
         ] {
-            let answer = exporter.get(path, headers);
-            assert!(!answer.text().contains(CANARY), "{path} tells it");
-            assert!(!answer.headers.iter().any(|(_, value)| value.contains(CANARY)), "{path}");
+            let response = exporter.get(path, headers);
+            assert!(!response.text().contains(CANARY), "{path}");
+            assert!(!response.headers.iter().any(|(_, value)| value.contains(CANARY)), "{path}");
         }
     }
     let log = std::fs::read_to_string(machine.path("/opt/log")).expect("a log");
-    assert!(log.contains("level=debug") && log.lines().count() > 20, "it logs all there is: {log}");
+    assert!(log.contains("level=debug") && log.lines().count() > 20, "not at level debug: {log}");
     for secret in [CANARY, &*basic] {
-        assert!(!log.contains(secret), "the log tells it: {log}");
+        assert!(!log.contains(secret), "in the log: {log}");
     }
-    let shown = machine.ok(&["systemctl", "status", "secret"]);
-    assert!(shown.contains(CANARY), "systemctl tells who may see it: {shown}");
+    let status = machine.ok(&["systemctl", "status", "secret"]);
+    assert!(status.contains(CANARY), "the service has no secret: {status}");
 }
 
 #[test]
-fn nobody_of_its_own_user_reads_its_memory_and_no_core_is_dumped() {
+fn same_user_cannot_read_memory_and_no_core_is_dumped() {
     let machine = machine();
     machine.exec(&["useradd", "--uid", "1700", "keeper"]);
     machine.ok(&["install", "-d", "-o", "keeper", "/opt/cores"]);
     let properties =
         ["User=keeper", "LimitCORE=infinity", "WorkingDirectory=/opt/cores", "Restart=no"];
     let exporter = machine.exporter_unit(&properties, &[]).ready();
-    // what is asked of the exporter can be done to others of that user
-    let mut other = vec!["systemd-run", "--quiet", "--unit=keepers-other"];
-    other.extend(properties.iter().flat_map(|property| ["--property", property]));
-    other.extend(["sleep", "infinity"]);
-    machine.ok(&other);
+    // the control: another process of the same user is accessible
+    let mut control = vec!["systemd-run", "--quiet", "--unit=control"];
+    control.extend(properties.iter().flat_map(|property| ["--property", property]));
+    control.extend(["sleep", "infinity"]);
+    machine.ok(&control);
     let main_pid = |unit: &str| {
         machine.ok(&["systemctl", "show", "--property=MainPID", "--value", unit]).trim().to_owned()
     };
@@ -123,44 +124,44 @@ fn nobody_of_its_own_user_reads_its_memory_and_no_core_is_dumped() {
         ];
         machine.ok(&command).trim().to_owned()
     };
-    assert_eq!(peek("keepers-other.service"), "mem environ maps fd trace");
+    assert_eq!(peek("control.service"), "mem environ maps fd trace");
     assert_eq!(peek(exporter.unit()), "");
-    // it still sees of itself what it tells
-    let page = exporter.samples();
+    // the exporter can still read its own files in /proc
+    let samples = exporter.samples();
     for name in ["process_open_fds", "process_max_fds", "process_resident_memory_bytes"] {
-        assert!(page.value(name, &[]) > Some(0.0), "{name}");
+        assert!(samples.value(name, &[]) > Some(0.0), "{name}");
     }
     let own = [("name", exporter.unit())];
-    assert!(page.value("systemd_unit_threads", &own) > Some(0.0));
+    assert!(samples.value("systemd_unit_threads", &own) > Some(0.0));
     let (unit, pid) = (exporter.unit().to_owned(), main_pid(exporter.unit()));
-    machine.ok(&["kill", "-ABRT", &pid, &main_pid("keepers-other")]);
+    machine.ok(&["kill", "-ABRT", &pid, &main_pid("control")]);
     let result = |unit: &str| {
-        eventually("it has ended", || {
+        eventually("the service has ended", || {
             let result = machine.ok(&["systemctl", "show", "--property=Result", "--value", unit]);
             Some(result.trim().to_owned()).filter(|result| result != "success")
         })
     };
-    assert_eq!(result("keepers-other.service"), "core-dump");
+    assert_eq!(result("control.service"), "core-dump");
     assert_eq!(result(&unit), "signal");
-    machine.ok(&["systemctl", "reset-failed", "keepers-other"]);
+    machine.ok(&["systemctl", "reset-failed", "control"]);
     let service = include_str!("../../systemd/system/unit-exporter.service");
     assert!(service.contains("\nLimitCORE=0\n"));
 }
 
 #[test]
-fn a_process_is_told_by_its_unit_and_by_nothing_of_its_own() {
+fn processes_are_exported_only_as_totals_of_their_unit() {
     let machine = machine();
-    python(machine, "plain", SECRET, &[&format!("Environment=A={CANARY}")], &[CANARY]);
+    run_script(machine, "plain", SECRET, &[&format!("Environment=A={CANARY}")], &[CANARY]);
     let exporter = machine.exporter(&[]);
-    let page = exporter.samples();
-    assert_eq!(page.value("systemd_unit_threads", &[("name", "plain.service")]), Some(1.0));
+    let samples = exporter.samples();
+    assert_eq!(samples.value("systemd_unit_threads", &[("name", "plain.service")]), Some(1.0));
     let pid = machine.ok(&["systemctl", "show", "--property=MainPID", "--value", "plain"]);
-    for sample in &page.0 {
+    for sample in &samples.0 {
         for (label, value) in &sample.labels {
-            let own = value.contains(CANARY)
+            let identifies = value.contains(CANARY)
                 || *value == pid.trim()
                 || ["pid", "comm", "cmdline", "exe"].contains(&&**label);
-            assert!(!own, "{sample:?}");
+            assert!(!identifies, "{sample:?}");
         }
     }
     machine.ok(&["systemctl", "stop", "plain"]);
@@ -180,6 +181,6 @@ fn base64(text: &str) -> String {
 }
 
 const CANARY: &str = "canary7f3a9c51";
-/// Says its first argument wherever a process can say something.
+/// Exposes its argument in every text that a process can set.
 const SECRET: &str = include_str!("secret.py");
 const PEEK: &str = include_str!("peek.py");

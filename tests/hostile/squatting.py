@@ -1,4 +1,4 @@
-"""Makes argv[1] control groups, and in each of them argv[2] listening sockets; with 0 groups, argv[2] in its own."""
+"""Creates argv[1] control groups with argv[2] listening sockets each; with 0 groups, argv[2] sockets in its own."""
 import ctypes
 import os
 import resource
@@ -17,14 +17,14 @@ made = 0
 
 
 def listen():
-    """One socket more, on an address and a port of its own; left open."""
+    """Opens another listening socket, on an unused address, and leaves it open."""
     global made
     address = f"127.{1 + made // 62500 % 250}.{made // 250 % 250}.{1 + made % 250}"
     made += 1
-    one = socket.socket()
-    one.bind((address, 2000))
-    one.listen(1)
-    one.detach()
+    listener = socket.socket()
+    listener.bind((address, 2000))
+    listener.listen(1)
+    listener.detach()
 
 
 for number in range(groups):
@@ -34,7 +34,7 @@ for number in range(groups):
     arguments = struct.pack("11Q", CLONE_FILES | CLONE_INTO_CGROUP, 0, 0, 0, SIGCHLD, 0, 0, 0, 0, 0, directory)
     child = libc.syscall(CLONE3, arguments, len(arguments))
     if child == 0:
-        # it is in the group, and its descriptors are its parent's: what it makes stays when it ends
+        # the child is in the group and shares its parent's descriptors: the sockets stay open when it exits
         for _ in range(sockets):
             listen()
         os._exit(0)
@@ -44,7 +44,7 @@ for number in range(groups):
     made += sockets
     os.close(directory)
 if not groups:
-    # as many in a process as it may have
+    # as many per process as RLIMIT_NOFILE allows
     room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100
     for first in range(0, sockets, room):
         made = first
