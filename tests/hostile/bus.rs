@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use zbus::Connection;
 use zbus::message::Message;
 
-use crate::intruder::{
+use crate::rogue_bus::{
     self, DEFAULT_POLICY, NOBODY, connect, connection_of, fake_systemd, listed_unit,
 };
 use crate::support::{Machine, eventually};
@@ -126,7 +126,7 @@ fn bus_addresses_in_environment_are_ignored() {
 #[test]
 fn systemd_name_owned_by_unprivileged_user_is_rejected() {
     let machine = Machine::options().boot();
-    let socket = intruder::bus(&machine, "private", DEFAULT_POLICY, &["User=nobody"]);
+    let socket = rogue_bus::bus(&machine, "private", DEFAULT_POLICY, &["User=nobody"]);
     let runtime = runtime();
     runtime.block_on(async {
         let connection = connect(&machine, &socket, NOBODY).await;

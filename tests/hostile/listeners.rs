@@ -51,4 +51,4 @@ fn ten_thousand_listening_cgroups_displace_no_unit_listener() {
 }
 
 /// Creates control groups with listening sockets in each; arguments: number of groups, of sockets per group.
-pub(crate) const LISTEN: &str = include_str!("squatting.py");
+pub(crate) const LISTEN: &str = include_str!("many_sockets.py");

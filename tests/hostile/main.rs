@@ -6,11 +6,11 @@ mod access;
 mod bus;
 #[path = "../fixture/mod.rs"]
 mod fixture;
-mod intruder;
 mod listeners;
 mod names;
 mod processes;
 mod replies;
+mod rogue_bus;
 mod round_trip;
 mod scale;
 mod secrets;

@@ -180,4 +180,4 @@ const MANAGER: [&str; 3] =
     ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"];
 
 /// Processes with hostile names and arguments, in control groups with hostile names.
-const NAMED: &str = include_str!("named.py");
+const NAMED: &str = include_str!("hostile_names.py");

@@ -151,7 +151,7 @@ fn reused_pid_counts_only_for_its_current_unit() {
     machine.unit("second.service", SLEEP);
     machine.ok(&["systemctl", "start", "second"]);
     let exporter = machine.exporter(&[]);
-    machine.write("/opt/pid_reuse.py", include_str!("reborn.py"));
+    machine.write("/opt/pid_reuse.py", include_str!("pid_reuse.py"));
     let group = |unit: &str| format!("/sys/fs/cgroup/system.slice/{unit}.service");
     let reuse = machine
         .command("/usr/bin/python3")
@@ -186,4 +186,4 @@ fn reused_pid_counts_only_for_its_current_unit() {
 }
 
 /// Creates control groups; arguments: number of siblings, depth of a tree.
-pub(crate) const GROUPS: &str = include_str!("groups.py");
+pub(crate) const GROUPS: &str = include_str!("many_cgroups.py");

@@ -9,7 +9,7 @@ use zbus::Variant;
 use zbus::message::Message;
 
 use crate::bus::runtime;
-use crate::intruder::{self, DEFAULT_POLICY, connect, fake_systemd, listed_unit};
+use crate::rogue_bus::{self, DEFAULT_POLICY, connect, fake_systemd, listed_unit};
 use crate::support::{Exporter, Machine};
 use crate::{assert_active, megabytes, resident};
 
@@ -106,7 +106,7 @@ fn oversized_or_invalid_replies_affect_only_units() {
         ("wrongtype", ListUnitsReply::Text(long.clone())),
         ("noreply", ListUnitsReply::NoReply),
     ] {
-        let socket = intruder::bus(&machine, name, DEFAULT_POLICY, &[]);
+        let socket = rogue_bus::bus(&machine, name, DEFAULT_POLICY, &[]);
         let runtime = runtime();
         runtime.block_on(async {
             let long = long.clone();
@@ -146,7 +146,7 @@ fn oversized_or_invalid_replies_affect_only_units() {
 
 /// A reply to `ListUnits` or `ListUnitsByPatterns`.
 enum ListUnitsReply {
-    Units(Vec<intruder::ListedUnit>),
+    Units(Vec<rogue_bus::ListedUnit>),
     Error(String),
     Text(String),
     NoReply,

@@ -9,9 +9,9 @@ use unit_exporter::source::cgroup::UnitGroup;
 use unit_exporter::source::process::Processes;
 
 use crate::bus::{BUS, CRASHING, forged, runtime};
-use crate::intruder::{NOBODY, connect, connection_of};
 use crate::listeners::LISTEN;
 use crate::processes::GROUPS;
+use crate::rogue_bus::{NOBODY, connect, connection_of};
 use crate::support::{Exporter, Machine, Samples, cpu, eventually, in_time};
 use crate::{SLEEP, assert_active, megabytes, resident, run_script};
 

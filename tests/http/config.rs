@@ -8,8 +8,8 @@ use unit_exporter::http::{Options, Protection};
 
 use crate::certificates::{ConfigDir, issued_client, server_identity};
 use crate::client::{get, request};
-use crate::secure::TlsClient;
-use crate::site::{PAGE, Script, Server};
+use crate::scripted_server::{PAGE, Script, Server};
+use crate::tls_client::TlsClient;
 
 #[test]
 fn invalid_configuration_is_rejected_with_reason() {

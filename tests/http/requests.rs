@@ -6,7 +6,7 @@ use std::time::Duration;
 use unit_exporter::http::{Format, Options};
 
 use crate::client::{exchange, get, head, request};
-use crate::site::{PAGE, Script, Server};
+use crate::scripted_server::{PAGE, Script, Server};
 
 #[tokio::test]
 async fn status_pages_are_served_and_unknown_paths_get_404() {

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use unit_exporter::http::{Limits, Options};
 
 use crate::client::{get, head, parse};
-use crate::site::{PAGE, Script, Server, large_page};
+use crate::scripted_server::{PAGE, Script, Server, large_page};
 
 #[tokio::test]
 async fn shutdown_answers_scrape_in_flight_and_closes_idle() {

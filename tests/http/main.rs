@@ -3,18 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "test helpers")]
 
 mod certificates;
-mod child;
 mod client;
 mod config;
-mod judges;
+mod interop;
 mod limits;
+mod liveness;
 mod load;
 mod logins;
 mod password;
 mod program;
-mod pulse;
 mod requests;
-mod secure;
+mod scripted_server;
+mod server_process;
 mod shutdown;
-mod site;
 mod tls;
+mod tls_client;

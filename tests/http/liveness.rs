@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use unit_exporter::http::{Options, Pulse};
 
-use crate::site::{Script, Server};
+use crate::scripted_server::{Script, Server};
 
 #[tokio::test]
 async fn liveness_check_passes_until_shutdown() {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use flate2::read::GzDecoder;
 
 use crate::browser::Browser;
-use crate::host::{PageData, PageServer};
+use crate::page_server::{PageData, PageServer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn page_of_5000_units_is_small_and_painted_in_time() {

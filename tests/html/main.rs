@@ -8,10 +8,10 @@ mod fixture;
 #[path = "../support/mod.rs"]
 mod support;
 
-mod access;
+mod accessibility;
+mod booted;
 mod browser;
-mod host;
+mod index;
 mod large;
-mod machine;
-mod status;
+mod page_server;
 mod unit;

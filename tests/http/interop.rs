@@ -10,9 +10,9 @@ use unit_exporter::cli::hash_password;
 use unit_exporter::metrics::Format;
 
 use crate::certificates::ConfigDir;
-use crate::child::{CHILD_MARKER, ServerProcess};
 use crate::client::get;
-use crate::site::Server;
+use crate::scripted_server::Server;
+use crate::server_process::{CHILD_MARKER, ServerProcess};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_scrapes_http1_and_http2_with_gzip_and_basic_auth() {

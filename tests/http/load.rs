@@ -7,8 +7,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::child::ServerProcess;
 use crate::client::{get, head, request};
+use crate::server_process::ServerProcess;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousand_concurrent_scrapers_use_bounded_memory() {

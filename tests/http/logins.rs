@@ -14,7 +14,7 @@ use unit_exporter::cli::hash_password;
 
 use crate::certificates::ConfigDir;
 use crate::client::{Response, get, request};
-use crate::site::Server;
+use crate::scripted_server::Server;
 
 fn write_users(dir: &ConfigDir, cost: u32, users: &[(&str, &str)]) -> PathBuf {
     let hash = |password: &str| hash_password(password.as_bytes(), cost).unwrap();

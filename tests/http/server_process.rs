@@ -150,7 +150,7 @@ fn serve() {
     });
 }
 
-const SERVE_ARGUMENTS: [&str; 4] = ["--ignored", "--exact", "--nocapture", "child::serve"];
+const SERVE_ARGUMENTS: [&str; 4] = ["--ignored", "--exact", "--nocapture", "server_process::serve"];
 
 pub(crate) const CHILD_MARKER: &str = "STARTED_BY_A_TEST";
 

@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 
 use crate::certificates::{ConfigDir, Identity, expired_client, issued_client, selfsigned_client};
 use crate::client::{exchange, get, head};
-use crate::secure::TlsClient;
-use crate::site::Server;
+use crate::scripted_server::Server;
+use crate::tls_client::TlsClient;
 
 fn tls12_client(suites: &[SupportedCipherSuite]) -> TlsClient {
     let mut client = TlsClient { versions: vec![&version::TLS12], ..TlsClient::default() };
@@ -321,7 +321,7 @@ async fn http2_client_that_never_reads_is_disconnected() {
         answer: Duration::from_secs(1),
         ..unit_exporter::http::Limits::default()
     };
-    let server = Server::with_page(&dir.tls(&[]), limits, crate::site::large_page());
+    let server = Server::with_page(&dir.tls(&[]), limits, crate::scripted_server::large_page());
     let client = TlsClient { alpn: vec!["h2"], ..TlsClient::default() };
     let stream = client.connect(server.address).await.unwrap();
     let (mut sender, connection) =

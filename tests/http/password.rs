@@ -12,7 +12,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 use unit_exporter::cli::read_password;
 
-use crate::child::CHILD_MARKER;
+use crate::server_process::CHILD_MARKER;
 
 #[test]
 fn password_is_read_twice_without_echo() {

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use unit_exporter::http::{Limits, Options};
 
 use crate::client::{get, head, parse};
-use crate::site::{PAGE, Script, Server, large_page};
+use crate::scripted_server::{PAGE, Script, Server, large_page};
 
 fn options(limits: Limits) -> Options {
     Options { limits, ..Options::default() }

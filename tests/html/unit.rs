@@ -1,7 +1,7 @@
 //! The page at `/unit/NAME`.
 
 use crate::browser::Browser;
-use crate::host::{PageData, PageServer};
+use crate::page_server::{PageData, PageServer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unit_page_shows_state_resources_and_commands() {

@@ -16,7 +16,7 @@ use unit_exporter::systemd::unit::Unit;
 use unit_exporter::systemd::unit::name::Kind;
 
 use crate::browser::Browser;
-use crate::host::{PageData, PageServer, event};
+use crate::page_server::{PageData, PageServer, event};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn index_shows_failed_units_crashes_and_read_errors() {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
-use crate::host::{PageData, PageServer};
+use crate::page_server::{PageData, PageServer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn axe_reports_no_violations_on_any_status_page() {
