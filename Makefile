@@ -1,7 +1,7 @@
 # The same commands for development and CI. A target installs its missing tools through scripts/setup.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale lint fmt package test-package bench test-vm test-matrix
+.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale lint fmt package test-package bench test-vm test-matrix book
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,3 +74,7 @@ test-vm: ## test in a Debian VM (QEMU): pure cgroup v2, boot and reboot; needs r
 test-matrix: ## test with systemd 247 to the newest and write docs/compatibility.md; takes 45 minutes; needs root
 	@scripts/setup test-matrix
 	scripts/matrix
+
+book: ## the documentation as a searchable website, into target/book; some minutes to build mdBook
+	@scripts/setup book
+	@scripts/book

@@ -1,4 +1,4 @@
-//! What README.md and docs/ say holds: expressions, metrics, flags, alerts, commands, links, configurations.
+//! Checks on the documents: expressions, metrics, flags, alerts, commands, links, configurations, summary.
 #![allow(clippy::disallowed_types)]
 
 mod promql;
@@ -16,6 +16,7 @@ use regex::Regex;
 use serde_json::Value;
 use sources::sources;
 use unit_exporter::cli::args::Args;
+use unit_exporter::metrics::Reference;
 
 #[test]
 fn every_expression_may_be_asked() {
@@ -41,6 +42,27 @@ fn every_expression_may_be_asked() {
 }
 
 #[test]
+fn every_sample_of_output_is_declared() {
+    let rows = Reference::collect().rows;
+    let sample = Regex::new(r"^(systemd_\w+)(?:\{(.*)\})? [0-9.]+$").expect("a pattern");
+    let label = Regex::new(r#"(\w+)="[^"]*""#).expect("a pattern");
+    let mut count = 0;
+    for page in pages() {
+        for found in page.text.lines().filter_map(|line| sample.captures(line)) {
+            count += 1;
+            let line = format!("{}: {}", page.name, &found[0]);
+            let row = rows.iter().find(|row| *row.name == found[1]).expect(&line);
+            let labels = found.get(2).map_or("", |labels| labels.as_str());
+            let labels = label.captures_iter(labels).map(|label| label[1].to_owned());
+            // `user` is that of a user's manager
+            let labels: Vec<String> = labels.filter(|label| label != "user").collect();
+            assert_eq!(labels, row.labels, "{line}");
+        }
+    }
+    assert!(count > 10, "{count} samples");
+}
+
+#[test]
 fn every_flag_exists() {
     let command = Args::command();
     let ours: BTreeSet<String> = command
@@ -51,7 +73,12 @@ fn every_flag_exists() {
         .map(|name| format!("--{name}"))
         .collect();
     let beginnings: BTreeSet<&str> = ours.iter().map(|flag| beginning(flag)).collect();
-    let of_others = ["--collector.systemd"];
+    // node_exporter's, and flags of systemd_exporter that docs/migrating.md mentions
+    let of_others = [
+        "--collector.systemd",
+        "--systemd.collector.enable-file-descriptor-size",
+        "--systemd.collector.private",
+    ];
     for page in pages() {
         let unknown: Vec<_> = flags(&page.text)
             .into_iter()
@@ -112,7 +139,7 @@ fn every_panel_exists() {
 
 #[test]
 fn every_test_that_a_promise_names_exists() {
-    let page = Page::read(root().join("docs/robustness.md"));
+    let page = Page::read(root().join("docs/internals/robustness.md"));
     let name = Regex::new(r"`([a-z0-9]+(?:_[a-z0-9]+){3,})`").expect("a pattern");
     let named: BTreeSet<&str> = name
         .captures_iter(&page.text)
@@ -127,17 +154,39 @@ fn every_test_that_a_promise_names_exists() {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
-    let link = Regex::new(r"\]\(([^)#:\s]+)(#[^)]*)?\)").expect("a pattern");
+fn every_link_has_a_target() {
+    let link = Regex::new(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)").expect("a pattern");
     for page in pages() {
         let folder = page.path.parent().expect("a folder");
-        let dead: Vec<&str> = link
-            .captures_iter(&page.text)
-            .filter_map(|found| Some(found.get(1)?.as_str()))
-            .filter(|target| !folder.join(target).exists())
-            .collect();
-        assert!(dead.is_empty(), "{}: {dead:?}", page.name);
+        for found in link.captures_iter(&page.text) {
+            let target = match &found[1] {
+                "" => page.path.clone(),
+                path => folder.join(path),
+            };
+            assert!(target.exists(), "{}: {}", page.name, &found[0]);
+            let Some(anchor) = found.get(2).map(|anchor| anchor.as_str()) else { continue };
+            let text = fs::read_to_string(&target).expect("a document");
+            assert!(anchors(&text).contains(anchor), "{}: {}", page.name, &found[0]);
+        }
     }
+}
+
+#[test]
+fn summary_lists_every_document_once() {
+    let docs = root().join("docs");
+    let summary = Page::read(docs.join("SUMMARY.md"));
+    let entry = Regex::new(r"(?m)^(?:- )?\[[^\]]+\]\(([^)]+)\)$").expect("a pattern");
+    let listed: Vec<PathBuf> = entry
+        .captures_iter(&summary.text)
+        .filter(|found| !found[1].starts_with("../"))
+        .map(|found| docs.join(&found[1]))
+        .collect();
+    let once: BTreeSet<&PathBuf> = listed.iter().collect();
+    assert_eq!(once.len(), listed.len(), "{listed:#?}");
+    let written = markdown(&docs);
+    let written: BTreeSet<&PathBuf> =
+        written.iter().filter(|path| !path.ends_with("SUMMARY.md")).collect();
+    assert_eq!(once, written);
 }
 
 #[test]
@@ -229,14 +278,39 @@ impl Page {
     }
 }
 
-/// README.md and docs/, but what is generated.
+/// Every document that is written by hand, except alerts and their runbooks, which have their own tests.
 fn pages() -> Vec<Page> {
-    let folder = fs::read_dir(root().join("docs")).expect("docs/").flatten();
-    let pages = folder.map(|entry| entry.path()).filter(|path| {
+    let others = ["README.md", "CHANGELOG.md", "SECURITY.md", "CODE_OF_CONDUCT.md"];
+    let others = others.into_iter().chain(["examples/README.md", "dashboards/README.md"]);
+    let documents = markdown(&root().join("docs")).into_iter().filter(|path| {
         let generated = path.ends_with("METRICS.md") || path.ends_with("compatibility.md");
-        path.extension().is_some_and(|extension| extension == "md") && !generated
+        !generated && !path.starts_with(root().join("docs/runbooks"))
     });
-    iter::once(root().join("README.md")).chain(pages).map(Page::read).collect()
+    others.map(|name| root().join(name)).chain(documents).map(Page::read).collect()
+}
+
+/// The Markdown files below a folder.
+fn markdown(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path());
+    entries
+        .flat_map(|path| match path.is_dir() {
+            true => markdown(&path),
+            false => vec![path],
+        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect()
+}
+
+/// The anchors of a document's headings, as GitHub and mdBook form them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| {
+            let title = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = |c: &char| c.is_alphanumeric() || [' ', '-', '_'].contains(c);
+            title.chars().filter(kept).collect::<String>().replace(' ', "-")
+        })
+        .collect()
 }
 
 /// `Page: Title` of every panel, those in rows too.

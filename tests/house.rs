@@ -111,15 +111,9 @@ fn lib_rs_describes_every_public_module() {
 }
 
 #[test]
-fn the_readme_has_every_flag_and_no_other() {
+fn flag_document_lists_exactly_the_flags_of_help() {
     let help = stdout(Command::new(env!("CARGO_BIN_EXE_unit-exporter")).arg("--help"));
-    let readme = read("README.md");
-    let table = readme
-        .split_once("## Flags")
-        .and_then(|(_, rest)| rest.split_once("\n## "))
-        .expect("a section")
-        .0;
-    assert_eq!(flags(table), flags(&help));
+    assert_eq!(flags(&read("docs/flags.md")), flags(&help));
 }
 
 /// A file of src/ without its comments and tests.

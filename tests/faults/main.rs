@@ -1,4 +1,4 @@
-//! Fault injection: the faults and promises of docs/robustness.md.
+//! Fault injection: the faults and promises of docs/internals/robustness.md.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_types, reason = "helpers of tests")]
 

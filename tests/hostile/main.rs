@@ -1,5 +1,5 @@
 //! Hostile input by unprivileged users of the host and by clients: names, floods, forged messages, blocking files.
-//! docs/robustness.md lists the attacks with their tests.
+//! docs/internals/robustness.md lists the attacks with their tests.
 #![allow(clippy::disallowed_types, reason = "tests run programs")]
 
 mod access;
