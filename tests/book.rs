@@ -16,6 +16,7 @@ use regex::Regex;
 use serde_json::Value;
 use sources::sources;
 use unit_exporter::cli::args::Args;
+use unit_exporter::collector::COLLECTORS;
 use unit_exporter::metrics::Reference;
 
 #[test]
@@ -87,6 +88,18 @@ fn every_flag_exists() {
             .collect();
         assert!(unknown.is_empty(), "{}: {unknown:?}", page.name);
     }
+}
+
+#[test]
+fn readme_lists_every_collector_with_its_default() {
+    let readme = Page::read(root().join("README.md")).text;
+    let row = Regex::new(r"(?m)^\| `([a-z-]+)` \| (on|off) \|").expect("a pattern");
+    let rows: BTreeSet<_> =
+        row.captures_iter(&readme).map(|found| (found[1].to_owned(), &found[2] == "on")).collect();
+    let collectors = COLLECTORS.iter();
+    let collectors: BTreeSet<_> =
+        collectors.map(|each| (each.name.to_owned(), each.off.is_none())).collect();
+    assert_eq!(rows, collectors);
 }
 
 #[test]
