@@ -266,7 +266,7 @@ impl Page {
         Self { path, name, text }
     }
 
-    /// What stands between backticks in a line.
+    /// The code spans of the text, outside of code blocks.
     fn spans(&self) -> impl Iterator<Item = String> {
         let mut outside = true;
         let lines = self.text.lines().filter(move |line| {
