@@ -120,7 +120,7 @@ fn every_alert_exists() {
     let rules = files.iter().flat_map(|file| &file.groups).flat_map(|group| &group.rules);
     let alerts: BTreeSet<String> = rules.filter_map(|rule| rule.alert.clone()).collect();
     let breaks = Page::read(root().join("examples/demo/breaks.py"));
-    let alert = Regex::new(r"\bSystemd[A-Z][a-z]\w+").expect("a pattern");
+    let alert = Regex::new(r"\b(?:Systemd|UnitExporter)[A-Z][a-z]\w+").expect("a pattern");
     for page in pages().into_iter().chain([breaks]) {
         let named = alert.find_iter(&page.text).map(|found| found.as_str());
         let unknown: Vec<&str> = named.filter(|&name| !alerts.contains(name)).collect();

@@ -1,16 +1,17 @@
-// The rules and dashboards of this project, for those who keep theirs in jsonnet:
+// The rules and dashboards of this project for users of jsonnet:
 //
 //   (import 'unit-exporter/alerts/mixin/mixin.libsonnet') { _config+:: { dashboards: 'https://grafana.example.org' } }
 {
   local config = self._config,
 
   _config+:: {
-    // What stands before the path of a runbook, docs/runbooks/ALERT.md, and of a dashboard, /d/UID.
-    runbooks: shipped,
+    // %s is the name of the alert. `UPDATE=1 cargo test --test alerts` writes this pattern into all rules and their tests.
+    runbookURLPattern: 'https://unit-exporter.github.io/unit-exporter/runbooks/%s.html',
+    // Prefix of the path of a dashboard, /d/UID.
     dashboards: '',
   },
 
-  prometheusAlerts+:: { groups+: std.map(addressed, (import 'alerts.json').groups) },
+  prometheusAlerts+:: { groups+: std.map(withURLs, (import 'alerts.json').groups) },
   prometheusRules+:: { groups+: (import 'rules.json').groups },
   grafanaDashboards+:: {
     'systemd-fleet.json': import '../../dashboards/systemd-fleet.json',
@@ -23,12 +24,11 @@
     'systemd-exporter.json': import '../../dashboards/systemd-exporter.json',
   },
 
-  local shipped = 'https://docs.rs/crate/unit-exporter/latest/source/',
-  local addressed(group) = group {
+  local withURLs(group) = group {
     rules: [
       rule {
         annotations+: {
-          runbook_url: std.strReplace(rule.annotations.runbook_url, shipped, config.runbooks),
+          runbook_url: config.runbookURLPattern % rule.alert,
           dashboard_url: config.dashboards + rule.annotations.dashboard_url,
         },
       }

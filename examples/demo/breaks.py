@@ -154,7 +154,7 @@ BREAKS = {
             '!systemd_listener_drops_total{%s,port="6001"}' % REVERB,
             'systemd_unit_state{%s,state="active"}' % REVERB,
         ],
-        {"SystemdListenerAcceptQueueFilling"},
+        {"SystemdListenerAcceptQueueNearLimit"},
     ),
     "redis-down": Break(
         "redis cannot start: a forgotten service, left-over.service, uses port 6379",
@@ -169,7 +169,7 @@ BREAKS = {
             "systemd_service_failures_by_result_total{%s}" % QUEUE,
             'systemd_unit_journal_messages_total{%s,priority="err"}' % QUEUE,
         ],
-        {"SystemdServiceGivenUp", "SystemdListenerMissing"},
+        {"SystemdServiceStartLimitHit", "SystemdListenerMissing"},
     ),
     "oom": Break(
         "A queue job of laravel-queue starts a program that allocates 512 MiB; MemoryMax= is 128 MiB",

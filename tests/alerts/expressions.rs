@@ -1,4 +1,4 @@
-//! What the rules ask, and what Prometheus is asked for in documents.
+//! The expressions of the rules, and the PromQL in documents.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,7 +11,7 @@ use unit_exporter::profile::MINIMAL;
 use super::promql::{Vocabulary, each, rules, selector};
 
 #[test]
-fn every_expression_asks_for_what_there_is() {
+fn rules_query_existing_metrics() {
     let vocabulary = Vocabulary::of_the_project();
     let mut asked = 0;
     for rule in rules::files().iter().flat_map(|file| &file.groups).flat_map(|group| &group.rules) {
@@ -24,7 +24,7 @@ fn every_expression_asks_for_what_there_is() {
 }
 
 #[test]
-fn every_expression_in_the_documents_asks_for_what_there_is() {
+fn documents_query_existing_metrics() {
     let vocabulary = Vocabulary::of_the_project();
     let mut asked = 0;
     for path in documents() {
@@ -43,7 +43,7 @@ fn every_expression_in_the_documents_asks_for_what_there_is() {
 }
 
 #[test]
-fn every_series_that_the_rules_are_tested_with_is_declared() {
+fn rule_tests_use_existing_metrics() {
     let vocabulary = Vocabulary::declared();
     let mut seen = BTreeSet::new();
     for (path, tests) in rules::tests() {
@@ -65,7 +65,7 @@ fn every_series_that_the_rules_are_tested_with_is_declared() {
 }
 
 #[test]
-fn recorded_names_say_of_what_they_are() {
+fn recorded_names_are_level_metric_operation() {
     let vocabulary = Vocabulary::of_the_project();
     for rule in rules::files().iter().flat_map(|file| &file.groups).flat_map(|group| &group.rules) {
         let Some(name) = &rule.record else { continue };
@@ -82,9 +82,9 @@ fn recorded_names_say_of_what_they_are() {
     }
 }
 
-/// What pint would object to, a linter of Prometheus rules.
+/// Checks of pint, a linter of Prometheus rules.
 #[test]
-fn alerts_compare_hold_on_and_divide_by_what_is_not_zero() {
+fn alerts_compare_wait_and_do_not_divide_by_zero() {
     for (group, rule) in rules::alerts() {
         let name = rule.alert.as_deref().unwrap();
         let parsed = parse(&rule.expr).unwrap();
@@ -97,7 +97,7 @@ fn alerts_compare_hold_on_and_divide_by_what_is_not_zero() {
             Expr::Call(call) => absent |= call.func.name == "absent",
             Expr::Aggregate(aggregate) => {
                 let fragile = [token::T_TOPK, token::T_BOTTOMK].contains(&aggregate.op.id());
-                assert!(!fragile, "{name}: its series come and go with {}", aggregate.op);
+                assert!(!fragile, "{name}: unstable series because of {}", aggregate.op);
             }
             _ => {}
         });
@@ -106,15 +106,15 @@ fn alerts_compare_hold_on_and_divide_by_what_is_not_zero() {
         assert!(!absent || hold >= 120, "{name} fires when one scrape fails");
         assert_ne!(rule.hold.as_deref(), Some("0s"), "{name}: leave it out");
         let keep = rule.keep_firing_for.as_deref().map_or(0, seconds);
-        assert!(hold + keep > 0, "{name} comes and goes");
+        assert!(hold + keep > 0, "{name} flaps");
         let interval = group.interval.as_deref().map_or(60, seconds);
-        // a recorded value is seen for five minutes
+        // a recorded value is returned for 5 minutes (lookback delta)
         assert!(interval < 300, "{}", group.name);
     }
 }
 
 #[test]
-fn a_unit_on_one_host_wakes_nobody_unless_it_is_on_the_list() {
+fn one_unit_on_one_host_is_critical_only_if_listed() {
     let vocabulary = Vocabulary::of_the_project();
     for (_, rule) in rules::alerts() {
         if rule.labels["severity"] == "critical" {
@@ -127,7 +127,7 @@ fn a_unit_on_one_host_wakes_nobody_unless_it_is_on_the_list() {
 }
 
 #[test]
-fn the_minimal_profile_has_what_alerts_need_but_for_limits_and_listeners() {
+fn minimal_profile_has_metrics_of_most_alerts() {
     let rules =
         rules::files().into_iter().flat_map(|file| file.groups).flat_map(|group| group.rules);
     let recorded: BTreeMap<String, String> =
@@ -159,7 +159,7 @@ fn the_minimal_profile_has_what_alerts_need_but_for_limits_and_listeners() {
 }
 
 #[test]
-fn every_alert_is_tested_to_fire_and_to_keep_quiet() {
+fn every_alert_is_tested_to_fire_and_not_to_fire() {
     let mut fired: BTreeMap<(String, String), usize> = BTreeMap::new();
     let mut quiet: BTreeMap<String, usize> = BTreeMap::new();
     let mut anything = 0;
@@ -193,7 +193,7 @@ fn every_alert_is_tested_to_fire_and_to_keep_quiet() {
 }
 
 #[test]
-fn good_expressions_meet_no_objection() {
+fn valid_expressions_have_no_objection() {
     let vocabulary = Vocabulary::of_the_project();
     for good in [
         "up == 0",
@@ -210,7 +210,7 @@ fn good_expressions_meet_no_objection() {
 }
 
 #[test]
-fn bad_expressions_meet_one_objection_each() {
+fn invalid_expressions_have_one_objection_each() {
     let vocabulary = Vocabulary::of_the_project();
     for (bad, why) in [
         ("rate(", "does not parse"),
@@ -266,7 +266,7 @@ fn seconds(duration: &str) -> u64 {
     number.parse::<u64>().unwrap() * unit
 }
 
-/// README.md and what is in docs/ and alerts/.
+/// README.md and the documents of docs/ and alerts/.
 fn documents() -> Vec<std::path::PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = vec![root.join("README.md")];
@@ -278,7 +278,7 @@ fn documents() -> Vec<std::path::PathBuf> {
     found
 }
 
-/// What an alert can do without: one more way to see the same, or a guard against an early one.
+/// Metrics without which an alert still works: a second condition for the same, or a guard against firing early.
 const DISPENSABLE: [&str; 5] = [
     "up",
     "systemd_boot_time_seconds",

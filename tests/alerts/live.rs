@@ -1,4 +1,4 @@
-//! The rules in a real Prometheus that scrapes a real systemd, on which things go wrong.
+//! The rules in a real Prometheus that scrapes a real systemd with failing units.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use super::promql::rules;
 use super::support::{Machine, Prometheus, eventually};
 
 #[test]
-fn what_goes_wrong_on_a_booted_systemd_alerts_and_nothing_else_does() {
+fn failures_on_a_booted_systemd_alert_and_nothing_else_does() {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
     let machine = Machine::options().bind(examples, "/opt/examples").boot();
     machine.ok(&["systemctl", "link", "/opt/examples/services/crashing.service"]);
@@ -43,7 +43,7 @@ fn what_goes_wrong_on_a_booted_systemd_alerts_and_nothing_else_does() {
     let start = Instant::now();
     let expected: BTreeSet<(String, String)> = [
         ("SystemdServiceCrashLooping", "crashing.service"),
-        ("SystemdServiceGivenUp", "hopeless.service"),
+        ("SystemdServiceStartLimitHit", "hopeless.service"),
         ("SystemdUnitFailed", "bad.service"),
         ("SystemdUnitMissing", "absent.service"),
         ("SystemdListenerMissing", "laravel-reverb.service"),
@@ -54,9 +54,9 @@ fn what_goes_wrong_on_a_booted_systemd_alerts_and_nothing_else_does() {
     while !seen.is_superset(&expected) {
         assert!(start.elapsed() < LIMIT, "not all within {LIMIT:?}: {seen:?}");
         for alert in firing(&prometheus) {
-            let told = format!("{alert:?} after {:.0?}", start.elapsed());
+            let line = format!("{alert:?} after {:.0?}", start.elapsed());
             if seen.insert(alert) {
-                println!("{told}");
+                println!("{line}");
             }
         }
         thread::sleep(Duration::from_millis(500));
@@ -79,7 +79,7 @@ fn what_goes_wrong_on_a_booted_systemd_alerts_and_nothing_else_does() {
     println!("{evaluated} rules evaluated, none with an error");
 }
 
-/// Warnings and worse; infos come and go.
+/// Without severity info: those alerts may come and go.
 fn firing(prometheus: &Prometheus<'_>) -> Vec<(String, String)> {
     let alerts = prometheus.api("alerts", &[])["alerts"].as_array().cloned().unwrap_or_default();
     let firing = alerts.iter().filter(|alert| alert["state"] == "firing");
@@ -88,7 +88,7 @@ fn firing(prometheus: &Prometheus<'_>) -> Vec<(String, String)> {
     labels.map(|labels| (text(&labels["alertname"]), text(&labels["name"]))).collect()
 }
 
-/// The rules with every duration a thirtieth of what it is, so that a test need not take an hour.
+/// The rules with every duration divided by 30, so that the test does not take an hour.
 fn sped_up(rules: &str) -> String {
     let duration = Regex::new(r"\b(\d+)([mhd])\b").unwrap();
     let shorter = duration.replace_all(rules, |found: &regex::Captures<'_>| {

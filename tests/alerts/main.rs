@@ -1,4 +1,4 @@
-//! The rules of alerts/: what they ask exists, they say what a reader needs, and they fire when they should.
+//! The rules of alerts/: their expressions, their texts and runbooks, and when they fire.
 
 // promtool, amtool, Alertmanager and Prometheus are programs
 #![allow(clippy::disallowed_types, clippy::unwrap_used)]

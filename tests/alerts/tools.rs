@@ -1,15 +1,16 @@
-//! The rules in the hands of Prometheus's own tools, and of a real Alertmanager.
+//! The rules in promtool, amtool and a real Alertmanager.
 
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use super::promql::rules;
+use super::promql::{Vocabulary, rules};
 use super::support::eventually;
+use super::texts;
 
 #[test]
-fn promtool_finds_nothing_wrong_with_the_rules() {
+fn promtool_accepts_all_rules() {
     for path in rules::paths() {
         let output = run(Command::new("promtool")
             .args(["check", "rules", "--lint=all", "--lint-fatal"])
@@ -23,7 +24,7 @@ fn promtool_finds_nothing_wrong_with_the_rules() {
 }
 
 #[test]
-fn the_rules_fire_when_they_should_and_keep_quiet_otherwise() {
+fn all_rule_tests_pass() {
     let files: Vec<PathBuf> = rules::tests().into_iter().map(|(path, _)| path).collect();
     assert!(files.len() > 5, "{files:?}");
     let output = run(Command::new("promtool").args(["test", "rules"]).args(&files));
@@ -31,7 +32,7 @@ fn the_rules_fire_when_they_should_and_keep_quiet_otherwise() {
 }
 
 #[test]
-fn the_tests_know_every_group_and_none_other() {
+fn rule_tests_evaluate_all_groups_in_order() {
     let groups: Vec<String> = rules::files()
         .iter()
         .flat_map(|file| file.groups.iter().map(|group| format!("  - {}\n", group.name)))
@@ -44,7 +45,7 @@ fn the_tests_know_every_group_and_none_other() {
 }
 
 #[test]
-fn critical_alerts_page_warnings_are_mailed_and_infos_are_kept() {
+fn each_severity_has_its_receiver() {
     let checked = run(Command::new("amtool").arg("check-config").arg(example()));
     assert!(checked.status.success(), "{}", said(&checked));
     for (_, rule) in rules::alerts() {
@@ -69,11 +70,11 @@ fn critical_alerts_page_warnings_are_mailed_and_infos_are_kept() {
 }
 
 #[test]
-fn what_another_alert_explains_is_not_told_again() {
+fn explained_alerts_are_inhibited() {
     let alertmanager = Alertmanager::start();
-    // alert, host, unit, severity, and whether it is told
+    // alert, host, unit, severity, and whether Alertmanager sends it
     let alerts = [
-        ("SystemdServiceGivenUp", "a", "web", "warning", true),
+        ("SystemdServiceStartLimitHit", "a", "web", "warning", true),
         ("SystemdUnitFailed", "a", "web", "warning", false),
         ("SystemdUnitFailed", "a", "db", "warning", true),
         ("SystemdUnitFailed", "b", "web", "warning", true),
@@ -82,18 +83,18 @@ fn what_another_alert_explains_is_not_told_again() {
         ("SystemdListenerMissing", "c", "web", "warning", false),
         ("SystemdUnitFailedOnManyHosts", "", "release", "critical", true),
         ("SystemdUnitFailed", "d", "release", "warning", false),
-        ("SystemdServiceGivenUp", "e", "release", "warning", false),
+        ("SystemdServiceStartLimitHit", "e", "release", "warning", false),
         ("SystemdUnitFailed", "d", "other", "warning", true),
         ("SystemdEmergencyMode", "f", "", "critical", true),
         ("SystemdUnitFailed", "f", "web", "warning", false),
         ("SystemdListenerMissing", "f", "ssh", "critical", true),
-        ("SystemdNotAnswering", "g", "", "warning", true),
-        ("SystemdExporterCollectorFailing", "g", "", "warning", false),
-        ("SystemdExporterCollectorFailing", "h", "", "warning", true),
+        ("SystemdNotResponding", "g", "", "warning", true),
+        ("UnitExporterCollectorFailing", "g", "", "warning", false),
+        ("UnitExporterCollectorFailing", "h", "", "warning", true),
         ("SystemdCriticalUnitNotActive", "i", "ssh", "critical", true),
         ("SystemdUnitFailed", "i", "ssh", "warning", false),
-        ("SystemdExporterDownOnManyHosts", "", "", "critical", true),
-        ("SystemdExporterDown", "j", "", "warning", false),
+        ("UnitExporterDownOnManyHosts", "", "", "critical", true),
+        ("UnitExporterDown", "j", "", "warning", false),
     ];
     for (alert, host, unit, severity, _) in alerts {
         let mut labels = vec![
@@ -106,7 +107,7 @@ fn what_another_alert_explains_is_not_told_again() {
         let added = alertmanager.amtool(&["alert", "add"], &labels);
         assert!(added.status.success(), "{}", said(&added));
     }
-    for (alert, host, unit, _, told) in alerts {
+    for (alert, host, unit, _, sent) in alerts {
         let labels =
             [format!("alertname={alert}"), format!("instance={host}"), format!("name={unit}")];
         let shown = |inhibited: &str| {
@@ -117,9 +118,51 @@ fn what_another_alert_explains_is_not_told_again() {
         };
         assert_eq!(
             (shown("--active"), shown("--inhibited")),
-            (told.into(), (!told).into()),
+            (sent.into(), (!sent).into()),
             "{labels:?}"
         );
+    }
+}
+
+#[test]
+fn silence_commands_of_runbooks_silence_their_alerts() {
+    let alertmanager = Alertmanager::start();
+    let vocabulary = Vocabulary::of_the_project();
+    let alerts = rules::alerts();
+    for (_, rule) in &alerts {
+        let mut labels = vec![
+            format!("alertname={}", rule.alert.as_ref().unwrap()),
+            format!("severity={}", rule.labels["severity"]),
+        ];
+        let there = vocabulary.labels_of(&rule.expr);
+        let values = [
+            ("job", "JOB"),
+            ("instance", "INSTANCE"),
+            ("name", "UNIT"),
+            ("port", "PORT"),
+            ("collector", "NAME"),
+        ];
+        let values = values.into_iter().filter(|(label, _)| there.contains(*label));
+        labels.extend(values.map(|(label, value)| format!("{label}={value}")));
+        let added = alertmanager.amtool(&["alert", "add"], &labels);
+        assert!(added.status.success(), "{}", said(&added));
+    }
+    for (name, runbook) in texts::runbooks() {
+        let command = format!(
+            "amtool --alertmanager.url={} silence add {}",
+            alertmanager.url,
+            texts::silence(&runbook)
+        );
+        let output = run(Command::new("sh").args(["-c", &command]));
+        assert!(output.status.success(), "{name}: {}", said(&output));
+    }
+    let command = ["alert", "query", "--output=json", "--active", "--silenced", "--inhibited"];
+    let output = alertmanager.amtool(&command, &[]);
+    let shown: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(shown.len(), alerts.len());
+    for alert in shown {
+        let silences = alert["status"]["silencedBy"].as_array().map_or(0, Vec::len);
+        assert_eq!(silences, 1, "{alert:#}");
     }
 }
 

@@ -146,7 +146,7 @@ pub(crate) fn page() -> Dashboard {
             "The alerts of systemd-alerts.yml that fire now, for the hosts chosen and for the fleet as a whole.",
             &["instance", "name"],
         )
-        .labels_of(r#"max by (alertname, severity, instance, name) (ALERTS{alertname=~"Systemd.+",alertstate="firing"} or ALERTS{alertname=~"Systemd.+",alertstate="firing",instance=""})"#)
+        .labels_of(r#"max by (alertname, severity, instance, name) (ALERTS{alertname=~"(Systemd|UnitExporter).+",alertstate="firing"} or ALERTS{alertname=~"(Systemd|UnitExporter).+",alertstate="firing",instance=""})"#)
         .label("alertname", "Alert", Cell::plain())
         .label("severity", "Severity", Cell::words(&SEVERITIES).width(100))
         .sort("Severity", false)
