@@ -286,7 +286,7 @@ fn severities() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// The name and the text of every runbook.
-pub fn runbooks() -> Vec<(String, String)> {
+pub(crate) fn runbooks() -> Vec<(String, String)> {
     severities()
         .into_keys()
         .map(|name| {
@@ -301,7 +301,7 @@ fn runbook(alert: &str) -> String {
 }
 
 /// The command of a runbook that silences its alert.
-pub fn silence(runbook: &str) -> &str {
+pub(crate) fn silence(runbook: &str) -> &str {
     let mut lines = section(runbook, "Silence").lines();
     lines.find_map(|line| line.strip_prefix("$ amtool silence add ")).expect("amtool silence add")
 }
