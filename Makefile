@@ -1,7 +1,7 @@
 # The same commands for development and CI. A target installs its missing tools through scripts/setup.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale lint fmt package test-package bench test-vm test-matrix book
+.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale lint fmt package test-package bench test-vm test-matrix pictures book
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ test-demo: ## run the demo with each break; takes minutes
 bench: ## measure signal handling, collection and rendering, and whole hosts against other exporters; needs root
 	@scripts/setup bench
 	cargo bench
+
+pictures: ## take the pictures of the dashboards and of the status page; needs root; half an hour
+	@scripts/setup pictures
+	@scripts/pictures
 
 lint: ## check formatting, clippy, licenses and sources of dependencies, and language
 	@scripts/setup lint

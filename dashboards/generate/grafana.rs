@@ -1,4 +1,4 @@
-//! Grafana's classic dashboard JSON, as much of it as is used here.
+//! The subset of Grafana's classic dashboard JSON model that the dashboards use.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ pub(crate) struct Dashboard {
     pub(crate) timezone: &'static str,
     pub(crate) time: Time,
     pub(crate) refresh: &'static str,
-    /// 1: the cross-hair of one graph is shown in all.
+    /// 1: a shared crosshair.
     pub(crate) graph_tooltip: u32,
     pub(crate) links: Vec<Value>,
     pub(crate) templating: List<Variable>,
@@ -25,20 +25,20 @@ pub(crate) struct Dashboard {
     pub(crate) panels: Vec<Panel>,
 }
 
-/// The span of time that is shown at first.
+/// The default time range.
 #[derive(Debug, Serialize)]
 pub(crate) struct Time {
     pub(crate) from: &'static str,
     pub(crate) to: &'static str,
 }
 
-/// What Grafana wraps variables and annotations in.
+/// Grafana's wrapper around variables and annotations.
 #[derive(Debug, Serialize)]
 pub(crate) struct List<T> {
     pub(crate) list: Vec<T>,
 }
 
-/// A variable: one box on top of the page.
+/// A variable: a selector at the top of the dashboard.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Variable {
@@ -53,20 +53,20 @@ pub(crate) struct Variable {
     pub(crate) include_all: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) all_value: Option<&'static str>,
-    /// 2: asked anew when the span of time changes.
+    /// 2: reloaded when the time range changes.
     pub(crate) refresh: u32,
-    /// 1: by the alphabet.
+    /// 1: alphabetically.
     pub(crate) sort: u32,
 }
 
-/// Where panels and variables ask.
+/// The data source of panels and variables.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Source {
     r#type: &'static str,
     uid: &'static str,
 }
 
-/// A panel, or a row, which holds its panels while it is collapsed.
+/// A panel or a row. A collapsed row contains its panels.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Panel {
@@ -80,7 +80,7 @@ pub(crate) struct Panel {
     pub(crate) datasource: Option<Source>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) targets: Vec<Target>,
-    /// The shortest step between two points.
+    /// The minimum step between two points.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) interval: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,7 +97,7 @@ pub(crate) struct Panel {
     pub(crate) panels: Option<Vec<Panel>>,
 }
 
-/// Where a panel stands: the page is 24 wide, a step down is 38 pixels.
+/// The position of a panel: 24 columns per row, 38 pixels per unit of height.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Grid {
     pub(crate) x: u32,
@@ -119,14 +119,14 @@ pub(crate) struct Target {
     pub(crate) range: bool,
 }
 
-/// How values look.
+/// Options of the values of a panel.
 #[derive(Debug, Serialize)]
 pub(crate) struct FieldConfig {
     pub(crate) defaults: Defaults,
     pub(crate) overrides: Vec<Override>,
 }
 
-/// How values look where no override says otherwise.
+/// Options of all values without an override.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Defaults {
@@ -137,7 +137,7 @@ pub(crate) struct Defaults {
     pub(crate) min: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max: Option<u32>,
-    /// What stands there instead of "No data".
+    /// The text instead of "No data".
     pub(crate) no_value: &'static str,
     pub(crate) color: Value,
     pub(crate) thresholds: Value,
@@ -148,7 +148,7 @@ pub(crate) struct Defaults {
     pub(crate) custom: Value,
 }
 
-/// How the values of one series or column look.
+/// Options of the values of one series or column.
 #[derive(Debug, Serialize)]
 pub(crate) struct Override {
     matcher: Value,
@@ -163,19 +163,19 @@ pub(crate) struct Property {
 }
 
 impl Source {
-    /// The Prometheus that the page's first variable names.
-    pub(crate) fn chosen() -> Self {
+    /// The Prometheus selected by the variable `datasource`.
+    pub(crate) fn selected() -> Self {
         Self { r#type: "prometheus", uid: "${datasource}" }
     }
 }
 
 impl Override {
-    /// For the series or column of this name.
+    /// Options of the series or column with this name.
     pub(crate) fn of(name: &str) -> Self {
         Self { matcher: json!({"id": "byName", "options": name}), properties: Vec::new() }
     }
 
-    /// For every series whose name matches.
+    /// Options of all series whose name matches.
     pub(crate) fn matching(expression: &str) -> Self {
         Self { matcher: json!({"id": "byRegexp", "options": expression}), properties: Vec::new() }
     }

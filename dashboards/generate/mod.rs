@@ -1,18 +1,18 @@
-//! The dashboards as Grafana reads them, generated so that no metric in them can be misspelt.
+//! The generator of Grafana's dashboards. A metric name that the exporter does not declare fails the generation.
 //!
 //! ```text
-//! pages/     one file a dashboard: which questions, which panels
-//! page       rows, the grid, variables, annotations and links that all share
-//! panel      the kinds of panel, with the style that all share
-//! table      tables: one column an expression
-//! style      one colour for each state, cause and resource
-//! query      metrics by their declared names, the selectors of hosts put in
-//! grafana    Grafana's JSON, as much of it as is used
+//! dashboards/  one file per dashboard: its rows and panels
+//! builder      rows, the grid, and the variables, annotations and links of all dashboards
+//! panel        the panel types in the style of all dashboards
+//! table        tables: one column per expression
+//! style        the color of each state, cause and resource
+//! query        PromQL with the selectors of job and instance added
+//! grafana      the subset of Grafana's JSON model that the dashboards use
 //! ```
 
+mod builder;
+mod dashboards;
 pub(crate) mod grafana;
-mod page;
-mod pages;
 mod panel;
 mod query;
 mod style;
@@ -20,16 +20,16 @@ mod table;
 
 use grafana::Dashboard;
 
-/// Every dashboard, in the order in which they are read.
+/// All dashboards, from the fleet down to the exporter.
 pub(crate) fn all() -> Vec<Dashboard> {
     vec![
-        pages::fleet::page(),
-        pages::host::page(),
-        pages::unit::page(),
-        pages::crashes::page(),
-        pages::listeners::page(),
-        pages::timers::page(),
-        pages::boot::page(),
-        pages::exporter::page(),
+        dashboards::fleet::dashboard(),
+        dashboards::host::dashboard(),
+        dashboards::unit::dashboard(),
+        dashboards::crashes::dashboard(),
+        dashboards::listeners::dashboard(),
+        dashboards::timers::dashboard(),
+        dashboards::boot::dashboard(),
+        dashboards::exporter::dashboard(),
     ]
 }

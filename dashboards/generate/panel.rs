@@ -1,4 +1,4 @@
-//! The kinds of panel, with the style that all pages share.
+//! The panel types in the style of all dashboards.
 
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ pub(super) fn lines(title: &str, description: &'static str) -> Panel {
     panel
 }
 
-/// Lines that add up.
+/// Stacked areas.
 pub(super) fn areas(title: &str, description: &'static str) -> Panel {
     let mut panel = lines(title, description);
     let custom = &mut panel.config().defaults.custom;
@@ -50,7 +50,7 @@ pub(super) fn areas(title: &str, description: &'static str) -> Panel {
     panel
 }
 
-/// Counts of events: a bar for each interval that ends where it stands, added up in the legend.
+/// Counts of events: one bar per interval, drawn left of its end, with totals in the legend.
 pub(super) fn bars(title: &str, description: &'static str) -> Panel {
     let mut panel = lines(title, description).decimals(0);
     panel.interval = Some("2m");
@@ -87,7 +87,7 @@ pub(super) fn state_timeline(title: &str, description: &'static str) -> Panel {
     panel
 }
 
-/// One box for each interval, coloured by its value.
+/// One box per interval, colored by its value.
 pub(super) fn status_history(title: &str, description: &'static str) -> Panel {
     let mut panel = Panel::new("status-history", title, description).size(24, 8);
     panel.options = json!({
@@ -103,7 +103,7 @@ pub(super) fn status_history(title: &str, description: &'static str) -> Panel {
     panel
 }
 
-/// Horizontal bars, a row of the table each, their numeric columns stacked.
+/// Horizontal bars: one per row of the table, its numeric columns stacked.
 pub(super) fn bar_chart(title: &str, description: &'static str, x: &str) -> Panel {
     let mut panel = Panel::new("barchart", title, description).size(24, 8);
     panel.options = json!({
@@ -122,7 +122,7 @@ pub(super) fn bar_chart(title: &str, description: &'static str, x: &str) -> Pane
     panel
 }
 
-/// A few sentences, where a word needs them.
+/// An explanation in Markdown.
 pub(super) fn text(title: &str, description: &'static str, markdown: &str) -> Panel {
     let mut panel = Panel::new("text", title, description).size(24, 3);
     panel.options = json!({"mode": "markdown", "content": markdown});
@@ -139,7 +139,7 @@ impl Panel {
             title: title.to_owned(),
             description,
             grid_pos: Grid::default(),
-            datasource: Some(Source::chosen()),
+            datasource: Some(Source::selected()),
             targets: Vec::new(),
             interval: None,
             max_data_points: None,
@@ -167,13 +167,6 @@ impl Panel {
 
     pub(super) fn size(mut self, w: u32, h: u32) -> Self {
         self.grid_pos = Grid { w, h, ..self.grid_pos };
-        // the legend of a narrow graph has room for names alone
-        if self.r#type == "timeseries"
-            && w <= 8
-            && self.options["legend"]["calcs"] != json!(["sum"])
-        {
-            self.options["legend"]["calcs"] = json!([]);
-        }
         self
     }
 
@@ -187,21 +180,21 @@ impl Panel {
         self
     }
 
-    /// What emptiness means; every panel says it.
+    /// The text that replaces "No data".
     pub(super) fn if_empty(mut self, meaning: &'static str) -> Self {
         self.config().defaults.no_value = meaning;
         self
     }
 
-    /// Colours by value.
+    /// Colors by value.
     pub(super) fn colored(mut self, thresholds: Value) -> Self {
         self.config().defaults.thresholds = thresholds;
         self
     }
 
-    /// Zero is good, and more is this bad.
-    pub(super) fn zero_is_good(self, else_color: &str) -> Self {
-        self.colored(thresholds(style::GOOD, &[(0.5, else_color)]))
+    /// Zero is green; other values have this color.
+    pub(super) fn zero_is_good(self, color: &str) -> Self {
+        self.colored(thresholds(style::GOOD, &[(0.5, color)]))
     }
 
     pub(super) fn mapped(mut self, mapping: Value) -> Self {
@@ -209,7 +202,7 @@ impl Panel {
         self
     }
 
-    /// The series of these names in these colours.
+    /// Colors of series by name.
     pub(super) fn series_colors(mut self, colors: &[(&str, &str)]) -> Self {
         let overrides = &mut self.config().overrides;
         overrides.extend(
@@ -218,7 +211,7 @@ impl Panel {
         self
     }
 
-    /// A limit: dashed, and never part of a stack.
+    /// A limit: a dashed line that is never stacked.
     pub(super) fn limit(self, expression: &str, name: &str, color: &str) -> Self {
         let mut panel = self.line(expression, name);
         let series = match name.split_once("{{") {
@@ -238,7 +231,7 @@ impl Panel {
         panel
     }
 
-    /// The series whose names match are drawn downwards.
+    /// Draws the series whose names match below the axis.
     pub(super) fn mirrored(mut self, expression: &str) -> Self {
         let below = Override::matching(expression).with("custom.transform", "negative-Y");
         self.config().overrides.push(below);
@@ -246,12 +239,12 @@ impl Panel {
         self
     }
 
-    /// A query over the span of time.
+    /// A query over the time range.
     pub(super) fn line(self, expression: &str, legend: &str) -> Self {
         self.target(expression, legend, "time_series", false)
     }
 
-    /// A query of the end of the span.
+    /// A query at the end of the time range.
     pub(super) fn instant(self, expression: &str, legend: &str) -> Self {
         self.target(expression, legend, "time_series", true)
     }
@@ -266,7 +259,7 @@ impl Panel {
         let ref_id = ref_id(self.targets.len());
         self.targets.push(Target {
             ref_id,
-            datasource: Source::chosen(),
+            datasource: Source::selected(),
             expr: on_hosts(expression),
             legend_format: legend.to_owned(),
             format,
@@ -276,7 +269,7 @@ impl Panel {
         self
     }
 
-    /// A stat that shows how its number came to be.
+    /// Adds a sparkline to a stat.
     pub(super) fn trend(mut self) -> Self {
         self.options["graphMode"] = json!("area");
         for target in &mut self.targets {
@@ -285,7 +278,7 @@ impl Panel {
         self
     }
 
-    /// A stat that shows the name of its series, not its value.
+    /// Shows the name of the series of a stat instead of its value.
     pub(super) fn named(mut self, legend: &str, colors: &[(&str, &str)]) -> Self {
         self.options["textMode"] = json!("name");
         self.options["colorMode"] = json!("value");
@@ -295,22 +288,39 @@ impl Panel {
         self.series_colors(colors)
     }
 
-    /// Where a click on a value or series leads.
+    /// Adds a data link.
     pub(super) fn link(mut self, link: Value) -> Self {
         self.config().defaults.links.push(link);
         self
     }
 
-    /// At most so many points, where each costs Prometheus much.
-    pub(super) fn points(mut self, most: u32) -> Self {
-        self.max_data_points = Some(most);
+    /// Limits the number of points of a query that is expensive for Prometheus.
+    pub(super) fn max_points(mut self, points: u32) -> Self {
+        self.max_data_points = Some(points);
         self
     }
 
-    /// The legend as a table to the right, not as a list below.
-    pub(super) fn legend_right(mut self) -> Self {
-        self.options["legend"]["placement"] = json!("right");
-        self.options["legend"]["displayMode"] = json!("table");
+    /// Colors the series as failures.
+    pub(super) fn of_failures(mut self) -> Self {
+        self.config().defaults.color = style::failure_shades();
+        self
+    }
+
+    /// Chooses the legend of a graph by its width: a table with values on the right of a wide graph, names below a
+    /// narrow one, none for a single series.
+    pub(super) fn with_legend(mut self) -> Self {
+        if self.r#type == "timeseries" {
+            let legend = &mut self.options["legend"];
+            let single = self.targets.len() == 1 && !self.targets[0].legend_format.contains("{{");
+            if single {
+                legend["showLegend"] = json!(false);
+            } else if self.grid_pos.w >= WIDE {
+                legend["placement"] = json!("right");
+                legend["displayMode"] = json!("table");
+            } else {
+                legend["calcs"] = json!([]);
+            }
+        }
         self
     }
 
@@ -324,38 +334,41 @@ pub(super) fn ref_id(index: usize) -> String {
     char::from(b'A' + u8::try_from(index).expect("few queries")).to_string()
 }
 
-/// A link to the page of a host. `host` is a variable of Grafana's that holds its name.
+/// A link to the Host dashboard. `host` is the Grafana variable with the name of the host.
 pub(super) fn to_host(host: &str) -> Value {
     link(&format!("Host {host}"), "systemd-host", &format!("var-instance={}", encoded(host)))
 }
 
-/// A link to the page of a unit on a host.
+/// A link to the Unit dashboard, for one host.
 pub(super) fn to_unit(host: &str, unit: &str) -> Value {
     let variables = format!("var-instance={}&var-name={}", encoded(host), encoded(unit));
     link(&format!("Unit {unit}"), "systemd-unit", &variables)
 }
 
-/// A link to the page of a unit on all hosts that are chosen.
+/// A link to the Unit dashboard, for the selected hosts.
 pub(super) fn to_unit_everywhere(unit: &str) -> Value {
     let variables = format!("${{instance:queryparam}}&var-name={}", encoded(unit));
     link(&format!("Unit {unit}"), "systemd-unit", &variables)
 }
 
-/// A link to another page with all that is chosen on this one.
-pub(super) fn to_page(title: &str, uid: &str) -> Value {
+/// A link to another dashboard with the selection of this one.
+pub(super) fn to_dashboard(title: &str, uid: &str) -> Value {
     link(title, uid, "${instance:queryparam}")
 }
 
-/// Grafana's names for what a clicked series is labelled with.
+/// The width from which a graph has room for a legend on its right.
+const WIDE: u32 = 12;
+
+/// Grafana's variables for the labels of the clicked series.
 pub(super) const HOST: &str = "${__field.labels.instance}";
 pub(super) const UNIT: &str = "${__field.labels.name}";
 
 fn link(title: &str, uid: &str, variables: &str) -> Value {
-    let chosen = "${datasource:queryparam}&${job:queryparam}";
-    json!({"title": title, "url": format!("/d/{uid}?{chosen}&{variables}&${{__url_time_range}}")})
+    let selection = "${datasource:queryparam}&${job:queryparam}";
+    json!({"title": title, "url": format!("/d/{uid}?{selection}&{variables}&${{__url_time_range}}")})
 }
 
-/// Names of units contain backslashes.
+/// Percent-encoded: unit names contain backslashes.
 fn encoded(variable: &str) -> String {
     match variable.strip_suffix('}') {
         Some(open) => format!("{open}:percentencode}}"),

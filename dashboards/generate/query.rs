@@ -1,4 +1,4 @@
-//! Metrics by their declared names, with the selectors of job and host put in.
+//! PromQL with the selectors of job and instance added.
 
 use std::sync::OnceLock;
 
@@ -7,7 +7,7 @@ use crate::promql::Vocabulary;
 
 /// An expression with `job=~"$job",instance=~"$instance"` in each of its selectors.
 ///
-/// Panics at a name of a metric that nobody declares, which fails the test that generates.
+/// Panics at a metric that is not declared, which fails the test that generates the dashboards.
 pub(crate) fn on_hosts(expression: &str) -> String {
     let mut out = String::new();
     let mut rest = expression;
@@ -68,26 +68,31 @@ pub(super) fn state(matchers: &str) -> String {
     format!("max by (instance, name) ({})", parts.join(" or "))
 }
 
-/// How many events a counter counted in each interval, exactly; nothing where there were none.
+/// The exact number of events in each interval; absent for intervals without events.
 ///
-/// `increase(…[$__interval])` would lose what happens between the last sample of one interval and
-/// the first of the next. `$__rate_interval` is one scrape longer, so that intervals meet.
+/// `increase(…[$__interval])` would lose the events between the last sample of one interval and the
+/// first sample of the next. `$__rate_interval` is one scrape interval longer and includes them.
 pub(super) fn events(by: &str, counter: &str) -> String {
     format!("sum by ({by}) (rate({counter}[$__rate_interval])) * $__interval_ms / 1000 > 0")
 }
 
-/// How many events a counter counted in the time shown, where it appears with its first event.
+/// The number of events in the time range, for a counter whose series start with the first event.
 ///
-/// `increase` does not see the rise to 1 with which a series begins: 1 is added for those that
-/// were not there at the start, while the exporter was.
+/// `increase` does not see the first value of a series, which is 1: 1 is added for series that did
+/// not exist at the start of the range although the exporter was scraped then.
 pub(super) fn events_from_birth(by: &str, counter: &str) -> String {
     let counted = format!("sum by ({by}) (increase({counter}[$__range]))");
-    let old = format!("sum by ({by}) (increase({counter}[5m] offset $__range))");
-    let watched = "on (instance) systemd_exporter_build_info offset $__range";
-    format!("{counted} + (0 * {old} or (0 * {counted} + 1 and {watched}) or 0 * {counted})")
+    let existing = format!("sum by ({by}) (increase({counter}[5m] offset $__range))");
+    let scraped = "on (instance) systemd_exporter_build_info offset $__range";
+    format!("{counted} + (0 * {existing} or (0 * {counted} + 1 and {scraped}) or 0 * {counted})")
 }
 
-/// What a query may speak of: what is declared, recorded, or made by Prometheus itself.
+/// An expression about listeners, with a name for the unit of those that have none.
+pub(super) fn or_no_unit(expression: &str) -> String {
+    format!(r#"label_replace({expression}, "name", "{NO_UNIT}", "name", "")"#)
+}
+
+/// The metrics that a query may use: declared, recorded, or added by Prometheus.
 fn vocabulary() -> &'static Vocabulary {
     static VOCABULARY: OnceLock<Vocabulary> = OnceLock::new();
     VOCABULARY.get_or_init(Vocabulary::of_the_project)
@@ -103,8 +108,11 @@ fn string_end(text: &str) -> usize {
             _ => {}
         }
     }
-    panic!("a string without an end: {text}")
+    panic!("unterminated string: {text}")
 }
+
+/// Listeners of processes outside all exported units have no label `name`.
+pub(super) const NO_UNIT: &str = "(no unit)";
 
 fn in_name(character: char) -> bool {
     character.is_ascii_alphanumeric() || character == '_' || character == ':'

@@ -1,8 +1,10 @@
-//! One colour for each state, cause and resource, the same on every page.
+//! The color of each state, cause and resource, the same on all dashboards.
+//!
+//! Green is reserved for good states; failure causes have warm colors.
 
 use serde_json::{Value, json};
 
-/// The states of a unit, in the order of the numbers that stand for them in a state timeline.
+/// The states of a unit, in the order of their numbers in a state timeline.
 pub(super) const STATES: [(&str, &str); 7] = [
     ("active", "green"),
     ("reloading", "blue"),
@@ -24,7 +26,7 @@ pub(super) const SYSTEM_STATES: [(&str, &str); 7] = [
     ("offline", "#6e7680"),
 ];
 
-/// How a service ends.
+/// The results of a service.
 pub(super) const RESULTS: [(&str, &str); 12] = [
     ("success", "green"),
     ("exit-code", "semi-dark-red"),
@@ -32,15 +34,15 @@ pub(super) const RESULTS: [(&str, &str); 12] = [
     ("core-dump", "light-orange"),
     ("oom-kill", "purple"),
     ("timeout", "semi-dark-yellow"),
-    ("watchdog", "blue"),
-    ("protocol", "light-blue"),
-    ("resources", "dark-blue"),
+    ("watchdog", "light-red"),
+    ("protocol", "dark-orange"),
+    ("resources", "dark-yellow"),
     ("start-limit-hit", "dark-red"),
     ("exec-condition", "#6e7680"),
     ("unknown", "#6e7680"),
 ];
 
-/// How a job ends.
+/// The results of a systemd job.
 pub(super) const JOB_RESULTS: [(&str, &str); 8] = [
     ("done", "green"),
     ("failed", "red"),
@@ -52,15 +54,15 @@ pub(super) const JOB_RESULTS: [(&str, &str); 8] = [
     ("invalid", "light-blue"),
 ];
 
-/// Severities of alerts.
+/// The severities of alerts.
 pub(super) const SEVERITIES: [(&str, &str); 3] =
     [("critical", "red"), ("warning", "orange"), ("info", QUIET)];
 
-/// What a unit waits for.
+/// The resources of pressure stall information.
 pub(super) const RESOURCES: [(&str, &str); 3] =
     [("cpu", "blue"), ("memory", "purple"), ("io", "orange")];
 
-/// Priorities of the journal.
+/// The priorities of journal messages.
 pub(super) const PRIORITIES: [(&str, &str); 8] = [
     ("emerg", "dark-red"),
     ("alert", "dark-red"),
@@ -72,38 +74,43 @@ pub(super) const PRIORITIES: [(&str, &str); 8] = [
     ("debug", "#464c54"),
 ];
 
-/// Good, neutral, bad: where a number alone has to say so.
+/// Colors of numbers: good, neutral, bad.
 pub(super) const GOOD: &str = "green";
 pub(super) const QUIET: &str = "#6e7680";
 pub(super) const INFO: &str = "blue";
 pub(super) const WARNING: &str = "orange";
 pub(super) const BAD: &str = "red";
 
-/// Always this colour.
+/// A fixed color.
 pub(super) fn fixed(color: &str) -> Value {
     json!({"mode": "fixed", "fixedColor": color})
 }
 
-/// A colour from each of these values on; the first one has none.
+/// Shades of red: for failures by host or unit.
+pub(super) fn failure_shades() -> Value {
+    json!({"mode": "shades", "fixedColor": "semi-dark-red"})
+}
+
+/// A color from each of these values on, and a base color below them.
 pub(super) fn thresholds(base: &str, steps: &[(f64, &str)]) -> Value {
     let mut all = vec![json!({"value": null, "color": base})];
     all.extend(steps.iter().map(|(value, color)| json!({"value": value, "color": color})));
     json!({"mode": "absolute", "steps": all})
 }
 
-/// Words in their colours.
+/// Maps words to colors.
 pub(super) fn words(colors: &[(&str, &str)]) -> Value {
     mapping(colors.iter().map(|(word, color)| (*word, *word, *color)))
 }
 
-/// The numbers from 1 on as words in their colours.
+/// Maps the numbers from 1 on to words and colors.
 pub(super) fn numbered(colors: &[(&str, &str)]) -> Value {
     let numbers: Vec<_> = (1..=colors.len()).map(|number| number.to_string()).collect();
     let pairs = numbers.iter().zip(colors);
     mapping(pairs.map(|(number, (word, color))| (&**number, *word, *color)))
 }
 
-/// Values as texts in their colours.
+/// Maps values to texts and colors.
 pub(super) fn mapping<'a>(of: impl Iterator<Item = (&'a str, &'a str, &'a str)>) -> Value {
     let options: serde_json::Map<_, _> = of
         .enumerate()

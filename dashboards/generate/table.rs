@@ -1,12 +1,13 @@
-//! Tables: a row for each host or unit, a column for each expression.
+//! Tables: one row per host or unit, one column per expression.
 
 use serde_json::{Map, Value, json};
 
 use super::grafana::{Override, Panel};
 use super::panel::{ref_id, to_host, to_unit, to_unit_everywhere};
+use super::query::NO_UNIT;
 use super::style::{self, thresholds};
 
-/// A table in the making.
+/// A table under construction.
 pub(super) struct Table {
     panel: Panel,
     keys: Vec<(&'static str, &'static str)>,
@@ -14,19 +15,20 @@ pub(super) struct Table {
     only: Option<&'static str>,
     shown: Vec<(String, String)>,
     sort: Option<(&'static str, bool)>,
+    of_listeners: bool,
 }
 
-/// How the values of a column look.
+/// Options of the cells of a column.
 pub(super) struct Cell {
     unit: &'static str,
     properties: Vec<(&'static str, Value)>,
 }
 
-/// A table of what these labels tell apart.
+/// A table with one row per combination of these labels.
 pub(super) fn table(title: &str, description: &'static str, keys: &[&'static str]) -> Table {
     let mut panel = Panel::new("table", title, description).size(24, 8);
     panel.options = json!({"showHeader": true, "cellHeight": "sm"});
-    panel.config().defaults.custom = json!({"align": "auto", "filterable": true});
+    panel.config().defaults.custom = json!({"align": "auto", "filterable": false});
     let mut table = Table {
         panel,
         keys: Vec::new(),
@@ -34,6 +36,7 @@ pub(super) fn table(title: &str, description: &'static str, keys: &[&'static str
         only: None,
         shown: Vec::new(),
         sort: None,
+        of_listeners: keys.contains(&"port"),
     };
     for &key in keys {
         table.key(key);
@@ -42,17 +45,17 @@ pub(super) fn table(title: &str, description: &'static str, keys: &[&'static str
 }
 
 impl Table {
-    /// The rows are those of this expression; it follows every column's.
+    /// Restricts the rows to those of this expression.
     pub(super) fn only(mut self, rows: &'static str) -> Self {
         self.only = Some(rows);
         self
     }
 
-    /// A label of the next column's expression as a column of its own.
+    /// A column with a label of the next expression.
     pub(super) fn label(mut self, label: &'static str, title: &'static str, cell: Cell) -> Self {
         self.order.push(label.to_owned());
         self.shown.push((label.to_owned(), title.to_owned()));
-        self.style(title, cell.with("noValue", "–"));
+        self.style(title, cell.with("custom.filterable", true).with("noValue", "–"));
         self
     }
 
@@ -67,7 +70,7 @@ impl Table {
         self
     }
 
-    /// A query whose value is always 1: only its labels are shown.
+    /// A query of which only the labels are shown.
     pub(super) fn labels_of(mut self, expression: &str) -> Self {
         let expression = self.expression(expression);
         self.panel = self.panel.target(&expression, "", "table", true);
@@ -119,12 +122,12 @@ impl Table {
 
     fn key(&mut self, label: &'static str) {
         let (title, cell) = match label {
-            "instance" => ("Host", Cell::plain().width(190).link(to_host("${__value.raw}"))),
+            "instance" => ("Host", Cell::plain().width(175).link(to_host("${__value.raw}"))),
             "name" => ("Unit", Cell::plain()),
-            "protocol" => ("Protocol", Cell::plain().width(90)),
+            "protocol" => ("Protocol", Cell::plain().width(110)),
             "address" => ("Address", Cell::plain()),
-            "port" => ("Port", Cell::plain().width(80)),
-            other => panic!("{other} needs a title"),
+            "port" => ("Port", Cell::plain().width(85)),
+            other => panic!("no title for the label {other}"),
         };
         self.keys.push((label, title));
         let cell = match label {
@@ -134,9 +137,10 @@ impl Table {
             "name" => cell.link(to_unit_everywhere("${__value.raw}")),
             _ => cell,
         };
+        let missing = if self.of_listeners && label == "name" { NO_UNIT } else { "–" };
         self.order.push(label.to_owned());
         self.shown.push((label.to_owned(), title.to_owned()));
-        self.style(title, cell.with("noValue", "–"));
+        self.style(title, cell.with("custom.filterable", true).with("noValue", missing));
     }
 
     fn expression(&self, expression: &str) -> String {
@@ -160,7 +164,7 @@ impl Table {
 }
 
 impl Cell {
-    /// As it is.
+    /// Without options.
     pub(super) fn plain() -> Self {
         Self { unit: "none", properties: Vec::new() }
     }
@@ -169,56 +173,64 @@ impl Cell {
         Self { unit, properties: Vec::new() }
     }
 
-    /// A count that is bad above zero.
+    /// A count with this color above zero.
     pub(super) fn count(bad: &str) -> Self {
         Self::plain().decimals(0).colors(thresholds(style::QUIET, &[(0.5, bad)]))
     }
 
-    /// Milliseconds since the epoch, as how long ago that is.
+    /// Milliseconds since the epoch, shown as the time since then.
     pub(super) fn ago() -> Self {
-        Self::unit("dateTimeFromNow").width(150)
+        Self::unit("dateTimeFromNow").width(130).with("custom.align", "left")
     }
 
-    /// A share between 0 and 1 as a bar.
+    /// A share of a limit, between 0 and 1, as a bar.
     pub(super) fn share() -> Self {
-        let steps = thresholds(style::GOOD, &[(0.8, style::WARNING), (0.95, style::BAD)]);
+        Self::ratio(&[(0.8, style::WARNING), (0.95, style::BAD)])
+    }
+
+    /// A share of time in which all tasks waited, as a bar. A tenth of the time is what the alert on memory allows.
+    pub(super) fn stalled() -> Self {
+        Self::ratio(&[(0.05, style::WARNING), (0.1, style::BAD)])
+    }
+
+    /// A colored word.
+    pub(super) fn words(colors: &[(&str, &str)]) -> Self {
+        Self::plain().text(style::words(colors))
+    }
+
+    /// A number from 1 on, shown as a colored word.
+    pub(super) fn numbered(colors: &[(&str, &str)]) -> Self {
+        Self::plain().text(style::numbered(colors))
+    }
+
+    /// 1 if present, 0 if missing.
+    pub(super) fn presence() -> Self {
+        let words = [("1", "present", style::GOOD), ("0", "missing", style::BAD)];
+        Self::plain().text(style::mapping(words.into_iter()))
+    }
+
+    /// 1 if a reload is required, absent if not.
+    pub(super) fn required() -> Self {
+        Self::plain().text(style::mapping([("1", "yes", style::WARNING)].into_iter()))
+    }
+
+    fn ratio(steps: &[(f64, &str)]) -> Self {
         Self::unit("percentunit")
             .decimals(1)
             .gauge()
             .with("min", 0)
             .with("max", 1)
-            .with("thresholds", steps)
+            .with("thresholds", thresholds(style::GOOD, steps))
     }
 
-    /// A word in its colour.
-    pub(super) fn words(colors: &[(&str, &str)]) -> Self {
-        Self::plain().text(style::words(colors))
-    }
-
-    /// A number from 1 on as a word in its colour.
-    pub(super) fn numbered(colors: &[(&str, &str)]) -> Self {
-        Self::plain().text(style::numbered(colors))
-    }
-
-    /// 1 for what is there, 0 for what is not.
-    pub(super) fn there() -> Self {
-        let words = [("1", "there", style::GOOD), ("0", "missing", style::BAD)];
-        Self::plain().text(style::mapping(words.into_iter()))
-    }
-
-    /// 1 for what has changed; nothing for what has not.
-    pub(super) fn changed() -> Self {
-        Self::plain().text(style::mapping([("1", "yes", style::WARNING)].into_iter()))
-    }
-
-    /// A bar as long as the value is large among the others.
-    pub(super) fn gauge(self) -> Self {
+    fn gauge(self) -> Self {
         self.with(
             "custom.cellOptions",
             json!({"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}),
         )
     }
 
+    /// A bar relative to the largest value.
     pub(super) fn bar(self, color: &str) -> Self {
         self.gauge().with("color", style::fixed(color)).with("min", 0).with("fieldMinMax", true)
     }
@@ -229,6 +241,10 @@ impl Cell {
 
     pub(super) fn width(self, pixels: u32) -> Self {
         self.with("custom.width", pixels)
+    }
+
+    pub(super) fn min_width(self, pixels: u32) -> Self {
+        self.with("custom.minWidth", pixels)
     }
 
     pub(super) fn colors(self, steps: Value) -> Self {
@@ -242,6 +258,7 @@ impl Cell {
     fn text(self, mapping: Value) -> Self {
         self.with("mappings", json!([mapping]))
             .with("custom.cellOptions", json!({"type": "color-text"}))
+            .with("custom.align", "left")
     }
 
     fn with(mut self, id: &'static str, value: impl Into<Value>) -> Self {
@@ -250,7 +267,7 @@ impl Cell {
     }
 }
 
-/// Grafana names the value of a table's only query without its letter.
+/// Grafana omits the letter from the value field of a single query.
 fn plain(field: &str, several: bool) -> String {
     if several { field.to_owned() } else { field.replace(" #A", "") }
 }

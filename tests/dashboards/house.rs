@@ -1,4 +1,4 @@
-//! What we ask of a dashboard beyond what Grafana's linter does.
+//! The project's rules for dashboards, in addition to those of Grafana's linter.
 
 #![allow(clippy::disallowed_types, reason = "promtool is a program")]
 
@@ -12,18 +12,18 @@ use super::promql::{Vocabulary, rules};
 use super::{committed, folder};
 
 #[test]
-fn uids_are_fixed_and_every_link_leads_to_one() {
-    let pages = committed();
-    let uids: BTreeSet<_> = pages.iter().map(|page| text(&page["uid"])).collect();
-    assert_eq!(uids.len(), pages.len());
+fn links_target_existing_dashboards_and_variables() {
+    let dashboards = committed();
+    let uids: BTreeSet<_> = dashboards.iter().map(|dashboard| text(&dashboard["uid"])).collect();
+    assert_eq!(uids.len(), dashboards.len());
     assert!(uids.iter().all(|uid| uid.len() <= 40 && uid.starts_with("systemd-")));
     let mut links = 0;
-    for page in &pages {
-        for url in urls(page) {
+    for dashboard in &dashboards {
+        for url in urls(dashboard) {
             let (uid, query) =
                 url.strip_prefix("/d/").and_then(|rest| rest.split_once('?')).unwrap();
-            let to = pages.iter().find(|page| page["uid"] == uid);
-            let to = to.unwrap_or_else(|| panic!("{url} leads nowhere"));
+            let to = dashboards.iter().find(|dashboard| dashboard["uid"] == uid);
+            let to = to.unwrap_or_else(|| panic!("{url} has no target"));
             let has: BTreeSet<_> = variables(to).map(|variable| text(&variable["name"])).collect();
             for part in query.split('&') {
                 let name = part.strip_prefix("var-").and_then(|rest| rest.split_once('='));
@@ -41,30 +41,34 @@ fn uids_are_fixed_and_every_link_leads_to_one() {
 }
 
 #[test]
-fn every_cell_and_series_that_names_a_host_or_unit_links_on() {
-    for page in committed() {
-        for panel in panels(&page) {
-            let told = format!("{}: {}", page["title"], panel["title"]);
+fn hosts_and_units_link_to_their_dashboards() {
+    for dashboard in committed() {
+        for panel in panels(&dashboard) {
+            let place = format!("{}: {}", dashboard["title"], panel["title"]);
             let config = &panel["fieldConfig"];
             if panel["type"] == "table" {
                 for (title, uid) in [("Host", "systemd-host"), ("Unit", "systemd-unit")] {
                     let columns = renamed(panel);
                     if columns.values().any(|column| column == title) {
                         let link = property(panel, title, "links");
-                        assert!(text(&link[0]["url"]).starts_with(&format!("/d/{uid}?")), "{told}");
+                        assert!(
+                            text(&link[0]["url"]).starts_with(&format!("/d/{uid}?")),
+                            "{place}"
+                        );
                     }
                 }
             }
             let links = config["defaults"]["links"].as_array().into_iter().flatten();
             let links: Vec<_> = links.map(|link| text(&link["url"])).collect();
-            let leads = |uid: &str| links.iter().any(|url| url.starts_with(&format!("/d/{uid}?")));
+            let links_to =
+                |uid: &str| links.iter().any(|url| url.starts_with(&format!("/d/{uid}?")));
             let targets = panel["targets"].as_array().into_iter().flatten();
             for legend in targets.map(|target| text(&target["legendFormat"])) {
-                let to_unit = leads("systemd-unit");
-                if legend.contains("{{name}}") && page["uid"] != "systemd-unit" {
-                    assert!(to_unit, "{told}");
+                let to_unit = links_to("systemd-unit");
+                if legend.contains("{{name}}") && dashboard["uid"] != "systemd-unit" {
+                    assert!(to_unit, "{place}");
                 } else if legend.contains("{{instance}}") {
-                    assert!(to_unit || leads("systemd-host"), "{told}");
+                    assert!(to_unit || links_to("systemd-host"), "{place}");
                 }
             }
         }
@@ -72,47 +76,47 @@ fn every_cell_and_series_that_names_a_host_or_unit_links_on() {
 }
 
 #[test]
-fn panels_have_ids_of_their_own_and_do_not_overlap() {
-    for page in committed() {
+fn panel_ids_are_unique_and_panels_do_not_overlap() {
+    for dashboard in committed() {
         let mut ids = BTreeSet::new();
-        for panel in panels(&page) {
+        for panel in panels(&dashboard) {
             assert!(
                 ids.insert(panel["id"].as_u64().unwrap()),
                 "{}: {}",
-                page["title"],
+                dashboard["title"],
                 panel["id"]
             );
         }
-        disjoint(page["panels"].as_array().unwrap());
-        for row in page["panels"].as_array().unwrap() {
+        disjoint(dashboard["panels"].as_array().unwrap());
+        for row in dashboard["panels"].as_array().unwrap() {
             disjoint(row["panels"].as_array().unwrap_or(&vec![]));
         }
     }
 }
 
 #[test]
-fn every_panel_says_what_it_shows_and_what_emptiness_means() {
+fn panels_have_title_description_and_no_value_text() {
     let mut seen = 0;
-    for page in committed() {
+    for dashboard in committed() {
         let mut titles = HashSet::new();
-        assert!(text(&page["description"]).ends_with('?'), "{}", page["title"]);
-        for panel in panels(&page) {
+        assert!(text(&dashboard["description"]).ends_with('.'), "{}", dashboard["title"]);
+        for panel in panels(&dashboard) {
             let title = text(&panel["title"]);
-            let told = format!("{}: {title}", page["title"]);
+            let place = format!("{}: {title}", dashboard["title"]);
             if panel["type"] == "row" {
-                assert!(title.ends_with('?'), "{told}: a row is a question");
+                assert!(!title.is_empty() && !title.ends_with('?'), "{place}: a row names a topic");
                 continue;
             }
             seen += 1;
-            assert!(titles.insert((&panel["type"], title)), "{told}: twice on the page");
-            assert!(title.len() <= 40, "{told}: long");
+            assert!(titles.insert((&panel["type"], title)), "{place}: not unique");
+            assert!(title.len() <= 40, "{place}: too long");
             let description = text(&panel["description"]);
-            assert!(description.ends_with(['.', '?']) && description != title, "{told}");
+            assert!(description.ends_with('.') && description != title, "{place}");
             if panel["type"] != "text" {
                 let defaults = &panel["fieldConfig"]["defaults"];
                 assert!(
                     !text(&defaults["noValue"]).is_empty(),
-                    "{told}: nothing instead of No data"
+                    "{place}: no text instead of No data"
                 );
             }
         }
@@ -122,25 +126,25 @@ fn every_panel_says_what_it_shows_and_what_emptiness_means() {
 }
 
 #[test]
-fn a_page_opens_with_at_most_eight_numbers_in_one_line() {
-    for page in committed() {
-        let panels = page["panels"].as_array().unwrap();
+fn dashboards_start_with_one_line_of_stats() {
+    for dashboard in committed() {
+        let panels = dashboard["panels"].as_array().unwrap();
         let first: Vec<_> =
             panels.iter().skip(1).take_while(|panel| panel["type"] != "row").collect();
-        assert!((4..=8).contains(&first.len()), "{}", page["title"]);
+        assert!((4..=8).contains(&first.len()), "{}", dashboard["title"]);
         assert!(first.iter().all(|panel| panel["type"] == "stat" && panel["gridPos"]["y"] == 1));
         let bottom = panels.iter().map(|panel| {
             panel["gridPos"]["y"].as_u64().unwrap() + panel["gridPos"]["h"].as_u64().unwrap()
         });
-        assert!(bottom.max() < Some(65), "{}: too long", page["title"]);
+        assert!(bottom.max() < Some(65), "{}: too long", dashboard["title"]);
     }
 }
 
 #[test]
-fn states_are_never_shown_without_the_bars_that_count_failures() {
+fn state_timelines_are_followed_by_failure_counts() {
     let mut timelines = 0;
-    for page in committed() {
-        let all: Vec<_> = panels(&page).collect();
+    for dashboard in committed() {
+        let all: Vec<_> = panels(&dashboard).collect();
         for (at, panel) in
             all.iter().enumerate().filter(|(_, panel)| panel["type"] == "state-timeline")
         {
@@ -149,7 +153,7 @@ fn states_are_never_shown_without_the_bars_that_count_failures() {
             assert!(
                 bars && text(&below["title"]).starts_with("Failures"),
                 "{}: {}",
-                page["title"],
+                dashboard["title"],
                 panel["title"]
             );
             timelines += 1;
@@ -159,19 +163,19 @@ fn states_are_never_shown_without_the_bars_that_count_failures() {
 }
 
 #[test]
-fn failures_reboots_and_new_exporters_are_marked_on_every_page() {
-    for page in committed() {
-        let annotations = page["annotations"]["list"].as_array().unwrap();
+fn dashboards_annotate_failures_reboots_and_exporter_starts() {
+    for dashboard in committed() {
+        let annotations = dashboard["annotations"]["list"].as_array().unwrap();
         let names: Vec<_> = annotations.iter().map(|one| text(&one["name"])).collect();
         assert_eq!(names, ["Annotations & Alerts", "Failures", "Reboots", "Exporter restarts"]);
     }
 }
 
 #[test]
-fn a_word_has_one_colour_everywhere() {
+fn words_have_the_same_color_on_all_dashboards() {
     let mut colors: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for page in committed() {
-        for panel in panels(&page) {
+    for dashboard in committed() {
+        for panel in panels(&dashboard) {
             each_object(panel, &mut |object| {
                 if let (Some(word), Some(color)) =
                     (object["text"].as_str(), object["color"].as_str())
@@ -197,26 +201,26 @@ fn a_word_has_one_colour_everywhere() {
 }
 
 #[test]
-fn legends_and_columns_name_labels_that_their_queries_have() {
+fn legends_and_columns_use_labels_of_their_queries() {
     let vocabulary = Vocabulary::of_the_project();
     let mut checked = 0;
-    for page in committed() {
-        for (panel, target) in targets(&page) {
+    for dashboard in committed() {
+        for (panel, target) in targets(&dashboard) {
             let labels = vocabulary.labels_of(&substituted(text(&target["expr"])));
-            let told = format!("{}: {}: {}", page["title"], panel["title"], target["expr"]);
+            let place = format!("{}: {}: {}", dashboard["title"], panel["title"], target["expr"]);
             for part in text(&target["legendFormat"]).split("{{").skip(1) {
                 let label = part.split_once("}}").unwrap().0;
-                assert!(labels.contains(label), "{told}: {label} is not in {labels:?}");
+                assert!(labels.contains(label), "{place}: {label} is not in {labels:?}");
                 checked += 1;
             }
             if target["format"] == "table" {
                 for label in &labels {
-                    assert!(renamed(panel).contains_key(label), "{told}: {label} has no column");
+                    assert!(renamed(panel).contains_key(label), "{place}: {label} has no column");
                 }
             }
         }
-        for panel in panels(&page).filter(|panel| panel["type"] == "table") {
-            let of_panel: BTreeSet<String> = targets(&page)
+        for panel in panels(&dashboard).filter(|panel| panel["type"] == "table") {
+            let of_panel: BTreeSet<String> = targets(&dashboard)
                 .filter(|(of, _)| of["id"] == panel["id"])
                 .flat_map(|(_, target)| vocabulary.labels_of(&substituted(text(&target["expr"]))))
                 .collect();
@@ -237,24 +241,72 @@ fn legends_and_columns_name_labels_that_their_queries_have() {
 }
 
 #[test]
-fn it_imports_anywhere() {
-    for page in committed() {
-        assert!((41..=42).contains(&page["schemaVersion"].as_u64().unwrap()));
-        assert_eq!(page["tags"], serde_json::json!(["systemd"]));
-        assert!(page["__inputs"].is_null() && page["id"].is_null());
-        assert_eq!(page["links"][0]["includeVars"], true);
-        assert_eq!(page["links"][0]["keepTime"], true);
-        for variable in variables(&page) {
-            assert!(variable["current"].is_null(), "a choice of somebody's is saved");
+fn column_headers_fit_their_widths() {
+    let mut checked = 0;
+    for dashboard in committed() {
+        for panel in panels(&dashboard).filter(|panel| panel["type"] == "table") {
+            for column in renamed(panel).values() {
+                let Some(width) = property(panel, column, "custom.width").as_u64() else {
+                    continue;
+                };
+                let filter = property(panel, column, "custom.filterable") == true;
+                let needed = PADDING + if filter { FILTER_ICON } else { 0 };
+                let needed = needed + column.len() as u64 * CHARACTER_TENTHS / 10;
+                assert!(width >= needed, "{}: {column}: {width} < {needed}", panel["title"]);
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 50, "{checked}");
+}
+
+#[test]
+fn failure_panels_are_never_green() {
+    let mut checked = 0;
+    for dashboard in committed() {
+        for panel in panels(&dashboard).filter(|panel| panel["type"] == "timeseries") {
+            let title = text(&panel["title"]);
+            if !["Fail", "Dropped", "D-Bus errors", "Journal errors"]
+                .iter()
+                .any(|part| title.starts_with(part))
+            {
+                continue;
+            }
+            let config = &panel["fieldConfig"];
+            let shades = config["defaults"]["color"]["mode"] == "shades";
+            let fixed = config["overrides"].as_array().unwrap().iter().any(|one| {
+                one["properties"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|property| property["id"] == "color")
+            });
+            assert!(shades || fixed, "{}: {title}", dashboard["title"]);
+            checked += 1;
+        }
+    }
+    assert!(checked > 8, "{checked}");
+}
+
+#[test]
+fn dashboards_contain_no_instance_specific_values() {
+    for dashboard in committed() {
+        assert!((41..=42).contains(&dashboard["schemaVersion"].as_u64().unwrap()));
+        assert_eq!(dashboard["tags"], serde_json::json!(["systemd"]));
+        assert!(dashboard["__inputs"].is_null() && dashboard["id"].is_null());
+        assert_eq!(dashboard["links"][0]["includeVars"], true);
+        assert_eq!(dashboard["links"][0]["keepTime"], true);
+        for variable in variables(&dashboard) {
+            assert!(variable["current"].is_null(), "a saved selection");
         }
     }
 }
 
 #[test]
-fn every_page_has_a_picture_in_the_readme() {
+fn readme_shows_a_picture_of_each_dashboard() {
     let readme = std::fs::read_to_string(folder().join("README.md")).unwrap();
-    for page in committed() {
-        let uid = text(&page["uid"]);
+    for dashboard in committed() {
+        let uid = text(&dashboard["uid"]);
         let picture = format!("pictures/{uid}.png");
         assert!(readme.contains(&picture) && readme.contains(&format!("{uid}.json")), "{uid}");
         let size = std::fs::metadata(folder().join(&picture)).unwrap().len();
@@ -263,7 +315,7 @@ fn every_page_has_a_picture_in_the_readme() {
 }
 
 #[test]
-fn the_provisioning_files_are_what_grafana_and_prometheus_read() {
+fn provisioning_files_are_valid() {
     let read =
         |path: &str| std::fs::read_to_string(folder().join("provisioning").join(path)).unwrap();
     let yaml = |path| -> Value { serde_saphyr::from_str(&read(path)).unwrap() };
@@ -274,7 +326,7 @@ fn the_provisioning_files_are_what_grafana_and_prometheus_read() {
     let source = &yaml("grafana/datasources/prometheus.yaml")["datasources"][0];
     assert_eq!(source["type"], "prometheus");
 
-    // as it is installed, with the rules beside it
+    // the installed layout: rules next to the configuration
     let installed = tempfile::tempdir().unwrap();
     std::fs::create_dir(installed.path().join("rules")).unwrap();
     for path in rules::paths() {
@@ -285,14 +337,17 @@ fn the_provisioning_files_are_what_grafana_and_prometheus_read() {
     std::fs::write(&config, read("prometheus/prometheus.yml")).unwrap();
     let promtool = Command::new("promtool").args(["check", "config"]).arg(&config).output();
     let promtool = promtool.expect("promtool: apt-get install prometheus");
-    let said = String::from_utf8_lossy(&promtool.stdout);
-    assert!(promtool.status.success() && said.contains("3 rule files found"), "{said}{promtool:?}");
+    let output = String::from_utf8_lossy(&promtool.stdout);
+    assert!(
+        promtool.status.success() && output.contains("3 rule files found"),
+        "{output}{promtool:?}"
+    );
 }
 
-/// Every URL of a link in the JSON.
-fn urls(page: &Value) -> Vec<String> {
+/// The URLs of all links in the JSON.
+fn urls(dashboard: &Value) -> Vec<String> {
     let mut urls = Vec::new();
-    each_object(page, &mut |object| urls.extend(object["url"].as_str().map(str::to_owned)));
+    each_object(dashboard, &mut |object| urls.extend(object["url"].as_str().map(str::to_owned)));
     urls
 }
 
@@ -307,7 +362,7 @@ fn each_object(value: &Value, see: &mut impl FnMut(&Value)) {
     }
 }
 
-/// The columns of a table: what the field is called, and what the reader sees.
+/// The columns of a table: field name and title.
 fn renamed(panel: &Value) -> BTreeMap<String, String> {
     let transformations = panel["transformations"].as_array().into_iter().flatten();
     let names =
@@ -326,6 +381,11 @@ fn property<'p>(panel: &'p Value, column: &str, id: &str) -> &'p Value {
         .map_or(&Value::Null, |property| &property["value"])
 }
 
+// Of a table header in Grafana's font, in pixels: the cell without text, the filter icon, and a tenth of a character.
+const PADDING: u64 = 24;
+const FILTER_ICON: u64 = 20;
+const CHARACTER_TENTHS: u64 = 75;
+
 fn disjoint(panels: &[Value]) {
     let boxes: Vec<_> = panels
         .iter()
@@ -335,7 +395,7 @@ fn disjoint(panels: &[Value]) {
         assert!(*w > 0 && *h > 0 && x + w <= 24, "{}", panels[at]["title"]);
         for [x2, y2, w2, h2] in &boxes[..at] {
             let apart = x + w <= *x2 || x2 + w2 <= *x || y + h <= *y2 || y2 + h2 <= *y;
-            assert!(apart, "{} lies on another", panels[at]["title"]);
+            assert!(apart, "{} overlaps another panel", panels[at]["title"]);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Looking into a dashboard's JSON as Grafana would.
+//! Reads a dashboard's JSON in the same way as Grafana.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-/// Every panel, also those in closed rows, and the rows themselves.
+/// All panels, including rows and the panels of collapsed rows.
 pub(crate) fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
     let top = dashboard["panels"].as_array().into_iter().flatten();
     top.flat_map(|panel| {
@@ -12,24 +12,24 @@ pub(crate) fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
     })
 }
 
-/// The variables on top of the page.
+/// The variables.
 pub(crate) fn variables(dashboard: &Value) -> impl Iterator<Item = &Value> {
     dashboard["templating"]["list"].as_array().into_iter().flatten()
 }
 
-/// Every query of every panel.
+/// All queries of all panels.
 pub(crate) fn targets(dashboard: &Value) -> impl Iterator<Item = (&Value, &Value)> {
     panels(dashboard).flat_map(|panel| {
         panel["targets"].as_array().into_iter().flatten().map(move |target| (panel, target))
     })
 }
 
-/// A text, or none.
+/// A string, or an empty one for other values.
 pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// An expression as Prometheus gets it: all hosts and units, three hours in steps of a minute.
+/// An expression as sent to Prometheus: all hosts and units, three hours in steps of a minute.
 pub(crate) fn substituted(expression: &str) -> String {
     let mut out = with_variables(expression);
     for variable in ["$job", "$instance", "$name"] {
@@ -38,15 +38,15 @@ pub(crate) fn substituted(expression: &str) -> String {
     out
 }
 
-/// The same with the variables of the page left in.
+/// An expression with the intervals replaced and the dashboard's variables left in place.
 pub(crate) fn with_variables(expression: &str) -> String {
     INTERVALS.iter().fold(expression.to_owned(), |out, (name, value)| out.replace(name, value))
 }
 
-/// What `$__rate_interval` becomes: a length that nobody would write.
+/// The value of `$__rate_interval`: a duration that occurs nowhere else.
 pub(crate) const RATE_INTERVAL: Duration = Duration::from_secs(317);
 
-// Longer names first.
+// Longer names first: some are prefixes of others.
 const INTERVALS: [(&str, &str); 5] = [
     ("$__rate_interval", "317s"),
     ("$__interval_ms", "60000"),

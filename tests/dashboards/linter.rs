@@ -1,4 +1,4 @@
-//! The seventeen rules of Grafana's dashboard-linter, as its source states them.
+//! The seventeen rules of Grafana's dashboard-linter, as implemented in its source.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use serde_json::Value;
 use super::json::{RATE_INTERVAL, panels, substituted, text, variables};
 use super::promql::{each, selector};
 
-/// A rule's name, and what it has to say of a dashboard: whose panel, which query, and what is wrong.
+/// The name of a rule, and its objections to a dashboard.
 pub(crate) type Rule = (&'static str, fn(&Value) -> Vec<Objection>);
 
-/// What is wrong, and where.
+/// A violation and its place.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Objection {
     pub(crate) panel: String,
@@ -27,13 +27,13 @@ pub(crate) const RULES: [Rule; 17] = [
                 && ["datasource", "prometheus_datasource"].contains(&text(&variable["name"]))
                 && ["Data source", "Prometheus data source"].contains(&text(&variable["label"]))
         });
-        on_page(!good, "no variable `datasource` labelled `Data source`")
+        on_dashboard(!good, "no variable `datasource` labelled `Data source`")
     }),
     ("template-job-rule", |dashboard| {
-        on_page(!is_templated(dashboard, "job", "Job"), "no variable `job`")
+        on_dashboard(!is_templated(dashboard, "job", "Job"), "no variable `job`")
     }),
     ("template-instance-rule", |dashboard| {
-        on_page(!is_templated(dashboard, "instance", "Instance"), "no variable `instance`")
+        on_dashboard(!is_templated(dashboard, "instance", "Instance"), "no variable `instance`")
     }),
     ("template-label-promql-rule", |dashboard| {
         let queries = variables(dashboard).filter(|variable| variable["type"] == "query");
@@ -98,7 +98,7 @@ pub(crate) const RULES: [Rule; 17] = [
                     });
                 }
             });
-            other.then_some("a rate over something else than $__rate_interval")
+            other.then_some("a rate over another range than $__rate_interval")
         })
     }),
     ("target-job-rule", |dashboard| on_selectors(dashboard, "job")),
@@ -119,29 +119,29 @@ pub(crate) const RULES: [Rule; 17] = [
             (counters != rated).then_some("a counter outside rate, irate and increase")
         })
     }),
-    ("uneditable-dashboard", |dashboard| on_page(dashboard["editable"] != false, "editable")),
+    ("uneditable-dashboard", |dashboard| on_dashboard(dashboard["editable"] != false, "editable")),
     ("target-logql-rule", |dashboard| {
         on_panels(
             dashboard,
             |panel| panel["datasource"]["type"] == "loki",
-            "logs: not checked here",
+            "a Loki data source: not supported",
         )
     }),
     ("target-logql-auto-rule", |dashboard| {
         on_targets(dashboard, |expression| {
-            expression.contains("[$__auto]").then_some("a range of logs")
+            expression.contains("[$__auto]").then_some("a range for Loki")
         })
     }),
 ];
 
-/// dashboards/.lint: what the linter is to pass over, and why.
+/// dashboards/.lint: the exclusions with their reasons.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Exclusions {
     pub(crate) exclusions: BTreeMap<String, Excluded>,
 }
 
-/// What one rule passes over.
+/// The exclusions of one rule.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Excluded {
@@ -178,7 +178,7 @@ fn is_counter(expression: &Expr) -> bool {
     name.is_some_and(|name| name.ends_with("_total"))
 }
 
-fn on_page(bad: bool, what: &str) -> Vec<Objection> {
+fn on_dashboard(bad: bool, what: &str) -> Vec<Objection> {
     if bad { vec![objection("", None, what)] } else { vec![] }
 }
 
@@ -201,10 +201,10 @@ fn on_targets(dashboard: &Value, check: impl Fn(&str) -> Option<&'static str>) -
     objections
 }
 
-/// Every selector narrows to what the variable of that name chooses.
+/// Every selector contains the variable of this name.
 fn on_selectors(dashboard: &Value, label: &str) -> Vec<Objection> {
     on_targets(dashboard, |expression| {
-        // the variable stays in: the parser takes it for a regular expression
+        // the variable stays in place: the parser accepts it as a regular expression
         let expression = super::json::with_variables(expression);
         let Ok(parsed) = parse(&expression) else { return None };
         let wanted = format!("{label}=~\"${label}\"");
@@ -223,7 +223,7 @@ fn objection(panel: &str, target: Option<usize>, what: &str) -> Objection {
     Objection { panel: panel.to_owned(), target, what: what.to_owned() }
 }
 
-// Of the linter's list, those used here.
+// The units of the linter's list that the dashboards use.
 const UNITS: [&str; 10] = [
     "none",
     "short",
@@ -232,7 +232,7 @@ const UNITS: [&str; 10] = [
     "bytes",
     "Bps",
     "percentunit",
-    "cps",
+    "pps",
     "dateTimeFromNow",
     "bool_yes_no",
 ];

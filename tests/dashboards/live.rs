@@ -1,4 +1,4 @@
-//! Every query of every panel, asked of a real Prometheus that scrapes a real systemd.
+//! All queries of all panels against a real Prometheus that scrapes a real systemd.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,9 +10,9 @@ use super::promql::rules;
 use super::support::{Machine, Prometheus, eventually};
 
 #[test]
-fn every_panel_has_something_to_show_of_a_host_with_trouble() {
+fn queries_return_data_for_a_host_with_failures() {
     let machine = machine();
-    trouble(&machine);
+    start_failing_units(&machine);
     let exporter = machine.exporter(&[
         "--profile=full",
         "--expect-unit=redis-server.service",
@@ -22,7 +22,7 @@ fn every_panel_has_something_to_show_of_a_host_with_trouble() {
     ]);
     let prometheus = prometheus(&machine, exporter.port());
     eventually("Prometheus has scraped", || prometheus.query("systemd_exporter_build_info").pop());
-    // long enough for what is compared with the start of the time shown
+    // for comparisons with the start of the time range
     std::thread::sleep(Duration::from_secs(4));
     machine.ok(&["systemctl", "daemon-reload"]);
     machine.write("etc/systemd/system/service.d/changed.conf", "[Unit]\nDescription=Changed\n");
@@ -33,9 +33,9 @@ fn every_panel_has_something_to_show_of_a_host_with_trouble() {
     std::thread::sleep(Duration::from_secs(12));
 
     let start = Instant::now();
-    let (mut asked, mut empty) = (0, BTreeSet::new());
-    for page in committed() {
-        for (panel, target) in targets(&page) {
+    let (mut sent, mut empty) = (0, BTreeSet::new());
+    for dashboard in committed() {
+        for (panel, target) in targets(&dashboard) {
             let expression = substituted(text(&target["expr"]));
             let answer = if target["instant"] == true {
                 prometheus.query(&expression)
@@ -45,34 +45,35 @@ fn every_panel_has_something_to_show_of_a_host_with_trouble() {
                     [("query", &*expression), ("start", &from), ("end", &to), ("step", "13")];
                 prometheus.series("query_range", &parameters)
             };
-            asked += 1;
+            sent += 1;
             if answer.is_empty() {
                 empty.insert((
-                    text(&page["uid"]).to_owned(),
+                    text(&dashboard["uid"]).to_owned(),
                     text(&panel["title"]).to_owned(),
                     expression,
                 ));
             }
         }
     }
-    println!("{asked} queries in {:?}, {} empty", start.elapsed(), empty.len());
+    println!("{sent} queries in {:?}, {} empty", start.elapsed(), empty.len());
     empty.retain(|(uid, title, expression)| {
-        let mut may_be = EMPTY.iter();
-        !may_be.any(|(of, panel, part, _)| of == uid && panel == title && expression.contains(part))
+        let mut allowed = EMPTY.iter();
+        !allowed
+            .any(|(of, panel, part, _)| of == uid && panel == title && expression.contains(part))
     });
     assert!(empty.is_empty(), "{empty:#?}\n{}", exporter.log());
     machine.exec(&["systemctl", "stop", "prometheus-test"]);
 }
 
-/// A machine whose units have memory and tasks: where the controllers are mounted as v1, the hybrid layout has them.
+/// A machine whose units have memory and tasks controllers: if these are mounted as v1, the hybrid layout has them.
 fn machine() -> Machine {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let options = || Machine::options().bind(&examples, "/opt/examples");
     options().cgroup_v1().try_boot().unwrap_or_else(|_| options().boot())
 }
 
-/// A little of everything that goes wrong.
-fn trouble(machine: &Machine) {
+/// Starts units with failures of all kinds.
+fn start_failing_units(machine: &Machine) {
     machine.write("run/listen.py", LISTEN);
     machine.write("run/stuck.py", STUCK);
     machine.write("run/clients.py", CLIENTS);
@@ -107,13 +108,13 @@ fn prometheus(machine: &Machine, port: u16) -> Prometheus<'_> {
     ))
 }
 
-/// The time shown: three steps.
+/// The time range: three steps.
 fn span() -> (String, String) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     ((now - 39).to_string(), now.to_string())
 }
 
-/// As Grafana would at a step of 13 seconds, with a scrape every 2.
+/// An expression as sent by Grafana at a step of 13 seconds and a scrape interval of 2.
 fn substituted(expression: &str) -> String {
     let range = RANGE.as_secs();
     let mut out = expression.replace("$__rate_interval", "15s").replace("$__interval_ms", "13000");
@@ -121,14 +122,14 @@ fn substituted(expression: &str) -> String {
     for variable in ["$job", "$instance", "$name"] {
         out = out.replace(variable, ".+");
     }
-    // what looks five minutes back looks as far as there is something
+    // five minutes ago there was no data yet
     out.replace("[5m] offset", "[10s] offset")
 }
 
 const RANGE: Duration = Duration::from_secs(24);
 
 const UNITS: [(&str, &str); 14] = [
-    // given up, and needed by others
+    // reaches its start limit; dependency of other units
     (
         "hopeless.service",
         "[Unit]\nStartLimitBurst=3\nStartLimitIntervalSec=60\n[Service]\nExecStart=/bin/false\nRestart=on-failure\nRestartSec=100ms\n",
@@ -143,25 +144,25 @@ const UNITS: [(&str, &str); 14] = [
     ),
     ("bad.service", "[Service]\nType=simple\n"),
     ("unmet.service", "[Unit]\nConditionPathExists=/nowhere\n[Service]\nExecStart=/bin/true\n"),
-    // fails every few seconds, by a timer
+    // started by a timer; fails every few seconds
     ("job.service", "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'sleep 1; exit 3'\n"),
     ("job.timer", "[Timer]\nOnActiveSec=1s\nOnUnitInactiveSec=4s\nAccuracySec=100ms\n"),
-    // has limits, and works up to its quota
+    // has limits and uses its CPU quota
     (
         "busy.service",
         "[Service]\nExecStart=/bin/sh -c 'while :; do :; done'\nCPUQuota=5%\nMemoryMax=64M\nMemoryHigh=48M\nTasksMax=4\nLimitNOFILE=8\n",
     ),
-    // feeds its watchdog
+    // pings its watchdog
     (
         "fed.service",
         "[Service]\nType=notify\nNotifyAccess=all\nWatchdogSec=60\nExecStart=/bin/sh -c 'systemd-notify --ready; while :; do systemd-notify WATCHDOG=1; sleep 3; done'\n",
     ),
-    // its start takes its time
+    // starts slowly
     ("slow.service", "[Service]\nType=oneshot\nExecStart=/bin/sleep 120\n"),
-    // listen from the start, and from later on
+    // listen from the start and from a later time on
     ("early.service", "[Service]\nExecStart=/usr/bin/python3 /run/listen.py 6500\n"),
     ("late.service", "[Service]\nExecStart=/usr/bin/python3 /run/listen.py 6600\n"),
-    // does not accept
+    // does not accept connections
     ("stuck.service", "[Service]\nExecStart=/usr/bin/python3 /run/stuck.py\n"),
     ("clients.service", "[Service]\nExecStart=/usr/bin/python3 /run/clients.py\nRestart=always\n"),
 ];
@@ -191,39 +192,34 @@ while True:
     time.sleep(5)
 ";
 
-/// Queries whose panel shows nothing of this host: page, title, what marks the query, and why that is right.
+/// Queries that may return no data for this host: dashboard, panel, part of the query, and the reason.
 const EMPTY: [(&str, &str, &str, &str); 23] = [
-    ("systemd-fleet", "Firing alerts", "", "nothing has been so for long enough"),
-    ("systemd-fleet", "Booted in the time shown", "", "it booted before"),
-    ("systemd-boot", "Stages of the last boot", "Firmware", "a container has none"),
-    ("systemd-boot", "Stages of the last boot", "Loader", "a container has none"),
-    ("systemd-boot", "Stages of the last boot", "Kernel", "a container has none of its own"),
-    ("systemd-boot", "Stages of the last boot", "InitRD", "a container has none"),
-    ("systemd-boot", "Taints", "", "only the hybrid layout is one"),
-    ("systemd-boot", "Time since the last feeding", "", "there is no hardware watchdog"),
-    ("systemd-crashes", "Deaths whose cause was not seen", "", "all were seen"),
-    ("systemd-exporter", "Connections lost", "", "none was"),
-    ("systemd-exporter", "Errors on the bus", "", "there were none"),
-    ("systemd-exporter", "Series left out", "", "every one had room"),
-    ("systemd-exporter", "What could not be read", "", "everything was read"),
-    ("systemd-crashes", "Core dumps", "", "the kernel outside has systemd-coredump, or nobody"),
-    ("systemd-unit", "Packets", "", "counting them needs BPF"),
-    ("systemd-boot", "Most exposed services", "", "judging them may take longer than this"),
-    ("systemd-host", "IO by unit", "", "only what has its own io controller counts"),
-    ("systemd-host", "Pressure on the host", "", "the kernel may have none"),
-    ("systemd-unit", "IO", "", "only what has its own io controller counts"),
+    ("systemd-fleet", "Firing alerts", "", "no condition lasts long enough"),
+    ("systemd-fleet", "Recently booted hosts", "", "the host booted earlier"),
+    ("systemd-boot", "Boot stages", "Firmware", "a container has none"),
+    ("systemd-boot", "Boot stages", "Loader", "a container has none"),
+    ("systemd-boot", "Boot stages", "Kernel", "a container has none"),
+    ("systemd-boot", "Boot stages", "InitRD", "a container has none"),
+    ("systemd-boot", "Taints", "", "only the hybrid layout is a taint"),
+    ("systemd-boot", "Time since last watchdog ping", "", "no hardware watchdog"),
+    ("systemd-crashes", "Failures with unknown cause", "", "all causes are seen"),
+    ("systemd-exporter", "D-Bus disconnects", "", "no disconnects"),
+    ("systemd-exporter", "D-Bus errors", "", "no errors"),
+    ("systemd-exporter", "Dropped series", "", "no dropped series"),
+    ("systemd-exporter", "Incomplete collectors", "", "all are complete"),
+    ("systemd-crashes", "Core dumps", "", "the outer kernel may have another core dump handler"),
+    ("systemd-unit", "Packets", "", "packet counters require BPF"),
+    ("systemd-boot", "Most exposed services", "", "computing the exposure may take longer"),
+    ("systemd-host", "IO by unit", "", "requires the io controller"),
+    ("systemd-host", "Host pressure (PSI)", "", "the kernel may have no PSI"),
+    ("systemd-unit", "IO", "", "requires the io controller"),
     (
         "systemd-timers",
         "Timers",
         "next_trigger_seconds{job=~\".+\",instance=~\".+\"} > 60",
-        "none is so late",
+        "no timer is overdue",
     ),
-    ("systemd-listeners", "Dropped", "", "the kernel may let all wait"),
+    ("systemd-listeners", "Dropped connections", "", "the kernel may queue all connections"),
     ("systemd-unit", "Memory", "high", "the hybrid layout has no MemoryHigh="),
-    (
-        "systemd-crashes",
-        "Memory against its limits",
-        "high",
-        "the hybrid layout has no MemoryHigh=",
-    ),
+    ("systemd-crashes", "Memory and limits", "high", "the hybrid layout has no MemoryHigh="),
 ];

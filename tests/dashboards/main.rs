@@ -1,5 +1,5 @@
-//! The dashboards: generated as they are committed, sound by the rules of Grafana's own linter and
-//! by ours, and answered by a real Prometheus.
+//! The dashboards: the committed JSON is current, follows the rules of Grafana's linter and of the
+//! project, and its queries return data from a real Prometheus.
 
 #![allow(clippy::unwrap_used)]
 
@@ -23,25 +23,25 @@ use linter::{Exclusions, RULES};
 use promql::Vocabulary;
 
 #[test]
-fn the_dashboards_are_current() {
+fn committed_dashboards_are_current() {
     for dashboard in generate::all() {
         let path = folder().join(format!("{}.json", dashboard.uid));
         let json = serde_json::to_string_pretty(&dashboard).unwrap() + "\n";
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&path, &json).unwrap();
         }
-        // as values: the order of their fields depends on the features that serde_json is built with
+        // as values: the order of fields depends on the features of serde_json
         let committed = std::fs::read_to_string(&path).unwrap_or_default();
         let committed: Value = serde_json::from_str(&committed).unwrap_or_default();
         let same = committed == serde_json::to_value(&dashboard).unwrap();
-        assert!(same, "{path:?}: if that is meant: UPDATE=1 cargo test --test dashboards");
+        assert!(same, "{path:?}: to update: UPDATE=1 cargo test --test dashboards");
     }
 }
 
 #[test]
-fn every_expression_asks_for_what_there_is() {
+fn expressions_use_declared_metrics_and_labels() {
     let vocabulary = Vocabulary::of_the_project();
-    let mut asked = 0;
+    let mut checked = 0;
     for dashboard in committed() {
         let of_panels = targets(&dashboard).map(|(_, target)| text(&target["expr"]).to_owned());
         let annotations = dashboard["annotations"]["list"].as_array().unwrap().iter();
@@ -54,15 +54,15 @@ fn every_expression_asks_for_what_there_is() {
         for expression in of_panels.chain(of_annotations).chain(of_variables) {
             let objections = vocabulary.objections(&substituted(&expression));
             assert!(objections.is_empty(), "{}: {expression}\n{objections:#?}", dashboard["title"]);
-            asked += 1;
+            checked += 1;
         }
     }
-    println!("{asked} expressions");
-    assert!(asked > 200, "{asked}");
+    println!("{checked} expressions");
+    assert!(checked > 200, "{checked}");
 }
 
 #[test]
-fn grafanas_linter_objects_to_nothing() {
+fn dashboards_pass_grafanas_linter() {
     let file = std::fs::read_to_string(folder().join(".lint")).unwrap();
     let Exclusions { exclusions } = serde_saphyr::from_str(&file).unwrap();
     let mut used = 0;
@@ -88,58 +88,74 @@ fn grafanas_linter_objects_to_nothing() {
         }
     }
     let entries: usize = exclusions.values().map(|excluded| excluded.entries.len()).sum();
-    assert_eq!(used, entries, "an exclusion in dashboards/.lint is not needed");
+    assert_eq!(used, entries, "unused exclusion in dashboards/.lint");
     assert!(exclusions.values().all(|excluded| excluded.reason.len() > 20));
 }
 
 #[test]
-fn every_rule_of_the_linter_can_object() {
-    type Spoil = fn(&mut Value);
-    let spoils: [(&str, Spoil); 17] = [
-        ("template-datasource-rule", |page| page["templating"]["list"][0]["name"] = "ds".into()),
-        ("template-job-rule", |page| page["templating"]["list"][1]["multi"] = false.into()),
-        ("template-instance-rule", |page| page["templating"]["list"][2]["allValue"] = ".*".into()),
-        ("template-label-promql-rule", |page| {
-            page["templating"]["list"][1]["query"]["query"] = "label_values(up{, job)".into();
+fn each_linter_rule_detects_a_violation() {
+    type Violate = fn(&mut Value);
+    let violations: [(&str, Violate); 17] = [
+        ("template-datasource-rule", |dashboard| {
+            dashboard["templating"]["list"][0]["name"] = "ds".into()
         }),
-        ("template-on-time-change-reload-rule", |page| {
-            page["templating"]["list"][2]["refresh"] = 1.into();
+        ("template-job-rule", |dashboard| {
+            dashboard["templating"]["list"][1]["multi"] = false.into()
         }),
-        ("panel-datasource-rule", |page| page["panels"][1]["datasource"]["uid"] = "prom".into()),
-        ("panel-title-description-rule", |page| page["panels"][1]["description"] = "".into()),
-        ("panel-units-rule", |page| {
-            page["panels"][1]["fieldConfig"]["defaults"]["unit"] = "parsecs".into();
+        ("template-instance-rule", |dashboard| {
+            dashboard["templating"]["list"][2]["allValue"] = ".*".into()
         }),
-        ("panel-no-targets-rule", |page| page["panels"][1]["targets"] = Value::Null),
-        ("target-promql-rule", |page| expression(page, "sum(")),
-        ("target-rate-interval-rule", |page| expression(page, "rate(x[5m])")),
-        ("target-job-rule", |page| expression(page, r#"up{instance=~"$instance"}"#)),
-        ("target-instance-rule", |page| expression(page, r#"up{job=~"$job"}"#)),
-        ("target-counter-agg-rule", |page| expression(page, "x_total - increase(y_total[1h])")),
-        ("uneditable-dashboard", |page| page["editable"] = true.into()),
-        ("target-logql-rule", |page| page["panels"][1]["datasource"]["type"] = "loki".into()),
-        ("target-logql-auto-rule", |page| expression(page, "count_over_time(x[$__auto])")),
+        ("template-label-promql-rule", |dashboard| {
+            dashboard["templating"]["list"][1]["query"]["query"] = "label_values(up{, job)".into();
+        }),
+        ("template-on-time-change-reload-rule", |dashboard| {
+            dashboard["templating"]["list"][2]["refresh"] = 1.into();
+        }),
+        ("panel-datasource-rule", |dashboard| {
+            dashboard["panels"][1]["datasource"]["uid"] = "prom".into()
+        }),
+        ("panel-title-description-rule", |dashboard| {
+            dashboard["panels"][1]["description"] = "".into()
+        }),
+        ("panel-units-rule", |dashboard| {
+            dashboard["panels"][1]["fieldConfig"]["defaults"]["unit"] = "parsecs".into();
+        }),
+        ("panel-no-targets-rule", |dashboard| dashboard["panels"][1]["targets"] = Value::Null),
+        ("target-promql-rule", |dashboard| expression(dashboard, "sum(")),
+        ("target-rate-interval-rule", |dashboard| expression(dashboard, "rate(x[5m])")),
+        ("target-job-rule", |dashboard| expression(dashboard, r#"up{instance=~"$instance"}"#)),
+        ("target-instance-rule", |dashboard| expression(dashboard, r#"up{job=~"$job"}"#)),
+        ("target-counter-agg-rule", |dashboard| {
+            expression(dashboard, "x_total - increase(y_total[1h])")
+        }),
+        ("uneditable-dashboard", |dashboard| dashboard["editable"] = true.into()),
+        ("target-logql-rule", |dashboard| {
+            dashboard["panels"][1]["datasource"]["type"] = "loki".into()
+        }),
+        ("target-logql-auto-rule", |dashboard| {
+            expression(dashboard, "count_over_time(x[$__auto])")
+        }),
     ];
     let good = &committed()[1];
-    for ((rule, check), (spoiled, spoil)) in RULES.into_iter().zip(spoils) {
-        assert_eq!(rule, spoiled);
+    for ((rule, check), (violated, violate)) in RULES.into_iter().zip(violations) {
+        assert_eq!(rule, violated);
         assert_eq!(check(good), [], "{rule}");
         let mut bad = good.clone();
-        spoil(&mut bad);
-        assert_ne!(check(&bad), [], "{rule} does not see it");
+        violate(&mut bad);
+        assert_ne!(check(&bad), [], "{rule} does not detect it");
     }
 }
 
-fn expression(page: &mut Value, expression: &str) {
-    page["panels"][1]["targets"][0]["expr"] = expression.into();
+fn expression(dashboard: &mut Value, expression: &str) {
+    dashboard["panels"][1]["targets"][0]["expr"] = expression.into();
 }
 
-/// The dashboards as they are committed.
+/// The committed dashboards.
 fn committed() -> Vec<Value> {
     let read = |uid| std::fs::read_to_string(folder().join(format!("{uid}.json")));
     generate::all()
         .iter()
-        .map(|page| serde_json::from_str(&read(page.uid).unwrap()).unwrap())
+        .map(|dashboard| serde_json::from_str(&read(dashboard.uid).unwrap()).unwrap())
         .collect()
 }
 

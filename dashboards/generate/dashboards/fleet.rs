@@ -1,91 +1,91 @@
-//! All hosts: is everything well, and if not, where?
+//! All hosts: their state, failures, alerts and differences.
 
+use super::super::builder::{Builder, Hosts, Units};
 use super::super::grafana::Dashboard;
-use super::super::page::{Hosts, Page, Units};
-use super::super::panel::{HOST, bars, lines, stat, to_host, to_page};
+use super::super::panel::{HOST, bars, lines, stat, to_dashboard, to_host};
 use super::super::query::events;
 use super::super::style::{
     BAD, GOOD, INFO, RESULTS, SEVERITIES, STATES, SYSTEM_STATES, WARNING, thresholds,
 };
 use super::super::table::{Cell, table};
 
-pub(crate) fn page() -> Dashboard {
-    Page::new(
+pub(crate) fn dashboard() -> Dashboard {
+    Builder::new(
         "systemd-fleet",
         "Fleet",
-        "All hosts at a glance: is everything well, where is it not, since when?",
+        "State, failures and alerts of all hosts, and the differences between them.",
         Hosts::All,
         Units::All,
     )
-    .row("Is everything well?", vec![
+    .row("Overview", vec![
         stat(
             "Hosts reporting",
-            "Hosts whose exporter answers Prometheus. Fewer than you have: look at the next number, then at the scrape configuration.",
+            "Hosts whose exporter responds to Prometheus. If hosts are missing, check Not reporting, then the scrape configuration.",
             "count(systemd_exporter_build_info) or vector(0)",
         )
         .colored(thresholds(BAD, &[(0.5, GOOD)]))
         .if_empty("0"),
         stat(
             "Not reporting",
-            "Targets of the exporter's scrape jobs that do not answer. Nothing else on this page speaks of them: is the host up, does unit-exporter run, may Prometheus reach it?",
+            "Targets of the exporter's scrape jobs that do not respond. No other panel includes them. Check that the host is up, that unit-exporter runs, and that Prometheus can reach it.",
             "count(up == 0 and on (job) group by (job) (present_over_time(systemd_exporter_build_info[1h]))) or vector(0)",
         )
         .zero_is_good(BAD)
         .if_empty("0")
-        .link(to_page("The exporters", "systemd-exporter")),
+        .link(to_dashboard("Exporter", "systemd-exporter")),
         stat(
-            "Not running well",
-            "Hosts that are not in the state running: degraded, starting, in maintenance. The table below names them.",
+            "Not healthy",
+            "Hosts whose system state is not running: degraded, starting or maintenance. The table below lists them.",
             "count(systemd_system_running == 0) or vector(0)",
         )
         .zero_is_good(WARNING)
         .if_empty("0"),
         stat(
-            "Units failed now",
-            "Units in state failed. A service that is restarted over and over is never among them: look at the failures too.",
+            "Failed units",
+            "Units in state failed. A service that restarts in a loop is never among them: see Failures.",
             "sum(systemd_failed_units) or vector(0)",
         )
         .zero_is_good(BAD)
         .if_empty("0")
         .trend()
-        .link(to_page("What crashed?", "systemd-crashes")),
+        .link(to_dashboard("Crash forensics", "systemd-crashes")),
         stat(
             "Failures",
-            "How often services failed in the time shown, each crash counted, also those that Restart= hides.",
+            "Service failures in the time range, including those that Restart= hides.",
             "sum(increase(systemd_failures_total[$__range])) or vector(0)",
         )
         .zero_is_good(WARNING)
         .if_empty("0")
-        .link(to_page("What crashed?", "systemd-crashes")),
+        .link(to_dashboard("Crash forensics", "systemd-crashes")),
         stat(
-            "Queues full",
-            "Listeners whose accept queue is more than 80 % full: clients are about to be turned away.",
+            "Full queues",
+            "Listeners whose accept queue is more than 80 % full. The kernel drops new connections when a queue is full.",
             "count(systemd_listener_accept_queue_length / (systemd_listener_accept_queue_limit > 0) > 0.8) or vector(0)",
         )
         .zero_is_good(WARNING)
         .if_empty("0")
-        .link(to_page("Listeners", "systemd-listeners")),
+        .link(to_dashboard("Listeners", "systemd-listeners")),
         stat(
             "Timers overdue",
-            "Timers that should have elapsed more than 15 minutes ago.",
+            "Timers whose next elapse is more than 15 minutes in the past.",
             "count(time() - systemd_timer_next_trigger_seconds > 900) or vector(0)",
         )
         .zero_is_good(WARNING)
         .if_empty("0")
-        .link(to_page("Timers", "systemd-timers")),
+        .link(to_dashboard("Timers", "systemd-timers")),
         stat(
-            "Collectors failing",
-            "Parts of the exporters that could not read their source: what they know is missing or old on all pages.",
+            "Collector errors",
+            "Collectors that failed to read their source. Their metrics are missing or outdated on all dashboards.",
             "count(systemd_exporter_collector_success == 0) or vector(0)",
         )
         .zero_is_good(WARNING)
         .if_empty("0")
-        .link(to_page("The exporters", "systemd-exporter")),
+        .link(to_dashboard("Exporter", "systemd-exporter")),
     ])
-    .row("Where?", vec![
+    .row("Hosts, units and alerts", vec![
         table(
             "Hosts",
-            "One line a host, those with most failures first. Failed: units in state failed now. Failures: crashes in the time shown. Given up: services past their start limit. CPU and stalled are the whole host's: stalled is the share of time in which nothing was done for want of CPU, memory or IO.",
+            "One row per host, sorted by failures. Failed: units in state failed. Failures: service failures in the time range. Start limit hit: services that systemd no longer restarts. CPUs used and Stalled cover the whole host; Stalled is the share of time in which all tasks waited for CPU, memory or IO (PSI full).",
             &["instance"],
         )
         .labels_of("max by (instance, state) (systemd_system_state)")
@@ -96,7 +96,7 @@ pub(crate) fn page() -> Dashboard {
             "sum by (instance) (increase(systemd_failures_total[$__range]))",
             Cell::count(WARNING).width(90),
         )
-        .column("Given up", "sum by (instance) (systemd_service_given_up)", Cell::count(BAD).width(100))
+        .column("Start limit hit", "sum by (instance) (systemd_service_given_up)", Cell::count(BAD).width(140))
         .column(
             "CPUs used",
             r#"sum by (instance) (rate(systemd_unit_cpu_seconds_total{name="-.slice"}[$__rate_interval]))"#,
@@ -105,7 +105,7 @@ pub(crate) fn page() -> Dashboard {
         .column(
             "Stalled",
             r#"max by (instance) (rate(systemd_unit_pressure_stalled_seconds_total{name="-.slice"}[$__rate_interval]))"#,
-            Cell::share(),
+            Cell::stalled(),
         )
         .column("Units", "sum by (instance) (systemd_units)", Cell::plain().decimals(0).width(80))
         .column(
@@ -119,51 +119,51 @@ pub(crate) fn page() -> Dashboard {
         .size(24, 8)
         .if_empty("No host reports"),
         table(
-            "Units that fail on most hosts",
-            "The same unit failing on many hosts is a bad release, not a bad host. Failed on: hosts where it is failed now; failing on: hosts where it failed in the last 15 minutes.",
+            "Units failing on most hosts",
+            "A unit that fails on many hosts usually indicates a bad release, not a bad host. Hosts failed: hosts where the unit is in state failed. Hosts failing: hosts where it failed in the last 15 minutes.",
             &["name"],
         )
         .column(
-            "Failed on",
+            "Hosts failed",
             r#"topk(20, count by (name) (systemd_unit_state{state="failed"} == 1))"#,
-            Cell::count(BAD).width(110),
+            Cell::count(BAD).width(120),
         )
         .column(
-            "Failing on",
+            "Hosts failing",
             "topk(20, count by (name) (increase(systemd_service_failures_total[15m]) > 0))",
-            Cell::count(WARNING).width(110),
+            Cell::count(WARNING).width(125),
         )
         .column(
-            "Failures in 15 min",
+            "Failures (15 min)",
             "topk(20, sum by (name) (increase(systemd_service_failures_total[15m]) > 0))",
             Cell::plain().decimals(0).bar(WARNING),
         )
-        .sort("Failing on", true)
+        .sort("Hosts failing", true)
         .size(12, 8)
-        .if_empty("No unit is failed, and none has failed in the last 15 minutes"),
+        .if_empty("No unit is failed, and none failed in the last 15 minutes"),
         table(
             "Firing alerts",
-            "The alerts of systemd-alerts.yml that fire now, for the hosts chosen and for the fleet as a whole.",
+            "Firing alerts of systemd-alerts.yml, for the selected hosts and for the whole fleet.",
             &["instance", "name"],
         )
         .labels_of(r#"max by (alertname, severity, instance, name) (ALERTS{alertname=~"(Systemd|UnitExporter).+",alertstate="firing"} or ALERTS{alertname=~"(Systemd|UnitExporter).+",alertstate="firing",instance=""})"#)
-        .label("alertname", "Alert", Cell::plain())
-        .label("severity", "Severity", Cell::words(&SEVERITIES).width(100))
+        .label("alertname", "Alert", Cell::plain().min_width(250))
+        .label("severity", "Severity", Cell::words(&SEVERITIES).width(110))
         .sort("Severity", false)
         .size(12, 8)
-        .if_empty("No alert fires"),
+        .if_empty("No alert is firing"),
     ])
-    .row("Since when?", vec![
+    .row("Timeline", vec![
         bars(
             "Failures by cause",
-            "Failures of services on all hosts, by how they ended. A wall of one colour that starts at once is a release.",
+            "Service failures of all hosts by result. Many failures with the same cause starting at the same time usually indicate a bad release.",
         )
         .line(&events("result", "systemd_failures_total"), "{{result}}")
         .series_colors(&RESULTS)
-        .if_empty("No service has failed"),
+        .if_empty("No failures"),
         lines(
             "Failed units by host",
-            "The ten hosts with most units in state failed in the time shown.",
+            "Units in state failed, for the ten hosts with the most failed units in the time range.",
         )
         .line(
             "sum by (instance) (systemd_failed_units) and on (instance) topk(10, sum by (instance) (max_over_time(systemd_failed_units[$__range] @ end())) > 0)",
@@ -171,12 +171,13 @@ pub(crate) fn page() -> Dashboard {
         )
         .decimals(0)
         .link(to_host(HOST))
-        .if_empty("No unit is failed"),
+        .of_failures()
+        .if_empty("No failed units"),
     ])
-    .collapsed("What differs between hosts?", vec![
+    .collapsed("Differences between hosts", vec![
         table(
-            "Versions of systemd",
-            "Hosts by their version of systemd. What one fixes, the others still have.",
+            "systemd versions",
+            "Hosts by systemd version.",
             &[],
         )
         .label("version", "Version", Cell::plain())
@@ -185,8 +186,8 @@ pub(crate) fn page() -> Dashboard {
         .size(8, 7)
         .if_empty("No host reports"),
         table(
-            "Versions of the exporter",
-            "Hosts by the version of unit-exporter that they run.",
+            "Exporter versions",
+            "Hosts by version of unit-exporter.",
             &[],
         )
         .label("version", "Version", Cell::plain())
@@ -200,8 +201,8 @@ pub(crate) fn page() -> Dashboard {
         .size(8, 7)
         .if_empty("No host reports"),
         table(
-            "Booted in the time shown",
-            "Hosts that have booted since the start of the time shown, the last one first.",
+            "Recently booted hosts",
+            "Hosts that booted in the time range, the latest first.",
             &["instance"],
         )
         .column(
@@ -211,28 +212,28 @@ pub(crate) fn page() -> Dashboard {
         )
         .sort("Booted", true)
         .size(8, 7)
-        .if_empty("No host has booted"),
+        .if_empty("No host booted"),
         table(
-            "Configuration changed on disk",
-            "Hosts where files of units are newer than what systemd has read: a daemon-reload is due.",
+            "daemon-reload required",
+            "Hosts with unit files that are newer than the configuration loaded by systemd.",
             &["instance"],
         )
         .column(
-            "Units changed",
+            "Units",
             "sum by (instance) (systemd_units_need_daemon_reload) > 0",
             Cell::plain().decimals(0).bar(WARNING),
         )
-        .sort("Units changed", true)
+        .sort("Units", true)
         .size(8, 8)
-        .if_empty("Every host is as systemd has read it"),
-        lines("Units by state", "Units of all hosts by their state, as systemd has them loaded.")
-            .points(100)
+        .if_empty("All hosts have loaded their unit files"),
+        lines("Units by state", "Loaded units of all hosts by state.")
+            .max_points(100)
             .line("sum by (state) (systemd_units)", "{{state}}")
             .series_colors(&STATES)
             .decimals(0)
             .size(8, 8)
             .if_empty("No host reports"),
-        lines("Jobs waiting", "Jobs that wait or run, by host; the ten hosts with most. A line that stays up is a job that hangs.")
+        lines("systemd jobs queued", "systemd jobs that wait or run, for the ten hosts with the most. A value that stays above 0 indicates a stuck job.")
             .line(
                 "sum by (instance) (systemd_jobs_queued) and on (instance) topk(10, sum by (instance) (max_over_time(systemd_jobs_queued[$__range] @ end())) > 0)",
                 "{{instance}}",
@@ -240,7 +241,7 @@ pub(crate) fn page() -> Dashboard {
             .decimals(0)
             .size(8, 8)
             .link(to_host(HOST))
-            .if_empty("No job has waited"),
+            .if_empty("No queued jobs"),
     ])
     .build()
 }

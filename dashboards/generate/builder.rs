@@ -1,33 +1,33 @@
-//! A page: rows of panels on the grid, and the variables, annotations and links that all pages share.
+//! A dashboard: rows of panels on the grid, and the variables, annotations and links of all dashboards.
 
 use serde_json::{Value, json};
 
 use super::grafana::{Dashboard, Grid, List, Panel, Source, Time, Variable};
 use super::query::on_hosts;
 
-/// A dashboard in the making.
-pub(super) struct Page {
+/// A dashboard under construction.
+pub(super) struct Builder {
     dashboard: Dashboard,
     y: u32,
 }
 
-/// Which units a page is about.
+/// Whether the dashboard has a variable for units.
 pub(super) enum Units {
-    /// It has no box for units.
+    /// All units; no variable.
     All,
-    /// One or some, chosen.
-    Chosen,
+    /// The units selected by the variable `name`.
+    Selected,
 }
 
-/// Which hosts a page shows at first.
+/// The hosts selected by default.
 pub(super) enum Hosts {
-    /// All of them.
+    /// All hosts.
     All,
-    /// The first one.
+    /// The first host.
     One,
 }
 
-impl Page {
+impl Builder {
     pub(super) fn new(
         uid: &'static str,
         title: &str,
@@ -36,7 +36,7 @@ impl Page {
         units: Units,
     ) -> Self {
         let mut variables = vec![datasource(), job(), instance(matches!(hosts, Hosts::All))];
-        if matches!(units, Units::Chosen) {
+        if matches!(units, Units::Selected) {
             variables.push(name());
         }
         let dashboard = Dashboard {
@@ -66,18 +66,18 @@ impl Page {
         Self { dashboard, y: 0 }
     }
 
-    /// A question and the panels that answer it.
-    pub(super) fn row(mut self, question: &str, panels: Vec<Panel>) -> Self {
-        let row = self.heading(question, false);
+    /// Adds a row with these panels.
+    pub(super) fn row(mut self, title: &str, panels: Vec<Panel>) -> Self {
+        let row = self.heading(title, false);
         self.dashboard.panels.push(row);
         let panels = self.flow(panels);
         self.dashboard.panels.extend(panels);
         self
     }
 
-    /// The same, closed at first: closed rows ask nothing.
-    pub(super) fn collapsed(mut self, question: &str, panels: Vec<Panel>) -> Self {
-        let mut row = self.heading(question, true);
+    /// Adds a collapsed row. Grafana sends no queries for collapsed rows.
+    pub(super) fn collapsed(mut self, title: &str, panels: Vec<Panel>) -> Self {
+        let mut row = self.heading(title, true);
         let below = self.y;
         row.panels = Some(self.flow(panels));
         self.y = below;
@@ -98,8 +98,8 @@ impl Page {
         self.dashboard
     }
 
-    fn heading(&mut self, question: &str, collapsed: bool) -> Panel {
-        let mut row = Panel::new("row", question, "");
+    fn heading(&mut self, title: &str, collapsed: bool) -> Panel {
+        let mut row = Panel::new("row", title, "");
         row.grid_pos = Grid { x: 0, y: self.y, w: WIDTH, h: 1 };
         row.collapsed = Some(collapsed);
         row.panels = Some(Vec::new());
@@ -109,8 +109,9 @@ impl Page {
         row
     }
 
-    /// Puts panels side by side while they fit; a line is as high as its highest panel.
-    fn flow(&mut self, mut panels: Vec<Panel>) -> Vec<Panel> {
+    /// Places panels side by side while they fit; a line is as high as its highest panel.
+    fn flow(&mut self, panels: Vec<Panel>) -> Vec<Panel> {
+        let mut panels: Vec<_> = panels.into_iter().map(Panel::with_legend).collect();
         let (mut x, mut height) = (0, 0);
         for panel in &mut panels {
             let Grid { w, h, .. } = panel.grid_pos;
@@ -131,7 +132,7 @@ fn datasource() -> Variable {
     Variable {
         name: "datasource",
         label: "Data source",
-        description: "The Prometheus that scrapes the hosts",
+        description: "Prometheus server that scrapes the hosts",
         r#type: "datasource",
         query: json!("prometheus"),
         datasource: None,
@@ -145,17 +146,17 @@ fn datasource() -> Variable {
 
 fn job() -> Variable {
     let query = "label_values(systemd_exporter_build_info, job)";
-    query_variable("job", "Job", "The scrape jobs that have a unit-exporter", query, true)
+    query_variable("job", "Job", "Scrape jobs of unit-exporter", query, true)
 }
 
 fn instance(all: bool) -> Variable {
     let query = r#"label_values(systemd_exporter_build_info{job=~"$job"}, instance)"#;
-    query_variable("instance", "Instance", "The hosts", query, all)
+    query_variable("instance", "Instance", "Hosts", query, all)
 }
 
 fn name() -> Variable {
     let query = r#"label_values(systemd_unit_state{job=~"$job",instance=~"$instance",state="active"}, name)"#;
-    query_variable("name", "Unit", "The units, by their full names", query, false)
+    query_variable("name", "Unit", "Units by full name", query, false)
 }
 
 fn query_variable(
@@ -171,7 +172,7 @@ fn query_variable(
         description,
         r#type: "query",
         query: json!({"query": query, "refId": name}),
-        datasource: Some(Source::chosen()),
+        datasource: Some(Source::selected()),
         multi: true,
         include_all: all,
         all_value: Some(".+"),
@@ -180,17 +181,17 @@ fn query_variable(
     }
 }
 
-/// What explains a graph: failures, reboots, new exporters.
+/// Events that explain a graph: failures, reboots, exporter restarts.
 fn annotations(units: &Units) -> Vec<Value> {
     let failures = match units {
         Units::All => "sum by (instance) (increase(systemd_failures_total[$__rate_interval])) > 0",
-        Units::Chosen => {
+        Units::Selected => {
             r#"sum by (instance, name) (increase(systemd_service_failures_total{name=~"$name"}[$__rate_interval])) > 0"#
         }
     };
     let failed = match units {
         Units::All => "Failures on {{instance}}",
-        Units::Chosen => "{{name}} failed on {{instance}}",
+        Units::Selected => "{{name}} failed on {{instance}}",
     };
     vec![
         json!({
@@ -217,7 +218,7 @@ fn annotations(units: &Units) -> Vec<Value> {
 fn annotation(name: &str, color: &str, expression: &str, title: &str, at_value: bool) -> Value {
     json!({
         "name": name,
-        "datasource": Source::chosen(),
+        "datasource": Source::selected(),
         "enable": true,
         "iconColor": color,
         "expr": on_hosts(expression),

@@ -1,4 +1,4 @@
-//! One file a dashboard.
+//! One file per dashboard.
 
 pub(crate) mod boot;
 pub(crate) mod crashes;
