@@ -381,11 +381,6 @@ fn property<'p>(panel: &'p Value, column: &str, id: &str) -> &'p Value {
         .map_or(&Value::Null, |property| &property["value"])
 }
 
-// Of a table header in Grafana's font, in pixels: the cell without text, the filter icon, and a tenth of a character.
-const PADDING: u64 = 24;
-const FILTER_ICON: u64 = 20;
-const CHARACTER_TENTHS: u64 = 75;
-
 fn disjoint(panels: &[Value]) {
     let boxes: Vec<_> = panels
         .iter()
@@ -399,3 +394,8 @@ fn disjoint(panels: &[Value]) {
         }
     }
 }
+
+// Of a table header in Grafana's font, in pixels: the cell without text, the filter icon, and a tenth of a character.
+const PADDING: u64 = 24;
+const FILTER_ICON: u64 = 20;
+const CHARACTER_TENTHS: u64 = 75;

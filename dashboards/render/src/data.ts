@@ -2,8 +2,8 @@
 import { applyFieldOverrides, FieldType, transformDataFrame } from '@grafana/data';
 import { firstValueFrom } from 'rxjs';
 
-const STEPS = [5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600];
-const SCRAPE_INTERVAL = 5;
+const STEPS = [15, 30, 60, 120, 300, 600, 1800, 3600];
+const SCRAPE_INTERVAL = 15;
 
 /** The time range, up to now. */
 export class Time {
