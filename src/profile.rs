@@ -48,12 +48,12 @@ pub const MINIMAL: &[(&str, &[&str])] = &[
     (
         "exporter",
         &[
-            "systemd_exporter_build_info",
-            "systemd_exporter_collector_success",
-            "systemd_exporter_events_lost_total",
-            "systemd_exporter_mirror_age_seconds",
-            "systemd_exporter_series_dropped_total",
-            "systemd_exporter_subscription_active",
+            "unit_exporter_build_info",
+            "unit_exporter_collector_success",
+            "unit_exporter_events_lost_total",
+            "unit_exporter_systemd_last_seen_timestamp_seconds",
+            "unit_exporter_series_dropped_total",
+            "unit_exporter_dbus_subscribed",
         ],
     ),
     (
@@ -61,8 +61,8 @@ pub const MINIMAL: &[(&str, &[&str])] = &[
         &[
             "systemd_version",
             "systemd_failed_units",
-            "systemd_failures_total",
-            "systemd_job_oldest_age_seconds",
+            "systemd_host_service_failures_total",
+            "systemd_job_oldest_enqueued_timestamp_seconds",
             "systemd_system_running",
             "systemd_system_state",
         ],
@@ -72,7 +72,7 @@ pub const MINIMAL: &[(&str, &[&str])] = &[
         &[
             "systemd_service_failures_by_result_total",
             "systemd_service_failures_total",
-            "systemd_service_given_up",
+            "systemd_service_start_limit_hit",
             "systemd_service_restart_total",
         ],
     ),
@@ -96,7 +96,7 @@ pub const MINIMAL: &[(&str, &[&str])] = &[
             "systemd_unit_state",
             "systemd_unit_sub_state",
             "systemd_unit_unmet_dependencies",
-            "systemd_units_need_daemon_reload",
+            "systemd_units_needing_daemon_reload",
         ],
     ),
 ];

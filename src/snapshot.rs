@@ -18,8 +18,8 @@ pub struct Snapshot {
     pub systemd: Option<SystemdSnapshot>,
     /// How following systemd goes.
     pub status: Status,
-    /// How long ago systemd was last heard; `None` if it never was.
-    pub silence: Option<Duration>,
+    /// When the last message of systemd arrived; `None` before the first.
+    pub last_seen: Option<SystemTime>,
     /// The units that must be there, and whether each is missing.
     pub expected: Vec<(Arc<str>, bool)>,
     /// What each unit uses.
@@ -42,6 +42,14 @@ pub struct Snapshot {
     pub users: Vec<User>,
     /// How reading each collector's source went.
     pub attempts: Vec<Attempt>,
+}
+
+impl Snapshot {
+    /// The time since the last message of systemd; `None` before the first.
+    #[must_use]
+    pub fn silence(&self, now: SystemTime) -> Option<Duration> {
+        Some(now.duration_since(self.last_seen?).unwrap_or_default())
+    }
 }
 
 /// What is known of one user's manager.
@@ -79,6 +87,14 @@ pub struct Exporter {
     pub scrapes: Histogram,
     /// When the exporter started; `None` in a snapshot that was not scraped.
     pub started: Option<SystemTime>,
+    /// Units that a collector skipped since the exporter started, because scrapes ran out of time.
+    pub truncated_units: BTreeMap<&'static str, u64>,
+    /// Files that a collector failed to read since the exporter started.
+    pub failed_reads: BTreeMap<&'static str, u64>,
+    /// Processes and cgroups that were skipped since the exporter started.
+    pub truncated_processes: u64,
+    /// Listeners that were dropped since the exporter started.
+    pub truncated_listeners: u64,
     /// Lines of the log that were dropped.
     pub lines_dropped: u64,
 }

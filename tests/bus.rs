@@ -54,7 +54,7 @@ fn forged_signals_from_unprivileged_user_are_ignored() {
     let to = format!("--dest={}", names[0]);
     forged(&[&to]);
     eventually("signals sent to the exporter alone are counted as foreign", || {
-        let seen = exporter.samples().value("systemd_exporter_foreign_messages_total", &[]);
+        let seen = exporter.samples().value("unit_exporter_dbus_untrusted_messages_total", &[]);
         (seen >= Some(2.0)).then_some(())
     });
     let page = exporter.samples();
@@ -77,7 +77,7 @@ fn non_utf8_mount_path_affects_only_mount_units() {
     let page = exporter.samples();
     let good = [("name", "good.service"), ("state", "active")];
     assert_eq!(page.value("systemd_unit_state", &good), Some(1.0));
-    let success = |kind| page.value("systemd_exporter_unit_type_success", &[("type", kind)]);
+    let success = |kind| page.value("unit_exporter_unit_type_success", &[("type", kind)]);
     assert_eq!(success("service"), Some(1.0));
     assert_eq!(success("timer"), Some(1.0));
     assert_eq!(success_of_mounts(&page), Some(if fails { 0.0 } else { 1.0 }));
@@ -95,13 +95,13 @@ fn non_utf8_mount_path_affects_only_mount_units() {
         (exporter.samples().value("systemd_unit_state", &good) == Some(1.0)).then_some(())
     });
     let page = exporter.samples();
-    assert_eq!(page.value("systemd_exporter_dbus_reconnects_total", &[]), Some(0.0));
+    assert_eq!(page.value("unit_exporter_dbus_disconnects_total", &[]), Some(0.0));
     assert_eq!(success_of_mounts(&page), Some(if fails { 0.0 } else { 1.0 }));
     assert_eq!(exporter.log().contains("kind=mount"), fails, "{}", exporter.log());
 }
 
 fn success_of_mounts(page: &Samples) -> Option<f64> {
-    page.value("systemd_exporter_unit_type_success", &[("type", "mount")])
+    page.value("unit_exporter_unit_type_success", &[("type", "mount")])
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn only_unit_states_are_stale_while_systemd_is_frozen() {
         longest = longest.max(sent.elapsed());
         assert!(page.value("systemd_pid1_threads", &[]).is_some());
         let success = [("collector", "units")];
-        if page.value("systemd_exporter_collector_success", &success) == Some(0.0) {
+        if page.value("unit_exporter_collector_success", &success) == Some(0.0) {
             break begun.elapsed();
         }
         assert!(begun.elapsed() < Duration::from_secs(40), "staleness is not reported");
@@ -130,7 +130,7 @@ fn only_unit_states_are_stale_while_systemd_is_frozen() {
     let labels = [("name", "thawed.service"), ("state", "active")];
     eventually("unit states are current again", || {
         let page = exporter.samples();
-        let success = page.value("systemd_exporter_collector_success", &[("collector", "units")]);
+        let success = page.value("unit_exporter_collector_success", &[("collector", "units")]);
         (page.value("systemd_unit_state", &labels) == Some(1.0) && success == Some(1.0))
             .then_some(())
     });
@@ -157,7 +157,7 @@ fn property_reads_do_not_trigger_endless_unit_loads() {
     let loads = || {
         exporter
             .samples()
-            .value("systemd_exporter_events_total", &[("source", "UnitNew")])
+            .value("unit_exporter_dbus_signals_total", &[("source", "UnitNew")])
             .unwrap_or(0.0)
     };
     let before = loads();
@@ -179,9 +179,9 @@ fn serves_and_reports_why_until_the_bus_appears() {
         ready.text().contains("/run/nowhere").then_some(())
     });
     let page = exporter.samples();
-    assert_eq!(page.value("systemd_exporter_subscription_active", &[]), Some(0.0));
+    assert_eq!(page.value("unit_exporter_dbus_subscribed", &[]), Some(0.0));
     let units = [("collector", "units")];
-    assert_eq!(page.value("systemd_exporter_collector_success", &units), Some(0.0));
+    assert_eq!(page.value("unit_exporter_collector_success", &units), Some(0.0));
     assert!(page.value("systemd_pid1_threads", &[]).is_some());
     assert_eq!(page.all("systemd_unit_state", &[]).count(), 0);
     // the bus appears
@@ -199,7 +199,7 @@ fn counts_reload_that_happens_while_bus_is_down() {
     let reloads = || {
         let page = exporter.samples();
         let count = page.value("systemd_manager_reloads_total", &[]).unwrap();
-        let active = page.value("systemd_exporter_subscription_active", &[]);
+        let active = page.value("unit_exporter_dbus_subscribed", &[]);
         (active == Some(1.0)).then_some(count)
     };
     let before = reloads().unwrap();
@@ -209,7 +209,7 @@ fn counts_reload_that_happens_while_bus_is_down() {
         machine.ok(&["/bin/sh", "-ec", &format!("{stop} {reload} {start}")]);
         let reconnects = if reload.is_empty() { 1.0 } else { 2.0 };
         let counted = eventually("the exporter is subscribed again", || {
-            let lost = exporter.samples().value("systemd_exporter_dbus_reconnects_total", &[]);
+            let lost = exporter.samples().value("unit_exporter_dbus_disconnects_total", &[]);
             reloads().filter(|_| lost == Some(reconnects))
         });
         assert_eq!(counted, after, "{reload:?}");
@@ -231,7 +231,7 @@ fn unprivileged_user_collects_everything() {
     ];
     let exporter = machine.exporter_unit(&properties, &[]).ready();
     let page = exporter.samples();
-    for sample in page.all("systemd_exporter_collector_success", &[]) {
+    for sample in page.all("unit_exporter_collector_success", &[]) {
         assert_eq!(sample.value, 1.0, "{sample:?}\n{}", exporter.log());
     }
     assert!(page.all("systemd_unit_state", &[]).count() > 100);

@@ -107,7 +107,7 @@ fn counts_crashes_across_resets_reloads_and_bus_restarts() {
     let unknown = [("name", name), ("result", "unknown")];
     let unknown = page.value("systemd_service_failures_by_result_total", &unknown).unwrap_or(0.0);
     let counted = page.value("systemd_service_failures_total", &[("name", name)]).unwrap();
-    let lost = page.all("systemd_exporter_events_lost_total", &[]).map(|s| s.value).sum::<f64>();
+    let lost = page.all("unit_exporter_events_lost_total", &[]).map(|s| s.value).sum::<f64>();
     eprintln!(
         "journal: {} failures; counted {counted}, {unknown} of them unknown",
         truth.failures(name)
@@ -208,7 +208,7 @@ fn counts_kill_between_scrapes_as_one_failure_with_cause() {
     let page = exporter.samples();
     assert_eq!(failures(&page), Some(1.0));
     let labels = [("name", "killed.service"), ("code", "killed"), ("status", "SIGKILL")];
-    assert_eq!(page.value("systemd_service_main_exits_total", &labels), Some(1.0));
+    assert_eq!(page.value("systemd_service_main_process_exits_total", &labels), Some(1.0));
     let state = [("name", "killed.service"), ("state", "failed")];
     assert_eq!(page.value("systemd_unit_state", &state), Some(0.0));
 
@@ -254,7 +254,7 @@ fn reports_start_limit_hit_until_next_start() {
     machine.unit("stopped.service", "[Service]\nExecStart=/bin/sh -c 'trap \"exit 9\" TERM; while :; do sleep 0.1; done'\nRestart=always\n");
     let exporter = machine.exporter(&["--log.level=debug"]);
     let start_limit_hit =
-        |name| exporter.samples().value("systemd_service_given_up", &[("name", name)]);
+        |name| exporter.samples().value("systemd_service_start_limit_hit", &[("name", name)]);
     machine.ok(&["systemctl", "start", "limited.service"]);
     eventually("the start limit is hit", || {
         (show(machine, "ActiveState", "limited.service") == "failed").then_some(())
@@ -386,7 +386,8 @@ fn counts_every_exit_during_status_notification_flood() {
     let total = assert_counts(&exporter, &truth, &["during.service"]);
     let page = exporter.samples();
     let grown = (resident(&page) - before) / 1048576.0;
-    let signals = page.value("systemd_exporter_events_total", &[("source", "PropertiesChanged")]);
+    let signals =
+        page.value("unit_exporter_dbus_signals_total", &[("source", "PropertiesChanged")]);
     eprintln!(
         "30,000 notifications in {took:?}: {total}, difference 0; {signals:?} signals, {grown:+.1} MiB"
     );
@@ -465,7 +466,7 @@ fn assert_counts(exporter: &Exporter<'_>, truth: &Truth, names: &[&str]) -> Stri
                 })
                 .collect()
         };
-        let mut exited = by("systemd_service_main_exits_total", ["code", "status"]);
+        let mut exited = by("systemd_service_main_process_exits_total", ["code", "status"]);
         // the journal does not have each exit that is not a failure
         exited.remove(&("exited".to_owned(), "0".to_owned()));
         exited.remove(&("killed".to_owned(), "SIGTERM".to_owned()));
@@ -478,7 +479,7 @@ fn assert_counts(exporter: &Exporter<'_>, truth: &Truth, names: &[&str]) -> Stri
         failures += failed.values().sum::<f64>();
         restarts += restarted.unwrap_or(0.0);
     }
-    for sample in page.all("systemd_exporter_events_lost_total", &[]) {
+    for sample in page.all("unit_exporter_events_lost_total", &[]) {
         assert_eq!(sample.value, 0.0, "{sample:?}");
     }
     assert!(failures > 0.0 && restarts > 0.0);

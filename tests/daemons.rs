@@ -207,7 +207,8 @@ fn security_exposure_matches_systemd_analyze() {
     }
     let rows = machine.ok(&["systemd-analyze", "security", "--json=short", "--no-pager"]);
     let rows: Vec<Value> = serde_json::from_str(&rows).expect("JSON");
-    let exposure = |name: &str| page.value("systemd_unit_security_exposure", &[("name", name)]);
+    let exposure =
+        |name: &str| page.value("systemd_unit_security_exposure_score", &[("name", name)]);
     let mut compared = 0;
     for row in &rows {
         let name = row["unit"].as_str().expect("a name");
@@ -219,7 +220,7 @@ fn security_exposure_matches_systemd_analyze() {
             compared += 1;
         }
     }
-    assert_eq!(page.all("systemd_unit_security_exposure", &[]).count(), compared);
+    assert_eq!(page.all("systemd_unit_security_exposure_score", &[]).count(), compared);
     assert!(exposure("closed.service") < exposure("open.service"), "{rows:?}");
     machine.ok(&["systemctl", "stop", "open.service", "closed.service"]);
 }
@@ -350,7 +351,7 @@ fn wait_for_success(exporter: &Exporter, collector: &str) {
 }
 
 fn success(page: &Samples, collector: &str) -> Option<f64> {
-    page.value("systemd_exporter_collector_success", &[("collector", collector)])
+    page.value("unit_exporter_collector_success", &[("collector", collector)])
 }
 
 fn property_of(

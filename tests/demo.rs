@@ -36,7 +36,7 @@ fn demo_starts_and_leaves_nothing_behind() {
     let reverb = [("name", "laravel-reverb.service"), ("port", "6001")];
     assert_eq!(page.value("systemd_listener_missing", &reverb), Some(0.0));
     let failing: Vec<_> = page
-        .all("systemd_exporter_collector_success", &[])
+        .all("unit_exporter_collector_success", &[])
         .filter(|collector| collector.value != 1.0)
         .collect();
     assert!(failing.is_empty(), "{failing:?}");

@@ -79,12 +79,12 @@ fn minimal_profile_has_its_families_and_no_zero_states() {
     assert!(states.clone().count() > 5);
     assert!(states.clone().all(|line| line.ends_with(" 1")), "{page}");
     assert!(page.contains("systemd_service_restart_total{"));
-    assert!(!page.contains("systemd_service_main_pid{"));
-    assert!(!page.contains("systemd_exporter_scrape_duration_seconds"));
+    assert!(!page.contains("systemd_service_main_process_pid{"));
+    assert!(!page.contains("unit_exporter_scrape_duration_seconds"));
     // a family selected by name is exported in any profile
-    let names = vec!["systemd_service_main_pid".to_owned()];
+    let names = vec!["systemd_service_main_process_pid".to_owned()];
     let one = self::page(Format::Text, &MetricsQuery { names, ..minimal });
-    assert!(one.contains("systemd_service_main_pid{"));
+    assert!(one.contains("systemd_service_main_process_pid{"));
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn series_limit_keeps_first_series_and_counts_dropped() {
     let dropped = |page: &str| {
         let line = page.lines().find(|line| {
             line.starts_with(
-                "systemd_exporter_series_dropped_total{family=\"systemd_boot_time_seconds\"}",
+                "unit_exporter_series_dropped_total{family=\"systemd_boot_time_seconds\"}",
             )
         });
         line.map(|line| line.rsplit_once(' ').unwrap().1.to_owned())
@@ -124,8 +124,8 @@ fn assert_golden(file: &str, text: &str) {
     // version, revision and compiler differ between builds
     let text: String = text
         .lines()
-        .map(|line| match line.strip_prefix("systemd_exporter_build_info{") {
-            Some(_) => "systemd_exporter_build_info{…} 1\n".to_owned(),
+        .map(|line| match line.strip_prefix("unit_exporter_build_info{") {
+            Some(_) => "unit_exporter_build_info{…} 1\n".to_owned(),
             None => format!("{line}\n"),
         })
         .collect();

@@ -87,7 +87,7 @@ fn forged_fields_do_not_count_for_other_units() {
             assert_eq!(page.all(metric, &of_victim).count(), 0, "{metric}");
         }
         assert_eq!(page.all(CORE_DUMPS, &[]).count(), 0);
-        assert_eq!(page.value("systemd_journal_missed_total", &[]), Some(0.0));
+        assert_eq!(page.value("systemd_journal_kernel_messages_missed_total", &[]), Some(0.0));
         assert_nothing_unread(&page, &exporter);
     }
     // messages of PID 1 about the unit do count
@@ -138,7 +138,7 @@ fn vacuum_and_flush_neither_lose_nor_double_messages() {
         counter.logs(100);
         assert!(machine.path("run/log/journal").exists());
         let labels = [("collector", "journal")];
-        let files = exporter.samples().value("systemd_exporter_journal_files", &[]);
+        let files = exporter.samples().value("unit_exporter_journal_files", &[]);
         assert!(files >= Some(2.0), "{files:?} {labels:?}");
         machine.ok(&["journalctl", "--flush"]);
         counter.logs(100);
@@ -202,7 +202,7 @@ fn reports_corrupt_files_and_keeps_counting() {
     let exporter = machine.exporter(&[]);
     let counter = Counter::new(&machine, &exporter);
     counter.logs(20);
-    let damaged = || exporter.samples().value("systemd_exporter_journal_files_damaged_total", &[]);
+    let damaged = || exporter.samples().value("unit_exporter_journal_files_damaged_total", &[]);
     assert_eq!(damaged(), Some(0.0));
 
     // overwrite the header: journald notices when it opens the file
@@ -253,7 +253,7 @@ fn logs_missing_permission_and_serves_other_metrics() {
     for _scrape in 0..5 {
         let page = unprivileged.samples();
         let unread = [("collector", "journal")];
-        assert_eq!(page.value("systemd_exporter_collector_success", &unread), Some(0.0));
+        assert_eq!(page.value("unit_exporter_collector_success", &unread), Some(0.0));
         assert_eq!(page.all("systemd_journal_messages_total", &[]).count(), 0);
         assert!(page.all("systemd_unit_state", &[]).count() > 100);
     }
@@ -492,13 +492,13 @@ fn current(machine: &Machine) -> PathBuf {
 fn assert_nothing_unread(page: &Samples, exporter: &Exporter) {
     let journal = [("collector", "journal")];
     assert_eq!(
-        page.value("systemd_exporter_collector_success", &journal),
+        page.value("unit_exporter_collector_success", &journal),
         Some(1.0),
         "{}",
         exporter.log()
     );
     for metric in ["entries_waiting", "entries_unreadable_total", "files_damaged_total"] {
-        let metric = format!("systemd_exporter_journal_{metric}");
+        let metric = format!("unit_exporter_journal_{metric}");
         assert_eq!(page.value(&metric, &[]), Some(0.0), "{metric}");
     }
 }
@@ -506,7 +506,7 @@ fn assert_nothing_unread(page: &Samples, exporter: &Exporter) {
 #[track_caller]
 fn success(exporter: &Exporter) -> f64 {
     let journal = [("collector", "journal")];
-    exporter.samples().value("systemd_exporter_collector_success", &journal).expect("a result")
+    exporter.samples().value("unit_exporter_collector_success", &journal).expect("a result")
 }
 
 fn cpu_while(exporter: &Exporter, work: impl FnOnce()) -> Duration {
@@ -520,7 +520,7 @@ const PRIORITIES: [&str; 8] =
     ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 const MESSAGES: &str = "systemd_unit_journal_messages_total";
 const CORE_DUMPS: &str = "systemd_unit_core_dumps_total";
-const DROPPED: &str = "systemd_journal_messages_dropped_total";
+const DROPPED: &str = "systemd_unit_journal_messages_dropped_total";
 const CORE_DUMP_ID: &str = "fc2e22bc6ee647b6b90729ab34a250b1";
 const LOG_SCRIPT: &str = include_str!("journal/log.py");
 const CONFIG: &str = "etc/systemd/journald.conf.d/test.conf";

@@ -257,7 +257,7 @@ fn truncation_keeps_listeners_of_every_unit_and_counts_rest() {
     let truth: f64 =
         truth(&machine, &BTreeMap::new()).values().map(|listener| listener.sockets).sum();
     let kept: f64 = pages[0].all("systemd_unit_listeners", &[]).map(|sample| sample.value).sum();
-    let truncated = pages[0].value("systemd_listeners_truncated", &[]);
+    let truncated = pages[0].value("unit_exporter_truncated_listeners_total", &[]);
     assert_eq!(truncated.map(|truncated| truncated + kept), Some(truth));
 
     let exporter = machine.exporter(&[
@@ -301,7 +301,7 @@ fn optional_listener_metrics_are_off_by_default() {
     let none = machine.exporter(&["--no-collector.listeners"]).samples();
     assert_eq!(none.all("systemd_listener_info", &[]).count(), 0);
     let labels = [("collector", "listeners")];
-    assert_eq!(none.all("systemd_exporter_collector_success", &labels).count(), 0);
+    assert_eq!(none.all("unit_exporter_collector_success", &labels).count(), 0);
 
     let arguments = [
         "--collector.listeners.unix",
@@ -474,7 +474,7 @@ fn listen_drops(machine: &Machine) -> u64 {
 
 fn success(page: &Samples) -> f64 {
     let labels = [("collector", "listeners")];
-    page.value("systemd_exporter_collector_success", &labels).expect("the collector's success")
+    page.value("unit_exporter_collector_success", &labels).expect("the collector's success")
 }
 
 /// KiB

@@ -51,8 +51,8 @@ fn states_match_systemctl_after_operations_and_restarts() {
     assert_same(machine, &exporter, "after units were added and removed");
 
     let page = exporter.samples();
-    assert_eq!(page.value("systemd_exporter_mirror_drift_total", &[]), Some(0.0));
-    assert_eq!(page.value("systemd_exporter_dbus_errors_total", &[("kind", "decode")]), Some(0.0));
+    assert_eq!(page.value("unit_exporter_cache_inconsistencies_total", &[]), Some(0.0));
+    assert_eq!(page.value("unit_exporter_dbus_errors_total", &[("kind", "decode")]), Some(0.0));
 }
 
 #[test]
@@ -104,9 +104,9 @@ fn scrapes_add_no_load_on_systemd_and_bus() {
         (machine.pid1_cpu() - systemd, machine.dbus_cpu() - bus)
     };
     let calls = |name| exporter.samples().all(name, &[]).map(|sample| sample.value).sum::<f64>();
-    let before = calls("systemd_exporter_dbus_calls_total");
+    let before = calls("unit_exporter_dbus_calls_total");
     let (idle, scraped) = (costs(false), costs(true));
-    let made = calls("systemd_exporter_dbus_calls_total") - before;
+    let made = calls("unit_exporter_dbus_calls_total") - before;
     eprintln!("idle (systemd, bus): {idle:?}; with 100 scrapes: {scraped:?}; calls: {made}");
     // one keepalive call every 15 s, and the properties polled every minute
     assert!(made < 60.0, "{made} calls in 10 s");

@@ -57,7 +57,7 @@ fn stays_small_and_starts_fast_with_300_units() {
         machine.ok(&["systemctl", "start", SERVICE]);
         let page = eventually("a response with every unit", || {
             let page = machine.get(9558, "/metrics", &[]).ok().filter(|page| page.status == 200)?;
-            page.text().contains("systemd_exporter_subscription_active 1").then_some(page)
+            page.text().contains("unit_exporter_dbus_subscribed 1").then_some(page)
         });
         fastest = fastest.min(start.elapsed());
         let shown = |name: &&String| {
@@ -242,7 +242,7 @@ fn installed(machine: &Machine) -> Exporter<'_> {
 
 fn assert_complete(exporter: &Exporter) {
     let page = exporter.samples();
-    let collectors: Vec<_> = page.all("systemd_exporter_collector_success", &[]).collect();
+    let collectors: Vec<_> = page.all("unit_exporter_collector_success", &[]).collect();
     assert!(!collectors.is_empty());
     assert!(collectors.iter().all(|collector| collector.value == 1.0), "{collectors:#?}");
 }

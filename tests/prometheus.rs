@@ -31,7 +31,7 @@ fn prometheus_scrapes_unusual_unit_names_without_error() {
     assert_eq!(found, r"dev-disk-by\x2duuid-1.swap");
     // the exporter counted the requests
     let page = exporter.samples();
-    assert!(page.value("systemd_exporter_http_requests_total", &[("code", "200")]) > Some(0.0));
+    assert!(page.value("unit_exporter_http_requests_total", &[("code", "200")]) > Some(0.0));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn hostile_names_and_descriptions_displace_no_series() {
         let mut mounts = page.all("systemd_unit_state", &[("type", "mount")]);
         mounts.any(|sample| sample.label("name").starts_with("srv-yyy")).then_some(())
     });
-    for sample in Samples::parse(&page).all("systemd_exporter_collector_success", &[]) {
+    for sample in Samples::parse(&page).all("unit_exporter_collector_success", &[]) {
         assert_eq!(sample.value, 1.0, "{sample:?}\n{}", exporter.log());
     }
 }

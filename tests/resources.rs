@@ -85,7 +85,7 @@ fn disabled_pressure_omits_only_pressure_metrics() {
         let cpu = [("name", "calm.service"), ("mode", "user")];
         assert!(page.value("systemd_unit_cpu_seconds_total", &cpu).is_some());
         assert_eq!(
-            page.value("systemd_exporter_collector_failed_reads", &[("collector", "cgroup")]),
+            page.value("unit_exporter_failed_reads_total", &[("collector", "cgroup")]),
             Some(0.0)
         );
         let calm = [("name", "calm.service")];
@@ -140,7 +140,7 @@ fn reports_failure_when_processes_are_hidden() {
     let exporter = machine().exporter_unit(&properties, &[]).ready();
     let page = exporter.samples();
     let success =
-        |collector| page.value("systemd_exporter_collector_success", &[("collector", collector)]);
+        |collector| page.value("unit_exporter_collector_success", &[("collector", collector)]);
     assert_eq!(success("process"), Some(0.0));
     assert_eq!(success("cgroup"), Some(1.0));
     let of_load = [("name", "load.service"), ("mode", "user")];
@@ -185,7 +185,7 @@ fn hostile_units_do_not_affect_other_units() {
         let page = exporter.samples();
         for collector in ["cgroup", "process"] {
             let of = [("collector", collector)];
-            let success = page.value("systemd_exporter_collector_success", &of);
+            let success = page.value("unit_exporter_collector_success", &of);
             assert_eq!(success, Some(1.0), "{}", exporter.log());
             for metric in ["failed_reads", "truncated_units"] {
                 let metric = format!("systemd_exporter_collector_{metric}");
@@ -193,7 +193,7 @@ fn hostile_units_do_not_affect_other_units() {
             }
         }
         let named = |metric: &str, name: &str| page.value(metric, &[("name", name)]);
-        let truncated = "systemd_unit_processes_truncated";
+        let truncated = "unit_exporter_truncated_processes_total";
         assert_eq!(named("systemd_unit_threads", "load.service"), Some(47.0));
         assert_eq!(named("systemd_unit_threads", "many.service"), Some(5001.0));
         assert_eq!(named(truncated, "many.service"), None);

@@ -206,7 +206,7 @@ fn serves_without_a_bus_and_is_not_restarted() {
     assert_eq!(page.status, 200);
     let page = Samples::parse(page.text());
     let success =
-        |collector| page.value("systemd_exporter_collector_success", &[("collector", collector)]);
+        |collector| page.value("unit_exporter_collector_success", &[("collector", collector)]);
     assert_eq!((success("units"), success("exporter")), (Some(0.0), Some(1.0)));
 
     // the exporter subscribes once the bus appears
@@ -283,7 +283,7 @@ impl Drop for Installed<'_> {
 
 fn assert_complete(exporter: &Exporter) {
     let page = exporter.samples();
-    let collectors: Vec<_> = page.all("systemd_exporter_collector_success", &[]).collect();
+    let collectors: Vec<_> = page.all("unit_exporter_collector_success", &[]).collect();
     assert!(!collectors.is_empty());
     assert!(
         collectors.iter().all(|collector| collector.value == 1.0),

@@ -22,7 +22,7 @@ fn response_size_by_number_of_units() {
             let ours = all.filter(|sample| sample.label("name").starts_with("sized-"));
             (ours.count() >= units).then_some(page)
         });
-        let live = page.all("systemd_service_main_pid", &[]).count();
+        let live = page.all("systemd_service_main_process_pid", &[]).count();
         let [minimal, full] = ["minimal", "full"].map(|profile| {
             let flag = format!("--profile={profile}");
             machine.exporter(&[&flag]).samples().0.len()

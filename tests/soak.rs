@@ -42,7 +42,7 @@ fn no_drift_or_memory_growth_in_30_minutes_of_changes() {
         if begun.elapsed() > SAMPLE_INTERVAL * (samples + 1) {
             samples += 1;
             memory.push(resident(pid));
-            let drift = exporter.samples().value("systemd_exporter_mirror_drift_total", &[]);
+            let drift = exporter.samples().value("unit_exporter_cache_inconsistencies_total", &[]);
             latencies.sort_unstable();
             let at = |share: usize| latencies[(latencies.len() - 1) * share / 100];
             eprintln!(
@@ -68,15 +68,15 @@ fn no_drift_or_memory_growth_in_30_minutes_of_changes() {
     eprintln!("{operations:?}");
     eprintln!(
         "{} signals, {} calls, {} resyncs, {} errors, {} losses, drift {}",
-        sum("systemd_exporter_events_total"),
-        sum("systemd_exporter_dbus_calls_total"),
-        sum("systemd_exporter_resyncs_total"),
-        sum("systemd_exporter_dbus_errors_total"),
-        sum("systemd_exporter_events_lost_total"),
-        sum("systemd_exporter_mirror_drift_total"),
+        sum("unit_exporter_dbus_signals_total"),
+        sum("unit_exporter_dbus_calls_total"),
+        sum("unit_exporter_cache_resyncs_total"),
+        sum("unit_exporter_dbus_errors_total"),
+        sum("unit_exporter_events_lost_total"),
+        sum("unit_exporter_cache_inconsistencies_total"),
     );
-    assert_eq!(sum("systemd_exporter_mirror_drift_total"), 0.0);
-    assert_eq!(page.value("systemd_exporter_dbus_errors_total", &[("kind", "decode")]), Some(0.0));
+    assert_eq!(sum("unit_exporter_cache_inconsistencies_total"), 0.0);
+    assert_eq!(page.value("unit_exporter_dbus_errors_total", &[("kind", "decode")]), Some(0.0));
     // the first third fills the allocator's caches and the counters of unloaded units
     let third = memory.len() / 3;
     let median = |part: &[u64]| {

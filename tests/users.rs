@@ -38,7 +38,7 @@ fn units_of_lingering_user_match_its_systemctl() {
     let broken = [("user", "app"), ("name", "broken.service")];
     assert_eq!(page.value("systemd_service_failures_total", &broken), Some(1.0));
     let exit = [&broken[..], &[("code", "exited"), ("status", "3")]].concat();
-    assert_eq!(page.value("systemd_service_main_exits_total", &exit), Some(1.0));
+    assert_eq!(page.value("systemd_service_main_process_exits_total", &exit), Some(1.0));
 
     let queue = [("user", "app"), ("name", "queue.service")];
     let group = app.show("queue.service", "ControlGroup");
@@ -134,7 +134,7 @@ fn frozen_user_manager_is_reported_and_affects_no_other() {
     let page = exporter.samples();
     assert_eq!(page.value("systemd_user_manager_up", &[("user", "two")]), Some(1.0));
     assert_eq!(success(&page), Some(0.0));
-    assert_eq!(page.value("systemd_exporter_subscription_active", &[]), Some(1.0));
+    assert_eq!(page.value("unit_exporter_dbus_subscribed", &[]), Some(1.0));
     assert!(exporter.log().contains("one: systemd has not answered"), "{}", exporter.log());
     signal_manager("CONT");
     wait_for_up(&exporter, "one", 1.0);
@@ -149,7 +149,7 @@ fn logs_reason_without_cap_setuid() {
     wait_for_up(&exporter, "app", 0.0);
     let page = exporter.samples();
     assert_eq!(success(&page), Some(0.0));
-    assert_eq!(page.value("systemd_exporter_subscription_active", &[]), Some(1.0));
+    assert_eq!(page.value("unit_exporter_dbus_subscribed", &[]), Some(1.0));
     assert!(exporter.log().contains("CAP_SETUID"), "{}", exporter.log());
 }
 
@@ -276,7 +276,7 @@ fn wait_for_up(exporter: &Exporter, user: &str, expected: f64) {
 }
 
 fn success(page: &Samples) -> Option<f64> {
-    page.value("systemd_exporter_collector_success", &[("collector", "users")])
+    page.value("unit_exporter_collector_success", &[("collector", "users")])
 }
 
 /// The sandbox settings of the shipped service and of its drop-in for user managers.

@@ -90,7 +90,7 @@ fn works_with_dbus_broker() {
     });
     eventually("every collector succeeds", || {
         let page = exporter.samples();
-        let mut collectors = page.all("systemd_exporter_collector_success", &[]);
+        let mut collectors = page.all("unit_exporter_collector_success", &[]);
         collectors.all(|collector| collector.value == 1.0).then_some(())
     });
     let page = exporter.samples();
@@ -129,7 +129,7 @@ fn serves_and_logs_why_in_container_without_systemd() {
         &stdout.lines().filter(|line| line.starts_with("systemd_")).collect::<Vec<_>>().join("\n"),
     );
     let success =
-        |collector| page.value("systemd_exporter_collector_success", &[("collector", collector)]);
+        |collector| page.value("unit_exporter_collector_success", &[("collector", collector)]);
     assert_eq!((success("units"), success("exporter")), (Some(0.0), Some(1.0)), "{stdout}");
     assert_eq!(page.all("systemd_unit_state", &[]).count(), 0);
     assert!(stdout.contains("cannot follow systemd yet"), "{stdout}");
@@ -143,10 +143,10 @@ fn reports_failure_when_hidepid_hides_processes() {
     let exporter = machine.exporter_unit(&["User=nobody"], &[]);
     let page = eventually("the exporter is subscribed", || {
         let page = exporter.samples();
-        (page.value("systemd_exporter_subscription_active", &[]) == Some(1.0)).then_some(page)
+        (page.value("unit_exporter_dbus_subscribed", &[]) == Some(1.0)).then_some(page)
     });
     let success =
-        |collector| page.value("systemd_exporter_collector_success", &[("collector", collector)]);
+        |collector| page.value("unit_exporter_collector_success", &[("collector", collector)]);
     assert_eq!((success("process"), success("cgroup")), (Some(0.0), Some(1.0)));
     for metric in ["systemd_unit_processes", "systemd_unit_threads", "systemd_process_threads"] {
         assert_eq!(page.all(metric, &[]).count(), 0, "{metric} from visible processes only");
@@ -243,6 +243,6 @@ start limit hit with this result, 257 and older keep the result of the last run.
 On systemd 247, beware of a mount whose path is not UTF-8: after any ListUnits call over D-Bus, the bus disconnects PID 1
 until the bus or systemd is restarted. On versions up to 253, the exporter therefore first looks for such a path in
 `/proc/1/mountinfo`. If there is one, it does not list mounts: their states stay as last seen,
-`systemd_exporter_unit_type_success{type="mount"}` is 0 and the reason is logged. `systemctl` does not check.
+`unit_exporter_unit_type_success{type="mount"}` is 0 and the reason is logged. `systemctl` does not check.
 
 "#;

@@ -145,12 +145,12 @@ fn datasource() -> Variable {
 }
 
 fn job() -> Variable {
-    let query = "label_values(systemd_exporter_build_info, job)";
+    let query = "label_values(unit_exporter_build_info, job)";
     query_variable("job", "Job", "Scrape jobs of unit-exporter", query, true)
 }
 
 fn instance(all: bool) -> Variable {
-    let query = r#"label_values(systemd_exporter_build_info{job=~"$job"}, instance)"#;
+    let query = r#"label_values(unit_exporter_build_info{job=~"$job"}, instance)"#;
     query_variable("instance", "Instance", "Hosts", query, all)
 }
 
@@ -184,7 +184,9 @@ fn query_variable(
 /// Events that explain a graph: failures, reboots, exporter restarts.
 fn annotations(units: &Units) -> Vec<Value> {
     let failures = match units {
-        Units::All => "sum by (instance) (increase(systemd_failures_total[$__rate_interval])) > 0",
+        Units::All => {
+            "sum by (instance) (increase(systemd_host_service_failures_total[$__rate_interval])) > 0"
+        }
         Units::Selected => {
             r#"sum by (instance, name) (increase(systemd_service_failures_total{name=~"$name"}[$__rate_interval])) > 0"#
         }

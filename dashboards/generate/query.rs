@@ -83,7 +83,7 @@ pub(super) fn events(by: &str, counter: &str) -> String {
 pub(super) fn events_from_birth(by: &str, counter: &str) -> String {
     let counted = format!("sum by ({by}) (increase({counter}[$__range]))");
     let existing = format!("sum by ({by}) (increase({counter}[5m] offset $__range))");
-    let scraped = "on (instance) systemd_exporter_build_info offset $__range";
+    let scraped = "on (instance) unit_exporter_build_info offset $__range";
     format!("{counted} + (0 * {existing} or (0 * {counted} + 1 and {scraped}) or 0 * {counted})")
 }
 

@@ -139,7 +139,7 @@ BREAKS = {
         [
             "!systemd_service_failures_by_result_total{%s}" % QUEUE,
             "!systemd_service_restart_total{%s}" % QUEUE,
-            'systemd_service_main_exits_total{%s,code="killed"}' % QUEUE,
+            'systemd_service_main_process_exits_total{%s,code="killed"}' % QUEUE,
             'systemd_unit_state{%s,state="active"}' % QUEUE,
         ],
         {"SystemdServiceCrashLooping"},
@@ -162,7 +162,7 @@ BREAKS = {
         redis_down,
         [
             '!systemd_unit_state{%s,state="active"}' % REDIS,
-            "!systemd_service_given_up{%s}" % REDIS,
+            "!systemd_service_start_limit_hit{%s}" % REDIS,
             '!systemd_listener_missing{%s,port="6379"}' % REDIS,
             'systemd_listener_info{port="6379"}',
             "!systemd_unit_unmet_dependencies{%s}" % QUEUE,

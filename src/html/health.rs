@@ -64,7 +64,7 @@ fn following(view: &View<'_>, html: &mut Html) {
     let status = &view.snapshot.status;
     if status.following && status.trouble.is_none() {
         html.put("<li><span class=good>systemd's signals are followed</span>");
-        if let Some(silence) = view.snapshot.silence {
+        if let Some(silence) = view.snapshot.silence(view.now) {
             html.put(", the last word ").text(Lasting(silence)).put(" ago");
         }
         html.put(".\n");

@@ -46,7 +46,7 @@ fn header(view: &View<'_>, rows: &[Row<'_>], question: &Question, html: &mut Htm
     if let Some(trouble) = &view.snapshot.status.trouble {
         html.put("<p class=note role=status><span class=busy>systemd does not answer</span> ");
         html.text(trouble).put(". Units are shown as they were ");
-        html.text(Lasting(view.snapshot.silence.unwrap_or_default())).put(" ago.</p>\n");
+        html.text(Lasting(view.snapshot.silence(view.now).unwrap_or_default())).put(" ago.</p>\n");
     }
     html.put("<ul class=tiles aria-label=\"Units by state\">");
     for (state, count) in &states(rows) {
@@ -58,10 +58,12 @@ fn header(view: &View<'_>, rows: &[Row<'_>], question: &Question, html: &mut Htm
         html.put(if *count == 0 { "idle" } else { phrases::colour(state) }).put("\"><b>");
         html.text(Count(*count as u64)).put("</b> ").text(state).put("</a>");
     }
-    html.put("<li><span class=\"tile idle\"><b>").text(Count(systemd.jobs as u64));
-    html.put("</b> ").put(if systemd.jobs == 1 { "job" } else { "jobs" });
+    let jobs = systemd.waiting_jobs + systemd.running_jobs;
+    html.put("<li><span class=\"tile idle\"><b>").text(Count(jobs));
+    html.put("</b> ").put(if jobs == 1 { "job" } else { "jobs" });
     if let Some(oldest) = systemd.oldest_job {
-        html.put(" <small>oldest ").text(Lasting(oldest)).put("</small>");
+        let age = view.now.duration_since(oldest).unwrap_or_default();
+        html.put(" <small>oldest ").text(Lasting(age)).put("</small>");
     }
     html.put("</span></ul></header>\n");
 }

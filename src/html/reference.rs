@@ -32,7 +32,9 @@ fn section(rows: &[MetricReference], html: &mut Html) {
         }
         html.put("<dd>").text(row.help).put(" <span class=dim>").put(match row.kind {
             Kind::Counter(Resets::WithExporter) => "Counter, from 0 with the exporter",
-            Kind::Counter(Resets::WithUnit) => "Counter, from 0 with the unit",
+            Kind::Counter(Resets::WithUnit) | Kind::InheritedCounter(_) => {
+                "Counter, from 0 with the unit"
+            }
             Kind::Counter(Resets::WithProcess) => "Counter, from 0 with the process",
             Kind::Counter(Resets::WithBoot) => "Counter, from 0 with a reboot",
             Kind::Gauge => "Gauge",

@@ -6,6 +6,7 @@ use super::Kind::Gauge;
 use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 use crate::systemd::manager::{STAGES, Stage};
+use crate::systemd::unit::name::type_of;
 use crate::systemd::unit::value::Timestamp;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -19,7 +20,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_boot_monotonic_seconds",
             kind: Gauge,
             per: Per::Host,
-            help: "When the stage of the boot was reached, since the kernel started; 0 where the boot had no such stage.",
+            help: "Time at which the boot stage was reached, on CLOCK_MONOTONIC (*TimestampMonotonic); 0 if the boot had no such stage.",
             source: "D-Bus Manager.*TimestampMonotonic",
             labels: ["stage"],
         },
@@ -31,7 +32,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_boot_time_seconds",
             kind: Gauge,
             per: Per::Host,
-            help: "When the stage of the boot was reached, since the Unix epoch; 0 where the boot had no such stage.",
+            help: "Unix time at which the boot stage was reached (*Timestamp); 0 if the boot had no such stage.",
             source: "D-Bus Manager.*Timestamp",
             labels: ["stage"],
         },
@@ -43,15 +44,15 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_boot_activation_seconds",
             kind: Gauge,
             per: Per::Unit,
-            help: "How long the unit took to start when the host booted: the 20 slowest exported ones. A unit that was started again before the exporter looked is not among them.",
+            help: "Time that the unit took to start at boot, of the 20 slowest units. Absent if the unit was restarted before the exporter read it.",
             source: "D-Bus Unit.InactiveExitTimestampMonotonic to ActiveEnterTimestampMonotonic or InactiveEnterTimestampMonotonic, asked once",
-            labels: ["name"],
+            labels: ["name", "type"],
         },
         snapshot
             .systemd
             .iter()
             .flat_map(|systemd| &systemd.blame)
-            .map(|(name, took)| ([&**name], *took)),
+            .map(|(name, took)| ([&**name, type_of(name)], *took)),
     )?;
 
     let device = manager.and_then(|manager| manager.watchdog_device.as_deref());
@@ -62,7 +63,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_watchdog_enabled",
             kind: Gauge,
             per: Per::Host,
-            help: "Whether systemd feeds a hardware watchdog.",
+            help: "Whether systemd uses a hardware watchdog (WatchdogDevice).",
             source: "D-Bus Manager.WatchdogDevice (systemd 252)",
             labels: [],
         },
@@ -76,7 +77,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_watchdog_last_ping_monotonic_seconds",
             kind: Gauge,
             per: Per::Host,
-            help: "When systemd last fed the watchdog, since the kernel started. Absent without a watchdog.",
+            help: "Time of the last hardware watchdog ping, on CLOCK_MONOTONIC. Absent without a watchdog.",
             source: "D-Bus Manager.WatchdogLastPingTimestampMonotonic, asked every minute",
             labels: ["device"],
         },
@@ -88,7 +89,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_watchdog_last_ping_time_seconds",
             kind: Gauge,
             per: Per::Host,
-            help: "When systemd last fed the watchdog, since the Unix epoch. Absent without a watchdog.",
+            help: "Unix time of the last hardware watchdog ping (WatchdogLastPingTimestamp). Absent without a watchdog.",
             source: "D-Bus Manager.WatchdogLastPingTimestamp, asked every minute",
             labels: ["device"],
         },
@@ -100,7 +101,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_watchdog_runtime_seconds",
             kind: Gauge,
             per: Per::Host,
-            help: "The watchdog resets the machine unless it is fed so often. Absent without a watchdog.",
+            help: "Hardware watchdog timeout (RuntimeWatchdogSec=). Absent without a watchdog.",
             source: "D-Bus Manager.RuntimeWatchdogUSec",
             labels: ["device"],
         },

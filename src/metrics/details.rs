@@ -30,14 +30,14 @@ fn dependencies(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_unit_dependency_info",
             kind: Gauge,
             per: Per::Unit,
-            help: "Always 1. A unit that the service depends on, and how: requires, binds_to, requisite, wants. Services only.",
+            help: "A unit that the service depends on (Requires=, BindsTo=, Requisite=, Wants=); constant 1. Services only.",
             source: "D-Bus Unit.Requires, BindsTo, Requisite, Wants",
-            labels: ["name", "dependency", "relation"],
+            labels: ["name", "type", "dependency", "relation"],
         },
         units(snapshot).filter_map(|unit| Some((unit, unit.service()?))).flat_map(
             |(unit, service)| {
                 service.dependencies.iter().map(move |(relation, dependency)| {
-                    ([&*unit.name, &**dependency, relation.as_str()], true)
+                    ([&*unit.name, unit.kind.as_str(), &**dependency, relation.as_str()], true)
                 })
             },
         ),
@@ -50,7 +50,7 @@ fn conditions(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_unit_condition_failed",
             kind: Gauge,
             per: Per::Unit,
-            help: "1 where the unit was to be started and was not, because a Condition…= of its was not met. Absent otherwise.",
+            help: "1 if the last start of the unit was skipped because a Condition...= was not met (ConditionResult). Absent otherwise.",
             source: "D-Bus Unit.ConditionResult, ConditionTimestamp",
             labels: ["name", "type"],
         },
@@ -67,7 +67,7 @@ fn files(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_unit_file_info",
             kind: Gauge,
             per: Per::Unit,
-            help: "Always 1. Whether the unit's file is enabled, disabled, static and so on, and which of them the distribution presets.",
+            help: "Enablement state of the unit file and the preset of the distribution (UnitFileState, UnitFilePreset); constant 1.",
             source: "D-Bus Unit.UnitFileState, UnitFilePreset, asked of one unit a second",
             labels: ["name", "type", "unit_file_state", "preset"],
         },
@@ -83,10 +83,10 @@ fn files(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
 fn sandbox(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     out.family(
         Family {
-            name: "systemd_service_sandbox",
+            name: "systemd_service_sandbox_enabled",
             kind: Gauge,
             per: Per::Unit,
-            help: "Whether the setting restricts the service, in whatever degree: NoNewPrivileges, PrivateTmp, ProtectSystem and others of systemd.exec(5).",
+            help: "Whether the sandboxing setting of systemd.exec(5) restricts the service to any degree: NoNewPrivileges, PrivateTmp and others.",
             source: "D-Bus Service, the property of that name",
             labels: ["name", "setting"],
         },

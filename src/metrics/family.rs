@@ -32,6 +32,9 @@ pub struct Family<const LABELS: usize> {
 pub enum Kind {
     /// Only rises, but for the reset named.
     Counter(Resets),
+    /// A counter whose inherited name lacks `_total`, as OpenMetrics requires of one: its type is
+    /// unknown there.
+    InheritedCounter(Resets),
     /// Rises and falls.
     Gauge,
     /// Counts by bucket; resets with the exporter.
@@ -115,7 +118,8 @@ pub struct Sample<'a, const LABELS: usize> {
     pub value: Value,
     /// Leads from a counter to what it last counted (OpenMetrics only).
     pub exemplar: Option<Exemplar<'a>>,
-    /// Whose manager the unit belongs to, as the label `user`; `None` for the system's.
+    /// The user whose manager the unit belongs to, as the label `manager_user`; `None` for the system's
+    /// manager.
     pub user: Option<&'a str>,
 }
 

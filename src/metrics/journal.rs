@@ -8,6 +8,7 @@ use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 use crate::source::journal::{Counts, Priority, Reading};
 use crate::systemd::ledger::ExitCode;
+use crate::systemd::unit::name::type_of;
 use crate::systemd::unit::value::Word;
 
 const SUBJECT: Subject = Subject { collector: "journal", title: "Journal" };
@@ -25,15 +26,15 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_journal_messages_total",
             kind: Counter(WithExporter),
             per: Per::Unit,
-            help: "Messages that the unit logged, by priority: emerg to debug, none for those without one. What systemd says of a unit counts as that unit's. Absent while there were none. A message whose sender was gone before journald looked at it has no unit.",
+            help: "Journal messages of the unit by priority, including those of systemd about the unit. Absent if there were none.",
             source: "the journal: _SYSTEMD_UNIT, of PID 1 UNIT; PRIORITY",
-            labels: ["name", "priority"],
+            labels: ["name", "type", "priority"],
         },
         units.iter().flat_map(|(name, counts)| {
             let priorities = Priority::ALL.into_iter().zip(counts.messages);
             priorities
                 .filter(|(_, count)| *count > 0)
-                .map(move |(priority, count)| ([&**name, priority], count))
+                .map(move |(priority, count)| ([&**name, type_of(name), priority], count))
         }),
     )?;
 
@@ -43,24 +44,24 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_core_dumps_total",
             kind: Counter(WithExporter),
             per: Per::Unit,
-            help: "Core dumps of the unit's processes, also of those that are not its main process, by the signal that ended them. Absent while there were none. Needs systemd-coredump.",
+            help: "Core dumps of the unit's processes by signal, recorded by systemd-coredump. Absent if there were none.",
             source: "the journal: COREDUMP_UNIT, COREDUMP_SIGNAL, from systemd-coredump alone",
-            labels: ["name", "signal"],
+            labels: ["name", "type", "signal"],
         },
-        dumps.iter().map(|(name, signal, count)| ([*name, &**signal], *count)),
+        dumps.iter().map(|(name, signal, count)| ([*name, type_of(name), &**signal], *count)),
     )?;
 
     out.family(
         Family {
-            name: "systemd_journal_messages_dropped_total",
+            name: "systemd_unit_journal_messages_dropped_total",
             kind: Counter(WithExporter),
             per: Per::Unit,
-            help: "Messages of the unit that journald dropped for it logged too many. Told when the unit logs again after that. Absent while there were none.",
+            help: "Messages of the unit dropped by journald's rate limit, counted when the unit logs again. Absent if there were none.",
             source: "the journal: N_DROPPED, OBJECT_SYSTEMD_UNIT, from journald alone",
-            labels: ["name"],
+            labels: ["name", "type"],
         },
         units.iter().filter(|(_, counts)| counts.dropped > 0).map(|(name, counts)| {
-            ([&**name], counts.dropped)
+            ([&**name, type_of(name)], counts.dropped)
         }),
     )
 }
@@ -71,10 +72,10 @@ pub(super) fn progress(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
-            name: "systemd_exporter_journal_files",
+            name: "unit_exporter_journal_files",
             kind: Gauge,
             per: Per::Host,
-            help: "Journal files that are followed.",
+            help: "Journal files that the exporter follows.",
             source: "the exporter",
             labels: [],
         },
@@ -83,10 +84,10 @@ pub(super) fn progress(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
-            name: "systemd_exporter_journal_entries_waiting",
+            name: "unit_exporter_journal_entries_waiting",
             kind: Gauge,
             per: Per::Host,
-            help: "Entries of the journal that have not been read yet because time ran out, or because their file is damaged.",
+            help: "Journal entries not read yet, because the scrape ran out of time or their file is corrupt.",
             source: "the exporter",
             labels: [],
         },
@@ -95,10 +96,10 @@ pub(super) fn progress(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
-            name: "systemd_exporter_journal_entries_unreadable_total",
+            name: "unit_exporter_journal_entries_unreadable_total",
             kind: Counter(WithExporter),
             per: Per::Host,
-            help: "Entries of the journal that make no sense or cannot be read. They are not counted.",
+            help: "Journal entries that could not be read or parsed; they are not counted in other metrics.",
             source: "the exporter",
             labels: [],
         },
@@ -107,10 +108,10 @@ pub(super) fn progress(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
-            name: "systemd_exporter_journal_files_damaged_total",
+            name: "unit_exporter_journal_files_damaged_total",
             kind: Counter(WithExporter),
             per: Per::Host,
-            help: "Journal files found damaged so that they cannot be read, or not further. journald puts a damaged file aside once it notices.",
+            help: "Journal files found corrupt: they cannot be read, or only in part. journald rotates a corrupt file when it notices.",
             source: "the exporter",
             labels: [],
         },
@@ -125,7 +126,7 @@ fn counted(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_journal_messages_total",
             kind: Counter(WithExporter),
             per: Per::Host,
-            help: "Messages in the journal of any origin by priority: also the kernel's, those of units that are not exported and those that have no unit. There from the start.",
+            help: "Journal messages by priority, from any source, including the kernel and units that are not exported. Initialized to 0.",
             source: "the journal: PRIORITY",
             labels: ["priority"],
         },
@@ -136,10 +137,10 @@ fn counted(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
 
     out.family(
         Family {
-            name: "systemd_journal_missed_total",
+            name: "systemd_journal_kernel_messages_missed_total",
             kind: Counter(WithExporter),
             per: Per::Host,
-            help: "Kernel messages that were overwritten before journald had read them.",
+            help: "Kernel messages overwritten before journald read them.",
             source: "the journal: journald's own message",
             labels: [],
         },

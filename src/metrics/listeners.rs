@@ -8,6 +8,7 @@ use super::Resets::WithExporter;
 use super::{Family, Per, Sink, Subject, Value};
 use crate::snapshot::Snapshot;
 use crate::source::sockets::{Listener, Reading};
+use crate::systemd::unit::name::type_of;
 
 const SUBJECT: Subject = Subject { collector: "listeners", title: "Listeners" };
 
@@ -29,7 +30,7 @@ fn inet(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_listener_info",
             kind: Gauge,
             per: Per::Listener,
-            help: "Always 1. An address and port that is listened on: TCP sockets that listen, UDP sockets that are bound and not connected, clients' ports left out. The name is the unit whose cgroup made the socket, for a socket unit's the service it starts, and empty if it is no selected unit's. The address * is :: serving IPv4 too.",
+            help: "A listening TCP or bound UDP socket and its unit, by the cgroup that created it; constant 1. name is empty if no exported unit owns it.",
             source: "NETLINK_SOCK_DIAG: INET_DIAG_CGROUP_ID (Linux 5.8); Socket.Listen, Unit.Triggers",
             labels: ["name", "protocol", "address", "port", "socket_unit"],
         },
@@ -45,7 +46,7 @@ fn inet(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_listener_accept_queue_length",
             kind: Gauge,
             per: Per::Listener,
-            help: "Connections that wait for accept(), added up over the sockets of SO_REUSEPORT. Absent for UDP.",
+            help: "Connections waiting for accept(), summed over SO_REUSEPORT sockets. Absent for UDP.",
             source: "NETLINK_SOCK_DIAG: idiag_rqueue",
             labels: ["name", "protocol", "address", "port"],
         },
@@ -57,7 +58,7 @@ fn inet(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_listener_accept_queue_limit",
             kind: Gauge,
             per: Per::Listener,
-            help: "Connections that may wait for accept(): the backlog given to listen(), at most net.core.somaxconn, added up over the sockets of SO_REUSEPORT. Once more wait than that, connections are dropped. Absent for UDP.",
+            help: "Maximum length of the accept queue: listen() backlog, at most net.core.somaxconn, summed over SO_REUSEPORT sockets. Absent for UDP.",
             source: "NETLINK_SOCK_DIAG: idiag_wqueue",
             labels: ["name", "protocol", "address", "port"],
         },
@@ -69,7 +70,7 @@ fn inet(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_listener_drops_total",
             kind: Counter(WithExporter),
             per: Per::Listener,
-            help: "Connections (UDP: datagrams) that the listener had no room for. Goes on where the socket is made anew.",
+            help: "TCP connections or UDP datagrams dropped by the listener because its queue was full. Kept when the socket is reopened.",
             source: "NETLINK_SOCK_DIAG: INET_DIAG_SKMEMINFO sk_drops",
             labels: ["name", "protocol", "address", "port"],
         },
@@ -79,30 +80,18 @@ fn inet(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
     let mut sockets: BTreeMap<_, u64> = BTreeMap::new();
     for listener in listeners {
         let [name, protocol, ..] = labels(listener);
-        *sockets.entry([name, protocol]).or_default() += listener.sockets;
+        *sockets.entry([name, type_of(name), protocol]).or_default() += listener.sockets;
     }
     out.family(
         Family {
             name: "systemd_unit_listeners",
             kind: Gauge,
             per: Per::Unit,
-            help: "Listening sockets of the unit, each one of SO_REUSEPORT counted.",
+            help: "Listening sockets of the unit; each SO_REUSEPORT socket counts.",
             source: "NETLINK_SOCK_DIAG",
-            labels: ["name", "protocol"],
+            labels: ["name", "type", "protocol"],
         },
         sockets,
-    )?;
-
-    out.family(
-        Family {
-            name: "systemd_listeners_truncated",
-            kind: Gauge,
-            per: Per::Host,
-            help: "Listening sockets left out of this page for want of room: each unit keeps its first ones before any keeps more.",
-            source: "the exporter: --collector.listeners.max",
-            labels: [],
-        },
-        reading.map(|reading| ([], reading.truncated)),
     )
 }
 
@@ -113,7 +102,7 @@ fn expected(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_listener_missing",
             kind: Gauge,
             per: Per::Listener,
-            help: "1 while the unit does not listen there, 0 while it does. The protocols tcp and udp are met by whatever IPv4 reaches. Absent where units of listeners are not known.",
+            help: "Whether the expected listener (--expect-listener) is missing. tcp and udp include IPv6 sockets that accept IPv4.",
             source: "NETLINK_SOCK_DIAG; --expect-listener",
             labels: ["name", "protocol", "port"],
         },
@@ -130,12 +119,13 @@ fn on_demand(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_unit_connections",
             kind: Gauge,
             per: Per::Unit,
-            help: "TCP connections of the unit by state. Off by default; --collector.listeners.connections.",
+            help: "TCP connections of the unit by state (--collector.listeners.connections).",
             source: "NETLINK_SOCK_DIAG: INET_DIAG_CGROUP_ID (Linux 5.8)",
-            labels: ["name", "state"],
+            labels: ["name", "type", "state"],
         },
         connections.into_iter().flatten().map(|connections| {
-            ([connections.unit.as_deref().unwrap_or_default(), connections.state], connections.count)
+            let name = connections.unit.as_deref().unwrap_or_default();
+            ([name, type_of(name), connections.state], connections.count)
         }),
     )?;
 
@@ -145,7 +135,7 @@ fn on_demand(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_unix_listener_accept_queue_length",
             kind: Gauge,
             per: Per::Unit,
-            help: "Connections that wait for accept() on a unix socket that a socket unit names. Off by default; --collector.listeners.unix.",
+            help: "Connections waiting for accept() on a unix socket of a socket unit (--collector.listeners.unix).",
             source: "NETLINK_SOCK_DIAG: UNIX_DIAG_RQLEN; Socket.Listen",
             labels: ["name", "path"],
         },
@@ -157,7 +147,7 @@ fn on_demand(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_unix_listener_accept_queue_limit",
             kind: Gauge,
             per: Per::Unit,
-            help: "Connections that may wait for accept() on a unix socket that a socket unit names. Off by default; --collector.listeners.unix.",
+            help: "Maximum length of the accept queue of a unix socket of a socket unit (--collector.listeners.unix).",
             source: "NETLINK_SOCK_DIAG: UNIX_DIAG_RQLEN; Socket.Listen",
             labels: ["name", "path"],
         },

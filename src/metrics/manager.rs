@@ -1,6 +1,7 @@
 //! The service manager and the host: how many units in which state, jobs, PID 1 itself.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::{WithBoot, WithExporter};
@@ -20,7 +21,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_version",
             kind: Gauge,
             per: Per::Host,
-            help: "The systemd version as a number, and whole as a label.",
+            help: "systemd version: major version as value, full version string in label version.",
             source: "D-Bus Manager.Version",
             labels: ["version"],
         },
@@ -33,7 +34,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_units",
             kind: Gauge,
             per: Per::Host,
-            help: "Units that systemd has loaded, whether they are exported or not.",
+            help: "Number of loaded units by type and active state, exported or not.",
             source: "D-Bus Manager.ListUnits, Unit.ActiveState",
             labels: ["type", "state"],
         },
@@ -47,7 +48,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_units_by_load_state",
             kind: Gauge,
             per: Per::Host,
-            help: "Units by how loading their file went, whether they are exported or not.",
+            help: "Number of loaded units by load state (LoadState), exported or not.",
             source: "D-Bus Manager.ListUnits",
             labels: ["load_state"],
         },
@@ -61,7 +62,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_failed_units",
             kind: Gauge,
             per: Per::Host,
-            help: "Units in state failed, whether they are exported or not.",
+            help: "Number of units in state failed, exported or not.",
             source: "D-Bus Unit.ActiveState",
             labels: [],
         },
@@ -76,7 +77,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_system_state",
             kind: Gauge,
             per: Per::Host,
-            help: "Always 1. The state of the system as a whole: running, degraded, maintenance, starting and others.",
+            help: "Current state of the system (SystemState); constant 1, current state only.",
             source: "D-Bus Manager.SystemState, asked when a job ends, and every 15 s",
             labels: ["state"],
         },
@@ -88,7 +89,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_system_running",
             kind: Gauge,
             per: Per::Host,
-            help: "Whether the system is running and no unit failed.",
+            help: "Whether the system state is running: the boot has finished and no unit has failed (SystemState).",
             source: "D-Bus Manager.SystemState",
             labels: [],
         },
@@ -100,7 +101,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_virtualization_info",
             kind: Gauge,
             per: Per::Host,
-            help: "Always 1. The virtual machine or container that systemd runs in; none on bare metal.",
+            help: "Virtual machine or container that systemd runs in, none on bare metal (Virtualization); constant 1.",
             source: "D-Bus Manager.Virtualization",
             labels: ["virtualization_type"],
         },
@@ -112,10 +113,10 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
-            name: "systemd_tainted",
+            name: "systemd_taint_info",
             kind: Gauge,
             per: Per::Host,
-            help: "Always 1. What is unusual about the system in the eyes of systemd: unmerged-usr, cgroupsv1, local-hwclock and others.",
+            help: "Taint flags of the systemd manager (Tainted); constant 1 per flag.",
             source: "D-Bus Manager.Tainted",
             labels: ["taint"],
         },
@@ -124,34 +125,38 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
-            name: "systemd_jobs_queued",
+            name: "systemd_jobs",
             kind: Gauge,
             per: Per::Host,
-            help: "Jobs that wait or run.",
+            help: "Number of systemd jobs by state: waiting, or running while the unit is activating, deactivating or reloading.",
             source: "D-Bus Manager.JobNew, JobRemoved",
-            labels: [],
+            labels: ["state"],
         },
-        systemd.map(|systemd| ([], systemd.jobs)),
+        systemd.iter().flat_map(|systemd| {
+            [(["waiting"], systemd.waiting_jobs), (["running"], systemd.running_jobs)]
+        }),
     )?;
 
     out.family(
         Family {
-            name: "systemd_job_oldest_age_seconds",
+            name: "systemd_job_oldest_enqueued_timestamp_seconds",
             kind: Gauge,
             per: Per::Host,
-            help: "How long the oldest job has been seen to wait or run. Absent without any.",
+            help: "Unix time at which the exporter saw the oldest waiting or running systemd job enqueued. Absent if there are no jobs.",
             source: "D-Bus Manager.JobNew, JobRemoved",
             labels: [],
         },
-        systemd.and_then(|systemd| Some(([], systemd.oldest_job?))),
+        systemd.and_then(|systemd| {
+            Some(([], systemd.oldest_job?.duration_since(SystemTime::UNIX_EPOCH).ok()?))
+        }),
     )?;
 
     out.family(
         Family {
-            name: "systemd_job_results_total",
+            name: "systemd_jobs_completed_total",
             kind: Counter(WithExporter),
             per: Per::Host,
-            help: "Jobs ended, by result.",
+            help: "Completed systemd jobs by result (JobRemoved).",
             source: "D-Bus Manager.JobRemoved",
             labels: ["result"],
         },
@@ -161,10 +166,10 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
-            name: "systemd_failures_total",
+            name: "systemd_host_service_failures_total",
             kind: Counter(WithExporter),
             per: Per::Host,
-            help: "Failures of services on this host by cause, for pages of many hosts.",
+            help: "Service failures on this host by systemd result, summed over all exported services.",
             source: "D-Bus PropertiesChanged: Service.Result",
             labels: ["result"],
         },
@@ -177,7 +182,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_manager_reloads_total",
             kind: Counter(WithExporter),
             per: Per::Host,
-            help: "Times that systemd reloaded its configuration or executed itself anew.",
+            help: "Number of daemon-reload and daemon-reexec operations (Reloading).",
             source: "D-Bus Manager.Reloading, Manager.UnitsLoadTimestamp",
             labels: [],
         },
@@ -191,7 +196,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_pid1_cpu_seconds_total",
             kind: Counter(WithBoot),
             per: Per::Host,
-            help: "CPU time that PID 1 used, by mode.",
+            help: "CPU time of PID 1 by mode.",
             source: "/proc/1/stat utime, stime",
             labels: ["mode"],
         },
@@ -215,7 +220,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_pid1_open_fds",
             kind: Gauge,
             per: Per::Host,
-            help: "Open file descriptors of PID 1.",
+            help: "Open file descriptors of PID 1. Absent before Linux 6.2 unless the exporter may list them.",
             source: "size of /proc/1/fd (kernel 6.2)",
             labels: [],
         },

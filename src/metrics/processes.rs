@@ -23,7 +23,7 @@ fn main_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_process_cpu_seconds_total",
             kind: Counter(WithProcess),
             per: Per::RunningUnit,
-            help: "CPU time of the service's main process, user and system. The whole service's is systemd_unit_cpu_seconds_total.",
+            help: "User and system CPU time of the service's main process. For the whole service, see systemd_unit_cpu_seconds_total.",
             source: "/proc/PID/stat utime, stime",
             labels: ["name"],
         },
@@ -59,7 +59,7 @@ fn main_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_process_virtual_memory_max_bytes",
             kind: Gauge,
             per: Per::RunningUnit,
-            help: "The most virtual memory that the service's main process may have: LimitAS=. Absent without a limit.",
+            help: "Virtual memory limit of the service's main process (LimitAS=). Absent without a limit.",
             source: "/proc/PID/limits Max address space",
             labels: ["name"],
         },
@@ -71,7 +71,7 @@ fn main_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_process_open_fds",
             kind: Gauge,
             per: Per::RunningUnit,
-            help: "Open file descriptors of the service's main process. Absent on kernels before 6.2 unless the exporter may list them.",
+            help: "Open file descriptors of the service's main process. Absent before Linux 6.2 unless the exporter may list them.",
             source: "/proc/PID/fd, its size (kernel 6.2) or entries",
             labels: ["name"],
         },
@@ -83,7 +83,7 @@ fn main_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_process_max_fds",
             kind: Gauge,
             per: Per::RunningUnit,
-            help: "The most file descriptors that the service's main process may open: LimitNOFILE=, or what it has made of that. Absent without a limit.",
+            help: "File descriptor limit of the service's main process (LimitNOFILE=). Absent without a limit.",
             source: "/proc/PID/limits Max open files",
             labels: ["name"],
         },
@@ -107,7 +107,7 @@ fn main_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_process_start_time_seconds",
             kind: Gauge,
             per: Per::RunningUnit,
-            help: "When the service's main process started, since the Unix epoch.",
+            help: "Start time of the service's main process since the Unix epoch.",
             source: "/proc/PID/stat starttime, /proc/stat btime",
             labels: ["name"],
         },
@@ -121,7 +121,7 @@ fn all_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_unit_processes",
             kind: Gauge,
             per: Per::RunningUnit,
-            help: "Processes of the unit by state: running, sleeping, disk_sleep, stopped, zombie, other. A state that no process is in is left out.",
+            help: "Processes of the unit by state: running, sleeping, disk_sleep, stopped, zombie, other. States without processes are absent.",
             source: "/proc/PID/stat state of cgroup.procs",
             labels: ["name", "type", "state"],
         },
@@ -146,7 +146,7 @@ fn all_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_unit_threads",
             kind: Gauge,
             per: Per::RunningUnit,
-            help: "Threads of all the unit's processes.",
+            help: "Threads of all processes of the unit.",
             source: "/proc/PID/stat num_threads of cgroup.procs",
             labels: ["name", "type"],
         },
@@ -158,7 +158,7 @@ fn all_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_unit_open_fds",
             kind: Gauge,
             per: Per::RunningUnit,
-            help: "Open file descriptors of all the unit's processes. Absent on kernels before 6.2 unless the exporter may list them.",
+            help: "Open file descriptors of all processes of the unit. Absent before Linux 6.2 unless the exporter may list them.",
             source: "/proc/PID/fd of cgroup.procs, its size (kernel 6.2) or entries",
             labels: ["name", "type"],
         },
@@ -167,10 +167,10 @@ fn all_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
 
     out.family(
         Family {
-            name: "systemd_unit_max_fds_ratio",
+            name: "systemd_unit_worst_fd_ratio",
             kind: Gauge,
             per: Per::RunningUnit,
-            help: "How much of its limit of file descriptors has been used up, 0 to 1, by the process of the unit that is closest to it. Limits are read every 5 minutes.",
+            help: "Highest ratio of open to maximum file descriptors of any process of the unit. Limits are read every 5 minutes.",
             source: "/proc/PID/fd, /proc/PID/limits Max open files of cgroup.procs",
             labels: ["name", "type"],
         },
@@ -182,7 +182,7 @@ fn all_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_unit_resident_memory_bytes",
             kind: Gauge,
             per: Per::RunningUnit,
-            help: "Resident memory of all the unit's processes; what they share is counted for each. The unit's own share is systemd_unit_memory_stat_bytes.",
+            help: "Resident memory of all processes of the unit; shared pages count for each. For the unit's charge, see systemd_unit_memory_stat_bytes.",
             source: "/proc/PID/stat rss of cgroup.procs",
             labels: ["name", "type"],
         },
@@ -191,26 +191,14 @@ fn all_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
 
     out.family(
         Family {
-            name: "systemd_unit_oldest_process_start_time_seconds",
+            name: "systemd_unit_oldest_process_start_timestamp_seconds",
             kind: Gauge,
             per: Per::RunningUnit,
-            help: "When the oldest of the unit's processes started, since the Unix epoch.",
+            help: "Unix time at which the oldest process of the unit started.",
             source: "/proc/PID/stat starttime of cgroup.procs, /proc/stat btime",
             labels: ["name", "type"],
         },
         per_unit(snapshot, |unit| unit.oldest_start_time),
-    )?;
-
-    out.family(
-        Family {
-            name: "systemd_unit_processes_truncated",
-            kind: Gauge,
-            per: Per::RunningUnit,
-            help: "Processes and control groups of the unit that are missing from its other values: past 20000 processes, 1000 control groups or 32 levels, out of time, or in a PID namespace that the exporter cannot see. Absent if there are none.",
-            source: "the exporter",
-            labels: ["name", "type"],
-        },
-        per_unit(snapshot, |unit| (unit.truncated > 0).then_some(unit.truncated)),
     )
 }
 

@@ -14,16 +14,16 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
-            name: "systemd_unit_security_exposure",
+            name: "systemd_unit_security_exposure_score",
             kind: Gauge,
             per: Per::Unit,
-            help: "How much the service's settings leave open, between 0 (closed) and 10 (everything), as systemd judges it. Assessed every hour.",
+            help: "Overall exposure level from systemd-analyze security, 0 (best) to 10 (worst), assessed every hour.",
             source: "systemd-analyze security --json (systemd 250)",
-            labels: ["name"],
+            labels: ["name", "type"],
         },
         units.filter_map(|unit| {
             let exposure = snapshot.daemons.exposures.as_ref()?.get(&*unit.name)?;
-            Some(([&*unit.name], *exposure))
+            Some(([&*unit.name, unit.kind.as_str()], *exposure))
         }),
     )
 }

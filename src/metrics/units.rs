@@ -6,7 +6,7 @@ use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
 use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
-use crate::systemd::unit::name::Kind as UnitKind;
+use crate::systemd::unit::name::{Kind as UnitKind, type_of};
 use crate::systemd::unit::value::Timestamp;
 use crate::systemd::unit::{Detail, Unit as SystemdUnit};
 
@@ -22,7 +22,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_state",
             kind: Gauge,
             per: Per::Unit,
-            help: "1 for the state that the unit is in, 0 for the others of the classic five; any other state only while it is true.",
+            help: "Whether the unit is in the given active state (ActiveState). Five states are 0 or 1; further ones appear only while current.",
             source: "D-Bus Unit.ActiveState",
             labels: ["name", "type", "state"],
         },
@@ -34,7 +34,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_info",
             kind: Gauge,
             per: Per::Unit,
-            help: "Always 1. Services with their Type=, mounts with their file system.",
+            help: "Mount type of mounts, Type= of services; constant 1.",
             source: "D-Bus Service.Type, Mount.Type",
             labels: ["name", "type", "mount_type", "service_type"],
         },
@@ -53,7 +53,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_start_time_seconds",
             kind: Gauge,
             per: Per::Unit,
-            help: "When the service became active, since the Unix epoch; 0 while it is not. Services only.",
+            help: "Unix time at which the service became active (ActiveEnterTimestamp); 0 while it is not active. Services only.",
             source: "D-Bus Unit.ActiveEnterTimestamp",
             labels: ["name", "type"],
         },
@@ -68,7 +68,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_active_enter_time_seconds",
             kind: Gauge,
             per: Per::Unit,
-            help: "When the unit last became active, since the Unix epoch; 0 for never.",
+            help: "Unix time at which the unit last became active (ActiveEnterTimestamp); 0 if never.",
             source: "D-Bus Unit.ActiveEnterTimestamp",
             labels: ["name", "type"],
         },
@@ -80,7 +80,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_active_exit_time_seconds",
             kind: Gauge,
             per: Per::Unit,
-            help: "When the unit last left the active state, since the Unix epoch; 0 for never.",
+            help: "Unix time at which the unit last left the active state (ActiveExitTimestamp); 0 if never.",
             source: "D-Bus Unit.ActiveExitTimestamp",
             labels: ["name", "type"],
         },
@@ -92,7 +92,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_inactive_enter_time_seconds",
             kind: Gauge,
             per: Per::Unit,
-            help: "When the unit last became inactive, since the Unix epoch; 0 for never.",
+            help: "Unix time at which the unit last became inactive (InactiveEnterTimestamp); 0 if never.",
             source: "D-Bus Unit.InactiveEnterTimestamp",
             labels: ["name", "type"],
         },
@@ -104,7 +104,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_inactive_exit_time_seconds",
             kind: Gauge,
             per: Per::Unit,
-            help: "When the unit last left the inactive state, since the Unix epoch; 0 for never.",
+            help: "Unix time at which the unit last left the inactive state (InactiveExitTimestamp); 0 if never.",
             source: "D-Bus Unit.InactiveExitTimestamp",
             labels: ["name", "type"],
         },
@@ -116,7 +116,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_sub_state",
             kind: Gauge,
             per: Per::Unit,
-            help: "Always 1. The unit's state in the words of its kind, the present one only.",
+            help: "Current sub-state of the unit (SubState); constant 1, current state only.",
             source: "D-Bus Unit.SubState",
             labels: ["name", "type", "sub_state"],
         },
@@ -130,7 +130,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_load_state",
             kind: Gauge,
             per: Per::Unit,
-            help: "Always 1. How loading the unit's file went, where it is not simply loaded: bad-setting, error, masked; not-found where such units are exported or still active.",
+            help: "Load state of the unit if it is not loaded: bad-setting, error, masked, not-found (LoadState); constant 1, current state only.",
             source: "D-Bus Manager.ListUnits",
             labels: ["name", "type", "load_state"],
         },
@@ -145,11 +145,11 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_missing",
             kind: Gauge,
             per: Per::Unit,
-            help: "Whether a unit that must be there (--expect-unit) is not loaded, or has no file. Not whether it runs.",
+            help: "Whether the expected unit (--expect-unit) is not loaded or has no unit file. Independent of whether it runs.",
             source: "D-Bus Manager.ListUnits",
-            labels: ["name"],
+            labels: ["name", "type"],
         },
-        snapshot.expected.iter().map(|(name, missing)| ([&**name], *missing)),
+        snapshot.expected.iter().map(|(name, missing)| ([&**name, type_of(name)], *missing)),
     )?;
 
     out.family(
@@ -157,7 +157,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_need_daemon_reload",
             kind: Gauge,
             per: Per::Unit,
-            help: "1 where the unit's files have changed since systemd read them, so that a daemon-reload is due. Absent where they have not.",
+            help: "1 if the unit's files have changed since systemd loaded them (NeedDaemonReload): daemon-reload is required. Absent otherwise.",
             source: "D-Bus Unit.NeedDaemonReload, asked of two units a second",
             labels: ["name", "type"],
         },
@@ -166,10 +166,10 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
-            name: "systemd_units_need_daemon_reload",
+            name: "systemd_units_needing_daemon_reload",
             kind: Gauge,
             per: Per::Manager,
-            help: "Exported units whose files have changed since systemd read them.",
+            help: "Number of exported units whose files have changed since systemd loaded them (NeedDaemonReload).",
             source: "D-Bus Unit.NeedDaemonReload, asked of two units a second",
             labels: [],
         },
@@ -184,7 +184,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_unmet_dependencies",
             kind: Gauge,
             per: Per::Unit,
-            help: "How many units that the service depends on are not active, by relation: requires, binds_to, requisite, wants. A oneshot that has done its work is not among them, nor what is wanted and not installed. Absent where there are none. Services only.",
+            help: "Inactive units that the service depends on, by relation. Completed oneshots and uninstalled Wants= are ignored. Absent if none.",
             source: "D-Bus Unit.Requires, BindsTo, Requisite, Wants and the ActiveState of those units",
             labels: ["name", "type", "relation"],
         },
@@ -200,7 +200,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_state_changes_total",
             kind: Counter(WithExporter),
             per: Per::Unit,
-            help: "Changes of the unit's state, those between two scrapes included.",
+            help: "Changes of the unit's active state, including those between scrapes.",
             source: "D-Bus PropertiesChanged: Unit.ActiveState",
             labels: ["name", "type"],
         },
@@ -212,7 +212,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_starts_total",
             kind: Counter(WithExporter),
             per: Per::Unit,
-            help: "Runs of the unit begun, by hand or by systemd, those between two scrapes included.",
+            help: "Number of times the unit was started (new InvocationID), including automatic restarts.",
             source: "D-Bus PropertiesChanged: Unit.InvocationID",
             labels: ["name", "type"],
         },
@@ -224,12 +224,16 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_job_failures_total",
             kind: Counter(WithExporter),
             per: Per::Unit,
-            help: "Jobs for the unit that did not succeed, by result: failed, timeout, dependency and others. A unit whose dependency failed stays inactive, and only this tells. Absent while there were none.",
+            help: "systemd jobs of the unit that did not succeed, by result: failed, timeout, dependency and others. Absent if there were none.",
             source: "D-Bus Manager.JobRemoved",
-            labels: ["name", "result"],
+            labels: ["name", "type", "result"],
         },
         accounts().flat_map(|(name, account)| {
-            account.job_failures.iter().map(move |(result, count)| ([&**name, &**result], *count))
+            let kind = type_of(name);
+            account
+                .job_failures
+                .iter()
+                .map(move |(result, count)| ([&**name, kind, &**result], *count))
         }),
     )
 }

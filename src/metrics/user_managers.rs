@@ -16,9 +16,9 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_user_manager_up",
             kind: Gauge,
             per: Per::Host,
-            help: "Whether the user's manager is followed and answers: the states of its units are true, and nothing is missed.",
+            help: "Whether the exporter receives the signals of the user's service manager and its replies.",
             source: "the exporter",
-            labels: ["user"],
+            labels: ["manager_user"],
         },
         snapshot.users.iter().map(|user| {
             let status = &user.snapshot.status;
@@ -31,9 +31,9 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_user_manager_state",
             kind: Gauge,
             per: Per::Host,
-            help: "Always 1. The state of the user's manager as a whole: running, degraded, starting and others.",
+            help: "Current state of the user's service manager (SystemState); constant 1, current state only.",
             source: "D-Bus Manager.SystemState of the user's manager",
-            labels: ["user", "state"],
+            labels: ["manager_user", "state"],
         },
         snapshot.users.iter().filter_map(|user| {
             let systemd = user.snapshot.systemd.as_ref()?;

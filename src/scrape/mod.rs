@@ -75,12 +75,22 @@ pub struct Scraper {
     user_processes: Kept<Processes>,
     flights: Flights<Vec<&'static str>, Arc<Snapshot>>,
     durations: Mutex<Histogram>,
+    truncated: Mutex<Truncated>,
     requests: Arc<Requests>,
     started: SystemTime,
 }
 
 /// What reading a source came to; a panic is a join error.
 type Read<T> = Result<Result<T, Error>, JoinError>;
+
+/// What scrapes lacked, summed since the exporter started.
+#[derive(Clone, Debug, Default)]
+struct Truncated {
+    units: BTreeMap<&'static str, u64>,
+    failed_reads: BTreeMap<&'static str, u64>,
+    processes: u64,
+    listeners: u64,
+}
 
 #[derive(Clone, Debug, Default)]
 struct Outcome {
@@ -114,6 +124,7 @@ impl Scraper {
             user_processes: Kept::default(),
             flights: Flights::default(),
             durations: Mutex::new(Histogram { buckets, sum: 0.0 }),
+            truncated: Mutex::default(),
             requests,
             started: SystemTime::now(),
         }
@@ -247,7 +258,12 @@ impl Scraper {
         snapshot.attempts.extend(asked);
         snapshot.users = users;
         snapshot.attempts.extend(seen);
+        let truncated = self.add_truncated(&snapshot);
         snapshot.exporter = crate::snapshot::Exporter {
+            truncated_units: truncated.units,
+            failed_reads: truncated.failed_reads,
+            truncated_processes: truncated.processes,
+            truncated_listeners: truncated.listeners,
             requests: self.requests.by_code().map(|(code, n)| (code.to_string(), n)).collect(),
             scrapes: self.took(began.elapsed()),
             started: Some(self.started),
@@ -261,11 +277,11 @@ impl Scraper {
         let began = Instant::now();
         let state: &State = &self.shared.lock();
         let status = state.status.clone();
-        let silence = status.silence();
+        let last_seen = status.last_seen();
         let outcome = |trouble| vec![self.outcome("units", trouble, false, began.elapsed())];
         if !status.filled {
             let attempts = outcome(status.trouble.clone());
-            return Snapshot { status, silence, attempts, ..Snapshot::default() };
+            return Snapshot { status, last_seen, attempts, ..Snapshot::default() };
         }
         let missing = |name: &Arc<str>| {
             let unit = state.mirror.unit(name);
@@ -278,7 +294,7 @@ impl Scraper {
             systemd: Some(systemd),
             attempts: outcome(status.trouble.clone()),
             status,
-            silence,
+            last_seen,
             ..Snapshot::default()
         }
     }
@@ -353,6 +369,26 @@ impl Scraper {
             warn!(collector, failed, first = %error, "some files could not be read");
         }
         outcome.partial = failure.is_some();
+    }
+
+    /// Adds what this scrape lacks, and returns the totals.
+    fn add_truncated(&self, snapshot: &Snapshot) -> Truncated {
+        let mut totals = self.truncated.lock().unwrap_or_else(PoisonError::into_inner);
+        let cgroups = snapshot.cgroups.as_ref();
+        let processes = snapshot.processes.as_ref();
+        let partial = [
+            ("cgroup", cgroups.map(|read| (read.truncated, read.failed))),
+            ("process", processes.map(|read| (read.truncated, read.failed))),
+        ];
+        for (collector, read) in partial {
+            let Some((truncated, failed)) = read else { continue };
+            *totals.units.entry(collector).or_default() += truncated;
+            *totals.failed_reads.entry(collector).or_default() += failed;
+        }
+        let units = processes.iter().flat_map(|read| &read.units);
+        totals.processes += units.map(|(_, unit)| unit.truncated).sum::<u64>();
+        totals.listeners += snapshot.listeners.as_ref().map_or(0, |read| read.truncated);
+        totals.clone()
     }
 
     fn took(&self, took: Duration) -> Histogram {

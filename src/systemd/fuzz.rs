@@ -102,7 +102,7 @@ impl Host {
                 let jobs: Vec<JobRow<'_>> = read(body).unwrap_or_default();
                 let jobs: Vec<_> =
                     jobs.into_iter().map(|(id, unit, ..)| (id, unit.to_owned())).collect();
-                state.mirror.jobs_listed(&jobs, Instant::now());
+                state.mirror.jobs_listed(&jobs, std::time::SystemTime::now());
             }
             6 => {
                 let Some((id, _, unit, result)): Option<(u32, ObjectPath<'_>, &str, &str)> =

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::SystemTime;
 
 use super::unit::Unit;
 use super::unit::name::Kind;
@@ -28,7 +28,7 @@ pub struct Job {
     /// The unit it is for.
     pub unit: Arc<str>,
     /// When it was first seen.
-    pub since: Instant,
+    pub since: SystemTime,
 }
 
 /// One line of the list of units.
@@ -158,7 +158,7 @@ impl Mirror {
     }
 
     /// Takes up a job.
-    pub fn job_new(&mut self, id: u32, unit: &str, since: Instant) {
+    pub fn job_new(&mut self, id: u32, unit: &str, since: SystemTime) {
         if self.jobs.len() < MOST_JOBS {
             self.jobs.entry(id).or_insert_with(|| Job { unit: unit.into(), since });
         }
@@ -170,7 +170,7 @@ impl Mirror {
     }
 
     /// Keeps only the jobs that PID 1 still has, and takes up those not known.
-    pub fn jobs_listed(&mut self, listed: &[(u32, String)], now: Instant) {
+    pub fn jobs_listed(&mut self, listed: &[(u32, String)], now: SystemTime) {
         self.jobs.retain(|id, _| listed.iter().any(|(listed, _)| listed == id));
         for (id, unit) in listed {
             self.job_new(*id, unit, now);
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn jobs_are_kept_as_they_were_first_seen() {
         let mut mirror = Mirror::new(Selection::default());
-        let first = Instant::now();
+        let first = SystemTime::now();
         let later = first + std::time::Duration::from_secs(1);
         mirror.job_new(1, "a.service", first);
         mirror.job_new(1, "b.service", later);

@@ -32,10 +32,12 @@ pub struct SystemdSnapshot {
     pub manager: Manager,
     /// How long the slowest units took to start at boot.
     pub blame: Vec<(Arc<str>, Duration)>,
-    /// Queued and running jobs.
-    pub jobs: usize,
-    /// How long the oldest job has been there; `None` without any.
-    pub oldest_job: Option<Duration>,
+    /// Jobs that have not started: their units are in the state from before.
+    pub waiting_jobs: u64,
+    /// Jobs whose units are activating, deactivating or reloading.
+    pub running_jobs: u64,
+    /// When the oldest job was first seen; `None` without jobs.
+    pub oldest_job: Option<SystemTime>,
     /// How far the wall clock is ahead of the monotonic one.
     pub boot_offset: Duration,
 }
@@ -65,6 +67,9 @@ impl SystemdSnapshot {
                 }
             }
         }
+        let jobs = state.mirror.jobs().filter_map(|job| state.mirror.unit(&job.unit));
+        let is_running = |unit: &&Arc<Unit>| RUNNING.into_iter().any(|state| unit.is(state));
+        let running_jobs = jobs.filter(is_running).count() as u64;
         let accounts = state.ledger.accounts();
         Self {
             units,
@@ -75,8 +80,9 @@ impl SystemdSnapshot {
             host: state.ledger.host().clone(),
             manager: state.manager.clone(),
             blame: state.blame.clone().unwrap_or_default(),
-            jobs: state.mirror.jobs().len(),
-            oldest_job: state.mirror.jobs().map(|job| job.since.elapsed()).max(),
+            waiting_jobs: state.mirror.jobs().len() as u64 - running_jobs,
+            running_jobs,
+            oldest_job: state.mirror.jobs().map(|job| job.since).min(),
             boot_offset: boot_offset(),
         }
     }
@@ -87,3 +93,6 @@ fn boot_offset() -> Duration {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     now.saturating_sub(Timestamp::monotonic().since_epoch())
 }
+
+/// The states of units whose job runs: JobNew does not report a job's own state.
+const RUNNING: [&str; 4] = ["activating", "deactivating", "reloading", "refreshing"];

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::ledger::{Gap, Ledger};
 use super::manager::Manager;
@@ -95,10 +95,13 @@ impl State {
 }
 
 impl Status {
-    /// How long ago PID 1 was last heard; `None` if it never was.
+    /// When the last message of PID 1 arrived, to the millisecond; `None` before the first.
     #[must_use]
-    pub fn silence(&self) -> Option<Duration> {
-        self.heard.map(|at| at.elapsed())
+    pub fn last_seen(&self) -> Option<SystemTime> {
+        let at = SystemTime::now().checked_sub(self.heard?.elapsed())?;
+        let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        let millis = u64::try_from(since_epoch.as_millis()).ok()?;
+        Some(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
     }
 }
 

@@ -198,12 +198,12 @@ fn valid_expressions_have_no_objection() {
     for good in [
         "up == 0",
         "rate(systemd_unit_starts_total{type=\"service\"}[5m]) > 1",
-        "sum without (result) (increase(systemd_failures_total[15m]))",
+        "sum without (result) (increase(systemd_host_service_failures_total[15m]))",
         "systemd_unit_tasks_current / ignoring (type) (systemd_unit_tasks_max > 0)",
         "systemd_unit_state{state=\"failed\"} * on (job, instance, name) group_left (service_type) systemd_unit_info",
         "count by (unit) (label_replace(systemd_version, \"unit\", \"$1\", \"version\", \"(.+)\"))",
         "job:systemd_hosts:count > 3",
-        "histogram_quantile(0.9, sum by (le) (rate(systemd_exporter_scrape_duration_seconds_bucket[5m])))",
+        "histogram_quantile(0.9, sum by (le) (rate(unit_exporter_scrape_duration_seconds_bucket[5m])))",
     ] {
         assert_eq!(vocabulary.objections(good), [""; 0], "{good}");
     }
@@ -227,7 +227,7 @@ fn invalid_expressions_have_one_objection_each() {
         ("sum by (service) (systemd_unit_state)", "no label service"),
         ("sum without (service) (systemd_unit_state)", "no label service"),
         ("systemd_version / on (name) systemd_units", "no label name"),
-        ("systemd_version / ignoring (name) systemd_jobs_queued", "no label name"),
+        ("systemd_version / ignoring (name) systemd_jobs", "no label name"),
         ("sort_by_label(up, \"job\")", "is not in Prometheus 2.42"),
     ] {
         let objections = vocabulary.objections(bad);
@@ -282,7 +282,7 @@ fn documents() -> Vec<std::path::PathBuf> {
 const DISPENSABLE: [&str; 5] = [
     "up",
     "systemd_boot_time_seconds",
-    "systemd_exporter_collector_truncated_units",
-    "systemd_listeners_truncated",
+    "unit_exporter_truncated_units_total",
+    "unit_exporter_truncated_listeners_total",
     "systemd_unit_memory_events_total",
 ];

@@ -37,7 +37,7 @@ fn failures_on_a_booted_systemd_alert_and_nothing_else_does() {
          scrape_configs:\n- job_name: hosts\n  static_configs:\n  - targets: ['127.0.0.1:{}']\n",
         exporter.port()
     ));
-    eventually("Prometheus has scraped", || prometheus.query("systemd_exporter_build_info").pop());
+    eventually("Prometheus has scraped", || prometheus.query("unit_exporter_build_info").pop());
 
     machine.exec(&["systemctl", "start", "crashing", "bad", "hopeless", "laravel-reverb", "well"]);
     let start = Instant::now();

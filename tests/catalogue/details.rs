@@ -17,7 +17,7 @@ fn changed_unit_file_needs_daemon_reload_until_reloaded() {
     let needs = || {
         let page = exporter.samples();
         let unit = page.value("systemd_unit_need_daemon_reload", &[("name", "edited.service")]);
-        (unit, page.value("systemd_units_need_daemon_reload", &[]))
+        (unit, page.value("systemd_units_needing_daemon_reload", &[]))
     };
     assert_eq!(needs(), (None, Some(0.0)));
     // systemd compares mtimes
@@ -88,7 +88,7 @@ fn optional_collectors_match_systemctl_when_enabled() {
     });
 
     let setting = |name: &str, setting: &str| {
-        page.value("systemd_service_sandbox", &[("name", name), ("setting", setting)])
+        page.value("systemd_service_sandbox_enabled", &[("name", name), ("setting", setting)])
     };
     let on = [
         "PrivateTmp",

@@ -21,7 +21,7 @@ fn manager_metrics_match_busctl_and_systemctl() {
         virtualization["data"]
     );
     let tainted: Vec<_> =
-        one("systemd_tainted").iter().map(|labels| labels["taint"].clone()).collect();
+        one("systemd_taint_info").iter().map(|labels| labels["taint"].clone()).collect();
     assert_eq!(tainted.join(":"), manager(machine, "Tainted")["data"].as_str().expect("text"));
     // other tests start and reset failing units meanwhile
     eventually("the state that systemctl shows", || {
@@ -67,8 +67,8 @@ fn queued_systemd_jobs_are_exported_with_their_age() {
     machine.ok(&["systemctl", "start", "--no-block", "slow.service"]);
     let jobs = eventually("a job queued for more than a second", || {
         let page = exporter.samples();
-        let age = page.value("systemd_job_oldest_age_seconds", &[])?;
-        (age > 1.0).then(|| page.value("systemd_jobs_queued", &[]))
+        let age = page.value("systemd_job_oldest_enqueued_timestamp_seconds", &[])?;
+        (age > 1.0).then(|| page.value("systemd_jobs", &[]))
     });
     assert!(jobs >= Some(1.0));
     assert!(machine.ok(&["systemctl", "list-jobs"]).contains("slow.service"));

@@ -46,7 +46,7 @@ fn every_collector_can_be_selected_alone() {
         assert_eq!(response.status, 200, "{name}: {}", response.text());
         let page = Samples::parse(response.text());
         // the metric belongs to the collector `exporter`
-        let success = page.all("systemd_exporter_collector_success", &[]).count();
+        let success = page.all("unit_exporter_collector_success", &[]).count();
         assert_eq!(success > 0, name == "exporter", "{name}");
     }
     let unknown = exporter.get("/metrics?collect[]=unknown", &[]);

@@ -58,7 +58,10 @@ fn times_results_and_exits_of_all_units_match_systemctl() {
 fn failed_systemd_jobs_and_reloads_are_counted() {
     let (machine, exporter) = prepared();
     let jobs = |result: &str| {
-        exporter.samples().value("systemd_job_results_total", &[("result", result)]).unwrap_or(0.0)
+        exporter
+            .samples()
+            .value("systemd_jobs_completed_total", &[("result", result)])
+            .unwrap_or(0.0)
     };
     let reloads =
         || exporter.samples().value("systemd_manager_reloads_total", &[]).expect("a count");

@@ -21,7 +21,7 @@ fn queries_return_data_for_a_host_with_failures() {
         "--collector.listeners.unix",
     ]);
     let prometheus = prometheus(&machine, exporter.port());
-    eventually("Prometheus has scraped", || prometheus.query("systemd_exporter_build_info").pop());
+    eventually("Prometheus has scraped", || prometheus.query("unit_exporter_build_info").pop());
     // for comparisons with the start of the time range
     std::thread::sleep(Duration::from_secs(4));
     machine.ok(&["systemctl", "daemon-reload"]);

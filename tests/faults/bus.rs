@@ -73,7 +73,7 @@ fn assert_scrapes_survive(fault: &str, command: &[&str], bus_away: bool) {
     let started = [("name", "after.service"), ("state", "active")];
     eventually("subscription active and the started unit exported", || {
         let page = exporter.samples();
-        let subscribed = page.value("systemd_exporter_subscription_active", &[]) == Some(1.0);
+        let subscribed = page.value("unit_exporter_dbus_subscribed", &[]) == Some(1.0);
         (subscribed && page.value("systemd_unit_state", &started) == Some(1.0)).then_some(())
     });
 }
@@ -106,9 +106,9 @@ fn serves_metrics_in_container_without_systemd_and_bus() {
     assert_eq!(page.status, 200);
     let page = Samples::parse(page.text());
     let success =
-        |collector| page.value("systemd_exporter_collector_success", &[("collector", collector)]);
+        |collector| page.value("unit_exporter_collector_success", &[("collector", collector)]);
     assert_eq!((success("units"), success("exporter")), (Some(0.0), Some(1.0)));
-    assert_eq!(page.value("systemd_exporter_subscription_active", &[]), Some(0.0));
+    assert_eq!(page.value("unit_exporter_dbus_subscribed", &[]), Some(0.0));
     assert_eq!(page.all("systemd_unit_state", &[]).count(), 0);
     let ready = get("/-/ready").expect("an answer");
     assert_eq!(ready.status, 503);

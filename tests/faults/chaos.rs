@@ -58,7 +58,7 @@ fn every_crash_is_counted_under_random_faults() {
     };
     let journal: f64 = accounts.iter().map(|(name, _)| truth.failures(name)).sum();
     let lost: Vec<_> = page
-        .all("systemd_exporter_events_lost_total", &[])
+        .all("unit_exporter_events_lost_total", &[])
         .map(|sample| format!("{} {}", sample.label("reason"), sample.value))
         .collect();
     let unaccounted: u64 =
@@ -85,7 +85,7 @@ fn every_crash_is_counted_under_random_faults() {
     assert!(unexpected.is_empty(), "collectors that failed: {unexpected:#?}");
     assert_eq!(exporter.pid(), pid, "the exporter was restarted");
     assert!(longest < TIMEOUT, "{longest:?}");
-    let drift = page.value("systemd_exporter_mirror_drift_total", &[]);
+    let drift = page.value("unit_exporter_cache_inconsistencies_total", &[]);
     assert_eq!(drift, Some(0.0), "mirror drift");
 }
 

@@ -44,7 +44,7 @@ fn faked_clock_jump_yields_no_negative_age_or_lost_count() {
         }
         let page = exporter.samples();
         let last_success = page.value(
-            "systemd_exporter_collector_last_success_time_seconds",
+            "unit_exporter_collector_last_success_timestamp_seconds",
             &[("collector", "units")],
         );
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64() + days * 86_400.0;

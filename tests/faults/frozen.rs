@@ -61,7 +61,7 @@ fn frozen_pid1_fails_no_scrape_and_loses_no_crash() {
         assert_eq!((account.unaccounted(), account.unknown), (0, 0), "{name}: {account:?}");
     }
     let page = exporter.samples();
-    let lost = page.all("systemd_exporter_events_lost_total", &[]).map(|lost| lost.value);
+    let lost = page.all("unit_exporter_events_lost_total", &[]).map(|lost| lost.value);
     assert_eq!(lost.sum::<f64>(), 0.0, "events were lost");
     eventually("the exporter's pid is unchanged", || (exporter.pid() == pid).then_some(()));
 }

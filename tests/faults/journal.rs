@@ -54,7 +54,7 @@ fn flipped_journal_bits_stop_neither_exporter_nor_counting() {
     log(machine, 50);
     assert_eq!(counted(exporter) - before, 50.0, "{}", exporter.log());
     let page = exporter.samples();
-    let of = |metric: &str| page.value(&format!("systemd_exporter_journal_{metric}"), &[]);
+    let of = |metric: &str| page.value(&format!("unit_exporter_journal_{metric}"), &[]);
     eprintln!(
         "{bits} bits flipped; files damaged {:?}, entries unreadable {:?}",
         of("files_damaged_total"),

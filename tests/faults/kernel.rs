@@ -22,7 +22,7 @@ fn cgroups_removed_during_read_cause_no_error() {
     machine.ok(&["systemctl", "start", "churn.service", "fleeting.service"]);
     let failed_reads = || -> f64 {
         let page = exporter.samples();
-        page.all("systemd_exporter_collector_failed_reads", &[]).map(|sample| sample.value).sum()
+        page.all("unit_exporter_failed_reads_total", &[]).map(|sample| sample.value).sum()
     };
     let mut failed = 0.0;
     let (scrapes, ()) = Scrapes::during(exporter, Duration::ZERO, || {

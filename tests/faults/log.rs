@@ -101,5 +101,5 @@ fn assert_only_journal_failed(fault: &str, scrapes: &Scrapes) {
 }
 
 fn dropped(exporter: &Exporter<'_>) -> Option<f64> {
-    exporter.samples().value("systemd_exporter_log_lines_dropped_total", &[])
+    exporter.samples().value("unit_exporter_log_lines_dropped_total", &[])
 }

@@ -33,7 +33,7 @@ impl Scrape {
         let at = Instant::now();
         let page = exporter.samples();
         let took = at.elapsed();
-        let collectors: Vec<_> = page.all("systemd_exporter_collector_success", &[]).collect();
+        let collectors: Vec<_> = page.all("unit_exporter_collector_success", &[]).collect();
         assert!(collectors.len() > 5, "{collectors:?}");
         let failed = collectors.iter().filter(|collector| collector.value != 1.0);
         let active = [("state", "active")];
@@ -42,7 +42,7 @@ impl Scrape {
             took,
             failed: failed.map(|sample| sample.label("collector").to_owned()).collect(),
             age: page
-                .value("systemd_exporter_mirror_age_seconds", &[])
+                .value("unit_exporter_systemd_last_seen_timestamp_seconds", &[])
                 .map(Duration::from_secs_f64)
                 .unwrap_or_default(),
             units: page.all("systemd_unit_state", &active).count(),

@@ -129,7 +129,7 @@ fn oversized_requests_are_rejected_without_memory_growth() {
         status("/metrics");
     }
     let codes = |samples: &Samples| -> Vec<_> {
-        let codes = samples.all("systemd_exporter_http_requests_total", &[]);
+        let codes = samples.all("unit_exporter_http_requests_total", &[]);
         codes.map(|sample| sample.label("code").to_owned()).collect()
     };
     let before_codes = codes(&exporter.samples());

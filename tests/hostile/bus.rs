@@ -75,7 +75,7 @@ fn forged_signal_flood_uses_bounded_memory_and_hides_no_crash() {
         eprintln!("{crashes} crashes counted during the flood");
     });
     let samples = exporter.samples();
-    let foreign = samples.value("systemd_exporter_foreign_messages_total", &[]);
+    let foreign = samples.value("unit_exporter_dbus_untrusted_messages_total", &[]);
     let (after, peak) = resident(pid);
     eprintln!(
         "100,000 signals in {:?}, {foreign:?} received, scrapes took at most {slowest:?}; resident {} before, {} after, {} peak",
@@ -106,7 +106,7 @@ fn signals_of_30_mib_use_bounded_memory() {
         }
     });
     eventually("all signals have arrived", || {
-        let received = exporter.samples().value("systemd_exporter_foreign_messages_total", &[]);
+        let received = exporter.samples().value("unit_exporter_dbus_untrusted_messages_total", &[]);
         (received >= Some(40.0)).then_some(())
     });
     let (now, peak) = resident(exporter.pid());

@@ -38,7 +38,7 @@ fn ten_thousand_listening_cgroups_displace_no_unit_listener() {
         let counted: f64 =
             samples.all("systemd_unit_listeners", &[]).map(|sample| sample.value).sum();
         let truncated = samples
-            .value("systemd_listeners_truncated", &[])
+            .value("unit_exporter_truncated_listeners_total", &[])
             .expect("the number of truncated sockets");
         eprintln!("{exported} listeners exported, {truncated} sockets truncated, in {took:?}");
         assert_eq!(exported, 1000);

@@ -69,7 +69,7 @@ fn hostile_names_and_descriptions_break_no_sample_line() {
     }
     // eleven processes with hostile names in control groups with hostile names, and their parent
     assert_eq!(text.value("systemd_unit_threads", &[("name", "named.service")]), Some(12.0));
-    for sample in text.all("systemd_exporter_collector_failed_reads", &[]) {
+    for sample in text.all("unit_exporter_failed_reads_total", &[]) {
         assert_eq!(sample.value, 0.0, "{sample:?}");
     }
 }
@@ -101,11 +101,11 @@ fn non_utf8_mounts_affect_only_mount_units() {
         let mounts = [("type", "mount")];
         let samples = eventually("unit_type_success of mounts is as expected", || {
             let samples = exporter.samples();
-            let success = samples.value("systemd_exporter_unit_type_success", &mounts);
+            let success = samples.value("unit_exporter_unit_type_success", &mounts);
             (success == expected).then_some(samples)
         });
         assert_active(&samples, "honest.service");
-        for sample in samples.all("systemd_exporter_unit_type_success", &[]) {
+        for sample in samples.all("unit_exporter_unit_type_success", &[]) {
             assert!(sample.value == 1.0 || sample.label("type") == "mount", "{sample:?}");
         }
         // the parser of the samples rejects duplicate series

@@ -28,11 +28,11 @@ fn cgroups_beyond_count_and_depth_limits_are_truncated() {
         let of = |metric: &str, name: &str| samples.value(metric, &[("name", name)]);
         assert_eq!(of("systemd_unit_threads", "honest.service"), Some(1.0));
         assert!(of("systemd_unit_threads", "groups.service") >= Some(1.0));
-        let truncated = of("systemd_unit_processes_truncated", "groups.service");
+        let truncated = of("unit_exporter_truncated_processes_total", "groups.service");
         assert!(truncated > Some(1000.0), "{truncated:?}");
         for collector in ["process", "cgroup"] {
             let labels = [("collector", collector)];
-            let success = samples.value("systemd_exporter_collector_success", &labels);
+            let success = samples.value("unit_exporter_collector_success", &labels);
             assert_eq!(success, Some(1.0), "{collector}\n{}", exporter.log());
         }
         truncated
@@ -130,7 +130,7 @@ fn short_lived_processes_cause_no_error_or_misattribution() {
         let storm = samples.value("systemd_unit_threads", &[("name", "storm.service")]);
         assert!(storm <= Some(201.0), "{storm:?}");
         let failed = [("collector", "process")];
-        let failed = samples.value("systemd_exporter_collector_failed_reads", &failed);
+        let failed = samples.value("unit_exporter_failed_reads_total", &failed);
         assert_eq!(failed, Some(0.0), "{}", exporter.log());
         assert_active(&samples, "storm.service");
         let pid = machine.ok(&["sh", "-c", "echo $$"]).trim().parse::<u32>().expect("a pid");
@@ -171,7 +171,7 @@ fn reused_pid_counts_only_for_its_current_unit() {
         let threads = samples.value("systemd_unit_threads", &[("name", "first.service")]);
         assert!((Some(1001.0)..=Some(1002.0)).contains(&threads), "{threads:?}");
         let failed = [("collector", "process")];
-        let failed = samples.value("systemd_exporter_collector_failed_reads", &failed);
+        let failed = samples.value("unit_exporter_failed_reads_total", &failed);
         assert_eq!(failed, Some(0.0), "{}", exporter.log());
         running[0] += u32::from(threads == Some(1002.0));
         running[1] += u32::from(stopped("second.service") == 1.0);

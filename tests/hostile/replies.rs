@@ -49,7 +49,7 @@ fn forged_dbus_reply_is_ignored() {
     let samples = exporter.samples();
     assert_active(&samples, "honest.service");
     assert_eq!(samples.all("systemd_unit_state", &[("name", "forged.service")]).count(), 0);
-    assert_eq!(samples.value("systemd_exporter_foreign_messages_total", &[]), Some(1.0));
+    assert_eq!(samples.value("unit_exporter_dbus_untrusted_messages_total", &[]), Some(1.0));
 }
 
 /// Serves a bus to one client: replies to each call by its member and serial, until the client disconnects.

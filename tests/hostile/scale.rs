@@ -53,7 +53,7 @@ fn floods_displace_no_series_of_other_units() {
         let missing: Vec<_> =
             expected.iter().filter(|series| !series_of_others(&samples).contains(series)).collect();
         assert!(missing.is_empty(), "{load}: displaced: {missing:?}");
-        for sample in samples.all("systemd_exporter_collector_success", &[]) {
+        for sample in samples.all("unit_exporter_collector_success", &[]) {
             assert_eq!(sample.value, 1.0, "{load}: {sample:?}\n{}", exporter.log());
         }
         samples
@@ -63,7 +63,7 @@ fn floods_displace_no_series_of_other_units() {
     let properties = ["Delegate=yes", "LimitNOFILE=300000", "TasksMax=infinity"];
     run_script(&machine, "sockets", LISTEN, &properties, &["0", "100000"]);
     let samples = step("100,000 listening sockets of one unit");
-    let truncated = samples.value("systemd_listeners_truncated", &[]);
+    let truncated = samples.value("unit_exporter_truncated_listeners_total", &[]);
     assert!(truncated > Some(98_000.0), "{truncated:?}");
 
     let processes: u32 = free_pids().min(20_000);
@@ -88,7 +88,7 @@ fn floods_displace_no_series_of_other_units() {
     });
     let samples = step("and 10,000 units");
     let dropped =
-        samples.value("systemd_exporter_series_dropped_total", &[("family", "systemd_unit_state")]);
+        samples.value("unit_exporter_series_dropped_total", &[("family", "systemd_unit_state")]);
     println!("(all units exported: {complete:?}; state series dropped so far: {dropped:?})");
 
     let to = connection_of(&machine, &exporter);
@@ -124,7 +124,7 @@ fn floods_displace_no_series_of_other_units() {
                 .all("systemd_service_failures_by_result_total", &[("name", "crashing.service")]);
             (failures.map(|sample| sample.value).sum::<f64>() == 5.0).then_some(())
         });
-        let foreign = exporter.samples().value("systemd_exporter_foreign_messages_total", &[]);
+        let foreign = exporter.samples().value("unit_exporter_dbus_untrusted_messages_total", &[]);
         println!(
             "({rate:.0} signals a second sent, {foreign:?} of them unicast; 5 of 5 crashes counted)"
         );
@@ -138,7 +138,7 @@ fn floods_displace_no_series_of_other_units() {
     let samples = step("and 100,000 control groups, 100 deep");
     assert_active(&samples, "honest.service");
     let truncated =
-        samples.value("systemd_unit_processes_truncated", &[("name", "groups.service")]);
+        samples.value("unit_exporter_truncated_processes_total", &[("name", "groups.service")]);
     assert!(truncated > Some(1000.0), "{truncated:?}");
     machine.ok(&["systemctl", "stop", "groups"]);
 }

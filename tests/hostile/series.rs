@@ -32,7 +32,7 @@ fn excess_template_instances_are_dropped_first_and_counted() {
     });
     let dropped = |samples: &Samples| {
         let family = [("family", "systemd_unit_state")];
-        samples.value("systemd_exporter_series_dropped_total", &family).unwrap_or(0.0)
+        samples.value("unit_exporter_series_dropped_total", &family).unwrap_or(0.0)
     };
     eventually("the limit is reached", || {
         (state_series(&exporter.samples()).len() == 4000).then_some(())

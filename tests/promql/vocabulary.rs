@@ -56,10 +56,12 @@ impl Vocabulary {
                 row.labels.iter().chain(&TARGET).map(|label| (*label).to_owned()).collect();
             if row.labels.contains(&"name") {
                 // units of user managers
-                labels.insert("user".to_owned());
+                labels.insert("manager_user".to_owned());
             }
             match row.kind {
-                Kind::Counter(_) => vocabulary.insert(row.name, Nature::Counter, Some(labels)),
+                Kind::Counter(_) | Kind::InheritedCounter(_) => {
+                    vocabulary.insert(row.name, Nature::Counter, Some(labels))
+                }
                 Kind::Gauge => vocabulary.insert(row.name, Nature::Gauge, Some(labels)),
                 Kind::Histogram => {
                     for suffix in ["_sum", "_count"] {

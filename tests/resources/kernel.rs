@@ -99,7 +99,7 @@ pub fn limits(machine: &Machine) {
         named("systemd_unit_cpu_throttled_periods_total", "throttled.service")
             .filter(|periods| *periods > 3.0)
     });
-    assert_eq!(named("systemd_unit_cpu_quota_ratio", "throttled.service"), Some(0.2));
+    assert_eq!(named("systemd_unit_cpu_quota_cores", "throttled.service"), Some(0.2));
     let space = named("systemd_process_virtual_memory_max_bytes", "throttled.service");
     assert_eq!(space, Some(1024.0 * MIB));
     eventually("the tasks limit is hit", || {

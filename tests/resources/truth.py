@@ -94,14 +94,14 @@ def resources(unit, group):
         yield "systemd_unit_tasks_max", name, int(show(unit, "TasksMax"))
     quota = v1("cpu", "cpu.cfs_quota_us")
     if quota and int(quota) > 0:
-        yield "systemd_unit_cpu_quota_ratio", name, int(quota) / int(v1("cpu", "cpu.cfs_period_us"))
+        yield "systemd_unit_cpu_quota_cores", name, int(quota) / int(v1("cpu", "cpu.cfs_period_us"))
         throttled = keyed(v1("cpu", "cpu.stat"))
         yield "systemd_unit_cpu_throttled_seconds_total", name, throttled["throttled_time"] / 1e9
         yield "systemd_unit_cpu_throttled_periods_total", name, throttled["nr_throttled"]
         yield "systemd_unit_cpu_periods_total", name, throttled["nr_periods"]
     elif (read(v2 + "/cpu.max") or "max").split()[0] != "max":
         quota, period = read(v2 + "/cpu.max").split()
-        yield "systemd_unit_cpu_quota_ratio", name, int(quota) / int(period)
+        yield "systemd_unit_cpu_quota_cores", name, int(quota) / int(period)
         yield "systemd_unit_cpu_throttled_seconds_total", name, cpu["throttled_usec"] / 1e6
         yield "systemd_unit_cpu_throttled_periods_total", name, cpu["nr_throttled"]
         yield "systemd_unit_cpu_periods_total", name, cpu["nr_periods"]
@@ -131,9 +131,9 @@ def processes(unit, group):
     yield "systemd_unit_threads", name, sum(int(status["Threads"]) for status in statuses.values())
     yield "systemd_unit_resident_memory_bytes", name, sum(int(status["VmRSS"].split()[0]) << 10 for status in statuses.values())
     yield "systemd_unit_open_fds", name, sum(map(descriptors, pids))
-    yield "systemd_unit_max_fds_ratio", name, max(descriptors(pid) / int(soft_limit(pid, "Max open files")) for pid in pids)
+    yield "systemd_unit_worst_fd_ratio", name, max(descriptors(pid) / int(soft_limit(pid, "Max open files")) for pid in pids)
     start_time = lambda pid: boot_time() + int(read(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
-    yield "systemd_unit_oldest_process_start_time_seconds", name, min(map(start_time, pids))
+    yield "systemd_unit_oldest_process_start_timestamp_seconds", name, min(map(start_time, pids))
     main = int(show(unit, "MainPID") or 0)
     if main:
         times = read(f"/proc/{main}/stat").rsplit(")", 1)[1].split()

@@ -74,7 +74,7 @@ fn set_clock_yields_no_negative_age_or_lost_count() {
         });
         let page = exporter.samples();
         assert_eq!(page.negative(), before, "{jump}");
-        let failed: Vec<_> = page.all("systemd_exporter_collector_success", &[]).collect();
+        let failed: Vec<_> = page.all("unit_exporter_collector_success", &[]).collect();
         assert!(failed.iter().all(|collector| collector.value == 1.0), "{jump}: {failed:?}");
     }
 }

@@ -80,7 +80,7 @@ fn complete(vm: &mut Vm) {
     );
     vm.ok("for i in $(seq 120); do systemctl show -P StatusText unit-exporter | grep ' units, ' && break; sleep 1; done");
     let page = page(vm);
-    let collectors: Vec<_> = page.all("systemd_exporter_collector_success", &[]).collect();
+    let collectors: Vec<_> = page.all("unit_exporter_collector_success", &[]).collect();
     assert!(!collectors.is_empty());
     assert!(
         collectors.iter().all(|collector| collector.value == 1.0),

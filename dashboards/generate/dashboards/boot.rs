@@ -42,7 +42,7 @@ pub(crate) fn dashboard() -> Dashboard {
         stat("Units missing", "Units named by --expect-unit that do not exist. 0 also if none is named.", "sum(systemd_unit_missing) or vector(0)")
             .zero_is_good(BAD)
             .if_empty("0"),
-        stat("Reload required", "Units whose files are newer than the configuration loaded by systemd. Run systemctl daemon-reload; until then, restarts use the old configuration.", "sum(systemd_units_need_daemon_reload) or vector(0)")
+        stat("Reload required", "Units whose files are newer than the configuration loaded by systemd. Run systemctl daemon-reload; until then, restarts use the old configuration.", "sum(systemd_units_needing_daemon_reload) or vector(0)")
             .zero_is_good(WARNING)
             .if_empty("0"),
     ])
@@ -87,7 +87,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .size(8, 7)
             .if_empty("--expect-unit is not set"),
         table("Taints", "Unusual properties of a host as reported by systemd. cgroupsv1 and unmerged-usr: support will be removed. local-hwclock: breaks timers.", &["instance"])
-            .labels_of("max by (instance, taint) (systemd_tainted)")
+            .labels_of("max by (instance, taint) (systemd_taint_info)")
             .label("taint", "Taint", Cell::plain())
             .size(8, 7)
             .if_empty("No host is tainted"),
@@ -124,7 +124,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .size(8, 8)
             .if_empty("All conditions are met, or --collector.conditions is not set"),
         table("Most exposed services", "Exposure level of services from 0 to 10, as computed by systemd-analyze security. Requires --collector.security.", &["name"])
-            .column("Exposure", "topk(20, max by (name) (systemd_unit_security_exposure))", Cell::plain().decimals(1).bar(WARNING))
+            .column("Exposure", "topk(20, max by (name) (systemd_unit_security_exposure_score))", Cell::plain().decimals(1).bar(WARNING))
             .sort("Exposure", true)
             .size(8, 8)
             .if_empty("--collector.security is not set"),

@@ -16,7 +16,7 @@ pub(crate) fn dashboard() -> Dashboard {
         stat(
             title,
             description,
-            &format!("sum(increase(systemd_failures_total{{result=\"{result}\"}}[$__range])) or vector(0)"),
+            &format!("sum(increase(systemd_host_service_failures_total{{result=\"{result}\"}}[$__range])) or vector(0)"),
         )
         .colored(thresholds(QUIET, &[(0.5, color)]))
         .if_empty("0")
@@ -29,10 +29,10 @@ pub(crate) fn dashboard() -> Dashboard {
         Units::Selected,
     )
     .row("Overview", vec![
-        stat("Failures", "Failures of all services on the selected hosts in the time range.", "sum(increase(systemd_failures_total[$__range])) or vector(0)")
+        stat("Failures", "Failures of all services on the selected hosts in the time range.", "sum(increase(systemd_host_service_failures_total[$__range])) or vector(0)")
             .zero_is_good(BAD)
             .if_empty("0"),
-        stat("Start limit hit", "Services that reached their start limit: systemd no longer restarts them.", "sum(systemd_service_given_up) or vector(0)")
+        stat("Start limit hit", "Services that reached their start limit: systemd no longer restarts them.", "sum(systemd_service_start_limit_hit) or vector(0)")
             .zero_is_good(BAD)
             .if_empty("0"),
         cause("Exit status", "Runs that ended with an exit status other than success.", "exit-code", "semi-dark-red"),
@@ -54,7 +54,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .size(24, 8)
             .if_empty("No failures"),
         bars("Failures by cause", "Failures of all services on the selected hosts by result.")
-            .line(&events("result", "systemd_failures_total"), "{{result}}")
+            .line(&events("result", "systemd_host_service_failures_total"), "{{result}}")
             .series_colors(&RESULTS)
             .size(24, 6)
             .if_empty("No failures"),
@@ -66,12 +66,12 @@ pub(crate) fn dashboard() -> Dashboard {
             .column("State", &state(r#",type="service""#), Cell::numbered(&STATES).width(100))
             .labels_of("max by (instance, name, result) (systemd_service_result)")
             .label("result", "Last result", Cell::words(&RESULTS).width(130))
-            .labels_of("max by (instance, name, code) (systemd_service_main_exit_status)")
+            .labels_of("max by (instance, name, code) (systemd_service_main_process_exit_code)")
             .label("code", "Code", Cell::plain().width(90))
-            .column("Status", "max by (instance, name) (systemd_service_main_exit_status)", Cell::plain().decimals(0).width(80))
+            .column("Status", "max by (instance, name) (systemd_service_main_process_exit_code)", Cell::plain().decimals(0).width(80))
             .column("Failures", "sum by (instance, name) (increase(systemd_service_failures_total[$__range]))", Cell::plain().decimals(0).bar(WARNING))
             .column("Restarts", "sum by (instance, name) (increase(systemd_service_restart_total[$__range]))", Cell::plain().decimals(0).bar(INFO))
-            .column("Start limit hit", "max by (instance, name) (systemd_service_given_up)", Cell::count(BAD).width(140))
+            .column("Start limit hit", "max by (instance, name) (systemd_service_start_limit_hit)", Cell::count(BAD).width(140))
             .sort("Last ended", true)
             .size(24, 9)
             .if_empty("No failures"),
@@ -92,7 +92,7 @@ pub(crate) fn dashboard() -> Dashboard {
         table("Exit statuses and signals", "Ended main processes of the selected units in the time range, by exit status or signal.", &["instance", "name"])
             .label("code", "Code", Cell::words(&[("exited", "semi-dark-red"), ("killed", "semi-dark-orange"), ("dumped", "light-orange")]).width(90))
             .label("status", "Status or signal", Cell::plain().width(165))
-            .column("Count", &events_from_birth("instance, name, code, status", r#"systemd_service_main_exits_total{name=~"$name"}"#), Cell::plain().decimals(0).bar(WARNING))
+            .column("Count", &events_from_birth("instance, name, code, status", r#"systemd_service_main_process_exits_total{name=~"$name"}"#), Cell::plain().decimals(0).bar(WARNING))
             .sort("Count", true)
             .size(12, 8)
             .if_empty("No main process ended"),
@@ -123,7 +123,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .size(12, 8)
             .if_empty("No failed jobs"),
         bars("Failures with unknown cause", "Failures that the exporter counted without a cause, by reason: lost D-Bus connection, systemd reload, or two failures in one signal.")
-            .line(&events("reason", "systemd_exporter_events_lost_total"), "{{reason}}")
+            .line(&events("reason", "unit_exporter_events_lost_total"), "{{reason}}")
             .of_failures()
             .if_empty("All causes are known"),
     ])

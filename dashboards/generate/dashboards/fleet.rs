@@ -21,14 +21,14 @@ pub(crate) fn dashboard() -> Dashboard {
         stat(
             "Hosts reporting",
             "Hosts whose exporter responds to Prometheus. If hosts are missing, check Not reporting, then the scrape configuration.",
-            "count(systemd_exporter_build_info) or vector(0)",
+            "count(unit_exporter_build_info) or vector(0)",
         )
         .colored(thresholds(BAD, &[(0.5, GOOD)]))
         .if_empty("0"),
         stat(
             "Not reporting",
             "Targets of the exporter's scrape jobs that do not respond. No other panel includes them. Check that the host is up, that unit-exporter runs, and that Prometheus can reach it.",
-            "count(up == 0 and on (job) group by (job) (present_over_time(systemd_exporter_build_info[1h]))) or vector(0)",
+            "count(up == 0 and on (job) group by (job) (present_over_time(unit_exporter_build_info[1h]))) or vector(0)",
         )
         .zero_is_good(BAD)
         .if_empty("0")
@@ -52,7 +52,7 @@ pub(crate) fn dashboard() -> Dashboard {
         stat(
             "Failures",
             "Service failures in the time range, including those that Restart= hides.",
-            "sum(increase(systemd_failures_total[$__range])) or vector(0)",
+            "sum(increase(systemd_host_service_failures_total[$__range])) or vector(0)",
         )
         .zero_is_good(WARNING)
         .if_empty("0")
@@ -76,7 +76,7 @@ pub(crate) fn dashboard() -> Dashboard {
         stat(
             "Collector errors",
             "Collectors that failed to read their source. Their metrics are missing or outdated on all dashboards.",
-            "count(systemd_exporter_collector_success == 0) or vector(0)",
+            "count(unit_exporter_collector_success == 0) or vector(0)",
         )
         .zero_is_good(WARNING)
         .if_empty("0")
@@ -93,10 +93,10 @@ pub(crate) fn dashboard() -> Dashboard {
         .column("Failed", "sum by (instance) (systemd_failed_units)", Cell::count(BAD).width(80))
         .column(
             "Failures",
-            "sum by (instance) (increase(systemd_failures_total[$__range]))",
+            "sum by (instance) (increase(systemd_host_service_failures_total[$__range]))",
             Cell::count(WARNING).width(90),
         )
-        .column("Start limit hit", "sum by (instance) (systemd_service_given_up)", Cell::count(BAD).width(140))
+        .column("Start limit hit", "sum by (instance) (systemd_service_start_limit_hit)", Cell::count(BAD).width(140))
         .column(
             "CPUs used",
             r#"sum by (instance) (rate(systemd_unit_cpu_seconds_total{name="-.slice"}[$__rate_interval]))"#,
@@ -158,7 +158,7 @@ pub(crate) fn dashboard() -> Dashboard {
             "Failures by cause",
             "Service failures of all hosts by result. Many failures with the same cause starting at the same time usually indicate a bad release.",
         )
-        .line(&events("result", "systemd_failures_total"), "{{result}}")
+        .line(&events("result", "systemd_host_service_failures_total"), "{{result}}")
         .series_colors(&RESULTS)
         .if_empty("No failures"),
         lines(
@@ -194,7 +194,7 @@ pub(crate) fn dashboard() -> Dashboard {
         .label("revision", "Revision", Cell::plain())
         .column(
             "Hosts",
-            "count by (version, revision) (systemd_exporter_build_info)",
+            "count by (version, revision) (unit_exporter_build_info)",
             Cell::plain().decimals(0).bar(INFO),
         )
         .sort("Hosts", true)
@@ -220,7 +220,7 @@ pub(crate) fn dashboard() -> Dashboard {
         )
         .column(
             "Units",
-            "sum by (instance) (systemd_units_need_daemon_reload) > 0",
+            "sum by (instance) (systemd_units_needing_daemon_reload) > 0",
             Cell::plain().decimals(0).bar(WARNING),
         )
         .sort("Units", true)
@@ -235,7 +235,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .if_empty("No host reports"),
         lines("systemd jobs queued", "systemd jobs that wait or run, for the ten hosts with the most. A value that stays above 0 indicates a stuck job.")
             .line(
-                "sum by (instance) (systemd_jobs_queued) and on (instance) topk(10, sum by (instance) (max_over_time(systemd_jobs_queued[$__range] @ end())) > 0)",
+                "sum by (instance) (systemd_jobs) and on (instance) topk(10, sum by (instance) (max_over_time(systemd_jobs[$__range] @ end())) > 0)",
                 "{{instance}}",
             )
             .decimals(0)

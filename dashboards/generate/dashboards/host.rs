@@ -32,14 +32,14 @@ pub(crate) fn dashboard() -> Dashboard {
             .zero_is_good(BAD)
             .if_empty("0")
             .trend(),
-        stat("Failures", "Service failures in the time range.", "sum(increase(systemd_failures_total[$__range])) or vector(0)")
+        stat("Failures", "Service failures in the time range.", "sum(increase(systemd_host_service_failures_total[$__range])) or vector(0)")
             .zero_is_good(WARNING)
             .if_empty("0")
             .link(to_dashboard("Crash forensics", "systemd-crashes")),
-        stat("Start limit hit", "Services that reached their start limit: systemd no longer restarts them.", "sum(systemd_service_given_up) or vector(0)")
+        stat("Start limit hit", "Services that reached their start limit: systemd no longer restarts them.", "sum(systemd_service_start_limit_hit) or vector(0)")
             .zero_is_good(BAD)
             .if_empty("0"),
-        stat("systemd jobs", "systemd jobs that wait or run. A value that stays above 0 indicates a unit that hangs while it starts or stops.", "sum(systemd_jobs_queued) or vector(0)")
+        stat("systemd jobs", "systemd jobs that wait or run. A value that stays above 0 indicates a unit that hangs while it starts or stops.", "sum(systemd_jobs) or vector(0)")
             .colored(thresholds(QUIET, &[(0.5, INFO), (10.0, WARNING)]))
             .if_empty("0"),
         stat(
@@ -62,7 +62,7 @@ pub(crate) fn dashboard() -> Dashboard {
         stat(
             "Collector errors",
             "Collectors that failed to read their source. Their metrics are missing or outdated on this dashboard.",
-            "count(systemd_exporter_collector_success == 0) or vector(0)",
+            "count(unit_exporter_collector_success == 0) or vector(0)",
         )
         .zero_is_good(WARNING)
         .if_empty("0")
@@ -97,7 +97,7 @@ pub(crate) fn dashboard() -> Dashboard {
         .label("result", "Last result", Cell::words(&RESULTS).width(130))
         .column(
             "Exit status",
-            "max by (instance, name) (systemd_service_main_exit_status)",
+            "max by (instance, name) (systemd_service_main_process_exit_code)",
             Cell::plain().decimals(0).width(115),
         )
         .column(
@@ -112,7 +112,7 @@ pub(crate) fn dashboard() -> Dashboard {
         )
         .column(
             "Start limit hit",
-            "max by (instance, name) (systemd_service_given_up)",
+            "max by (instance, name) (systemd_service_start_limit_hit)",
             Cell::count(BAD).width(140),
         )
         .column(
@@ -152,7 +152,7 @@ pub(crate) fn dashboard() -> Dashboard {
         )
         .column(
             "Descriptors",
-            r#"max by (instance, name) (systemd_unit_max_fds_ratio{type!="slice"})"#,
+            r#"max by (instance, name) (systemd_unit_worst_fd_ratio{type!="slice"})"#,
             Cell::share(),
         )
         .column(
@@ -220,11 +220,11 @@ pub(crate) fn dashboard() -> Dashboard {
     ])
     .collapsed("systemd (PID 1)", vec![
         bars("systemd jobs by result", "Completed systemd jobs (start, stop, reload) by result. dependency: not started because a required unit failed.")
-            .line(&events("result", "systemd_job_results_total"), "{{result}}")
+            .line(&events("result", "systemd_jobs_completed_total"), "{{result}}")
             .series_colors(&JOB_RESULTS)
             .if_empty("No completed jobs"),
         lines("Oldest systemd job", "Age of the oldest systemd job in the queue. Minutes indicate a stuck job.")
-            .line("max(systemd_job_oldest_age_seconds) or vector(0)", "oldest job")
+            .line("max(systemd_job_oldest_enqueued_timestamp_seconds) or vector(0)", "oldest job")
             .unit("s")
             .if_empty("No queued jobs"),
         lines("PID 1 CPU", "CPU time of systemd. More than a few percent indicates frequent D-Bus calls, or units that are created and removed often.")

@@ -38,7 +38,7 @@ pub(crate) fn dashboard() -> Dashboard {
         stat("Failed sockets", "Socket units in state failed: they do not listen.", r#"sum(systemd_unit_state{type="socket",state="failed"}) or vector(0)"#)
             .zero_is_good(BAD)
             .if_empty("0"),
-        stat("Truncated", "Listeners omitted by the exporters because of --collector.listeners.max.", "sum(systemd_listeners_truncated) or vector(0)")
+        stat("Truncated", "Listeners omitted by the exporters because of --collector.listeners.max.", "sum(unit_exporter_truncated_listeners_total) or vector(0)")
             .zero_is_good(WARNING)
             .if_empty("0"),
     ])
@@ -70,11 +70,11 @@ pub(crate) fn dashboard() -> Dashboard {
     ])
     .row("Changes", vec![
         table("New listeners", "Listeners that did not exist at the start of the time range. An unexpected listener may belong to an intruder.", &["instance", "name", "protocol", "address", "port"])
-            .labels_of("max by (instance, name, protocol, address, port) (systemd_listener_info unless on (instance, name, protocol, address, port) systemd_listener_info offset $__range and on (instance) systemd_exporter_build_info offset $__range)")
+            .labels_of("max by (instance, name, protocol, address, port) (systemd_listener_info unless on (instance, name, protocol, address, port) systemd_listener_info offset $__range and on (instance) unit_exporter_build_info offset $__range)")
             .size(12, 7)
             .if_empty("No new listeners"),
         table("Closed listeners", "Listeners that existed at the start of the time range and no longer exist.", &["instance", "name", "protocol", "address", "port"])
-            .labels_of("max by (instance, name, protocol, address, port) (systemd_listener_info offset $__range unless on (instance, name, protocol, address, port) systemd_listener_info and on (instance) systemd_exporter_build_info)")
+            .labels_of("max by (instance, name, protocol, address, port) (systemd_listener_info offset $__range unless on (instance, name, protocol, address, port) systemd_listener_info and on (instance) unit_exporter_build_info)")
             .size(12, 7)
             .if_empty("No closed listeners"),
         table("Expected listeners", "Listeners named by --expect-listener and their status.", &["instance", "name", "protocol", "port"])

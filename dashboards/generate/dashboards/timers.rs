@@ -40,7 +40,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .unit("s")
             .decimals(1)
             .if_empty("No completed runs"),
-        stat("systemd jobs", "systemd jobs that wait or run.", "sum(systemd_jobs_queued) or vector(0)")
+        stat("systemd jobs", "systemd jobs that wait or run.", "sum(systemd_jobs) or vector(0)")
             .colored(thresholds(QUIET, &[(0.5, INFO), (10.0, WARNING)]))
             .if_empty("0"),
     ])
@@ -82,7 +82,7 @@ pub(crate) fn dashboard() -> Dashboard {
     ])
     .row("systemd jobs", vec![
         bars("systemd jobs by result", "Completed systemd jobs (start, stop, reload) by result.")
-            .line(&events("result", "systemd_job_results_total"), "{{result}}")
+            .line(&events("result", "systemd_jobs_completed_total"), "{{result}}")
             .series_colors(&JOB_RESULTS)
             .if_empty("No completed jobs"),
         table("Failed systemd jobs", "Units with systemd jobs that did not succeed in the time range. dependency: a required unit failed, so the unit stays inactive and is never in state failed.", &["instance", "name"])
@@ -92,12 +92,12 @@ pub(crate) fn dashboard() -> Dashboard {
             .size(12, 8)
             .if_empty("No failed jobs"),
         lines("systemd jobs queued", "systemd jobs that wait or run, for the ten hosts with the most. A value that stays above 0 indicates a stuck job.")
-            .line("sum by (instance) (systemd_jobs_queued) and on (instance) topk(10, sum by (instance) (max_over_time(systemd_jobs_queued[$__range] @ end())) > 0)", "{{instance}}")
+            .line("sum by (instance) (systemd_jobs) and on (instance) topk(10, sum by (instance) (max_over_time(systemd_jobs[$__range] @ end())) > 0)", "{{instance}}")
             .decimals(0)
             .link(to_host(HOST))
             .if_empty("No queued jobs"),
         lines("Oldest systemd job", "Age of the oldest systemd job of each host.")
-            .line("max by (instance) (systemd_job_oldest_age_seconds)", "{{instance}}")
+            .line("max by (instance) (systemd_job_oldest_enqueued_timestamp_seconds)", "{{instance}}")
             .unit("s")
             .link(to_host(HOST))
             .if_empty("No queued jobs"),
@@ -114,5 +114,4 @@ const BY_TIMER: &str = "systemd_timer_info * on (job, instance, user, unit) grou
 const AS_UNIT: &str = r#""unit", "$1", "name", "(.+)""#;
 
 /// Duration of the last completed run.
-const DURATION: &str =
-    "(systemd_service_main_exit_time_seconds - systemd_service_main_start_time_seconds)";
+const DURATION: &str = "(systemd_service_main_process_exit_time_seconds - systemd_service_main_process_start_time_seconds)";

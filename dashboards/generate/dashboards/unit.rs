@@ -37,7 +37,7 @@ pub(crate) fn dashboard() -> Dashboard {
         stat("Last result", "Result of the last run of the service.", r#"topk(1, count by (result) (systemd_service_result{name=~"$name"}))"#)
             .named("{{result}}", &RESULTS)
             .if_empty("Not a service"),
-        stat("FD usage", "Open file descriptors (FDs) as a share of the limit (LimitNOFILE=), of the process that is closest to it.", r#"max(systemd_unit_max_fds_ratio{name=~"$name"})"#)
+        stat("FD usage", "Open file descriptors (FDs) as a share of the limit (LimitNOFILE=), of the process that is closest to it.", r#"max(systemd_unit_worst_fd_ratio{name=~"$name"})"#)
             .unit("percentunit")
             .colored(thresholds(GOOD, &[(0.8, WARNING), (0.95, BAD)]))
             .if_empty("No process"),
@@ -76,10 +76,10 @@ pub(crate) fn dashboard() -> Dashboard {
             .label("sub_state", "Sub-state", Cell::plain())
             .labels_of(r#"max by (instance, name, result) (systemd_service_result{name=~"$name"})"#)
             .label("result", "Last result", Cell::words(&RESULTS).width(130))
-            .column("Exit status", r#"max by (instance, name) (systemd_service_main_exit_status{name=~"$name"})"#, Cell::plain().decimals(0).width(115))
-            .column("Main PID", r#"max by (instance, name) (systemd_service_main_pid{name=~"$name"})"#, Cell::unit("none").decimals(0).width(100))
+            .column("Exit status", r#"max by (instance, name) (systemd_service_main_process_exit_code{name=~"$name"})"#, Cell::plain().decimals(0).width(115))
+            .column("Main PID", r#"max by (instance, name) (systemd_service_main_process_pid{name=~"$name"})"#, Cell::unit("none").decimals(0).width(100))
             .column("Failures", r#"sum by (instance, name) (increase(systemd_service_failures_total{name=~"$name"}[$__range]))"#, Cell::count(WARNING).width(90))
-            .column("Start limit hit", r#"max by (instance, name) (systemd_service_given_up{name=~"$name"})"#, Cell::count(BAD).width(140))
+            .column("Start limit hit", r#"max by (instance, name) (systemd_service_start_limit_hit{name=~"$name"})"#, Cell::count(BAD).width(140))
             .column("Active since", r#"max by (instance, name) (systemd_unit_active_enter_time_seconds{name=~"$name"} > 0) * 1000"#, Cell::ago())
             .column("Last ended", r#"max by (instance, name) (systemd_unit_active_exit_time_seconds{name=~"$name"} > 0) * 1000"#, Cell::ago())
             .sort("Host", false)
@@ -120,7 +120,7 @@ pub(crate) fn dashboard() -> Dashboard {
     .row("Resources and limits", vec![
         lines("CPU", "CPUs used. Dashed: CPUQuota=, above which the unit is throttled.")
             .line(r#"sum by (instance) (rate(systemd_unit_cpu_seconds_total{name=~"$name"}[$__rate_interval]))"#, "{{instance}}")
-            .limit(r#"min(systemd_unit_cpu_quota_ratio{name=~"$name"})"#, "quota", WARNING)
+            .limit(r#"min(systemd_unit_cpu_quota_cores{name=~"$name"})"#, "quota", WARNING)
             .link(to_host(HOST))
             .if_empty("No cgroup"),
         lines("Memory", "Memory charged to the unit, page cache included; without a memory controller, resident memory of its processes. Dashed: MemoryHigh= (throttled above it) and MemoryMax= (killed above it).")
@@ -152,7 +152,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .if_empty("No processes"),
         lines("File descriptors", "Open file descriptors of all processes of the unit. Dashed: limit of the main process, once a process uses more than 20 % of its limit.")
             .line(r#"sum by (instance) (systemd_unit_open_fds{name=~"$name"})"#, "{{instance}}")
-            .limit(r#"min(systemd_process_max_fds{name=~"$name"}) and max(systemd_unit_max_fds_ratio{name=~"$name"}) > 0.2"#, "limit", BAD)
+            .limit(r#"min(systemd_process_max_fds{name=~"$name"}) and max(systemd_unit_worst_fd_ratio{name=~"$name"}) > 0.2"#, "limit", BAD)
             .decimals(0)
             .link(to_host(HOST))
             .size(8, 7)
@@ -191,7 +191,7 @@ pub(crate) fn dashboard() -> Dashboard {
     ])
     .collapsed("Watchdog", vec![
         lines("Time since last watchdog ping", "Time since the service sent WATCHDOG=1 to systemd. Dashed: WatchdogSec=, after which systemd kills the service.")
-            .line(r#"max by (instance, name) (time() - systemd_service_watchdog_last_ping_time_seconds{name=~"$name"})"#, "{{name}} · {{instance}}")
+            .line(r#"max by (instance, name) (time() - systemd_service_watchdog_last_ping_timestamp_seconds{name=~"$name"})"#, "{{name}} · {{instance}}")
             .limit(r#"min(systemd_service_watchdog_timeout_seconds{name=~"$name"})"#, "limit", BAD)
             .unit("s")
             .link(to_host(HOST))

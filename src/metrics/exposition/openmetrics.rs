@@ -46,7 +46,7 @@ impl Sink for OpenMetrics<'_> {
             let Sample { labels, value, exemplar, user } = sample.into();
             let labels: [_; N] = array::from_fn(|i| (family.labels[i], labels[i]));
             if let Some(user) = user {
-                let labels: Vec<_> = labels.into_iter().chain([("user", user)]).collect();
+                let labels: Vec<_> = labels.into_iter().chain([("manager_user", user)]).collect();
                 write_labelled(encoder.encode_family(&labels)?, family.kind, value, exemplar)?;
             } else if N == 0 {
                 // without braces, as prometheus-client writes what has no family
@@ -108,6 +108,7 @@ impl Kind {
     fn on_wire(self) -> MetricType {
         match self {
             Self::Counter(_) => MetricType::Counter,
+            Self::InheritedCounter(_) => MetricType::Unknown,
             Self::Gauge => MetricType::Gauge,
             Self::Histogram => MetricType::Histogram,
         }

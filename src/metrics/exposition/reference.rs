@@ -51,20 +51,24 @@ impl Reference {
     #[must_use]
     pub fn markdown(&self) -> String {
         let mut page = PREFACE.to_owned();
-        let mut heading = "";
-        for row in &self.rows {
-            if row.subject.title != heading {
-                heading = row.subject.title;
-                let collector = row.subject.collector;
-                let is_off = COLLECTORS.iter().any(|c| c.name == collector && c.off.is_some());
-                let off = if is_off { ", off by default" } else { "" };
-                let flag = if is_off { "--collector." } else { "" };
-                let _ = write!(
-                    page,
-                    "\n## {heading}\nCollector: `{flag}{collector}`{off}\n\n{TABLE_HEAD}"
-                );
+        let sections: Vec<_> = self.rows.chunk_by(|a, b| a.subject == b.subject).collect();
+        for rows in &sections {
+            let Subject { collector, title } = rows[0].subject;
+            let count = rows.len();
+            let _ = writeln!(page, "| [`{collector}`](#{collector}) | {title} | {count} |");
+        }
+        for rows in sections {
+            let Subject { collector, title } = rows[0].subject;
+            let is_off = COLLECTORS.iter().any(|c| c.name == collector && c.off.is_some());
+            let state = if is_off {
+                format!("Off by default: enable it with `--collector.{collector}`.")
+            } else {
+                format!("On by default: disable it with `--no-collector.{collector}`.")
+            };
+            let _ = write!(page, "\n## {collector}\n\n{title}. {state}\n\n{TABLE_HEAD}");
+            for row in rows {
+                let _ = writeln!(page, "{row}");
             }
-            let _ = writeln!(page, "{row}");
         }
         page.push_str(PROFILES);
         for (collector, families) in MINIMAL {
@@ -110,15 +114,33 @@ impl Sink for Reference {
     }
 }
 
+impl MetricReference {
+    /// Whether the name, the labels and the values are systemd_exporter's.
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        INHERITED.iter().any(|name| match name.strip_suffix('*') {
+            Some(prefix) => self.name.starts_with(prefix),
+            None => self.name == *name,
+        })
+    }
+}
+
 impl fmt::Display for MetricReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
-            Kind::Counter(Resets::WithExporter) => "counter, resets with the exporter",
-            Kind::Counter(Resets::WithUnit) => "counter, resets with the unit",
-            Kind::Counter(Resets::WithProcess) => "counter, resets with the process",
-            Kind::Counter(Resets::WithBoot) => "counter, resets with a reboot",
+            Kind::Counter(_) | Kind::InheritedCounter(_) => "counter",
             Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram, resets with the exporter",
+            Kind::Histogram => "histogram",
+        };
+        let resets = match self.kind {
+            Kind::Counter(resets) | Kind::InheritedCounter(resets) => match resets {
+                Resets::WithExporter => ", resets with the exporter",
+                Resets::WithUnit => ", resets with the unit",
+                Resets::WithProcess => ", resets with the process",
+                Resets::WithBoot => ", resets at boot",
+            },
+            Kind::Gauge => "",
+            Kind::Histogram => ", resets with the exporter",
         };
         let unit = match self.unit {
             BaseUnit::None => "",
@@ -126,34 +148,84 @@ impl fmt::Display for MetricReference {
             BaseUnit::Seconds => ", seconds",
             BaseUnit::Ratio => ", ratio",
         };
+        let is_off = COLLECTORS.iter().any(|c| c.name == self.subject.collector && c.off.is_some());
+        let stability = match (self.is_inherited(), is_off) {
+            (true, _) => "inherited",
+            (false, true) => "experimental",
+            (false, false) => "stable",
+        };
+        let per = match self.per {
+            Per::Host => "host",
+            Per::Manager => "service manager",
+            Per::Unit => "unit",
+            Per::RunningUnit => "unit with processes",
+            Per::Service => "service",
+            Per::Timer => "timer",
+            Per::Socket => "socket unit",
+            Per::Listener => "listener",
+        };
         let labels: Vec<_> = self.labels.iter().map(|label| format!("`{label}`")).collect();
         write!(
             f,
-            "| `{}` | {kind}{unit} | {} | {} | {} |",
-            self.name,
+            "| <a id=\"{name}\"></a>`{name}` | {kind}{unit}{resets} | {} | {per} | {stability} | {} | {} |",
             labels.join(" "),
             self.help,
-            self.source
+            self.source,
+            name = self.name,
         )
     }
 }
 
+/// The names that systemd_exporter 0.7 exports; `*` stands for any end.
+const INHERITED: &[&str] = &[
+    "systemd_boot_monotonic_seconds",
+    "systemd_boot_time_seconds",
+    "systemd_exporter_build_info",
+    "systemd_resolved_*",
+    "systemd_service_ip_egress_bytes",
+    "systemd_service_ip_ingress_bytes",
+    "systemd_service_restart_total",
+    "systemd_socket_accepted_connections_total",
+    "systemd_socket_current_connections",
+    "systemd_socket_refused_connections_total",
+    "systemd_timer_last_trigger_seconds",
+    "systemd_unit_active_enter_time_seconds",
+    "systemd_unit_active_exit_time_seconds",
+    "systemd_unit_inactive_enter_time_seconds",
+    "systemd_unit_inactive_exit_time_seconds",
+    "systemd_unit_info",
+    "systemd_unit_start_time_seconds",
+    "systemd_unit_state",
+    "systemd_unit_tasks_current",
+    "systemd_unit_tasks_max",
+    "systemd_version",
+    "systemd_virtualization_info",
+    "systemd_watchdog_*",
+];
+
 const PREFACE: &str = "# Metrics
 
-Generated from the declarations in `src/metrics/` (`UPDATE=1 cargo test --test golden` rewrites it).
-Every systemd since 247 is served; where a source names a newer version, the metric is absent before it.
-A value that the host does not offer is absent, never 0.
-A collector is left out of one answer by `?exclude[]=NAME`, and `?collect[]=NAME` asks for some alone.
-Some are off unless the exporter is started with `--collector.NAME`; `--no-collector.NAME` leaves out any other.
-Units of users' own managers (`--collector.users`) carry the label `user` besides those named; the system's do not.
+The reference of all metrics, for people who write queries, alerts and dashboards. It is generated from the declarations
+in `src/metrics/`; `UPDATE=1 cargo test --test golden` rewrites it.
+
+- Every systemd since 247 is supported. Where a source names a newer version, the metric is absent before it.
+- A value that the host does not offer is absent, never 0.
+- `?collect[]=NAME` requests some collectors only, `?exclude[]=NAME` all but some.
+- Units of users' service managers (`--collector.user-managers`) have the additional label `manager_user`.
+- *Per* is the thing that has one series, or a few: it decides the cardinality.
+- *Stability*: `inherited` names, labels and values are those of systemd_exporter and never change; `stable` ones change
+  in major versions only; `experimental` ones may change in any version.
+
+| Collector | Subject | Metrics |
+|---|---|---|
 ";
 
 const PROFILES: &str = "
 ## Profiles
 
-`--profile=full` has every collector. `--profile=minimal` has these metrics, of `systemd_unit_state` without the zeros; a
-collector that is switched on beside it, as by `--collector.cgroup`, has all of its own.
+`--profile=full` enables every collector. `--profile=minimal` has the following metrics, `systemd_unit_state` without its
+zeros. A collector that is enabled in addition, as by `--collector.cgroup`, has all of its metrics.
 
 ";
 
-const TABLE_HEAD: &str = "| Metric | Type | Labels | Meaning | Source |\n|---|---|---|---|---|\n";
+const TABLE_HEAD: &str = "| Metric | Type | Labels | Per | Stability | Meaning | Source |\n|---|---|---|---|---|---|---|\n";

@@ -25,7 +25,7 @@ impl<'b> Text<'b> {
 
     fn head<const N: usize>(&mut self, family: &Family<N>) {
         let kind = match family.kind {
-            Kind::Counter(_) => "counter",
+            Kind::Counter(_) | Kind::InheritedCounter(_) => "counter",
             Kind::Gauge => "gauge",
             Kind::Histogram => "histogram",
         };
@@ -78,7 +78,7 @@ impl Sink for Text<'_> {
                 body.push_str(family.name);
             }
             if let Some(user) = user {
-                body.push_str(if N == 0 { "{user=\"" } else { "\",user=\"" });
+                body.push_str(if N == 0 { "{manager_user=\"" } else { "\",manager_user=\"" });
                 escape(body, user);
             }
             body.push_str(if N == 0 && user.is_none() { " " } else { "\"} " });

@@ -15,8 +15,7 @@ pub(super) struct UserSamples(BTreeMap<&'static str, Vec<UserSample>>);
 
 #[derive(Debug)]
 struct UserSample {
-    /// `None` if the family has this label itself: all services of a user's manager run as that user.
-    user: Option<String>,
+    user: String,
     labels: Vec<String>,
     value: Value,
     exemplar: Option<(String, SystemTime)>,
@@ -49,7 +48,7 @@ impl UserSamples {
                 .exemplar
                 .as_ref()
                 .map(|(invocation_id, at)| Exemplar { invocation_id, at: *at }),
-            user: row.user.as_deref(),
+            user: Some(&row.user),
         })
     }
 }
@@ -83,13 +82,14 @@ impl Sink for Collect<'_> {
         let rows = self.rows.0.entry(family.name).or_default();
         // the limit bounds the memory, however many units a user's manager has
         let room = self.query.max_series.saturating_sub(rows.len());
+        // all services of a user's manager run as that user
         let own = family.labels.iter().position(|label| *label == "user");
         for Sample { mut labels, value, exemplar, .. } in samples.take(room) {
             if let Some(at) = own {
                 labels[at] = self.user;
             }
             rows.push(UserSample {
-                user: own.is_none().then(|| self.user.to_owned()),
+                user: self.user.to_owned(),
                 labels: labels.map(str::to_owned).into(),
                 value,
                 exemplar: exemplar.map(|exemplar| (exemplar.invocation_id.to_owned(), exemplar.at)),

@@ -15,9 +15,9 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_io_read_bytes_total",
             kind: Counter(WithUnit),
             per: Per::RunningUnit,
-            help: "Bytes that the unit read from block devices. v1 on recent kernels counts only for units with an IO limit.",
+            help: "Bytes read by the unit from block devices (io.stat rbytes). On cgroup v1, only for units with an I/O limit.",
             source: "cgroup io.stat rbytes; v1 blkio.throttle.io_service_bytes_recursive",
-            labels: ["name"],
+            labels: ["name", "type"],
         },
         traffic(snapshot, |io| io.rbytes),
     )?;
@@ -27,9 +27,9 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_io_write_bytes_total",
             kind: Counter(WithUnit),
             per: Per::RunningUnit,
-            help: "Bytes that the unit wrote to block devices. What the kernel writes back later counts on v2 with the memory and io controllers only. v1 on recent kernels counts only for units with an IO limit.",
+            help: "Bytes written by the unit to block devices (io.stat wbytes). Writeback counts on cgroup v2 with the memory and io controllers only.",
             source: "cgroup io.stat wbytes; v1 blkio.throttle.io_service_bytes_recursive",
-            labels: ["name"],
+            labels: ["name", "type"],
         },
         traffic(snapshot, |io| io.wbytes),
     )?;
@@ -39,9 +39,9 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_io_read_operations_total",
             kind: Counter(WithUnit),
             per: Per::RunningUnit,
-            help: "Reads of the unit from block devices.",
+            help: "Read operations of the unit on block devices (io.stat rios).",
             source: "cgroup io.stat rios; v1 blkio.throttle.io_serviced_recursive",
-            labels: ["name"],
+            labels: ["name", "type"],
         },
         traffic(snapshot, |io| io.rios),
     )?;
@@ -51,9 +51,9 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_io_write_operations_total",
             kind: Counter(WithUnit),
             per: Per::RunningUnit,
-            help: "Writes of the unit to block devices.",
+            help: "Write operations of the unit on block devices (io.stat wios).",
             source: "cgroup io.stat wios; v1 blkio.throttle.io_serviced_recursive",
-            labels: ["name"],
+            labels: ["name", "type"],
         },
         traffic(snapshot, |io| io.wios),
     )
@@ -62,6 +62,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 fn traffic(
     snapshot: &Snapshot,
     value: impl Fn(&Io) -> u64,
-) -> impl Iterator<Item = ([&str; 1], u64)> {
-    cgroups(snapshot).filter_map(move |(name, _, cgroup)| Some(([name], value(&cgroup.io?))))
+) -> impl Iterator<Item = ([&str; 2], u64)> {
+    cgroups(snapshot)
+        .filter_map(move |(name, kind, cgroup)| Some(([name, kind], value(&cgroup.io?))))
 }

@@ -33,7 +33,7 @@ fn layout(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
             name: "systemd_cgroup_layout_info",
             kind: Gauge,
             per: Per::Host,
-            help: "Always 1. How the host arranges its control groups: unified (v2), hybrid, legacy (v1). Pressure needs v2, and on hybrid hosts memory and tasks are v1's.",
+            help: "cgroup layout of the host: unified (v2), hybrid, legacy (v1); constant 1. Pressure metrics need v2.",
             source: "/sys/fs/cgroup, kinds of file systems",
             labels: ["layout"],
         },

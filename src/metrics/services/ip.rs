@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::services;
-use crate::metrics::Kind::{Counter, Gauge};
+use crate::metrics::Kind::{Counter, InheritedCounter};
 use crate::metrics::Resets::WithUnit;
 use crate::metrics::{Family, Per, Sink};
 use crate::snapshot::Snapshot;
@@ -13,9 +13,9 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_service_ip_ingress_bytes",
-            kind: Gauge,
+            kind: InheritedCounter(WithUnit),
             per: Per::Service,
-            help: "Bytes that this run of the service received: it only rises, whatever its type. Absent without IPAccounting=.",
+            help: "Bytes received since the service was started (IPAccounting=). Absent without IPAccounting=.",
             source: "D-Bus Service.IPIngressBytes, asked every 15 s",
             labels: ["name"],
         },
@@ -25,9 +25,9 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_service_ip_egress_bytes",
-            kind: Gauge,
+            kind: InheritedCounter(WithUnit),
             per: Per::Service,
-            help: "Bytes that this run of the service sent: it only rises, whatever its type. Absent without IPAccounting=.",
+            help: "Bytes sent since the service was started (IPAccounting=). Absent without IPAccounting=.",
             source: "D-Bus Service.IPEgressBytes, asked every 15 s",
             labels: ["name"],
         },
@@ -39,7 +39,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_service_ip_ingress_packets_total",
             kind: Counter(WithUnit),
             per: Per::Service,
-            help: "Packets that the service received. Absent without IPAccounting=.",
+            help: "Packets received since the service was started (IPAccounting=). Absent without IPAccounting=.",
             source: "D-Bus Service.IPIngressPackets, asked every 15 s",
             labels: ["name"],
         },
@@ -51,7 +51,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_service_ip_egress_packets_total",
             kind: Counter(WithUnit),
             per: Per::Service,
-            help: "Packets that the service sent. Absent without IPAccounting=.",
+            help: "Packets sent since the service was started (IPAccounting=). Absent without IPAccounting=.",
             source: "D-Bus Service.IPEgressPackets, asked every 15 s",
             labels: ["name"],
         },

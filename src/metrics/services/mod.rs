@@ -1,4 +1,4 @@
-//! What services went through: failures and their causes, exits, restarts; and their settings.
+//! Services: failures and their causes, exits, restarts; settings.
 
 mod ip;
 mod settings;
@@ -15,7 +15,7 @@ use crate::systemd::unit::name::Kind;
 use crate::systemd::unit::value::Timestamp;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
-    if !out.subject(Subject { collector: "services", title: "What services went through" }) {
+    if !out.subject(Subject { collector: "services", title: "Services" }) {
         return Ok(());
     }
 
@@ -24,7 +24,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_service_restart_total",
             kind: Counter(WithExporter),
             per: Per::Service,
-            help: "Restarts of the service by Restart=. Goes on counting where systemd's own counter is reset: by a manual start and by reset-failed.",
+            help: "Automatic restarts of the service (Restart=). Unlike NRestarts, not reset by a manual start or reset-failed.",
             source: "D-Bus PropertiesChanged: Service.NRestarts, added up",
             labels: ["name"],
         },
@@ -36,7 +36,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_service_failures_total",
             kind: Counter(WithExporter),
             per: Per::Service,
-            help: "Failures of the service, also those that Restart= hides: crashes, timeouts, unclean exits. Its exemplar names the run that failed last.",
+            help: "Failures of the service, including those followed by an automatic restart. The exemplar has the invocation ID of the last.",
             source: "D-Bus PropertiesChanged: Service.Result, ExecMainExitTimestampMonotonic",
             labels: ["name"],
         },
@@ -50,7 +50,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_service_failures_by_result_total",
             kind: Counter(WithExporter),
             per: Per::Service,
-            help: "Failures of the service by cause: exit-code, signal, core-dump, oom-kill, timeout, watchdog, protocol, resources and others; unknown where a restart was counted by systemd and its cause was not seen, nor found in the journal. Absent while there were none.",
+            help: "Failures of the service by systemd result; unknown if the cause was neither seen nor found in the journal. Absent if there were none.",
             source: "D-Bus PropertiesChanged: Service.Result",
             labels: ["name", "result"],
         },
@@ -61,10 +61,10 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
-            name: "systemd_service_main_exits_total",
+            name: "systemd_service_main_process_exits_total",
             kind: Counter(WithExporter),
             per: Per::Service,
-            help: "Ends of the service's main process: code is exited, killed or dumped, status the exit status or the signal's name. Clean ones are among them. Absent while there were none.",
+            help: "Exits of the main process by code (exited, killed, dumped) and exit status or signal, including successful exits. Absent before the first.",
             source: "D-Bus PropertiesChanged: Service.ExecMainCode, ExecMainStatus, ExecMainExitTimestampMonotonic",
             labels: ["name", "code", "status"],
         },
@@ -80,7 +80,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_service_result",
             kind: Gauge,
             per: Per::Service,
-            help: "Always 1. How the service's last run ended, or success.",
+            help: "Result of the last run of the service (Result), success included; constant 1, current result only.",
             source: "D-Bus Service.Result",
             labels: ["name", "result"],
         },
@@ -90,25 +90,34 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
-            name: "systemd_service_main_exit_status",
+            name: "systemd_service_main_process_exit_code",
             kind: Gauge,
             per: Per::Service,
-            help: "Exit status of the service's last main process, or the number of the signal that ended it. Absent while it runs, and before it ever ended.",
+            help: "Exit code of the last main process (ExecMainStatus). Absent while it runs, before its first exit, and if a signal ended it.",
             source: "D-Bus Service.ExecMainStatus, ExecMainCode",
-            labels: ["name", "code"],
+            labels: ["name"],
         },
-        services(snapshot).filter_map(|(name, service)| {
-            let code = ExitCode::from_number(service.exit_code?)?;
-            Some(([name, code.as_str()], service.exit_status?))
-        }),
+        last_exits(snapshot, |code| code == ExitCode::Exited),
     )?;
 
     out.family(
         Family {
-            name: "systemd_service_main_start_time_seconds",
+            name: "systemd_service_main_process_exit_signal",
             kind: Gauge,
             per: Per::Service,
-            help: "When the service's main process was started last, since the Unix epoch. Absent if it never was.",
+            help: "Number of the signal that ended the last main process (ExecMainStatus). Absent while it runs, before its first exit, and if it exited by itself.",
+            source: "D-Bus Service.ExecMainStatus, ExecMainCode",
+            labels: ["name"],
+        },
+        last_exits(snapshot, |code| code != ExitCode::Exited),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_service_main_process_start_time_seconds",
+            kind: Gauge,
+            per: Per::Service,
+            help: "Unix time of the last start of the main process (ExecMainStartTimestamp). Absent before the first.",
             source: "D-Bus Service.ExecMainStartTimestamp",
             labels: ["name"],
         },
@@ -117,10 +126,10 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
-            name: "systemd_service_main_exit_time_seconds",
+            name: "systemd_service_main_process_exit_time_seconds",
             kind: Gauge,
             per: Per::Service,
-            help: "When the service's main process ended, since the Unix epoch; less its start time, how long the last run took. Absent while it runs.",
+            help: "Unix time of the last exit of the main process (ExecMainExitTimestamp). Absent while it runs.",
             source: "D-Bus Service.ExecMainExitTimestamp",
             labels: ["name"],
         },
@@ -129,10 +138,10 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
-            name: "systemd_service_given_up",
+            name: "systemd_service_start_limit_hit",
             kind: Gauge,
             per: Per::Service,
-            help: "Whether the start limit was hit, so that systemd does not restart the service any more, until the next start or reset-failed. Services with Restart= only.",
+            help: "Whether the service hit its start limit: systemd no longer restarts it, until a start or reset-failed. Services with Restart= only.",
             source: "D-Bus Unit.ActiveState, SubState, Service.Restart, NRestarts: a service that was to be restarted and failed instead",
             labels: ["name"],
         },
@@ -148,10 +157,10 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
-            name: "systemd_service_main_pid",
+            name: "systemd_service_main_process_pid",
             kind: Gauge,
             per: Per::Service,
-            help: "Process id of the service's main process. Absent while there is none.",
+            help: "Process ID of the main process (MainPID). Absent if there is none.",
             source: "D-Bus Service.MainPID",
             labels: ["name"],
         },
@@ -172,6 +181,17 @@ fn accounts(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &Account)> {
     accounts
         .filter(|(_, account)| account.kind == Kind::Service)
         .map(|(name, account)| (&**name, &**account))
+}
+
+/// The status of the last main process, if it ended in a way that counts.
+fn last_exits(
+    snapshot: &Snapshot,
+    counts: impl Fn(ExitCode) -> bool,
+) -> impl Iterator<Item = ([&str; 1], u64)> {
+    services(snapshot).filter_map(move |(name, service)| {
+        let code = ExitCode::from_number(service.exit_code?)?;
+        counts(code).then_some(([name], service.exit_status?))
+    })
 }
 
 fn times(

@@ -65,10 +65,10 @@ impl Scraper {
                 trouble.get_or_insert(format!("{name}: {why}"));
             }
             let systemd = status.filled.then(|| SystemdSnapshot::copy(&state, self.host.not_found));
-            let silence = status.silence();
+            let last_seen = status.last_seen();
             let snapshot = Snapshot {
                 systemd,
-                silence,
+                last_seen,
                 status,
                 cgroups: Some(cgroups),
                 processes: Some(processes),

@@ -54,7 +54,7 @@ impl Session<'_> {
                 }
             }
             Call::ListJobs => match dbus::listed_jobs(reply) {
-                Ok(jobs) => state.mirror.jobs_listed(&jobs, Instant::now()),
+                Ok(jobs) => state.mirror.jobs_listed(&jobs, std::time::SystemTime::now()),
                 Err(error) => debug!(%error, "the list of jobs made no sense"),
             },
             Call::Unit(get) => {

@@ -1,7 +1,7 @@
 //! What is done with each signal.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::debug;
 use zbus::ObjectPath;
@@ -77,7 +77,7 @@ impl Session<'_> {
             }
             "JobNew" => {
                 let (id, _, unit): (u32, ObjectPath<'_>, &str) = body.deserialize()?;
-                state.mirror.job_new(id, unit, now);
+                state.mirror.job_new(id, unit, SystemTime::now());
             }
             "JobRemoved" => {
                 let (id, _, unit, result): (u32, ObjectPath<'_>, &str, &str) =

@@ -29,6 +29,12 @@ pub enum Kind {
     Timer,
 }
 
+/// The label `type` of a unit: the suffix of its name; empty if it has none.
+#[must_use]
+pub fn type_of(name: &str) -> &'static str {
+    Kind::of(name).map_or("", Kind::as_str)
+}
+
 impl Kind {
     /// Every kind, in the order of their names.
     pub const ALL: [Self; 11] = [
