@@ -50,6 +50,7 @@ fn declarations_follow_the_naming_rules() {
         let is_of_units = !matches!(row.per, Per::Host | Per::Manager);
         assert_eq!(row.labels.first() == Some(&"name"), is_of_units, "{name}: {:?}", row.per);
         assert!(row.help.ends_with('.'), "{name}: HELP must end with a full stop");
+        assert!(row.help.len() <= 160, "{name}: the help text has {} characters", row.help.len());
         for text in [row.help, row.source] {
             assert!(!text.contains(['\n', '\\', '|', '"']), "{name}: needs escaping");
         }
