@@ -58,7 +58,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .label("version", "Version", Cell::plain().width(100))
             .label("revision", "Revision", Cell::plain().width(110))
             .column("Started", "max by (instance) (process_start_time_seconds and on (job, instance) unit_exporter_build_info) * 1000", Cell::ago())
-            .column("Last contact", "max by (instance) (unit_exporter_systemd_last_seen_timestamp_seconds)", Cell::unit("s").decimals(1).colors(thresholds(GOOD, &[(30.0, WARNING), (60.0, BAD)])))
+            .column("Last contact", "max by (instance) (time() - unit_exporter_systemd_last_seen_timestamp_seconds)", Cell::unit("s").decimals(1).colors(thresholds(GOOD, &[(30.0, WARNING), (60.0, BAD)])))
             .column("Units", "sum by (instance) (unit_exporter_cached_units)", Cell::plain().decimals(0).width(80))
             .column("Series", "sum by (instance) (unit_exporter_series)", Cell::unit("short").bar(INFO))
             .column("Scrape", "max by (instance) (scrape_duration_seconds and on (job, instance) unit_exporter_build_info)", Cell::unit("s").decimals(1).bar("purple"))
@@ -95,7 +95,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .size(12, 9)
             .if_empty("No exporter reports"),
         bars("D-Bus signals", "D-Bus signals from systemd that the exporters processed.")
-            .line(&events("source", "unit_exporter_dbus_signals_total"), "{{source}}")
+            .line(&events("signal", "unit_exporter_dbus_signals_total"), "{{signal}}")
             .size(12, 9)
             .if_empty("No exporter reports"),
     ])
@@ -144,8 +144,8 @@ pub(crate) fn dashboard() -> Dashboard {
             .if_empty("Collector journal is disabled"),
         table("Incomplete collectors", "Collectors that did not read all units in the last scrape, or failed to decode values.", &["instance"])
             .label("collector", "Collector", Cell::plain())
-            .column("Units omitted", "max by (instance, collector) (unit_exporter_truncated_units_total > 0)", Cell::count(WARNING))
-            .column("Failed reads", "max by (instance, collector) (unit_exporter_failed_reads_total > 0)", Cell::count(WARNING))
+            .column("Units omitted", "max by (instance, collector) (increase(unit_exporter_truncated_units_total[$__range]) > 0)", Cell::count(WARNING))
+            .column("Failed reads", "max by (instance, collector) (increase(unit_exporter_failed_reads_total[$__range]) > 0)", Cell::count(WARNING))
             .size(12, 7)
             .if_empty("All collectors are complete"),
         table("Dropped series", "Series that a scrape response omitted in the time range because of --web.max-series.", &["instance"])

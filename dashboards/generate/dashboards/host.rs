@@ -96,9 +96,14 @@ pub(crate) fn dashboard() -> Dashboard {
         .labels_of("max by (instance, name, result) (systemd_service_result)")
         .label("result", "Last result", Cell::words(&RESULTS).width(130))
         .column(
-            "Exit status",
+            "Exit code",
             "max by (instance, name) (systemd_service_main_process_exit_code)",
-            Cell::plain().decimals(0).width(115),
+            Cell::plain().decimals(0).width(100),
+        )
+        .column(
+            "Signal",
+            "max by (instance, name) (systemd_service_main_process_exit_signal)",
+            Cell::plain().decimals(0).width(80),
         )
         .column(
             "Failures",
@@ -224,7 +229,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .series_colors(&JOB_RESULTS)
             .if_empty("No completed jobs"),
         lines("Oldest systemd job", "Age of the oldest systemd job in the queue. Minutes indicate a stuck job.")
-            .line("max(systemd_job_oldest_enqueued_timestamp_seconds) or vector(0)", "oldest job")
+            .line("max(time() - systemd_job_oldest_enqueued_timestamp_seconds) or vector(0)", "oldest job")
             .unit("s")
             .if_empty("No queued jobs"),
         lines("PID 1 CPU", "CPU time of systemd. More than a few percent indicates frequent D-Bus calls, or units that are created and removed often.")

@@ -38,7 +38,7 @@ pub(crate) fn dashboard() -> Dashboard {
         stat("Failed sockets", "Socket units in state failed: they do not listen.", r#"sum(systemd_unit_state{type="socket",state="failed"}) or vector(0)"#)
             .zero_is_good(BAD)
             .if_empty("0"),
-        stat("Truncated", "Listeners omitted by the exporters because of --collector.listeners.max.", "sum(unit_exporter_truncated_listeners_total) or vector(0)")
+        stat("Truncated", "Listeners omitted by the exporters because of --collector.listeners.max.", "sum(increase(unit_exporter_truncated_listeners_total[$__range])) or vector(0)")
             .zero_is_good(WARNING)
             .if_empty("0"),
     ])
@@ -93,8 +93,8 @@ pub(crate) fn dashboard() -> Dashboard {
         table("Socket units", "Socket units. systemd counts open, accepted and refused connections for units with Accept=yes.", &["instance", "name"])
             .only(r#"systemd_unit_state{type="socket"}"#)
             .column("State", &state(r#",type="socket""#), Cell::numbered(&STATES).width(100))
-            .labels_of("max by (instance, name, unit) (systemd_socket_info)")
-            .label("unit", "Triggers", Cell::plain().link(to_unit("${__data.fields.Host}", "${__value.raw}")))
+            .labels_of("max by (instance, name, triggers) (systemd_socket_info)")
+            .label("triggers", "Triggers", Cell::plain().link(to_unit("${__data.fields.Host}", "${__value.raw}")))
             .column("Open", "sum by (instance, name) (systemd_socket_current_connections)", Cell::plain().decimals(0).bar(INFO))
             .column("Accepted", "sum by (instance, name) (rate(systemd_socket_accepted_connections_total[$__rate_interval]))", Cell::unit("conn/s").decimals(2).width(120))
             .column("Refused", "sum by (instance, name) (increase(systemd_socket_refused_connections_total[$__range]))", Cell::count(BAD).width(90))

@@ -46,8 +46,8 @@ pub(crate) fn dashboard() -> Dashboard {
     ])
     .row("Timers and their services", vec![
         table("Timers", "Timers and the services that they start. Overdue by: time since the next elapse has passed. Duration: last run of the service.", &["instance", "name"])
-            .labels_of("max by (instance, name, unit) (systemd_timer_info)")
-            .label("unit", "Triggers", Cell::plain().link(to_unit("${__data.fields.Host}", "${__value.raw}")))
+            .labels_of("max by (instance, name, triggers) (systemd_timer_info)")
+            .label("triggers", "Triggers", Cell::plain().link(to_unit("${__data.fields.Host}", "${__value.raw}")))
             .column("Last", "max by (instance, name) (systemd_timer_last_trigger_seconds > 0) * 1000", Cell::ago())
             .column("Next", "max by (instance, name) (systemd_timer_next_trigger_seconds) * 1000", Cell::ago())
             .column("Overdue by", "max by (instance, name) (time() - systemd_timer_next_trigger_seconds > 60)", Cell::unit("dtdurations").width(110).colors(thresholds(QUIET, &[(60.0, WARNING), (900.0, BAD)])))
@@ -97,7 +97,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .link(to_host(HOST))
             .if_empty("No queued jobs"),
         lines("Oldest systemd job", "Age of the oldest systemd job of each host.")
-            .line("max by (instance) (systemd_job_oldest_enqueued_timestamp_seconds)", "{{instance}}")
+            .line("max by (instance) (time() - systemd_job_oldest_enqueued_timestamp_seconds)", "{{instance}}")
             .unit("s")
             .link(to_host(HOST))
             .if_empty("No queued jobs"),
@@ -106,12 +106,11 @@ pub(crate) fn dashboard() -> Dashboard {
 }
 
 /// Restricts an expression about services to those that timers start.
-const OF_TIMERS: &str =
-    r#"and on (instance, name) label_replace(systemd_timer_info, "name", "$1", "unit", "(.+)")"#;
+const OF_TIMERS: &str = r#"and on (instance, name) label_replace(systemd_timer_info, "name", "$1", "triggers", "(.+)")"#;
 
 /// Maps an expression about services to the timers that start them.
-const BY_TIMER: &str = "systemd_timer_info * on (job, instance, user, unit) group_left";
-const AS_UNIT: &str = r#""unit", "$1", "name", "(.+)""#;
+const BY_TIMER: &str = "systemd_timer_info * on (job, instance, manager_user, triggers) group_left";
+const AS_UNIT: &str = r#""triggers", "$1", "name", "(.+)""#;
 
 /// Duration of the last completed run.
 const DURATION: &str = "(systemd_service_main_process_exit_time_seconds - systemd_service_main_process_start_time_seconds)";

@@ -76,7 +76,8 @@ pub(crate) fn dashboard() -> Dashboard {
             .label("sub_state", "Sub-state", Cell::plain())
             .labels_of(r#"max by (instance, name, result) (systemd_service_result{name=~"$name"})"#)
             .label("result", "Last result", Cell::words(&RESULTS).width(130))
-            .column("Exit status", r#"max by (instance, name) (systemd_service_main_process_exit_code{name=~"$name"})"#, Cell::plain().decimals(0).width(115))
+            .column("Exit code", r#"max by (instance, name) (systemd_service_main_process_exit_code{name=~"$name"})"#, Cell::plain().decimals(0).width(100))
+            .column("Signal", r#"max by (instance, name) (systemd_service_main_process_exit_signal{name=~"$name"})"#, Cell::plain().decimals(0).width(80))
             .column("Main PID", r#"max by (instance, name) (systemd_service_main_process_pid{name=~"$name"})"#, Cell::unit("none").decimals(0).width(100))
             .column("Failures", r#"sum by (instance, name) (increase(systemd_service_failures_total{name=~"$name"}[$__range]))"#, Cell::count(WARNING).width(90))
             .column("Start limit hit", r#"max by (instance, name) (systemd_service_start_limit_hit{name=~"$name"})"#, Cell::count(BAD).width(140))
@@ -113,7 +114,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .size(8, 5)
             .if_empty("No failed dependencies, or --collector.dependencies is not set"),
         table("Triggered by", "Timers and socket units that start the unit.", &["instance", "name"])
-            .labels_of(r#"max by (instance, name) (systemd_timer_info{unit=~"$name"} or systemd_socket_info{unit=~"$name"})"#)
+            .labels_of(r#"max by (instance, name) (systemd_timer_info{triggers=~"$name"} or systemd_socket_info{triggers=~"$name"})"#)
             .size(8, 5)
             .if_empty("No timer or socket unit"),
     ])
