@@ -124,7 +124,7 @@ fn bus_addresses_in_environment_are_ignored() {
 }
 
 #[test]
-fn systemd_name_owned_by_unprivileged_user_is_rejected() {
+fn unprivileged_owner_of_systemd_name_is_rejected() {
     let machine = Machine::options().boot();
     let socket = rogue_bus::bus(&machine, "private", DEFAULT_POLICY, &["User=nobody"]);
     let runtime = runtime();
