@@ -157,7 +157,7 @@ fn property_reads_do_not_trigger_endless_unit_loads() {
     let loads = || {
         exporter
             .samples()
-            .value("unit_exporter_dbus_signals_total", &[("source", "UnitNew")])
+            .value("unit_exporter_dbus_signals_total", &[("signal", "UnitNew")])
             .unwrap_or(0.0)
     };
     let before = loads();

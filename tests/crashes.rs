@@ -387,7 +387,7 @@ fn counts_every_exit_during_status_notification_flood() {
     let page = exporter.samples();
     let grown = (resident(&page) - before) / 1048576.0;
     let signals =
-        page.value("unit_exporter_dbus_signals_total", &[("source", "PropertiesChanged")]);
+        page.value("unit_exporter_dbus_signals_total", &[("signal", "PropertiesChanged")]);
     eprintln!(
         "30,000 notifications in {took:?}: {total}, difference 0; {signals:?} signals, {grown:+.1} MiB"
     );

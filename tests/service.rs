@@ -100,7 +100,7 @@ fn monitors_user_managers_with_cap_setuid() {
     machine.ok(&["loginctl", "enable-linger", "lingerer"]);
     let installed = Installed::with(&["user-managers"]);
     let exporter = installed.start();
-    let labels = [("user", "lingerer")];
+    let labels = [("manager_user", "lingerer")];
     eventually("the user manager is up", || {
         let up = exporter.samples().value("systemd_user_manager_up", &labels);
         (up == Some(1.0)).then_some(())

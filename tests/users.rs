@@ -26,7 +26,7 @@ fn units_of_lingering_user_match_its_systemctl() {
         (app.states() == exported(&exporter.samples())).then_some(())
     });
 
-    let flaps = [("user", "app"), ("name", "flaps.service")];
+    let flaps = [("manager_user", "app"), ("name", "flaps.service")];
     eventually("every restart is counted", || {
         let before = exporter.samples().value("systemd_service_restart_total", &flaps)?;
         let actual: f64 = app.show("flaps.service", "NRestarts").parse().ok()?;
@@ -35,12 +35,12 @@ fn units_of_lingering_user_match_its_systemctl() {
         (before > 3.0 && before <= actual && actual <= after + 3.0).then_some(())
     });
     let page = exporter.samples();
-    let broken = [("user", "app"), ("name", "broken.service")];
+    let broken = [("manager_user", "app"), ("name", "broken.service")];
     assert_eq!(page.value("systemd_service_failures_total", &broken), Some(1.0));
     let exit = [&broken[..], &[("code", "exited"), ("status", "3")]].concat();
     assert_eq!(page.value("systemd_service_main_process_exits_total", &exit), Some(1.0));
 
-    let queue = [("user", "app"), ("name", "queue.service")];
+    let queue = [("manager_user", "app"), ("name", "queue.service")];
     let group = app.show("queue.service", "ControlGroup");
     assert!(group.contains("/user@1500.service/"), "{group}");
     let processes = [&queue[..], &[("state", "sleeping")]].concat();
@@ -54,18 +54,18 @@ fn units_of_lingering_user_match_its_systemctl() {
     assert!((exported - seconds).abs() < 0.1, "{exported} {seconds}");
     let state = app.exec(&["is-system-running"]).stdout;
     let state = String::from_utf8(state).expect("a state");
-    let state = [("user", "app"), ("state", state.trim())];
+    let state = [("manager_user", "app"), ("state", state.trim())];
     assert_eq!(page.value("systemd_user_manager_state", &state), Some(1.0), "{state:?}");
 
     let system: Vec<_> = page
         .all("systemd_unit_state", &[("name", "queue.service"), ("state", "active")])
-        .filter(|sample| !sample.labels.contains_key("user"))
+        .filter(|sample| !sample.labels.contains_key("manager_user"))
         .collect();
     assert_eq!(system.len(), 1, "{system:?}");
     assert_eq!(system[0].value, 1.0);
     let plain = exporter.get("/metrics?exclude[]=users", &[]);
     let plain = Samples::parse(plain.text());
-    let mut labelled = plain.0.iter().filter(|sample| sample.labels.contains_key("user"));
+    let mut labelled = plain.0.iter().filter(|sample| sample.labels.contains_key("manager_user"));
     // its label user is the setting User=
     assert!(labelled.all(|sample| sample.name == "systemd_service_info"));
 }
@@ -82,27 +82,27 @@ fn user_managers_are_followed_as_they_start_and_stop() {
         wait_for_up(&exporter, user.name, 1.0);
         user.unit(unit, SLEEP);
         user.ok(&["start", unit]);
-        let labels = [("user", user.name), ("name", unit), ("state", "active")];
+        let labels = [("manager_user", user.name), ("name", unit), ("state", "active")];
         eventually("the unit is active", || {
             (exporter.samples().value("systemd_unit_state", &labels) == Some(1.0)).then_some(())
         });
     }
-    let a = [("user", "two"), ("name", "a.service")];
+    let a = [("manager_user", "two"), ("name", "a.service")];
     assert_eq!(exporter.samples().all("systemd_unit_state", &a).count(), 0);
 
     machine.ok(&["systemctl", "restart", "user@1501.service"]);
     one.ok(&["start", "a.service"]);
-    let labels = [("user", "one"), ("name", "a.service"), ("state", "active")];
+    let labels = [("manager_user", "one"), ("name", "a.service"), ("state", "active")];
     eventually("the restarted manager is followed", || {
         let page = exporter.samples();
-        let up = page.value("systemd_user_manager_up", &[("user", "one")]) == Some(1.0);
+        let up = page.value("systemd_user_manager_up", &[("manager_user", "one")]) == Some(1.0);
         (up && page.value("systemd_unit_state", &labels) == Some(1.0)).then_some(())
     });
 
     machine.ok(&["loginctl", "disable-linger", "two"]);
     eventually("the user's series are gone", || {
         let page = exporter.samples();
-        (page.all("systemd_unit_state", &[("user", "two")]).count() == 0).then_some(())
+        (page.all("systemd_unit_state", &[("manager_user", "two")]).count() == 0).then_some(())
     });
     assert_eq!(success(&exporter.samples()), Some(1.0), "{}", exporter.log());
     wait_for_up(&exporter, "one", 1.0);
@@ -122,7 +122,7 @@ fn frozen_user_manager_is_reported_and_affects_no_other() {
     };
     signal_manager("STOP");
     let begun = Instant::now();
-    let one = [("user", "one")];
+    let one = [("manager_user", "one")];
     while exporter.samples().value("systemd_user_manager_up", &one) == Some(1.0) {
         assert!(
             begun.elapsed() < Duration::from_secs(90),
@@ -132,7 +132,7 @@ fn frozen_user_manager_is_reported_and_affects_no_other() {
     }
     eprintln!("reported after {:?}", begun.elapsed());
     let page = exporter.samples();
-    assert_eq!(page.value("systemd_user_manager_up", &[("user", "two")]), Some(1.0));
+    assert_eq!(page.value("systemd_user_manager_up", &[("manager_user", "two")]), Some(1.0));
     assert_eq!(success(&page), Some(0.0));
     assert_eq!(page.value("unit_exporter_dbus_subscribed", &[]), Some(1.0));
     assert!(exporter.log().contains("one: systemd has not answered"), "{}", exporter.log());
@@ -163,7 +163,7 @@ fn system_bus_posing_as_user_bus_is_rejected() {
     wait_for_up(&exporter, "app", 0.0);
     let logged = in_time(|| exporter.log().contains("not trusted").then_some(()));
     assert!(logged.is_some(), "{}", exporter.log());
-    assert_eq!(exporter.samples().all("systemd_unit_state", &[("user", "app")]).count(), 0);
+    assert_eq!(exporter.samples().all("systemd_unit_state", &[("manager_user", "app")]).count(), 0);
 }
 
 #[test]
@@ -177,7 +177,10 @@ fn exporter_of_user_reports_own_units_without_user_label() {
     let active = [("name", "queue.service"), ("state", "active")];
     assert_eq!(page.value("systemd_unit_state", &active), Some(1.0));
     assert!(page.all("systemd_unit_state", &[("name", "dbus.service")]).count() > 0);
-    assert!(page.all("systemd_unit_state", &[]).all(|sample| !sample.labels.contains_key("user")));
+    assert!(
+        page.all("systemd_unit_state", &[])
+            .all(|sample| !sample.labels.contains_key("manager_user"))
+    );
     let count = page.all("systemd_unit_state", &[("name", "systemd-journald.service")]).count();
     assert_eq!(count, 0, "a unit of the system manager");
     assert_eq!(page.value("systemd_unit_processes", &[("name", "queue.service")]), Some(1.0));
@@ -255,7 +258,7 @@ impl<'m> User<'m> {
 
 /// The exported states of all units of the user app.
 fn exported(page: &Samples) -> BTreeMap<String, String> {
-    let labels = [("user", "app")];
+    let labels = [("manager_user", "app")];
     let samples = page.all("systemd_unit_state", &labels).filter(|sample| sample.value == 1.0);
     samples
         .map(|sample| (sample.label("name").to_owned(), sample.label("state").to_owned()))
@@ -263,7 +266,7 @@ fn exported(page: &Samples) -> BTreeMap<String, String> {
 }
 
 fn wait_for_up(exporter: &Exporter, user: &str, expected: f64) {
-    let labels = [("user", user)];
+    let labels = [("manager_user", user)];
     let is = in_time(|| {
         let up = exporter.samples().value("systemd_user_manager_up", &labels);
         (up == Some(expected)).then_some(())

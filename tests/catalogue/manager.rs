@@ -1,5 +1,7 @@
 //! The manager, systemd jobs, and the boot.
 
+use std::time::{Duration, SystemTime};
+
 use serde_json::Value;
 
 use crate::prepared;
@@ -62,17 +64,30 @@ fn manager_metrics_match_busctl_and_systemctl() {
 }
 
 #[test]
-fn queued_systemd_jobs_are_exported_with_their_age() {
+fn systemd_jobs_match_systemctl_list_jobs() {
     let (machine, exporter) = prepared();
-    machine.ok(&["systemctl", "start", "--no-block", "slow.service"]);
-    let jobs = eventually("a job queued for more than a second", || {
+    machine.unit("queued.service", "[Unit]\nAfter=slow.service\n[Service]\nExecStart=/bin/true\n");
+    let before = SystemTime::now();
+    machine.ok(&["systemctl", "start", "--no-block", "slow.service", "queued.service"]);
+    eventually("waiting and running jobs", || {
+        let listed = machine.ok(&["systemctl", "list-jobs", "--no-legend"]);
+        let listed = |state: &str| {
+            listed.lines().filter(|line| line.split_whitespace().last() == Some(state)).count()
+        };
         let page = exporter.samples();
-        let age = page.value("systemd_job_oldest_enqueued_timestamp_seconds", &[])?;
-        (age > 1.0).then(|| page.value("systemd_jobs", &[]))
+        let jobs = |state| page.value("systemd_jobs", &[("state", state)]);
+        let (waiting, running) = (listed("waiting"), listed("running"));
+        (waiting > 0 && running > 0).then_some(())?;
+        ((jobs("waiting"), jobs("running")) == (Some(waiting as f64), Some(running as f64)))
+            .then_some(())
     });
-    assert!(jobs >= Some(1.0));
-    assert!(machine.ok(&["systemctl", "list-jobs"]).contains("slow.service"));
-    machine.ok(&["systemctl", "stop", "slow.service"]);
+    let page = exporter.samples();
+    let oldest = page.value("systemd_job_oldest_enqueued_timestamp_seconds", &[]).expect("a job");
+    let oldest = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(oldest);
+    // a float of seconds since 1970 is exact to a microsecond
+    let range = before - Duration::from_millis(1)..SystemTime::now();
+    assert!(range.contains(&oldest), "{oldest:?} is not in {range:?}");
+    machine.ok(&["systemctl", "stop", "slow.service", "queued.service"]);
 }
 
 #[test]

@@ -166,13 +166,15 @@ fn exported(page: &Samples) -> Values {
             | "unit_active_exit_time_seconds"
             | "unit_inactive_enter_time_seconds"
             | "unit_inactive_exit_time_seconds"
-            | "service_main_start_time_seconds"
-            | "service_main_exit_time_seconds"
-            | "service_main_pid" => sample.value.floor().to_string(),
+            | "service_main_process_start_time_seconds"
+            | "service_main_process_exit_time_seconds"
+            | "service_main_process_pid" => sample.value.floor().to_string(),
             "unit_load_state" => sample.label("load_state").to_owned(),
             "unit_info" => sample.label("service_type").to_owned() + sample.label("mount_type"),
             "service_result" => sample.label("result").to_owned(),
-            "service_main_exit_status" => format!("{} {}", sample.label("code"), sample.value),
+            "service_main_process_exit_code" | "service_main_process_exit_signal" => {
+                sample.value.to_string()
+            }
             _ => continue,
         };
         values.insert((family.to_owned(), sample.label("name").to_owned()), value);
@@ -234,8 +236,8 @@ fn expected(units: &BTreeMap<String, BTreeMap<String, String>>) -> Values {
             if active { time("ActiveEnterTimestamp") } else { "0".to_owned() },
         );
         for (family, property) in [
-            ("service_main_start_time_seconds", "ExecMainStartTimestamp"),
-            ("service_main_exit_time_seconds", "ExecMainExitTimestamp"),
+            ("service_main_process_start_time_seconds", "ExecMainStartTimestamp"),
+            ("service_main_process_exit_time_seconds", "ExecMainExitTimestamp"),
         ] {
             let time = time(property);
             if time != "0" {
@@ -243,15 +245,14 @@ fn expected(units: &BTreeMap<String, BTreeMap<String, String>>) -> Values {
             }
         }
         if unit["MainPID"] != "0" {
-            insert("service_main_pid", unit["MainPID"].clone());
+            insert("service_main_process_pid", unit["MainPID"].clone());
         }
-        let code = match &*unit["ExecMainCode"] {
-            "1" => "exited",
-            "2" => "killed",
-            "3" => "dumped",
+        let family = match &*unit["ExecMainCode"] {
+            "1" => "service_main_process_exit_code",
+            "2" | "3" => "service_main_process_exit_signal",
             _ => continue,
         };
-        insert("service_main_exit_status", format!("{code} {}", unit["ExecMainStatus"]));
+        insert(family, unit["ExecMainStatus"].clone());
     }
     values
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::Exporter;
 
@@ -43,7 +43,8 @@ impl Scrape {
             failed: failed.map(|sample| sample.label("collector").to_owned()).collect(),
             age: page
                 .value("unit_exporter_systemd_last_seen_timestamp_seconds", &[])
-                .map(Duration::from_secs_f64)
+                .map(|seen| SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seen))
+                .and_then(|seen| SystemTime::now().duration_since(seen).ok())
                 .unwrap_or_default(),
             units: page.all("systemd_unit_state", &active).count(),
         }

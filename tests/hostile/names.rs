@@ -58,9 +58,9 @@ fn hostile_names_and_descriptions_break_no_sample_line() {
     let open = Samples::parse(exporter.get("/metrics", &open).text());
     assert_eq!(states(&text), states(&open));
     for samples in [&text, &open] {
-        assert!(samples.0.iter().all(
-            |sample| sample.name.starts_with("systemd_") || sample.name.starts_with("process_")
-        ));
+        assert!(samples.0.iter().all(|sample| sample.name.starts_with("systemd_")
+            || sample.name.starts_with("unit_exporter_")
+            || sample.name.starts_with("process_")));
         for name in &exported {
             let labels = [("name", &**name)];
             let states = samples.all("systemd_unit_state", &labels);

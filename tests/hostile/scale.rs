@@ -64,7 +64,8 @@ fn floods_displace_no_series_of_other_units() {
     run_script(&machine, "sockets", LISTEN, &properties, &["0", "100000"]);
     let samples = step("100,000 listening sockets of one unit");
     let truncated = samples.value("unit_exporter_truncated_listeners_total", &[]);
-    assert!(truncated > Some(98_000.0), "{truncated:?}");
+    // in each of ten scrapes
+    assert!(truncated > Some(980_000.0), "{truncated:?}");
 
     let processes: u32 = free_pids().min(20_000);
     let forking = format!(
@@ -137,9 +138,8 @@ fn floods_displace_no_series_of_other_units() {
     println!("(100,000 control groups made in {:?})", start.elapsed());
     let samples = step("and 100,000 control groups, 100 deep");
     assert_active(&samples, "honest.service");
-    let truncated =
-        samples.value("unit_exporter_truncated_processes_total", &[("name", "groups.service")]);
-    assert!(truncated > Some(1000.0), "{truncated:?}");
+    let truncated = samples.value("unit_exporter_truncated_processes_total", &[]);
+    assert!(truncated > Some(10_000.0), "{truncated:?}");
     machine.ok(&["systemctl", "stop", "groups"]);
 }
 
