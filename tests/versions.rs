@@ -126,7 +126,11 @@ fn serves_and_logs_why_in_container_without_systemd() {
         String::from_utf8_lossy(&output.stderr)
     );
     let page = Samples::parse(
-        &stdout.lines().filter(|line| line.starts_with("systemd_")).collect::<Vec<_>>().join("\n"),
+        &stdout
+            .lines()
+            .filter(|line| line.starts_with("systemd_") || line.starts_with("unit_exporter_"))
+            .collect::<Vec<_>>()
+            .join("\n"),
     );
     let success =
         |collector| page.value("unit_exporter_collector_success", &[("collector", collector)]);
@@ -197,7 +201,7 @@ fn families(machine: Machine) -> (u32, BTreeSet<String>) {
     let version = machine.ok(&["systemctl", "--version"]);
     let version = version.split(' ').nth(1).and_then(|version| version.parse().ok());
     // process_* and the like come from the client library
-    families.retain(|name| name.starts_with("systemd_"));
+    families.retain(|name| name.starts_with("systemd_") || name.starts_with("unit_exporter_"));
     (version.expect("a version"), families)
 }
 

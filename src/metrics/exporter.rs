@@ -38,7 +38,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
-            name: "unit_exporter_build_info",
+            name: "systemd_exporter_build_info",
             kind: Gauge,
             per: Per::Host,
             help: "Alias of unit_exporter_build_info for dashboards of systemd_exporter; constant 1.",

@@ -55,7 +55,7 @@ fn sd_notify_values_and_reload_result_are_exported() {
     });
     assert_eq!(number(machine, "all-set.service", "StatusErrno"), Some(5.0));
     assert_eq!(number(machine, "all-set.service", "NFileDescriptorStore"), Some(2.0));
-    let ping = || value("watchdog_last_ping_time_seconds");
+    let ping = || value("watchdog_last_ping_timestamp_seconds");
     let last = || number(machine, "all-set.service", "WatchdogTimestamp").map(|at| at / 1e6);
     let first = eventually("a ping", ping);
     eventually("a later ping, at most 15 s (one poll) behind systemd's", || {

@@ -37,7 +37,7 @@ fn next_elapse_and_settings_of_timers_match_systemctl() {
     });
     for sample in page.all("systemd_timer_info", &[]) {
         let shown = ["systemctl", "show", "-P", "Unit", sample.label("name")];
-        assert_eq!(sample.label("unit"), machine.ok(&shown).trim());
+        assert_eq!(sample.label("triggers"), machine.ok(&shown).trim());
     }
     for (family, property, name) in [
         ("accuracy_seconds", "AccuracyUSec", "weekly.timer"),
@@ -80,7 +80,7 @@ fn socket_units_export_service_and_connection_counts() {
         let page = exporter.samples();
         let labels = [("name", name)];
         let found = page.all("systemd_socket_info", &labels).next()?;
-        Some([found.label("unit").to_owned(), found.label("accept").to_owned()])
+        Some([found.label("triggers").to_owned(), found.label("accept").to_owned()])
     };
     for (name, service, accept) in
         [("echo.socket", "echo@.service", "yes"), ("lazy.socket", "weekly.service", "no")]

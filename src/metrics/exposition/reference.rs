@@ -180,7 +180,7 @@ impl fmt::Display for MetricReference {
 const INHERITED: &[&str] = &[
     "systemd_boot_monotonic_seconds",
     "systemd_boot_time_seconds",
-    "unit_exporter_build_info",
+    "systemd_exporter_build_info",
     "systemd_resolved_*",
     "systemd_service_ip_egress_bytes",
     "systemd_service_ip_ingress_bytes",
