@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use divan::Bencher;
 use tempfile::TempDir;
-use unit_exporter::source::journal::{Journal, Options};
+use unit_exporter::source::journal::{Journal, JournalOptions};
 use unit_exporter::unit_filter::Selection;
 
 fn main() {
@@ -56,7 +56,7 @@ fn opened(archived: usize) -> (TempDir, Journal) {
     if archived > 0 {
         fs::write(directory.join("system.journal"), unpacked("compact")).unwrap();
     }
-    let options = Options {
+    let options = JournalOptions {
         persistent: file("var"),
         volatile: file("run"),
         machine_id: file("machine-id"),

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
-use unit_exporter::source::sockets::{Input, Listeners, Options};
+use unit_exporter::source::sockets::{ListenerInput, Listeners, SocketOptions};
 
 fn main() {
     divan::main();
@@ -17,8 +17,8 @@ fn main() {
 #[divan::bench(args = [40, 1000], sample_count = 300)]
 fn read(bencher: divan::Bencher<'_, '_>, count: u16) {
     let _sockets = listening(count);
-    let mut listeners = Listeners::new(Options::default());
-    let input = Input::default();
+    let mut listeners = Listeners::new(SocketOptions::default());
+    let input = ListenerInput::default();
     assert_eq!(read_once(&mut listeners, &input), usize::from(count));
     bencher.bench_local(|| read_once(&mut listeners, &input));
 }
@@ -33,8 +33,8 @@ fn read_next_to_20_000_connected_sockets(bencher: divan::Bencher<'_, '_>, count:
                 .expect("connecting to a listener of this bench")
         })
         .collect();
-    let mut listeners = Listeners::new(Options::default());
-    let input = Input::default();
+    let mut listeners = Listeners::new(SocketOptions::default());
+    let input = ListenerInput::default();
     assert_eq!(read_once(&mut listeners, &input), usize::from(count));
     bencher.bench_local(|| read_once(&mut listeners, &input));
     // Closing the listeners first resets the unaccepted connections, which avoids TIME_WAIT sockets.
@@ -48,19 +48,19 @@ fn read_next_to_20_000_connected_sockets(bencher: divan::Bencher<'_, '_>, count:
 fn read_with_unit_cgroups(bencher: divan::Bencher<'_, '_>, count: u16) {
     let _sockets = listening(count);
     let root = tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm");
-    let mut input = Input::default();
+    let mut input = ListenerInput::default();
     for unit in 0..count {
         let unit = format!("{unit}.service");
         std::fs::create_dir(root.path().join(&unit)).expect("a directory");
         input.units.push((unit.as_str().into(), format!("/{unit}").into()));
     }
-    let options = Options { cgroup_root: root.path().to_owned(), ..Options::default() };
+    let options = SocketOptions { cgroup_root: root.path().to_owned(), ..SocketOptions::default() };
     bencher
         .with_inputs(|| Listeners::new(options.clone()))
         .bench_local_values(|mut listeners| read_once(&mut listeners, &input));
 }
 
-fn read_once(listeners: &mut Listeners, input: &Input) -> usize {
+fn read_once(listeners: &mut Listeners, input: &ListenerInput) -> usize {
     let deadline = Instant::now() + Duration::from_secs(5);
     let reading = listeners.read(input, deadline).expect("sock_diag answers");
     reading.listeners.iter().filter(|listener| listener.address == "127.0.0.2").count()

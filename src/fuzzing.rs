@@ -69,7 +69,7 @@ fn labels(data: &[u8]) {
         accept_queue,
         accept_queue_limit: u64::MAX,
     });
-    let reading = sockets::Reading { unix: Some(unix.collect()), ..Default::default() };
+    let reading = sockets::ListenerReading { unix: Some(unix.collect()), ..Default::default() };
     for page in page(Snapshot { listeners: Some(reading), ..Snapshot::default() }) {
         let lengths = page.all("systemd_unix_listener_accept_queue_length", &[]);
         let told: Vec<_> = lengths.map(|one| (one.label("name"), one.label("path"))).collect();

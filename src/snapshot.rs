@@ -33,9 +33,9 @@ pub struct Snapshot {
     /// What the exporter counts of its own work.
     pub exporter: Exporter,
     /// What has been logged since the exporter started.
-    pub journal: Option<journal::Reading>,
+    pub journal: Option<journal::JournalReading>,
     /// Who listens; `None` if it was not asked or did not answer.
-    pub listeners: Option<sockets::Reading>,
+    pub listeners: Option<sockets::ListenerReading>,
     /// What other daemons say.
     pub daemons: Daemons,
     /// What is known of the managers of users.
@@ -65,7 +65,7 @@ pub struct User {
 #[derive(Debug, Default)]
 pub struct Daemons {
     /// The D-Bus daemon.
-    pub bus: Option<dbus_daemons::bus::Statistics>,
+    pub bus: Option<dbus_daemons::bus::BusStatistics>,
     /// systemd-logind.
     pub logins: Option<dbus_daemons::logind::Logins>,
     /// systemd-machined.
@@ -73,7 +73,7 @@ pub struct Daemons {
     /// systemd-networkd.
     pub network: Option<dbus_daemons::networkd::Network>,
     /// systemd-resolved.
-    pub resolved: Option<dbus_daemons::resolved::Statistics>,
+    pub resolved: Option<dbus_daemons::resolved::ResolvedStatistics>,
     /// systemd-analyze, which is no daemon: how exposed services are, selected or not.
     pub exposures: Option<Exposures>,
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use unit_exporter::source::sockets::{Input, Listeners, Options};
+use unit_exporter::source::sockets::{ListenerInput, Listeners, SocketOptions};
 
 use crate::cost::millis;
 use crate::support::{Machine, Samples};
@@ -62,9 +62,9 @@ impl Floor {
             self.groups.each(read),
             self.descriptors.each(stat) + self.stats.each(read),
             of(|| {
-                let mut listeners = Listeners::new(Options::default());
+                let mut listeners = Listeners::new(SocketOptions::default());
                 let deadline = Instant::now() + Duration::from_secs(5);
-                black_box(listeners.read(&Input::default(), deadline).unwrap());
+                black_box(listeners.read(&ListenerInput::default(), deadline).unwrap());
             }),
             of(|| {
                 black_box(self.page.clone());

@@ -152,8 +152,8 @@ pub struct Args {
 impl Args {
     /// Where the journal is, and which units' messages are counted by name.
     #[must_use]
-    pub fn journal(&self, selection: Selection) -> journal::Options {
-        journal::Options {
+    pub fn journal(&self, selection: Selection) -> journal::JournalOptions {
+        journal::JournalOptions {
             persistent: "/var/log/journal".into(),
             volatile: "/run/log/journal".into(),
             machine_id: "/etc/machine-id".into(),
@@ -315,15 +315,15 @@ pub struct ListenerArgs {
 impl ListenerArgs {
     /// The same for what reads listeners.
     #[must_use]
-    pub fn options(&self, proc: &Path) -> sockets::Options {
-        sockets::Options {
+    pub fn options(&self, proc: &Path) -> sockets::SocketOptions {
+        sockets::SocketOptions {
             proc: proc.to_owned(),
             max: self.max,
             unix: self.unix,
             connections: self.connections,
             namespaces: self.namespaces,
             expected: self.expect_listener.iter().cloned().map(Arc::new).collect(),
-            ..sockets::Options::default()
+            ..sockets::SocketOptions::default()
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::View;
 use super::table_query::Column;
 use crate::source::cgroup::Cgroup;
-use crate::source::journal::Counts;
+use crate::source::journal::JournalCounts;
 use crate::source::process::UnitProcesses;
 use crate::source::sockets::{Connections, Listener, UnixListener};
 use crate::systemd::ledger::Account;
@@ -21,7 +21,7 @@ pub(super) struct Row<'a> {
     pub(super) account: Option<&'a Account>,
     pub(super) cgroup: Option<&'a Cgroup>,
     pub(super) processes: Option<&'a UnitProcesses>,
-    pub(super) logged: Option<&'a Counts>,
+    pub(super) logged: Option<&'a JournalCounts>,
     pub(super) listeners: Vec<&'a Listener>,
     pub(super) unix: Vec<&'a UnixListener>,
     pub(super) connections: Vec<&'a Connections>,
@@ -40,7 +40,8 @@ pub(super) fn rows<'a>(view: &View<'a>) -> Vec<Row<'a>> {
     let processes: HashMap<&str, &UnitProcesses> =
         processes.map(|(name, processes)| (&**name, processes)).collect();
     let logged = view.snapshot.journal.iter().flat_map(|reading| &reading.units);
-    let logged: HashMap<&str, &Counts> = logged.map(|(name, counts)| (&**name, counts)).collect();
+    let logged: HashMap<&str, &JournalCounts> =
+        logged.map(|(name, counts)| (&**name, counts)).collect();
     let accounts = systemd.accounts.iter();
     let accounts: HashMap<&str, &Account> =
         accounts.map(|(name, account)| (&**name, &**account)).collect();

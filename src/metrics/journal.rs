@@ -6,7 +6,7 @@ use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
 use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
-use crate::source::journal::{Counts, Priority, Reading};
+use crate::source::journal::{JournalCounts, JournalReading, Priority};
 use crate::systemd::ledger::ExitCode;
 use crate::systemd::unit::name::type_of;
 use crate::systemd::unit::value::Word;
@@ -120,7 +120,7 @@ pub(super) fn progress(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 }
 
 /// What there is from the start, as soon as the journal is read.
-fn counted(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
+fn counted(reading: Option<&JournalReading>, out: &mut impl Sink) -> fmt::Result {
     out.family(
         Family {
             name: "systemd_journal_messages_total",
@@ -148,7 +148,10 @@ fn counted(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
     )
 }
 
-fn dumps<'a>(name: &'a str, counts: &'a Counts) -> impl Iterator<Item = (&'a str, Word, u64)> {
+fn dumps<'a>(
+    name: &'a str,
+    counts: &'a JournalCounts,
+) -> impl Iterator<Item = (&'a str, Word, u64)> {
     counts
         .core_dumps
         .iter()

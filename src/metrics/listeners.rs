@@ -7,7 +7,7 @@ use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
 use super::{Family, Per, Sink, Subject, Value};
 use crate::snapshot::Snapshot;
-use crate::source::sockets::{Listener, Reading};
+use crate::source::sockets::{Listener, ListenerReading};
 use crate::systemd::unit::name::type_of;
 
 const SUBJECT: Subject = Subject { collector: "listeners", title: "Listeners" };
@@ -22,7 +22,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     on_demand(reading, out)
 }
 
-fn inet(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
+fn inet(reading: Option<&ListenerReading>, out: &mut impl Sink) -> fmt::Result {
     let listeners = reading.map_or(&[][..], |reading| &reading.listeners);
 
     out.family(
@@ -95,7 +95,7 @@ fn inet(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
     )
 }
 
-fn expected(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
+fn expected(reading: Option<&ListenerReading>, out: &mut impl Sink) -> fmt::Result {
     let expected = reading.map_or(&[][..], |reading| &reading.expected);
     out.family(
         Family {
@@ -112,7 +112,7 @@ fn expected(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
     )
 }
 
-fn on_demand(reading: Option<&Reading>, out: &mut impl Sink) -> fmt::Result {
+fn on_demand(reading: Option<&ListenerReading>, out: &mut impl Sink) -> fmt::Result {
     let connections = reading.and_then(|reading| reading.connections.as_deref());
     out.family(
         Family {

@@ -1,4 +1,4 @@
-//! Asking other daemons on the system bus: those whose collectors are on.
+//! Reads other daemons on the system bus: those whose collectors are on.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::source::dbus_daemons;
 use crate::source::dbus_daemons::{bus, logind, machined, networkd, resolved};
 
 impl Scraper {
-    /// What the daemons say that are wanted, and how asking each of them went.
+    /// Reads the enabled daemons; returns the values and an attempt for each.
     pub(super) async fn daemons(
         &self,
         wants: impl Fn(&'static str) -> bool,
@@ -39,7 +39,7 @@ impl Scraper {
         &self,
         collector: &'static str,
         wants: impl Fn(&'static str) -> bool,
-        read: impl FnOnce(Arc<dbus_daemons::Daemons>) -> F,
+        read: impl FnOnce(Arc<dbus_daemons::DaemonClient>) -> F,
         left_out: impl Fn(&T) -> usize,
     ) -> Option<(Option<T>, Attempt)>
     where
@@ -47,13 +47,13 @@ impl Scraper {
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let reading = read(self.daemons.clone());
-        // a task of its own: a panic in it costs this collector only
+        // a separate task: a panic fails this collector only
         let reading = async {
             let outcome = tokio::spawn(reading).await?;
             Ok(outcome.map(|value| {
                 let left_out = left_out(&value);
                 let shortfall = (left_out > 0)
-                    .then(|| format!("{left_out} were not asked: only the first 256 are"));
+                    .then(|| format!("{left_out} objects were not read: the limit is 256"));
                 (value, shortfall)
             }))
         };

@@ -1,4 +1,4 @@
-//! Following the journal: at each scrape, and in between, so that nothing is deleted unread.
+//! Reads the journal at each scrape and in between, so that no file is deleted unread.
 
 use std::time::{Duration, Instant};
 
@@ -7,18 +7,18 @@ use tokio::time::{sleep, timeout};
 use super::Read;
 use crate::scrape::blocking_source::Kept;
 use crate::source::journal::exits::JournalExits;
-use crate::source::journal::{Journal, Options, Reading};
+use crate::source::journal::{Journal, JournalOptions, JournalReading};
 use crate::systemd::state::Shared;
 use crate::systemd::unit::value::Timestamp;
 
-/// Reads what has come, and gives all that was counted; it may fall short of all there is, and
-/// then says why.
+/// Reads the new entries, and returns the counters; a reading that is incomplete has the reason beside
+/// it.
 pub(super) async fn journal(
     kept: &Kept<Journal>,
-    options: &Options,
+    options: &JournalOptions,
     shared: &Shared,
     deadline: Instant,
-) -> Read<(Reading, Option<String>)> {
+) -> Read<(JournalReading, Option<String>)> {
     let (options, shared) = (options.clone(), shared.clone());
     let read = move |journal: &mut Journal| {
         journal.follow(deadline, |name| is_loaded(&shared, name))?;
@@ -29,28 +29,28 @@ pub(super) async fn journal(
     kept.read(move || Journal::open(&options), read).await
 }
 
-/// Reads what has come every second, without end, and hands on what it tells of units' ends.
-pub(super) async fn follow(kept: Kept<Journal>, options: Options, shared: Shared) {
+/// Reads the new entries every second, without end, and sends the exits of units to the ledger.
+pub(super) async fn follow(kept: Kept<Journal>, options: JournalOptions, shared: Shared) {
     shared.lock().ledger.hear_journal();
     loop {
         let (options, reading) = (options.clone(), shared.clone());
-        let (began, deadline) = (Timestamp::monotonic(), Instant::now() + INTERVAL);
+        let (began, deadline) = (Timestamp::monotonic(), Instant::now() + READ_INTERVAL);
         let read = move |journal: &mut Journal| {
             journal.follow(deadline, |name| is_loaded(&reading, name))?;
-            let late = if journal.waiting() > 0 { BACKLOG } else { 0 };
+            let late = if journal.waiting() > 0 { BACKLOG_MICROS } else { 0 };
             reconcile(&reading, journal.take_exits(), Timestamp(began.0.saturating_sub(late)));
             Ok(())
         };
-        let read = timeout(PATIENCE, kept.read(move || Journal::open(&options), read)).await;
-        // what fails here fails at the next scrape too, and is told there
+        let read = timeout(READ_TIMEOUT, kept.read(move || Journal::open(&options), read)).await;
+        // an error here occurs at the next scrape too, which logs it
         if !matches!(read, Ok(Ok(Ok(())))) {
             reconcile(&shared, JournalExits::unreadable(began), began);
         }
-        sleep(INTERVAL).await;
+        sleep(READ_INTERVAL).await;
     }
 }
 
-/// Until the mirror is filled, nothing is missed.
+/// Until the mirror is filled, no exit can have been missed.
 fn reconcile(shared: &Shared, exits: JournalExits, read: Timestamp) {
     let state = &mut *shared.lock();
     if state.status.filled {
@@ -58,17 +58,17 @@ fn reconcile(shared: &Shared, exits: JournalExits, read: Timestamp) {
     }
 }
 
-/// As long as the mirror is not filled, no unit is known to be unloaded.
+/// Until the mirror is filled, every unit counts as loaded.
 fn is_loaded(shared: &Shared, name: &str) -> bool {
     let state = shared.lock();
     !state.status.filled || state.mirror.unit(name).is_some()
 }
 
-/// journald may fill a file of the smallest size, and delete it, in so much time.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// journald can fill a file of the minimum size, and delete it, in this time.
+const READ_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A file system may hang.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// For a file system that hangs.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For so long, in microseconds, what waits for the journal waits until more of it has been read.
-const BACKLOG: u64 = 30_000_000;
+/// Microseconds by which the ledger waits longer for the journal while entries are unread.
+const BACKLOG_MICROS: u64 = 30_000_000;

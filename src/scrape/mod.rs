@@ -25,12 +25,12 @@ use crate::single_flight::Flights;
 use crate::snapshot::{Attempt, Histogram, Snapshot};
 use crate::source::Error;
 use crate::source::cgroup::Cgroups;
-use crate::source::dbus_daemons::Daemons;
-use crate::source::journal::{Journal, Options as JournalOptions};
+use crate::source::dbus_daemons::DaemonClient;
+use crate::source::journal::{Journal, JournalOptions};
 use crate::source::process::Processes;
 use crate::source::process::usage;
 use crate::source::security_assessment::Security;
-use crate::source::sockets::{Listeners, Options as SocketOptions};
+use crate::source::sockets::{Listeners, SocketOptions};
 use crate::systemd::ledger::Event;
 use crate::systemd::snapshot::SystemdSnapshot;
 use crate::systemd::state::{Shared, State};
@@ -63,7 +63,7 @@ pub struct Scraper {
     host: Host,
     journal: Kept<Journal>,
     listeners: Kept<Listeners>,
-    daemons: Arc<Daemons>,
+    daemons: Arc<DaemonClient>,
     security: Arc<Security>,
     outcomes: Mutex<BTreeMap<&'static str, Outcome>>,
     cgroups: Kept<Cgroups>,
@@ -111,7 +111,7 @@ impl Scraper {
         Self {
             shared,
             security: Arc::default(),
-            daemons: Arc::new(Daemons::new(host.dbus_address.clone())),
+            daemons: Arc::new(DaemonClient::new(host.dbus_address.clone())),
             host,
             journal: Kept::default(),
             listeners: Kept::default(),

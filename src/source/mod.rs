@@ -1,6 +1,6 @@
-//! Where facts come from: one file per interface of the host.
+//! Sources: one module per interface of the host.
 //!
-//! A source reads and parses; it names no metric and decides nothing about what is exported.
+//! A source reads and parses; it names no metric and does not decide what is exported.
 
 pub mod cgroup;
 pub mod dbus_daemons;
@@ -14,15 +14,15 @@ pub mod sockets;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a source gave nothing. Every error names the place it arose from.
+/// Why a source failed. Every error names the file or interface.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused; `path` is the file, directory or interface asked.
+    /// A system call failed; `path` is the file, directory or interface.
     #[error("{}: {error}", path.display())]
     Io {
-        /// The file, directory or interface that was asked.
+        /// The file, directory or interface.
         path: PathBuf,
-        /// What the kernel answered.
+        /// The error of the kernel.
         error: io::Error,
     },
     /// The content is not what the kernel documents; at most its first 80 bytes are kept.
@@ -30,14 +30,17 @@ pub enum Error {
     Malformed {
         /// The file or interface that was read.
         path: PathBuf,
-        /// The start of what stood there.
+        /// The start of the content.
         text: String,
     },
-    /// The source did not answer before its deadline.
+    /// The source did not finish before its deadline.
     #[error("no answer in time")]
     Late,
-    /// Reading panicked: a fault of the exporter, which costs only this source.
-    #[error("reading it failed in a way that it must not: please report this")]
+    /// Reading panicked: a bug of the exporter, which fails only this source.
+    #[error(
+        "internal error while reading (bug); \
+         please report it at https://github.com/unit-exporter/unit-exporter/issues"
+    )]
     Panicked,
     /// The source cannot work here; the text says why and what to change.
     #[error("{0}")]
@@ -50,7 +53,7 @@ impl Error {
         move |error| Self::Io { path: path.to_owned(), error }
     }
 
-    /// Content at `path` that could not be understood.
+    /// Unexpected content at `path`.
     #[must_use]
     pub fn malformed(path: &Path, content: &[u8]) -> Self {
         let start = &content[..content.len().min(80)];

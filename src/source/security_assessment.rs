@@ -1,5 +1,5 @@
-//! How exposed each service is, assessed by `systemd-analyze security`: hourly, since it makes PID 1
-//! tell every property of every service.
+//! The exposure level of each service by `systemd-analyze security`: hourly, because that reads every
+//! property of every service from PID 1.
 
 use std::collections::BTreeMap;
 use std::process::{Output, Stdio};
@@ -11,10 +11,10 @@ use serde::Deserialize;
 use super::Error;
 use crate::single_flight::Flights;
 
-/// The exposure of services by name, between 0 and 10.
+/// The exposure level of services by name, from 0 to 10.
 pub type Exposures = Arc<BTreeMap<String, f64>>;
 
-/// The assessments, the last of which is kept.
+/// Runs assessments, and caches the last one.
 #[derive(Debug, Default)]
 pub struct Security {
     last: Arc<Mutex<Option<Assessment>>>,
@@ -28,16 +28,17 @@ struct Assessment {
 }
 
 impl Security {
-    /// The last assessment. Only the first is waited for; when one is an hour old, the next begins.
+    /// The last assessment. Waits for the first one only; starts the next in the background when the
+    /// last is older than an hour, or five minutes if it failed.
     ///
     /// # Errors
-    /// What went wrong at the last, which is made again after some minutes.
+    /// That of the last assessment.
     pub async fn read(self: Arc<Self>) -> Result<Exposures, Error> {
-        let known = {
+        let cached = {
             let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             last.as_ref().map(|last| (last.is_due(), last.outcome.clone()))
         };
-        let outcome = match known {
+        let outcome = match cached {
             Some((false, outcome)) => outcome,
             Some((true, outcome)) => {
                 tokio::spawn(async move { self.assess().await });
@@ -48,7 +49,7 @@ impl Security {
         outcome.map_err(Error::Unavailable)
     }
 
-    /// Makes an assessment, or joins one that is being made.
+    /// Runs an assessment, or waits for a running one.
     async fn assess(&self) -> Result<Exposures, String> {
         let last = self.last.clone();
         let work = || async move {
@@ -64,12 +65,12 @@ impl Security {
 
 impl Assessment {
     fn is_due(&self) -> bool {
-        self.at.elapsed() > if self.outcome.is_ok() { INTERVAL } else { RETRY }
+        self.at.elapsed() > if self.outcome.is_ok() { INTERVAL } else { RETRY_INTERVAL }
     }
 }
 
 async fn assess() -> Result<BTreeMap<String, f64>, String> {
-    // The one thing that is learnt from a program: how it judges settings is written nowhere else.
+    // The only subprocess: nothing else has its rating of settings.
     #[expect(clippy::disallowed_types, reason = "systemd-analyze has no other interface")]
     let mut command = tokio::process::Command::new(PROGRAM);
     command
@@ -80,25 +81,25 @@ async fn assess() -> Result<BTreeMap<String, f64>, String> {
     match tokio::time::timeout(TIMEOUT, command.output()).await {
         Ok(Ok(output)) => exposures(&output),
         Ok(Err(error)) => Err(format!("{PROGRAM}: {error}; is it installed?")),
-        Err(_) => Err(format!("{PROGRAM} has not ended for {TIMEOUT:?}")),
+        Err(_) => Err(format!("{PROGRAM} did not exit within {TIMEOUT:?}")),
     }
 }
 
 fn exposures(output: &Output) -> Result<BTreeMap<String, f64>, String> {
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let line: String = said.lines().next().unwrap_or_default().chars().take(200).collect();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let line: String = stderr.lines().next().unwrap_or_default().chars().take(200).collect();
         return Err(format!("{PROGRAM} security --json (systemd 250): {}: {line}", output.status));
     }
-    let rows: Vec<Row> = serde_json::from_slice(&output.stdout)
+    let rows: Vec<ServiceRow> = serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("{PROGRAM} security --json: {error}"))?;
-    let exposure = |row: Row| Some((row.unit, row.exposure?.parse().ok()?));
+    let exposure = |row: ServiceRow| Some((row.unit, row.exposure?.parse().ok()?));
     Ok(rows.into_iter().filter_map(exposure).collect())
 }
 
-/// One service; one that cannot be assessed has no exposure.
+/// A service; without an exposure level if it cannot be assessed.
 #[derive(Deserialize)]
-struct Row {
+struct ServiceRow {
     unit: String,
     exposure: Option<String>,
 }
@@ -108,9 +109,9 @@ const PROGRAM: &str = "systemd-analyze";
 const INTERVAL: Duration = Duration::from_secs(3600);
 
 /// After a failure.
-const RETRY: Duration = Duration::from_secs(300);
+const RETRY_INTERVAL: Duration = Duration::from_secs(300);
 
-/// It takes a tenth of a second for a hundred services, and much longer on a host in need.
+/// An assessment takes 0.1 s for a hundred services, and much longer on an overloaded host.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_read_and_what_has_no_exposure_is_absent() {
+    fn parses_rows_without_those_that_have_no_exposure() {
         let rows = r#"[{"unit":"a.service","exposure":"9.6","predicate":"UNSAFE","happy":":-{"},
                        {"unit":"b.service","exposure":null},{"unit":"c.service"}]"#;
         let read = exposures(&output(0, rows, "")).unwrap();
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_what_the_program_said() {
+    fn error_has_the_first_line_of_stderr() {
         let error =
             exposures(&output(256, "", "unrecognized option '--json=short'\n")).unwrap_err();
         assert!(error.contains("unrecognized option"), "{error}");

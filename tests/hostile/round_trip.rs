@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use unit_exporter::metrics::{DroppedSeries, Format, MetricsQuery, render};
 use unit_exporter::profile::Profile;
 use unit_exporter::snapshot::Snapshot;
-use unit_exporter::source::sockets::{Listener, Protocol, Reading};
+use unit_exporter::source::sockets::{Listener, ListenerReading, Protocol};
 use unit_exporter::systemd::ledger::Ledger;
 use unit_exporter::systemd::mirror::{Listed, Mirror};
 use unit_exporter::systemd::snapshot::SystemdSnapshot;
@@ -85,7 +85,8 @@ fn snapshot_of(names: &BTreeSet<String>) -> Arc<Snapshot> {
         accept_queue_limit: None,
         drops: None,
     });
-    let listeners = Reading { listeners: listeners.collect(), ..Reading::default() };
+    let listeners =
+        ListenerReading { listeners: listeners.collect(), ..ListenerReading::default() };
     for name in names {
         let unit = format!("{name}.service");
         state.mirror.list(&Listed {

@@ -7,7 +7,7 @@ use serde_json::json;
 use unit_exporter::cli::hash_password;
 use unit_exporter::http::{Options, Protection};
 use unit_exporter::snapshot::{Attempt, Snapshot};
-use unit_exporter::source::sockets::{Reading, UnixListener};
+use unit_exporter::source::sockets::{ListenerReading, UnixListener};
 use unit_exporter::systemd::ledger::What;
 use unit_exporter::systemd::manager::Manager;
 use unit_exporter::systemd::snapshot::SystemdSnapshot;
@@ -302,7 +302,7 @@ fn hostile() -> PageData {
             ..SystemdSnapshot::default()
         }),
         status: Status { trouble: Some(attack("trouble")), ..Status::default() },
-        listeners: Some(Reading { unix: Some(vec![unix]), ..Reading::default() }),
+        listeners: Some(ListenerReading { unix: Some(vec![unix]), ..ListenerReading::default() }),
         attempts: vec![Attempt {
             collector: "units",
             error: Some(attack("attempt")),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tracing::{Instrument, info, info_span};
 
-use crate::source::dbus_daemons::{Daemons, logind};
+use crate::source::dbus_daemons::{DaemonClient, logind};
 use crate::systemd::follow::{Options, Place, Thread, follow};
 use crate::systemd::ledger::{Keep, Ledger};
 use crate::systemd::mirror::Mirror;
@@ -82,7 +82,7 @@ impl Users {
 }
 
 async fn watch(users: Users, terms: Terms) -> Infallible {
-    let daemons = Arc::new(Daemons::new(terms.dbus_address.clone()));
+    let daemons = Arc::new(DaemonClient::new(terms.dbus_address.clone()));
     let mut known: Option<(BTreeSet<u32>, Instant)> = None;
     loop {
         let there = directories();

@@ -2,34 +2,34 @@
 
 use std::sync::Arc;
 
-use super::{DRIVER_PATH, Daemons, Properties};
+use super::{DRIVER_PATH, DaemonClient, Properties};
 use crate::source::Error;
 use crate::systemd::unit::value::as_number;
 
-/// What the bus counts. A field is `None` where this bus does not tell it: dbus-broker tells less.
+/// Statistics of the bus. A field is `None` where the bus does not report it: dbus-broker has fewer.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Statistics {
-    /// Connections that have said hello.
+pub struct BusStatistics {
+    /// Connections that have completed Hello().
     pub active: Option<u64>,
     /// Connections that have not.
     pub incomplete: Option<u64>,
-    /// Names owned, unique ones included.
+    /// Owned names, unique ones included.
     pub names: Option<u64>,
     /// Match rules.
     pub match_rules: Option<u64>,
-    /// The most match rules that one connection ever had.
+    /// The maximum number of match rules that one connection ever had.
     pub most_match_rules: Option<u64>,
 }
 
-/// Asks the bus.
-pub async fn read(daemons: Arc<Daemons>) -> Result<Statistics, Error> {
-    let driver = daemons.driver().await?;
+/// Reads the statistics.
+pub async fn read(client: Arc<DaemonClient>) -> Result<BusStatistics, Error> {
+    let driver = client.driver().await?;
     Ok(statistics(&driver.call(DRIVER_PATH, STATS, "GetStats", &()).await?))
 }
 
-pub(super) fn statistics(all: &Properties) -> Statistics {
+pub(super) fn statistics(all: &Properties) -> BusStatistics {
     let number = |name: &str| all.get(name).and_then(|value| as_number(value));
-    Statistics {
+    BusStatistics {
         active: number("ActiveConnections"),
         incomplete: number("IncompleteConnections"),
         names: number("BusNames"),

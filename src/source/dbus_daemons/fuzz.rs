@@ -1,4 +1,4 @@
-//! Fuzzing: what the other daemons answer, as bodies on the bus.
+//! Fuzzing: the bodies of replies of the other daemons.
 
 use std::vec::IntoIter;
 
@@ -12,26 +12,26 @@ use crate::fuzzing::{self, page};
 use crate::snapshot::{Daemons, Snapshot};
 use crate::systemd::unit::value::as_number;
 
-/// Bodies of answers: which it is in one byte. What is told of one machine or link is told of the next
-/// that was listed.
+/// Bodies of replies, each after one byte with its kind. Properties of a machine or link are those of
+/// the next one that was listed.
 pub(crate) fn bodies(data: &[u8]) {
-    let mut answers = Answers::default();
+    let mut replies = Replies::default();
     for (what, body) in fuzzing::bodies(data) {
-        answers.body(what % 12, &Data::new(body, Context::new(Endian::Little, 0)));
+        replies.body(what % 12, &Data::new(body, Context::new(Endian::Little, 0)));
     }
-    answers.end();
+    replies.end();
 }
 
 #[derive(Default)]
-struct Answers {
+struct Replies {
     daemons: Daemons,
-    machines: IntoIter<machined::Row>,
-    links: IntoIter<networkd::Row>,
-    /// What systemd-resolved says: transactions, cache, DNSSEC.
+    machines: IntoIter<machined::MachineRow>,
+    links: IntoIter<networkd::LinkRow>,
+    /// The properties of systemd-resolved: transactions, cache, DNSSEC.
     resolved: Vec<OwnedVariant>,
 }
 
-impl Answers {
+impl Replies {
     fn body(&mut self, what: u8, body: &Data<'_, '_>) {
         let logins = self.daemons.logins.get_or_insert_default();
         let machines = self.daemons.machines.get_or_insert_default();

@@ -1,7 +1,7 @@
-//! Other daemons on the system bus, asked at a scrape: what they say of names, sessions, links …
+//! Other daemons on the system bus, read at each scrape: names, sessions, machines, links …
 //!
-//! Each is one question or a few, on one connection that they share and that is opened at the first.
-//! None is started by being asked.
+//! Each takes one call or a few, on one shared connection that is opened at the first. No call
+//! activates a daemon.
 
 pub mod bus;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -23,45 +23,45 @@ use zbus::{Connection, OwnedVariant, Variant, fdo};
 
 use super::Error;
 
-/// The system bus, as far as daemons are asked on it.
+/// A client of the daemons on the system bus.
 #[derive(Debug)]
-pub struct Daemons {
+pub struct DaemonClient {
     address: String,
     connection: Mutex<Option<Connection>>,
 }
 
-/// A daemon that can be asked.
+/// A daemon on the bus, and the texts of its errors.
 #[derive(Clone, Copy, Debug)]
 struct Daemon {
-    /// Its well-known name on the bus.
+    /// The well-known name on the bus.
     name: &'static str,
-    /// What people call it.
+    /// The name in error messages.
     title: &'static str,
-    /// What to do where it does not run.
+    /// The remedy if the daemon does not run.
     remedy: &'static str,
-    /// What to do where it does not answer this user.
+    /// The remedy if the daemon denies access.
     permission: &'static str,
 }
 
-/// A daemon that was found on the bus.
+/// A running daemon.
 struct Peer {
     daemon: Daemon,
     connection: Connection,
-    /// Its unique name: what anybody else answers does not count.
+    /// The unique name: replies of other senders are not trusted.
     owner: OwnedUniqueName,
 }
 
 /// Properties of an object, by name.
 type Properties = HashMap<String, OwnedVariant>;
 
-impl Daemons {
-    /// The daemons on the bus at `address`. Nothing is connected yet.
+impl DaemonClient {
+    /// A client of the bus at `address`. Does not connect yet.
     #[must_use]
     pub fn new(address: String) -> Self {
         Self { address, connection: Mutex::default() }
     }
 
-    /// The daemon, if it runs.
+    /// Finds the daemon, if it runs.
     async fn find(&self, daemon: Daemon) -> Result<Peer, Error> {
         let driver = self.driver().await?;
         let owner = driver.send(DRIVER_PATH, DRIVER, "GetNameOwner", &daemon.name).await;
@@ -69,15 +69,15 @@ impl Daemons {
             Ok(reply) => driver.read(&reply)?,
             Err(error) if matches!(standard(&error), Some(fdo::Error::NameHasNoOwner(_))) => {
                 let Daemon { title, remedy, .. } = daemon;
-                return Err(Error::Unavailable(format!("{title} does not run: {remedy}")));
+                return Err(Error::Unavailable(format!("{title} does not run; {remedy}")));
             }
             Err(error) => return Err(driver.error("GetNameOwner", error)),
         };
         Ok(Peer { daemon, connection: driver.connection, owner })
     }
 
-    /// Whether the bus would start the daemon for whoever asks it; here, nobody does.
-    async fn can_be_started(&self, daemon: Daemon) -> Result<bool, Error> {
+    /// Whether the bus could activate the daemon, which no call here does.
+    async fn is_activatable(&self, daemon: Daemon) -> Result<bool, Error> {
         let driver = self.driver().await?;
         let names: Vec<String> =
             driver.call(DRIVER_PATH, DRIVER, "ListActivatableNames", &()).await?;
@@ -86,30 +86,30 @@ impl Daemons {
 
     /// The bus itself.
     async fn driver(&self) -> Result<Peer, Error> {
-        let connection = self.connected().await?;
+        let connection = self.connect().await?;
         let owner = DRIVER.try_into().map_err(|error| BUS.unavailable(&error))?;
         Ok(Peer { daemon: BUS, connection, owner })
     }
 
-    async fn connected(&self) -> Result<Connection, Error> {
-        let mut kept = self.connection.lock().await;
-        if let Some(connection) = kept.as_ref().filter(|connection| !connection.is_closed()) {
+    async fn connect(&self) -> Result<Connection, Error> {
+        let mut current = self.connection.lock().await;
+        if let Some(connection) = current.as_ref().filter(|connection| !connection.is_closed()) {
             return Ok(connection.clone());
         }
-        *kept = None;
+        *current = None;
         let connection =
             zbus::connection::Builder::address(&*self.address).method_timeout(TIMEOUT).build();
         let connection = match tokio::time::timeout(TIMEOUT, connection).await {
             Ok(connection) => connection.map_err(|error| BUS.unavailable(&error))?,
             Err(_) => return Err(Error::Late),
         };
-        *kept = Some(connection.clone());
+        *current = Some(connection.clone());
         Ok(connection)
     }
 }
 
 impl Peer {
-    /// What a method returns.
+    /// Calls a method, and decodes its reply.
     async fn call<T>(
         &self,
         path: &str,
@@ -124,7 +124,7 @@ impl Peer {
         self.read(&reply.map_err(|error| self.error(member, error))?)
     }
 
-    /// All properties of one interface of an object; `None` if the object has gone meanwhile.
+    /// All properties of one interface of an object; `None` if the object no longer exists.
     async fn properties(&self, path: &str, interface: &str) -> Result<Option<Properties>, Error> {
         match self.send(path, PROPERTIES, "GetAll", &interface).await {
             Ok(reply) => self.read(&reply).map(Some),
@@ -162,7 +162,7 @@ impl Peer {
     {
         let title = self.daemon.title;
         if reply.header().sender().is_none_or(|sender| sender.as_str() != self.owner.as_str()) {
-            let text = format!("somebody else answered for {title}: not trusted");
+            let text = format!("reply of {title} is from another sender; not trusted");
             return Err(Error::Unavailable(text));
         }
         let body = reply.body();
@@ -173,10 +173,10 @@ impl Peer {
         let Daemon { title, permission, .. } = self.daemon;
         let text = match (&error, standard(&error)) {
             (_, Some(fdo::Error::AccessDenied(_))) => {
-                format!("{title} does not tell this user: {permission}")
+                format!("{title} denies access to this user; {permission}")
             }
             (zbus::Error::InputOutput(error), _) if error.kind() == ErrorKind::TimedOut => {
-                format!("{title} has not answered for {TIMEOUT:?}")
+                format!("{title} did not reply within {TIMEOUT:?}")
             }
             _ => format!("{title}, {member}: {error}"),
         };
@@ -190,7 +190,7 @@ impl Daemon {
     }
 }
 
-/// The error as one of those that D-Bus itself defines.
+/// The error, if D-Bus itself defines it.
 fn standard(error: &zbus::Error) -> Option<&fdo::Error> {
     match error {
         zbus::Error::FDO(error) => Some(error),
@@ -198,7 +198,7 @@ fn standard(error: &zbus::Error) -> Option<&fdo::Error> {
     }
 }
 
-/// Text among properties; `None` where it is empty, too.
+/// A text property; `None` also where it is empty.
 fn text<'p>(properties: &'p Properties, name: &str) -> Option<&'p str> {
     match &**properties.get(name)? {
         Variant::Str(text) => Some(text.as_str()).filter(|text| !text.is_empty()),
@@ -210,15 +210,15 @@ const BUS: Daemon = Daemon {
     name: DRIVER,
     title: "the system bus",
     remedy: "start dbus.service",
-    permission: "as it comes, only root may ask for its statistics; see docs/daemons.md",
+    permission: "by default only root may read its statistics; see docs/daemons.md",
 };
 
 const DRIVER: &str = "org.freedesktop.DBus";
 const DRIVER_PATH: &str = "/org/freedesktop/DBus";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
-/// For each call, and for connecting: some fit into a scrape's time.
+/// For each call, and for connecting: several fit into the time of a scrape.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Objects of one daemon that are asked one by one; there may be more.
-const MOST: usize = 256;
+/// Objects of one daemon whose properties are read.
+const MAX_OBJECTS: usize = 256;

@@ -1,42 +1,42 @@
-//! The links that systemd-networkd sees, and how far it has brought them.
+//! The network interfaces of systemd-networkd, and their states.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use zbus::wire::OwnedObjectPath;
 
-use super::{Daemon, Daemons, MOST, Properties, text};
+use super::{Daemon, DaemonClient, MAX_OBJECTS, Properties, text};
 use crate::source::Error;
 use crate::systemd::unit::value::{Word, word};
 
 /// The network as a whole, and its links.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Network {
-    /// The network as a whole, by aspect.
+    /// The states of the network as a whole, by aspect.
     pub states: Vec<(&'static str, Word)>,
-    /// The links in the order of their index.
+    /// The links, sorted by index.
     pub links: Vec<Link>,
-    /// Links that were not asked, there being so many.
+    /// Links beyond the limit, which were not read.
     pub left_out: usize,
 }
 
 /// One network interface.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Link {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its states by aspect.
+    /// The states by aspect.
     pub states: Vec<(&'static str, Word)>,
 }
 
-/// Asks systemd-networkd.
-pub async fn read(daemons: Arc<Daemons>) -> Result<Network, Error> {
-    let peer = daemons.find(NETWORKD).await?;
+/// Reads the network and its links.
+pub async fn read(client: Arc<DaemonClient>) -> Result<Network, Error> {
+    let peer = client.find(NETWORKD).await?;
     let whole = peer.properties(PATH, MANAGER).await?.unwrap_or_default();
     let listed = links(peer.call(PATH, MANAGER, "ListLinks", &()).await?);
-    let left_out = listed.len().saturating_sub(MOST);
+    let left_out = listed.len().saturating_sub(MAX_OBJECTS);
     let mut links = Vec::new();
-    for (_, name, path) in listed.into_iter().take(MOST) {
+    for (_, name, path) in listed.into_iter().take(MAX_OBJECTS) {
         if let Some(properties) = peer.properties(&path, LINK).await? {
             links.push(Link { name, states: states(&properties) });
         }
@@ -44,11 +44,11 @@ pub async fn read(daemons: Arc<Daemons>) -> Result<Network, Error> {
     Ok(Network { states: states(&whole), links, left_out })
 }
 
-/// A link as it is listed: its index and name, and the object that tells more.
-pub(super) type Row = (i32, String, OwnedObjectPath);
+/// A link in `ListLinks`: index, name, object path.
+pub(super) type LinkRow = (i32, String, OwnedObjectPath);
 
-/// The links in the order of their index, each name once.
-pub(super) fn links(mut listed: Vec<Row>) -> Vec<Row> {
+/// The links sorted by index, each name once.
+pub(super) fn links(mut listed: Vec<LinkRow>) -> Vec<LinkRow> {
     listed.sort_by_key(|(index, ..)| *index);
     let mut names = HashSet::new();
     listed.retain(|(_, name, _)| names.insert(name.clone()));
@@ -62,7 +62,7 @@ pub(super) fn states(properties: &Properties) -> Vec<(&'static str, Word)> {
     ASPECTS.iter().filter_map(state).collect()
 }
 
-/// What is told of a link, and the property that tells it. `online` comes with systemd 249.
+/// The aspects of a link and their properties. `online` needs systemd 249.
 const ASPECTS: [(&str, &str); 5] = [
     ("operational", "OperationalState"),
     ("carrier", "CarrierState"),
@@ -74,8 +74,8 @@ const ASPECTS: [(&str, &str); 5] = [
 const NETWORKD: Daemon = Daemon {
     name: "org.freedesktop.network1",
     title: "systemd-networkd",
-    remedy: "start systemd-networkd.service, or leave out --collector.networkd",
-    permission: "run the exporter as root, or leave out --collector.networkd",
+    remedy: "start systemd-networkd.service, or remove --collector.networkd",
+    permission: "run the exporter as root, or remove --collector.networkd",
 };
 
 const PATH: &str = "/org/freedesktop/network1";

@@ -1,4 +1,4 @@
-//! Which journal files there are.
+//! Lists the journal files.
 
 use std::collections::HashSet;
 use std::io;
@@ -6,48 +6,49 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::stat;
 
-use super::file::{Fault, Inode};
-use super::format::Id;
+use super::file::{FileError, Inode};
+use crate::systemd::unit::value::{Id128, id128_to_hex};
 
 /// The directories of this machine's journal.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct JournalDirectory {
     persistent: PathBuf,
     volatile: PathBuf,
-    /// The directory's name in either.
+    /// The name of the directory in both.
     machine_id: String,
-    /// Archived files that have been dealt with.
+    /// Archived files that need not be opened again.
     seen: HashSet<PathBuf>,
-    refusal: Option<String>,
+    /// Why the journal is incomplete; the first reason since the last listing.
+    problem: Option<String>,
 }
 
-/// A journal file, by its name.
+/// The path of a journal file, and the properties that its name implies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Name {
+pub(super) struct FileName {
     path: PathBuf,
     current: bool,
     volatile: bool,
 }
 
-impl Folder {
-    pub(super) fn new(persistent: &Path, volatile: &Path, machine_id: Id) -> Self {
+impl JournalDirectory {
+    pub(super) fn new(persistent: &Path, volatile: &Path, machine_id: Id128) -> Self {
         Self {
             persistent: persistent.to_owned(),
             volatile: volatile.to_owned(),
-            machine_id: machine_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            machine_id: id128_to_hex(machine_id),
             seen: HashSet::new(),
-            refusal: None,
+            problem: None,
         }
     }
 
-    /// The files that have not been dealt with: those written to, unless `is_here` knows their
-    /// inode, and archived ones that have come up. Those archived at `first` never are looked at.
-    pub(super) fn list(&mut self, is_here: impl Fn(Inode) -> bool, first: bool) -> Vec<Name> {
-        self.refusal = None;
+    /// The files to open: current ones, unless `is_open` holds for their inode, and new archived ones.
+    /// Files that are archived at the `first` listing are ignored.
+    pub(super) fn list(&mut self, is_open: impl Fn(Inode) -> bool, first: bool) -> Vec<FileName> {
+        self.problem = None;
         let mut listed = Vec::new();
         for (base, volatile) in [(self.persistent.clone(), false), (self.volatile.clone(), true)] {
             if let Err((path, error)) = self.list_in(&base, volatile, &mut listed) {
-                self.refuse_at(&path, &Fault::Io(error));
+                self.record_problem_at(&path, &FileError::Io(error));
             }
         }
         let archived: HashSet<&PathBuf> =
@@ -57,42 +58,41 @@ impl Folder {
             self.seen.extend(archived.into_iter().cloned());
         }
         listed.retain(|name| match name.current {
-            true => !stat(&name.path).is_ok_and(|there| is_here((there.st_dev, there.st_ino))),
+            true => !stat(&name.path).is_ok_and(|there| is_open((there.st_dev, there.st_ino))),
             false => !self.seen.contains(&name.path),
         });
         listed
     }
 
-    /// An archived file that is not to come up again.
-    pub(super) fn remember(&mut self, name: &Name) {
+    /// Excludes an archived file from further listings.
+    pub(super) fn remember(&mut self, name: &FileName) {
         if !name.current {
             self.seen.insert(name.path.clone());
         }
     }
 
-    /// The journal is not all there is to read.
-    pub(super) fn refuse_at(&mut self, path: &Path, fault: &Fault) {
-        let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-        let remedy = match fault {
-            Fault::Io(error) if denied(error) => REMEDY,
+    /// Records that a path cannot be read.
+    pub(super) fn record_problem_at(&mut self, path: &Path, error: &FileError) {
+        let hint = match error {
+            FileError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => GROUP_HINT,
             _ => "",
         };
-        self.refuse(format!("{}: {fault}{remedy}", path.display()));
+        self.record_problem(format!("{}: {error}{hint}", path.display()));
     }
 
-    pub(super) fn refuse(&mut self, why: String) {
-        self.refusal.get_or_insert(why);
+    pub(super) fn record_problem(&mut self, why: String) {
+        self.problem.get_or_insert(why);
     }
 
-    pub(super) fn refusal(&self) -> Option<String> {
-        self.refusal.clone()
+    pub(super) fn problem(&self) -> Option<String> {
+        self.problem.clone()
     }
 
     /// Why there is no file to read.
-    pub(super) fn why_nothing(&self) -> String {
-        self.refusal.clone().unwrap_or_else(|| {
+    pub(super) fn why_no_files(&self) -> String {
+        self.problem.clone().unwrap_or_else(|| {
             format!(
-                "no journal in {}/{id} or {}/{id}: does systemd-journald run, and store anything (Storage=)?",
+                "no journal in {}/{id} or {}/{id}; is systemd-journald running with Storage= other than none?",
                 self.persistent.display(),
                 self.volatile.display(),
                 id = self.machine_id
@@ -105,7 +105,7 @@ impl Folder {
         &self,
         base: &Path,
         volatile: bool,
-        listed: &mut Vec<Name>,
+        listed: &mut Vec<FileName>,
     ) -> Result<(), (PathBuf, io::Error)> {
         for directory in names(base)? {
             let own = directory.strip_prefix(&*self.machine_id);
@@ -115,7 +115,7 @@ impl Folder {
             let directory = base.join(directory);
             for file in names(&directory)? {
                 if let Some(current) = is_current(&file) {
-                    listed.push(Name { path: directory.join(file), current, volatile });
+                    listed.push(FileName { path: directory.join(file), current, volatile });
                 }
             }
         }
@@ -123,23 +123,23 @@ impl Folder {
     }
 }
 
-impl Name {
+impl FileName {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it is one that journald writes to.
+    /// Whether journald writes to a file of this name.
     pub(super) fn is_current(&self) -> bool {
         self.current
     }
 
-    /// Whether it is gone at the next boot, or copied to /var before.
+    /// Whether the file is in /run: removed at the next boot, or copied to /var before.
     pub(super) fn is_volatile(&self) -> bool {
         self.volatile
     }
 }
 
-/// Whether a file of that name is one that journald writes to; `None` if it is none of its.
+/// Whether journald writes to a file of this name; `None` if it is not a journal file.
 fn is_current(file: &str) -> Option<bool> {
     let stem = file.strip_suffix(".journal");
     let is_user = |stem: &str| {
@@ -149,12 +149,12 @@ fn is_current(file: &str) -> Option<bool> {
         return Some(true);
     }
     let stem = stem.or_else(|| file.strip_suffix(".journal~"))?;
-    // rotated, or renamed for a fault
+    // rotated, or renamed because it is corrupt
     let (of, _) = stem.split_once('@')?;
     (of == "system" || is_user(of)).then_some(false)
 }
 
-/// What is in a directory; nothing if there is none.
+/// The names in a directory; empty if the directory does not exist.
 fn names(directory: &Path) -> Result<Vec<String>, (PathBuf, io::Error)> {
     let failed = |error: io::Error| (directory.to_owned(), error);
     let entries = match std::fs::read_dir(directory) {
@@ -164,20 +164,20 @@ fn names(directory: &Path) -> Result<Vec<String>, (PathBuf, io::Error)> {
     };
     let mut names = Vec::new();
     for entry in entries {
-        // no name of journald's is anything but ASCII
+        // journald uses ASCII names only
         names.extend(entry.map_err(failed)?.file_name().into_string());
     }
     Ok(names)
 }
 
-const REMEDY: &str = "; add the exporter's user to the group systemd-journal";
+const GROUP_HINT: &str = "; add the exporter's user to the group systemd-journal";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn files_are_told_by_their_names() {
+    fn classifies_files_by_name() {
         for name in ["system.journal", "user-1000.journal"] {
             assert_eq!(is_current(name), Some(true), "{name}");
         }

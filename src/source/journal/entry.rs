@@ -1,38 +1,41 @@
-//! One entry: who logged it, how much it matters, and what it tells of.
+//! One entry: the unit that logged it, its priority, and the event that it reports.
 //!
-//! Anybody may log anything, under any MESSAGE_ID, with a UNIT= of their choice. What names a unit
-//! here cannot be forged: journald itself puts down who sent a message, in fields that begin
-//! with `_`.
+//! Any process may log any MESSAGE_ID and any UNIT=. The fields that assign an entry to a unit here
+//! cannot be forged: journald itself sets those that begin with `_`.
 
 use std::io;
 use std::time::Instant;
 
-use super::field::{CORE_DUMP, DROPPED, LONGEST, MISSED, Meaning, Memory, RESULT, RUN, STARTED};
-use super::file::{Fault, File};
-use super::format::{DATA, ENTRY, ENTRY_ITEMS, Object, Stamp, data_payload, entry_stride, offsets};
-use super::read_buffer::Window;
+use super::field::{
+    CORE_DUMP, DROPPED, FieldCache, FieldKind, MAX_FIELD_LENGTH, MISSED, RESULT, RUN, STARTED,
+};
+use super::file::{FileError, JournalFile};
+use super::format::{
+    DATA, ENTRY, ENTRY_ITEMS, EntryStamp, ObjectHeader, data_payload, entry_stride, offsets,
+};
+use super::read_buffer::ReadBuffer;
 use super::totals::{Priority, Totals};
 use crate::systemd::unit::value::{InvocationId, word};
 
 /// Reads entries and counts them.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
-    window: Window,
-    memory: Memory,
+pub(super) struct EntryReader {
+    buffer: ReadBuffer,
+    cache: FieldCache,
     entries: Vec<u64>,
     fields: Vec<u64>,
 }
 
-/// How reading a file went.
+/// The result of reading a file.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
-    /// Entries that make no sense.
+pub(super) struct ReadOutcome {
+    /// Entries that could not be decoded.
     pub(super) unreadable: u64,
-    /// Why it was not read to its end.
-    pub(super) fault: Option<Fault>,
+    /// Why the file was not read to its end.
+    pub(super) error: Option<FileError>,
 }
 
-/// An entry, or a field of one, that makes no sense or cannot be read.
+/// An entry, or a field of one, that cannot be decoded or read.
 #[derive(Debug)]
 struct Unreadable;
 
@@ -42,11 +45,11 @@ impl From<io::Error> for Unreadable {
     }
 }
 
-/// What an entry with a MESSAGE_ID of interest says beyond that.
+/// The fields of an entry whose MESSAGE_ID is that of a core dump or of an event of journald.
 #[derive(Debug, Default)]
-struct Record {
+struct KnownMessage {
     message_id: Vec<u8>,
-    /// `_TRANSPORT=driver`: journald speaks for itself.
+    /// `_TRANSPORT=driver`: journald itself logged it.
     by_journald: bool,
     /// `_SYSTEMD_UNIT=`
     sender: Vec<u8>,
@@ -57,28 +60,27 @@ struct Record {
     message: Vec<u8>,
 }
 
-impl Reader {
-    /// Counts the entries before `end` for which `counts` holds, by boot and time, until the
-    /// deadline.
+impl EntryReader {
+    /// Counts the entries before `end` for which `is_counted` holds, until the deadline.
     pub(super) fn read(
         &mut self,
-        file: &mut File,
+        file: &mut JournalFile,
         end: u64,
         deadline: Instant,
-        counts: impl Fn(&Stamp) -> bool,
+        is_counted: impl Fn(&EntryStamp) -> bool,
         totals: &mut Totals,
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
-        // what is in it is older than `end`
-        self.window.clear();
+    ) -> ReadOutcome {
+        let mut outcome = ReadOutcome::default();
+        // its content may be older than `end`
+        self.buffer.clear();
         let mut entries = std::mem::take(&mut self.entries);
         while file.position() < end && Instant::now() < deadline {
-            if let Err(fault) = file.next(end, &mut entries) {
-                outcome.fault = Some(fault);
+            if let Err(error) = file.next(end, &mut entries) {
+                outcome.error = Some(error);
                 break;
             }
             for entry in &entries {
-                let read = self.entry(file, *entry, &counts, totals);
+                let read = self.entry(file, *entry, &is_counted, totals);
                 outcome.unreadable += u64::from(read.is_err());
                 file.step();
             }
@@ -87,27 +89,27 @@ impl Reader {
         outcome
     }
 
-    /// `CLOCK_MONOTONIC` of the first entry; `None` if there is none that makes sense.
-    pub(super) fn first_monotonic(&mut self, file: &File) -> Option<u64> {
-        self.window.clear();
+    /// `CLOCK_MONOTONIC` of the first entry, in microseconds; `None` if it is missing or corrupt.
+    pub(super) fn first_monotonic(&mut self, file: &JournalFile) -> Option<u64> {
+        self.buffer.clear();
         self.stamp(file, file.first()?).ok().map(|stamp| stamp.monotonic)
     }
 
-    /// Units have other numbers than before.
-    pub(super) fn forget(&mut self) {
-        self.memory.clear();
+    /// Discards the cached indexes of units.
+    pub(super) fn clear_cache(&mut self) {
+        self.cache.clear();
     }
 
-    /// Counts one entry, if `counts` holds.
+    /// Counts one entry, if `is_counted` holds.
     fn entry(
         &mut self,
-        file: &File,
+        file: &JournalFile,
         at: u64,
-        counts: impl Fn(&Stamp) -> bool,
+        is_counted: impl Fn(&EntryStamp) -> bool,
         totals: &mut Totals,
     ) -> Result<(), Unreadable> {
         let stamp = self.stamp(file, at)?;
-        if !counts(&stamp) {
+        if !is_counted(&stamp) {
             return Ok(());
         }
         let fields = std::mem::take(&mut self.fields);
@@ -118,52 +120,53 @@ impl Reader {
 
     fn count(
         &mut self,
-        file: &File,
+        file: &JournalFile,
         fields: &[u64],
         at: u64,
         totals: &mut Totals,
     ) -> Result<(), Unreadable> {
         let (mut unit, mut priority) = (None, Priority::NONE);
-        let (mut by_init, mut about, mut is_record) = (false, None, false);
-        let (mut is_end, mut details) = (false, [None; 2]);
+        let (mut by_pid_one, mut pid_one_unit, mut is_known) = (false, None, false);
+        let (mut is_exit, mut details) = (false, [None; 2]);
         for field in fields {
-            match self.meaning(file, *field, totals)? {
-                Meaning::Other => {}
-                Meaning::Unit(number) => unit = Some(number),
-                Meaning::Priority(is) => priority = is,
-                Meaning::Init => by_init = true,
-                Meaning::About => about = Some(*field),
-                Meaning::End => is_end = true,
-                Meaning::Detail => {
+            match self.kind_of(file, *field, totals)? {
+                FieldKind::Other => {}
+                FieldKind::Unit(index) => unit = Some(index),
+                FieldKind::Priority(is) => priority = is,
+                FieldKind::PidOne => by_pid_one = true,
+                FieldKind::PidOneUnit => pid_one_unit = Some(*field),
+                FieldKind::ExitMessage => is_exit = true,
+                FieldKind::RunDetail => {
                     details.rotate_left(1);
                     details[1] = Some(*field);
                 }
-                Meaning::Record => is_record = true,
+                FieldKind::KnownMessageId => is_known = true,
             }
         }
-        if let Some(about) = about.filter(|_| by_init) {
-            let name = self.field(file, about)?.strip_prefix(b"UNIT=");
-            unit = name.and_then(|name| totals.number(name));
-            if is_end {
-                self.end(file, details.into_iter().flatten(), unit, at, totals)?;
+        if let Some(field) = pid_one_unit.filter(|_| by_pid_one) {
+            let name = self.field(file, field)?.strip_prefix(b"UNIT=");
+            unit = name.and_then(|name| totals.unit_index(name));
+            if is_exit {
+                self.exit(file, details.into_iter().flatten(), unit, at, totals)?;
             }
         }
         totals.message(unit, priority);
-        if is_record {
-            self.record(file, fields)?.count(at, totals);
+        if is_known {
+            self.known_message(file, fields)?.count(at, totals);
         }
         Ok(())
     }
 
-    fn end(
+    /// Counts an exit that PID 1 logged.
+    fn exit(
         &mut self,
-        file: &File,
+        file: &JournalFile,
         details: impl Iterator<Item = u64>,
         unit: Option<u32>,
         at: u64,
         totals: &mut Totals,
     ) -> Result<(), Unreadable> {
-        // a clean end has no result
+        // a clean exit has no UNIT_RESULT=
         let (mut run, mut result) = (None, word("success"));
         for detail in details {
             let field = self.field(file, detail)?;
@@ -174,64 +177,69 @@ impl Reader {
             }
         }
         if let Some(run) = run {
-            totals.end(unit, run, result, at);
+            totals.exit(unit, run, result, at);
         }
         Ok(())
     }
 
-    /// Reads an entry, and where its fields stand.
-    fn stamp(&mut self, file: &File, at: u64) -> Result<Stamp, Unreadable> {
+    /// Reads an entry and the offsets of its fields.
+    fn stamp(&mut self, file: &JournalFile, at: u64) -> Result<EntryStamp, Unreadable> {
         let header = file.header();
-        let head = self.window.advance(file.descriptor(), at, ENTRY_ITEMS)?;
-        let object = Object::parse(head).filter(|object| object.kind == ENTRY);
+        let head = self.buffer.advance(file.descriptor(), at, ENTRY_ITEMS)?;
+        let object = ObjectHeader::parse(head).filter(|object| object.kind == ENTRY);
         let size = object.and_then(|object| usize::try_from(object.size).ok());
-        let size = size.filter(|size| *size <= LARGEST).ok_or(Unreadable)?;
-        let entry = self.window.advance(file.descriptor(), at, size)?;
+        let size = size.filter(|size| *size <= MAX_ENTRY_SIZE).ok_or(Unreadable)?;
+        let entry = self.buffer.advance(file.descriptor(), at, size)?;
         let fields = entry.get(ENTRY_ITEMS..size).ok_or(Unreadable)?;
         self.fields.clear();
         self.fields.extend(offsets(fields, header.compact, entry_stride(header.compact)));
-        Stamp::parse(entry).ok_or(Unreadable)
+        EntryStamp::parse(entry).ok_or(Unreadable)
     }
 
-    fn meaning(
+    fn kind_of(
         &mut self,
-        file: &File,
+        file: &JournalFile,
         at: u64,
         totals: &mut Totals,
-    ) -> Result<Meaning, Unreadable> {
-        if let Some(meaning) = self.memory.recall(file.number(), at) {
-            return Ok(meaning);
+    ) -> Result<FieldKind, Unreadable> {
+        if let Some(kind) = self.cache.lookup(file.number(), at) {
+            return Ok(kind);
         }
-        let meaning = Meaning::of(self.field(file, at)?, totals);
-        self.memory.remember(file.number(), at, meaning);
-        Ok(meaning)
+        let kind = FieldKind::of(self.field(file, at)?, totals);
+        self.cache.insert(file.number(), at, kind);
+        Ok(kind)
     }
 
-    /// The first bytes of a field; none if it is compressed, as only long ones are.
-    fn field(&mut self, file: &File, at: u64) -> Result<&[u8], Unreadable> {
+    /// The first bytes of a field; empty if it is compressed, which only long ones are.
+    fn field(&mut self, file: &JournalFile, at: u64) -> Result<&[u8], Unreadable> {
         let payload = data_payload(file.header().compact);
-        let data = self.window.look(file.descriptor(), at, payload + LONGEST)?;
-        let object = Object::parse(data).filter(|object| object.kind == DATA).ok_or(Unreadable)?;
+        let data = self.buffer.peek(file.descriptor(), at, payload + MAX_FIELD_LENGTH)?;
+        let object =
+            ObjectHeader::parse(data).filter(|object| object.kind == DATA).ok_or(Unreadable)?;
         let size = usize::try_from(object.size).unwrap_or(usize::MAX);
-        if size > data.len() && data.len() < payload + LONGEST {
-            // it goes on behind the file's end
+        if size > data.len() && data.len() < payload + MAX_FIELD_LENGTH {
+            // the field extends past the end of the file
             return Err(Unreadable);
         }
         let field = data.get(payload..size.min(data.len())).ok_or(Unreadable)?;
         Ok(if object.compressed { &[] } else { field })
     }
 
-    fn record(&mut self, file: &File, fields: &[u64]) -> Result<Record, Unreadable> {
-        let mut record = Record::default();
+    fn known_message(
+        &mut self,
+        file: &JournalFile,
+        fields: &[u64],
+    ) -> Result<KnownMessage, Unreadable> {
+        let mut message = KnownMessage::default();
         for at in fields {
-            record.take(self.field(file, *at)?);
+            message.set(self.field(file, *at)?);
         }
-        Ok(record)
+        Ok(message)
     }
 }
 
-impl Record {
-    fn take(&mut self, field: &[u8]) {
+impl KnownMessage {
+    fn set(&mut self, field: &[u8]) {
         let Some(equals) = field.iter().position(|byte| *byte == b'=') else { return };
         let (name, value) = (&field[..equals], &field[equals + 1..]);
         let to = match name {
@@ -248,17 +256,17 @@ impl Record {
         *to = value.to_vec();
     }
 
-    /// Counts what it tells of, if it comes from who may tell that.
+    /// Counts the event, if the sender is the one that logs it.
     fn count(&self, at: u64, totals: &mut Totals) {
         match &*self.message_id {
             CORE_DUMP if self.by_coredump() => {
                 if let Some(signal) = self.core_dump_signal {
-                    let unit = totals.number(&self.core_dump_unit);
+                    let unit = totals.unit_index(&self.core_dump_unit);
                     totals.core_dump(unit, signal);
                 }
             }
             DROPPED if self.by_journald => {
-                let unit = totals.number(&self.object_unit);
+                let unit = totals.unit_index(&self.object_unit);
                 totals.dropped(unit, self.dropped.unwrap_or_default());
                 totals.gap(at);
             }
@@ -268,16 +276,16 @@ impl Record {
         }
     }
 
-    /// systemd-coredump gives up root before it logs, and a path proves nothing, for anybody may
-    /// mount anything in a namespace of their own. The unit that it runs in is the proof: PID 1
-    /// starts it, for connections to a socket that only root, and so the kernel, may make.
+    /// Whether systemd-coredump logged it. That drops root before it logs, and its path proves
+    /// nothing, because users can mount anything in their namespaces. Its unit is the proof: PID 1
+    /// starts it for connections to a socket that only root, and so the kernel, can make.
     fn by_coredump(&self) -> bool {
         let instance = self.sender.strip_prefix(b"systemd-coredump");
         instance.is_some_and(|rest| rest.starts_with(b"@") || rest == b".service")
     }
 }
 
-/// How many kernel messages, from journald's "Missed 17 kernel messages".
+/// The number of kernel messages, from journald's "Missed 17 kernel messages".
 fn missed(message: &[u8]) -> u64 {
     let rest = message.strip_prefix(b"Missed ").unwrap_or_default();
     let end = rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len());
@@ -288,5 +296,5 @@ fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// More than journald writes: it takes some thousand fields an entry.
-const LARGEST: usize = 64 << 10;
+/// Bytes: more than journald writes, which limits an entry to about a thousand fields.
+const MAX_ENTRY_SIZE: usize = 64 << 10;

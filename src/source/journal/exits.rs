@@ -1,23 +1,23 @@
-//! The exits of units' runs, as systemd logs them.
+//! The exits of units, as systemd logs them.
 
 use std::sync::Arc;
 
 use crate::systemd::unit::value::{InvocationId, Timestamp, Word};
 
-/// The exit of a unit's run, as systemd logs it.
+/// The exit of a unit, as systemd logs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalExit {
     /// The unit's name.
     pub unit: Arc<str>,
     /// The invocation ID of the run.
     pub run: InvocationId,
-    /// Its result: `UNIT_RESULT=`, or success.
+    /// The result: `UNIT_RESULT=`, or success.
     pub result: Word,
-    /// When journald received the message, on `CLOCK_MONOTONIC`.
+    /// The time at which journald received the message, on `CLOCK_MONOTONIC`.
     pub at: Timestamp,
 }
 
-/// The exits that were read since the last time.
+/// The exits since the last reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JournalExits {
     /// The exits, in the order of the journal.
@@ -35,7 +35,7 @@ impl JournalExit {
 }
 
 impl JournalExits {
-    /// No exits, since the journal could not be read at that time.
+    /// No exits: the journal could not be read at that time.
     #[must_use]
     pub fn unreadable(at: Timestamp) -> Self {
         Self { exits: Vec::new(), last_gap: Some(at) }

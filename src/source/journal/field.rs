@@ -1,66 +1,65 @@
-//! What the fields of entries mean for counting, remembered by where they stand: journald stores
-//! each value once a file.
+//! The kinds of fields, cached by file and offset: journald stores each value once per file.
 
 use super::totals::{Priority, Totals};
 
-/// What one field of an entry means. Only what begins with `_` is journald's own word; the rest
-/// whoever logs may write as they like.
+/// The kind of a field. Only fields that begin with `_` are set by journald; the sender chooses the
+/// others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
-    /// Nothing that counts.
+pub(super) enum FieldKind {
+    /// Any other field.
     Other,
-    /// `_SYSTEMD_UNIT=`: the number of the unit that logged.
+    /// `_SYSTEMD_UNIT=`: the index of the unit that logged.
     Unit(u32),
     /// `PRIORITY=`
     Priority(Priority),
     /// `_PID=1`: PID 1 logged it.
-    Init,
-    /// `UNIT=`: which unit, if PID 1 says so.
-    About,
-    /// A `MESSAGE_ID=` that tells of the end of a unit's run, if PID 1 says so.
-    End,
-    /// `INVOCATION_ID=` or `UNIT_RESULT=`: of which run, and why.
-    Detail,
-    /// A `MESSAGE_ID=` that tells of more than a message, if the right one sent it.
-    Record,
+    PidOne,
+    /// `UNIT=`: the unit of a message that PID 1 logged.
+    PidOneUnit,
+    /// The `MESSAGE_ID=` of a unit's exit, if PID 1 logged it.
+    ExitMessage,
+    /// `INVOCATION_ID=` or `UNIT_RESULT=` of an exit.
+    RunDetail,
+    /// The `MESSAGE_ID=` of a core dump or of an event of journald, if that logged it.
+    KnownMessageId,
 }
 
-impl Meaning {
-    /// Of a field's first bytes, at least [`LONGEST`] of them if there are as many.
+impl FieldKind {
+    /// The kind by the first bytes of a field: all, or at least [`MAX_FIELD_LENGTH`].
     pub(super) fn of(field: &[u8], totals: &mut Totals) -> Self {
         if let Some(name) = field.strip_prefix(b"_SYSTEMD_UNIT=") {
-            return totals.number(name).map_or(Self::Other, Self::Unit);
+            return totals.unit_index(name).map_or(Self::Other, Self::Unit);
         }
         if let Some(value) = field.strip_prefix(b"PRIORITY=") {
             return Self::Priority(Priority::parse(value));
         }
         match field {
-            b"_PID=1" => Self::Init,
-            CORE_DUMP | DROPPED | MISSED | STARTED => Self::Record,
-            SUCCESS | FAILURE => Self::End,
-            _ if field.starts_with(b"UNIT=") => Self::About,
-            _ if field.starts_with(RUN) || field.starts_with(RESULT) => Self::Detail,
+            b"_PID=1" => Self::PidOne,
+            CORE_DUMP | DROPPED | MISSED | STARTED => Self::KnownMessageId,
+            SUCCESS | FAILURE => Self::ExitMessage,
+            _ if field.starts_with(b"UNIT=") => Self::PidOneUnit,
+            _ if field.starts_with(RUN) || field.starts_with(RESULT) => Self::RunDetail,
             _ => Self::Other,
         }
     }
 }
 
-/// The meanings looked up last, by file and offset.
+/// The kinds of the last fields, by file and offset.
 #[derive(Debug, Default)]
-pub(super) struct Memory(Vec<(u32, u64, Meaning)>);
+pub(super) struct FieldCache(Vec<(u32, u64, FieldKind)>);
 
-impl Memory {
-    pub(super) fn recall(&self, file: u32, offset: u64) -> Option<Meaning> {
-        let (of, at, meaning) = self.0.get(slot(file, offset))?;
-        ((*of, *at) == (file, offset)).then_some(*meaning)
+impl FieldCache {
+    pub(super) fn lookup(&self, file: u32, offset: u64) -> Option<FieldKind> {
+        let (of, at, kind) = self.0.get(slot(file, offset))?;
+        ((*of, *at) == (file, offset)).then_some(*kind)
     }
 
-    /// In the place of whatever was there.
-    pub(super) fn remember(&mut self, file: u32, offset: u64, meaning: Meaning) {
+    /// Replaces the field in the slot.
+    pub(super) fn insert(&mut self, file: u32, offset: u64, kind: FieldKind) {
         if self.0.is_empty() {
-            self.0.resize(SLOTS, (0, 0, Meaning::Other));
+            self.0.resize(CACHE_SLOTS, (0, 0, FieldKind::Other));
         }
-        self.0[slot(file, offset)] = (file, offset, meaning);
+        self.0[slot(file, offset)] = (file, offset, kind);
     }
 
     pub(super) fn clear(&mut self) {
@@ -70,15 +69,15 @@ impl Memory {
 
 fn slot(file: u32, offset: u64) -> usize {
     let mixed = (offset ^ u64::from(file) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    usize::try_from(mixed >> (64 - SLOTS.ilog2())).unwrap_or_default()
+    usize::try_from(mixed >> (64 - CACHE_SLOTS.ilog2())).unwrap_or_default()
 }
 
-/// The longest field that is read to its end: `COREDUMP_UNIT=`, `OBJECT_SYSTEMD_UNIT=` and the
-/// name of a unit. journald compresses no field below 512 bytes, unless `Compress=` sets less.
-pub(super) const LONGEST: usize = 20 + 255;
+/// Bytes of the longest field that is read whole: `OBJECT_SYSTEMD_UNIT=` and the name of a unit.
+/// journald compresses no field below 512 bytes, unless `Compress=` sets less.
+pub(super) const MAX_FIELD_LENGTH: usize = 20 + 255;
 
-/// So many that what is needed again and again is hardly ever pushed out.
-const SLOTS: usize = 8192;
+/// Enough that frequent fields are rarely evicted.
+const CACHE_SLOTS: usize = 8192;
 
 pub(super) const RUN: &[u8] = b"INVOCATION_ID=";
 pub(super) const RESULT: &[u8] = b"UNIT_RESULT=";

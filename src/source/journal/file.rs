@@ -1,4 +1,4 @@
-//! One journal file: how many entries it has, and where the next ones stand.
+//! One journal file: the number of entries and their offsets.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,22 +8,22 @@ use rustix::fs::{Mode, OFlags, fstat, open, stat};
 use rustix::io::Errno;
 
 use super::format::{
-    ARRAY_ITEMS, ENTRY_ARRAY, HEADER_SIZE, Header, Id, NoHeader, Object, array_stride, le64,
-    offsets,
+    ARRAY_ITEMS, ENTRY_ARRAY, FileHeader, HEADER_SIZE, HeaderError, Id128, ObjectHeader,
+    array_stride, le64, offsets,
 };
 use super::read_buffer::fill;
 
-/// A file open to read, and how far it has been read.
+/// An open file and the position in it.
 #[derive(Debug)]
-pub(super) struct File {
+pub(super) struct JournalFile {
     descriptor: OwnedFd,
     inode: Inode,
-    /// Unlike an inode's, never another file's later.
+    /// Unlike the inode number, never reused for another file.
     number: u32,
-    header: Header,
-    /// How many entries were read, or passed over.
+    header: FileHeader,
+    /// The number of entries that were read or skipped.
     position: u64,
-    /// The array that names the next entry, as far as it has been looked for.
+    /// The array with the offset of the next entry, once read.
     array: Option<Array>,
     buffer: Vec<u8>,
 }
@@ -31,81 +31,81 @@ pub(super) struct File {
 /// Device and inode number.
 pub(super) type Inode = (u64, u64);
 
-/// One of the arrays that name the entries, each at least as long as those before it.
+/// One of the entry arrays, each at least as long as those before it.
 #[derive(Clone, Copy, Debug)]
 struct Array {
     at: u64,
-    /// Which entry its first item names.
+    /// The index of the entry of its first item.
     first: u64,
     length: u64,
 }
 
-/// Why a file cannot be read, or not further.
+/// Why a file cannot be read, or not to its end.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
-    /// What the kernel answered.
+pub(super) enum FileError {
+    /// An error of the kernel.
     #[error("{0}")]
     Io(io::Error),
-    /// A later version's file.
-    #[error("written by a newer systemd, in a way that this exporter does not know")]
+    /// The file has features of a newer systemd.
+    #[error("written by a newer systemd with features that this exporter does not support")]
     Newer,
-    /// Not what journald writes.
+    /// The content is not what journald writes.
     #[error("{0}")]
-    Damaged(&'static str, Inode),
+    Corrupt(&'static str, Inode),
 }
 
-impl File {
-    /// Opens a file; `None` if it has gone, or is not written yet.
+impl JournalFile {
+    /// Opens a file; `None` if it no longer exists, or is not written yet.
     ///
     /// # Errors
-    /// That it must not be read, is no journal file, or a newer one.
-    pub(super) fn open(path: &Path, number: u32) -> Result<Option<Self>, Fault> {
+    /// No permission, not a journal file, or one of a newer systemd.
+    pub(super) fn open(path: &Path, number: u32) -> Result<Option<Self>, FileError> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let descriptor = match open(path, flags, Mode::empty()) {
             Ok(descriptor) => descriptor,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-            Err(error) => return Err(Fault::Io(error.into())),
+            Err(error) => return Err(FileError::Io(error.into())),
         };
         Self::of(descriptor, number)
     }
 
-    /// The file behind a descriptor; `None` if it is not written yet.
+    /// The file of a descriptor; `None` if it is not written yet.
     ///
     /// # Errors
     /// As above.
-    pub(super) fn of(descriptor: OwnedFd, number: u32) -> Result<Option<Self>, Fault> {
-        let inode = fstat(&descriptor).map(inode).map_err(|error| Fault::Io(error.into()))?;
-        match header(&descriptor).map_err(Fault::Io)? {
+    pub(super) fn of(descriptor: OwnedFd, number: u32) -> Result<Option<Self>, FileError> {
+        let inode = fstat(&descriptor).map(inode).map_err(|error| FileError::Io(error.into()))?;
+        match header(&descriptor).map_err(FileError::Io)? {
             Ok(header) => {
                 let (array, buffer) = (None, Vec::new());
                 Ok(Some(Self { descriptor, inode, number, header, position: 0, array, buffer }))
             }
-            Err(NoHeader::Short) => Ok(None),
-            Err(NoHeader::Foreign) => Err(Fault::Damaged("it is no journal file", inode)),
-            Err(NoHeader::Newer) => Err(Fault::Newer),
+            Err(HeaderError::Short) => Ok(None),
+            Err(HeaderError::Foreign) => Err(FileError::Corrupt("not a journal file", inode)),
+            Err(HeaderError::Newer) => Err(FileError::Newer),
         }
     }
 
-    /// Reads the header anew, and gives how many entries there are.
+    /// Reads the header again, and returns the number of entries.
     ///
     /// # Errors
-    /// That it is no longer the header that it was.
-    pub(super) fn refresh(&mut self) -> Result<u64, Fault> {
-        let now = header(&self.descriptor).map_err(Fault::Io)?;
-        let Ok(now) = now else { return Err(self.damaged("its header is gone")) };
+    /// The header is not the one of this file any more.
+    pub(super) fn refresh(&mut self) -> Result<u64, FileError> {
+        let now = header(&self.descriptor).map_err(FileError::Io)?;
+        let Ok(now) = now else { return Err(self.corrupt("the header is missing")) };
         let same = (now.file_id, now.compact) == (self.header.file_id, self.header.compact);
         if !same || now.entries < self.position {
-            return Err(self.damaged("its header has changed"));
+            return Err(self.corrupt("the header has changed"));
         }
         self.header = now;
         Ok(now.entries)
     }
 
-    /// Where the next entries before `end` stand, one at least if there is one.
+    /// Reads the offsets of the next entries before `end` into `found`, at least one if there is one.
     ///
     /// # Errors
-    /// That the arrays do not lead there.
-    pub(super) fn next(&mut self, end: u64, found: &mut Vec<u64>) -> Result<(), Fault> {
+    /// The arrays do not have these entries.
+    pub(super) fn next(&mut self, end: u64, found: &mut Vec<u64>) -> Result<(), FileError> {
         found.clear();
         if self.position >= end {
             return Ok(());
@@ -113,28 +113,28 @@ impl File {
         let array = self.array_of_next()?;
         self.array = Some(array);
         let index = self.position - array.first;
-        let count = (end - self.position).min(array.length - index).min(BATCH);
+        let count = (end - self.position).min(array.length - index).min(MAX_BATCH);
         let stride = array_stride(self.header.compact);
         let at = array.at.saturating_add(ARRAY_ITEMS as u64 + index * stride as u64);
         let length = usize::try_from(count).unwrap_or_default() * stride;
         self.buffer.resize(length, 0);
-        if fill(&self.descriptor, &mut self.buffer, at).map_err(Fault::Io)? < length {
-            return Err(self.damaged("it has been cut short"));
+        if fill(&self.descriptor, &mut self.buffer, at).map_err(FileError::Io)? < length {
+            return Err(self.corrupt("the file is truncated"));
         }
         let items = offsets(&self.buffer, self.header.compact, stride);
         found.extend(items.take_while(|offset| *offset != 0));
         if found.is_empty() {
-            return Err(self.damaged("it has fewer entries than it says"));
+            return Err(self.corrupt("fewer entries than in the header"));
         }
         Ok(())
     }
 
-    fn array_of_next(&self) -> Result<Array, Fault> {
+    fn array_of_next(&self) -> Result<Array, FileError> {
         let mut array = match self.array {
             Some(array) => array,
             None => self.array_at(self.header.entry_array, 0)?,
         };
-        // each next one stands further on, so there is an end to it
+        // the offsets increase, so that the loop ends
         while self.position - array.first >= array.length {
             let next = self.next_array(array)?;
             array = self.array_at(next, array.first + array.length)?;
@@ -142,39 +142,39 @@ impl File {
         Ok(array)
     }
 
-    fn next_array(&self, array: Array) -> Result<u64, Fault> {
+    fn next_array(&self, array: Array) -> Result<u64, FileError> {
         let mut bytes = [0; ARRAY_ITEMS];
-        fill(&self.descriptor, &mut bytes, array.at).map_err(Fault::Io)?;
+        fill(&self.descriptor, &mut bytes, array.at).map_err(FileError::Io)?;
         match le64(&bytes, 16) {
             Some(next) if next > array.at => Ok(next),
-            _ => Err(self.damaged("it has fewer entries than it says")),
+            _ => Err(self.corrupt("fewer entries than in the header")),
         }
     }
 
-    fn array_at(&self, at: u64, first: u64) -> Result<Array, Fault> {
+    fn array_at(&self, at: u64, first: u64) -> Result<Array, FileError> {
         let mut bytes = [0; ARRAY_ITEMS];
-        fill(&self.descriptor, &mut bytes, at).map_err(Fault::Io)?;
-        let array = Object::parse(&bytes).filter(|array| array.kind == ENTRY_ARRAY);
+        fill(&self.descriptor, &mut bytes, at).map_err(FileError::Io)?;
+        let array = ObjectHeader::parse(&bytes).filter(|array| array.kind == ENTRY_ARRAY);
         let size = array.and_then(|array| array.size.checked_sub(ARRAY_ITEMS as u64));
         match size.map(|size| size / array_stride(self.header.compact) as u64) {
-            Some(length) if length > 0 && length <= LONGEST && at >= self.header.size => {
+            Some(length) if length > 0 && length <= MAX_ARRAY_LENGTH && at >= self.header.size => {
                 Ok(Array { at, first, length })
             }
-            _ => Err(self.damaged("what names its entries is not where it should be")),
+            _ => Err(self.corrupt("no entry array at its offset")),
         }
     }
 
-    /// The entry that [`next`](Self::next) gave first has been dealt with.
+    /// Moves past one entry of [`next`](Self::next).
     pub(super) fn step(&mut self) {
         self.position += 1;
     }
 
-    /// Leaves out what it had when the header was last read.
+    /// Skips the entries of the last read header.
     pub(super) fn skip_to_end(&mut self) {
         self.position = self.header.entries;
     }
 
-    /// Where its first entry stands; `None` if it has none, or if that cannot be found.
+    /// The offset of the first entry; `None` if there is none, or if it cannot be found.
     pub(super) fn first(&self) -> Option<u64> {
         let array = self.array_at(self.header.entry_array, 0).ok()?;
         let mut item = [0; 8];
@@ -187,11 +187,11 @@ impl File {
         self.position
     }
 
-    pub(super) fn header(&self) -> &Header {
+    pub(super) fn header(&self) -> &FileHeader {
         &self.header
     }
 
-    pub(super) fn id(&self) -> Id {
+    pub(super) fn id(&self) -> Id128 {
         self.header.file_id
     }
 
@@ -207,33 +207,33 @@ impl File {
         &self.descriptor
     }
 
-    /// Whether that path leads to this file.
+    /// Whether the path is that of this file.
     pub(super) fn is_at(&self, path: &Path) -> bool {
         stat(path).is_ok_and(|there| inode(there) == self.inode)
     }
 
-    /// Whether its last entry is of an earlier boot than that, or from before `since` in it.
-    pub(super) fn ended_before(&self, boot_id: &Id, since: u64) -> bool {
+    /// Whether the last entry is of another boot, or was logged before `since`.
+    pub(super) fn ended_before(&self, boot_id: &Id128, since: u64) -> bool {
         self.header.tail_boot_id != *boot_id || self.header.tail_monotonic < since
     }
 
-    pub(super) fn damaged(&self, how: &'static str) -> Fault {
-        Fault::Damaged(how, self.inode)
+    pub(super) fn corrupt(&self, how: &'static str) -> FileError {
+        FileError::Corrupt(how, self.inode)
     }
 }
 
-fn header(descriptor: &OwnedFd) -> io::Result<Result<Header, NoHeader>> {
+fn header(descriptor: &OwnedFd) -> io::Result<Result<FileHeader, HeaderError>> {
     let mut bytes = [0; HEADER_SIZE];
     let length = fill(descriptor, &mut bytes, 0)?;
-    Ok(Header::parse(&bytes[..length]))
+    Ok(FileHeader::parse(&bytes[..length]))
 }
 
 fn inode(stat: rustix::fs::Stat) -> Inode {
     (stat.st_dev, stat.st_ino)
 }
 
-/// Entries looked up at once.
-const BATCH: u64 = 512;
+/// Entries per read of an array.
+const MAX_BATCH: u64 = 512;
 
-/// As many entries as a file of 32 GiB might have.
-const LONGEST: u64 = 1 << 28;
+/// Entries: as many as a file of 32 GiB may have.
+const MAX_ARRAY_LENGTH: u64 = 1 << 28;

@@ -1,4 +1,4 @@
-//! Fuzzing: a journal file of any content, which changes while it is read.
+//! Fuzzing: a journal file of any content that changes while it is read.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -6,25 +6,25 @@ use std::time::{Duration, Instant};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::pwrite;
 
-use super::entry::Reader;
-use super::file::File;
+use super::entry::EntryReader;
+use super::file::JournalFile;
 use super::totals::Totals;
-use super::{Options, Progress, format};
+use super::{JournalOptions, Progress, format};
 use crate::fuzzing::page;
 use crate::snapshot::Snapshot;
 use crate::unit_filter::Selection;
 
-/// How long the file is at first, in two bytes; then that, and then what it becomes.
+/// Two bytes with the length of the first content; then the first and the second content.
 pub(crate) fn file(data: &[u8]) {
-    let _ = format::id(data);
+    let _ = format::parse_id(data);
     let Some((length, contents)) = data.split_first_chunk() else { return };
     let length = usize::from(u16::from_le_bytes(*length));
     let Some((before, after)) = contents.split_at_checked(length) else { return };
     let descriptor = memfd_create("journal", MemfdFlags::CLOEXEC).expect("memory");
     put(&descriptor, before);
     let other = descriptor.try_clone().expect("a descriptor");
-    let Ok(Some(mut file)) = File::of(other, 0) else { return };
-    let (mut reader, mut totals) = (Reader::default(), Totals::new(&options()));
+    let Ok(Some(mut file)) = JournalFile::of(other, 0) else { return };
+    let (mut reader, mut totals) = (EntryReader::default(), Totals::new(&options()));
     let mut unreadable = 0;
     for content in [before, after] {
         put(&descriptor, content);
@@ -34,7 +34,7 @@ pub(crate) fn file(data: &[u8]) {
         let outcome = reader.read(&mut file, end, deadline, |_| true, &mut totals);
         unreadable += outcome.unreadable;
         assert!(file.position() <= end);
-        assert!(outcome.fault.is_some() || file.position() == end || Instant::now() >= deadline);
+        assert!(outcome.error.is_some() || file.position() == end || Instant::now() >= deadline);
     }
     let reading = totals.reading(Progress::default(), None);
     let messages: u64 = reading.messages.iter().sum();
@@ -48,8 +48,8 @@ fn put(descriptor: &OwnedFd, content: &[u8]) {
     assert_eq!(written, content.len());
 }
 
-fn options() -> Options {
-    Options {
+fn options() -> JournalOptions {
+    JournalOptions {
         persistent: "/".into(),
         volatile: "/".into(),
         machine_id: "/".into(),

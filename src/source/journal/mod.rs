@@ -1,8 +1,8 @@
-//! The journal: what each unit logs, by priority; its core dumps; what journald dropped.
+//! The journal: messages of each unit by priority, core dumps, messages that journald dropped.
 //!
-//! The files that journald writes are followed from when this was opened, by reading alone: no
-//! memory is mapped, for they may be cut short at any time. Several are read at once, /var and
-//! /run, those of the users too: a service with User= logs into one of them.
+//! The files of journald are followed from the time of opening, with read() only: a mapped file that
+//! is truncated would raise SIGBUS. All files in /var and /run are read, also those of users: a
+//! service with User= logs into one of them.
 
 mod directory;
 mod entry;
@@ -26,82 +26,82 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-pub use totals::{Counts, Priority};
+pub use totals::{JournalCounts, Priority};
 
 use super::Error;
 use crate::source::journal::exits::JournalExits;
 use crate::systemd::unit::value::Timestamp;
 use crate::unit_filter::Selection;
-use directory::{Folder, Name};
-use entry::Reader;
-use file::{Fault, File, Inode};
-use format::{Id, Stamp};
-use tail::{Followed, Span};
+use directory::{FileName, JournalDirectory};
+use entry::EntryReader;
+use file::{FileError, Inode, JournalFile};
+use format::{EntryStamp, Id128};
+use tail::{Tail, TimeSpan};
 use totals::Totals;
 
-/// Where the journal is, and what of it is counted.
+/// Paths of the journal, and limits of the counters.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// Where journald keeps it across reboots: `/var/log/journal`.
+pub struct JournalOptions {
+    /// The persistent journal: `/var/log/journal`.
     pub persistent: PathBuf,
-    /// Where it keeps it otherwise: `/run/log/journal`.
+    /// The volatile journal: `/run/log/journal`.
     pub volatile: PathBuf,
-    /// Names the directory in either: `/etc/machine-id`.
+    /// The file with the name of the directory in either: `/etc/machine-id`.
     pub machine_id: PathBuf,
-    /// Names this boot, until journald is seen to name it otherwise: `/proc/sys/kernel/random/boot_id`.
+    /// The file with the boot id, unless journald uses another one: `/proc/sys/kernel/random/boot_id`.
     pub boot_id: PathBuf,
-    /// The units that are counted by name.
+    /// The units that have counters.
     pub selection: Selection,
-    /// How long counts of a unit that is not loaded are kept after it last logged.
+    /// How long the counters of an unloaded unit are kept after its last message.
     pub keep_for: Duration,
-    /// And of how many such units at most, the latest.
+    /// The maximum number of such units, the latest.
     pub keep: usize,
 }
 
-/// The journal since it was opened.
+/// The journal since the time of opening.
 #[derive(Debug)]
 pub struct Journal {
-    folder: Folder,
-    boot_id: Id,
-    /// `CLOCK_MONOTONIC` when it was opened, in microseconds, as entries have it.
+    directory: JournalDirectory,
+    boot_id: Id128,
+    /// `CLOCK_MONOTONIC` at the time of opening, in microseconds, as in entries.
     since: u64,
-    files: Vec<Followed>,
-    /// Files read to their end; an archive may come up under another name and inode.
-    finished: VecDeque<Id>,
-    /// When journald wrote to /run: what /var has of those times are copies of what was there.
-    volatile_spans: VecDeque<Span>,
-    refused: VecDeque<Inode>,
-    reader: Reader,
+    files: Vec<Tail>,
+    /// Files read to their end; journald may copy an archive to another name and inode.
+    finished: VecDeque<Id128>,
+    /// When journald wrote to /run: entries of those times in /var are copies of those in /run.
+    volatile_spans: VecDeque<TimeSpan>,
+    corrupt_files: VecDeque<Inode>,
+    reader: EntryReader,
     totals: Totals,
     progress: Progress,
     opened: u32,
 }
 
-/// What has been counted since the journal was opened.
+/// The counters since the journal was opened.
 #[derive(Clone, Debug, Default)]
-pub struct Reading {
-    /// By unit, in the order of names.
-    pub units: Vec<(Arc<str>, Counts)>,
-    /// Entries of any origin, selected units or not, by priority.
+pub struct JournalReading {
+    /// Counters by unit, sorted by name.
+    pub units: Vec<(Arc<str>, JournalCounts)>,
+    /// Entries of all units and of none by priority, regardless of the selection.
     pub messages: [u64; Priority::ALL.len()],
     /// Kernel messages that were overwritten before journald read them.
     pub missed: u64,
-    /// How reading goes.
+    /// The progress of reading.
     pub progress: Progress,
-    /// Why it is not all there is; `None` if it is.
+    /// Why the counters are incomplete; `None` if they are complete.
     pub shortfall: Option<String>,
 }
 
-/// How reading goes.
+/// The progress of reading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Files that are followed.
+    /// Files that are tail.
     pub files: usize,
-    /// Entries that there are and that have not been read yet.
+    /// Entries that have not been read yet.
     pub waiting: u64,
-    /// Entries that could not be understood or read.
+    /// Entries that could not be decoded or read.
     pub unreadable: u64,
-    /// Files that were found damaged.
+    /// Corrupt files.
     pub damaged: u64,
 }
 
@@ -109,172 +109,172 @@ impl Journal {
     /// Opens the journal at its end.
     ///
     /// # Errors
-    /// Those of reading the ids of the machine and of its boot.
-    pub fn open(options: &Options) -> Result<Self, Error> {
+    /// Those of reading the machine id and the boot id.
+    pub fn open(options: &JournalOptions) -> Result<Self, Error> {
         let read = |path: &PathBuf| std::fs::read(path).map_err(Error::io(path));
         let id = |path: &PathBuf| {
             let text = read(path)?;
-            format::id(&text).ok_or_else(|| Error::malformed(path, &text))
+            format::parse_id(&text).ok_or_else(|| Error::malformed(path, &text))
         };
         let (machine_id, boot_id) = (id(&options.machine_id)?, id(&options.boot_id)?);
         let mut journal = Self {
-            folder: Folder::new(&options.persistent, &options.volatile, machine_id),
+            directory: JournalDirectory::new(&options.persistent, &options.volatile, machine_id),
             boot_id,
             since: Timestamp::monotonic().0,
             files: Vec::new(),
             finished: VecDeque::new(),
             volatile_spans: VecDeque::new(),
-            refused: VecDeque::new(),
-            reader: Reader::default(),
+            corrupt_files: VecDeque::new(),
+            reader: EntryReader::default(),
             totals: Totals::new(options),
             progress: Progress::default(),
             opened: 0,
         };
-        journal.look(true);
+        journal.list(true);
         Ok(journal)
     }
 
-    /// Reads what has come since the last time, until `deadline` at the latest. `is_loaded` tells
-    /// which units' counts stay however long they are silent.
+    /// Reads the new entries, until `deadline` at the latest. The counters of units for which
+    /// `is_loaded` holds are kept.
     ///
     /// # Errors
-    /// That there is no journal, or that it must not be read, and what to change.
+    /// [`Error::Unavailable`] if there is no journal, or no permission to read it.
     pub fn follow(
         &mut self,
         deadline: Instant,
         is_loaded: impl Fn(&str) -> bool,
     ) -> Result<(), Error> {
-        if self.totals.forget(Instant::now(), is_loaded) {
-            self.reader.forget();
+        if self.totals.evict(Instant::now(), is_loaded) {
+            self.reader.clear_cache();
         }
-        self.look(false);
+        self.list(false);
         self.refresh();
         self.read(deadline);
         self.drop_finished();
         if self.files.is_empty() {
-            return Err(Error::Unavailable(self.folder.why_nothing()));
+            return Err(Error::Unavailable(self.directory.why_no_files()));
         }
         Ok(())
     }
 
-    /// What it has told of the ends of units' runs since that was last taken.
+    /// The exits of units since the last call.
     pub fn take_exits(&mut self) -> JournalExits {
         self.totals.take_exits()
     }
 
-    /// How many entries there are that have not been read yet.
+    /// The number of entries that have not been read yet.
     #[must_use]
     pub fn waiting(&self) -> u64 {
-        self.files.iter().map(Followed::waiting).sum()
+        self.files.iter().map(Tail::waiting).sum()
     }
 
-    /// What has been counted so far.
-    pub fn reading(&self) -> Reading {
-        let trouble = self.files.iter().find_map(Followed::trouble);
+    /// The counters.
+    pub fn reading(&self) -> JournalReading {
+        let problem = self.files.iter().find_map(Tail::problem);
         let progress =
             Progress { files: self.files.len(), waiting: self.waiting(), ..self.progress };
-        self.totals.reading(progress, self.folder.refusal().or(trouble))
+        self.totals.reading(progress, self.directory.problem().or(problem))
     }
 
-    /// Looks which files there are. Those there at first are followed from their end, later ones
-    /// from their beginning.
-    fn look(&mut self, first: bool) {
-        self.files.iter_mut().for_each(Followed::look);
-        let current = self.files.iter().filter(|followed| followed.is_current());
-        let current: Vec<Inode> = current.map(Followed::inode).collect();
-        for name in self.folder.list(|inode| current.contains(&inode), first) {
-            match File::open(name.path(), self.opened) {
-                Ok(Some(file)) => self.take(file, name, first),
-                // gone again, or not written yet: next time
+    /// Lists the files. The `first` ones are followed from their end, later ones from their beginning.
+    fn list(&mut self, first: bool) {
+        self.files.iter_mut().for_each(Tail::check_path);
+        let current = self.files.iter().filter(|tail| tail.is_current());
+        let current: Vec<Inode> = current.map(Tail::inode).collect();
+        for name in self.directory.list(|inode| current.contains(&inode), first) {
+            match JournalFile::open(name.path(), self.opened) {
+                Ok(Some(file)) => self.follow_file(file, name, first),
+                // removed, or not written yet
                 Ok(None) => {}
-                Err(fault) => self.refuse(&name, &fault),
+                Err(error) => self.record_problem(&name, &error),
             }
         }
     }
 
-    fn take(&mut self, mut file: File, name: Name, first: bool) {
+    fn follow_file(&mut self, mut file: JournalFile, name: FileName, first: bool) {
         self.opened += 1;
-        self.folder.remember(&name);
-        let is_known = self.files.iter().any(|followed| followed.id() == file.id());
+        self.directory.remember(&name);
+        let is_known = self.files.iter().any(|tail| tail.id() == file.id());
         if is_known || self.finished.contains(&file.id()) {
             return;
         }
-        if self.files.len() >= MOST_FILES {
-            return self.folder.refuse(format!("more than {MOST_FILES} files at once"));
+        if self.files.len() >= MAX_FILES {
+            return self.directory.record_problem(format!("more than {MAX_FILES} files at once"));
         }
         if first || file.ended_before(&self.boot_id, self.since) {
             file.skip_to_end();
         }
-        debug!(file = %name.path().display(), from = file.position(), "following");
-        self.files.push(Followed::new(file, name));
+        debug!(file = %name.path().display(), from = file.position(), "following journal file");
+        self.files.push(Tail::new(file, name));
     }
 
-    fn refuse(&mut self, name: &Name, fault: &Fault) {
-        self.folder.refuse_at(name.path(), fault);
-        let Fault::Damaged(_, inode) = fault else { return };
-        self.folder.remember(name);
-        if !self.refused.contains(inode) {
-            remember(&mut self.refused, *inode);
+    fn record_problem(&mut self, name: &FileName, error: &FileError) {
+        self.directory.record_problem_at(name.path(), error);
+        let FileError::Corrupt(_, inode) = error else { return };
+        self.directory.remember(name);
+        if !self.corrupt_files.contains(inode) {
+            remember(&mut self.corrupt_files, *inode);
             self.progress.damaged += 1;
         }
     }
 
-    /// Looks how many entries each file has: those in /var first, so that of whatever they have
-    /// from /run the original is known, too.
+    /// Reads the number of entries of each file: those in /var first, so that for each copy from /run
+    /// the original is known too.
     fn refresh(&mut self) {
         let Self { files, reader, .. } = self;
         let (volatile, persistent): (Vec<_>, Vec<_>) =
-            files.iter_mut().partition(|followed| followed.name().is_volatile());
-        for followed in persistent.into_iter().chain(volatile) {
-            followed.refresh(reader);
+            files.iter_mut().partition(|tail| tail.name().is_volatile());
+        for tail in persistent.into_iter().chain(volatile) {
+            tail.refresh(reader);
         }
     }
 
     fn read(&mut self, deadline: Instant) {
         let Self { files, reader, totals, progress, boot_id, since, volatile_spans, .. } = self;
-        let spans = files.iter().filter_map(Followed::span);
-        let spans: Vec<Span> = volatile_spans.iter().copied().chain(spans).collect();
-        for followed in files {
+        let spans = files.iter().filter_map(Tail::span);
+        let spans: Vec<TimeSpan> = volatile_spans.iter().copied().chain(spans).collect();
+        for tail in files {
             let is_copy = |at: u64| spans.iter().any(|(from, to)| (*from..=*to).contains(&at));
-            let (is_volatile, is_live) = (followed.name().is_volatile(), followed.is_live());
+            let (is_volatile, is_live) = (tail.name().is_volatile(), tail.is_live());
             let boot = Cell::new(*boot_id);
-            let counts = |stamp: &Stamp| {
+            let is_counted = |stamp: &EntryStamp| {
                 if is_live {
-                    // a container's boot has an id of its own, and a sandbox may show the host's
+                    // a container has its own boot id, but a sandbox may show that of the host
                     boot.set(stamp.boot_id);
                 }
                 stamp.boot_id == boot.get()
                     && stamp.monotonic >= *since
                     && (is_volatile || !is_copy(stamp.monotonic))
             };
-            progress.unreadable += followed.read(reader, deadline, counts, totals);
-            progress.damaged += u64::from(followed.is_newly_damaged());
+            progress.unreadable += tail.read(reader, deadline, is_counted, totals);
+            progress.damaged += u64::from(tail.is_newly_corrupt());
             *boot_id = boot.get();
         }
     }
 
-    /// Lets go of files that journald has left and that have been read to their end, or cannot be.
+    /// Closes the files that journald has closed and that have been read to their end, or cannot be.
     fn drop_finished(&mut self) {
-        for followed in self.files.extract_if(.., |followed| followed.is_finished()) {
-            debug!(file = %followed.name().path().display(), "read to its end");
-            self.progress.unreadable += followed.waiting();
-            remember(&mut self.finished, followed.id());
-            if let Some(span) = followed.span() {
+        for tail in self.files.extract_if(.., |tail| tail.is_finished()) {
+            debug!(file = %tail.name().path().display(), "closing journal file");
+            self.progress.unreadable += tail.waiting();
+            remember(&mut self.finished, tail.id());
+            if let Some(span) = tail.span() {
                 remember(&mut self.volatile_spans, span);
             }
         }
     }
 }
 
-fn remember<T>(memory: &mut VecDeque<T>, value: T) {
-    if memory.len() >= REMEMBERED {
-        memory.pop_front();
+/// Appends a value; drops the oldest beyond the limit.
+fn remember<T>(values: &mut VecDeque<T>, value: T) {
+    if values.len() >= MAX_REMEMBERED {
+        values.pop_front();
     }
-    memory.push_back(value);
+    values.push_back(value);
 }
 
-/// journald itself has at most 1024 users' files open.
-const MOST_FILES: usize = 1088;
+/// Files that are followed at once. journald has at most 1024 users' files open.
+const MAX_FILES: usize = 1088;
 
-/// More than are archived between two readings.
-const REMEMBERED: usize = 256;
+/// Files or times: more than journald archives between two readings.
+const MAX_REMEMBERED: usize = 256;

@@ -1,25 +1,25 @@
-//! Reading a file piece by piece, with what comes next already at hand.
+//! A read-ahead buffer for one file.
 
 use std::io;
 use std::os::fd::AsFd;
 
 use rustix::io::{Errno, pread};
 
-/// A piece of one file in memory. What is in it is as old as the piece.
+/// A part of one file. Its content is as old as the last read.
 #[derive(Debug)]
-pub(super) struct Window {
-    piece: Vec<u8>,
+pub(super) struct ReadBuffer {
+    window: Vec<u8>,
     at: u64,
     aside: Vec<u8>,
 }
 
-impl Window {
-    /// Forgets the piece: it is another file's, or old.
+impl ReadBuffer {
+    /// Discards the content, which is of another file or old.
     pub(super) fn clear(&mut self) {
-        self.piece.clear();
+        self.window.clear();
     }
 
-    /// So many bytes, or as many as the file has. Moves the window if they are not in it.
+    /// Returns `length` bytes, or as many as the file has. Moves the window if they are not in it.
     pub(super) fn advance(
         &mut self,
         file: impl AsFd,
@@ -27,27 +27,27 @@ impl Window {
         length: usize,
     ) -> io::Result<&[u8]> {
         if self.within(offset, length).is_none() {
-            // what an entry has of its own stands right before it
-            self.at = offset.saturating_sub(BEFORE as u64);
+            // the data objects that are new with an entry are right before it
+            self.at = offset.saturating_sub(READ_BEHIND as u64);
             let before = usize::try_from(offset - self.at).unwrap_or_default();
-            self.piece.resize(SIZE.max(before + length), 0);
-            let read = fill(file, &mut self.piece, self.at)?;
-            self.piece.truncate(read);
+            self.window.resize(BUFFER_SIZE.max(before + length), 0);
+            let read = fill(file, &mut self.window, self.at)?;
+            self.window.truncate(read);
         }
-        let start = self.index(offset).unwrap_or_default().min(self.piece.len());
-        let end = start.saturating_add(length).min(self.piece.len());
-        Ok(&self.piece[start..end])
+        let start = self.index(offset).unwrap_or_default().min(self.window.len());
+        let end = start.saturating_add(length).min(self.window.len());
+        Ok(&self.window[start..end])
     }
 
-    /// So many bytes, or as many as the file has. The window stays where it is.
-    pub(super) fn look(
+    /// Returns `length` bytes, or as many as the file has. Does not move the window.
+    pub(super) fn peek(
         &mut self,
         file: impl AsFd,
         offset: u64,
         length: usize,
     ) -> io::Result<&[u8]> {
         if let Some(start) = self.within(offset, length) {
-            return Ok(&self.piece[start..start + length]);
+            return Ok(&self.window[start..start + length]);
         }
         self.aside.resize(length, 0);
         let read = fill(file, &mut self.aside, offset)?;
@@ -56,7 +56,7 @@ impl Window {
 
     fn within(&self, offset: u64, length: usize) -> Option<usize> {
         let start = self.index(offset)?;
-        (start.checked_add(length)? <= self.piece.len()).then_some(start)
+        (start.checked_add(length)? <= self.window.len()).then_some(start)
     }
 
     fn index(&self, offset: u64) -> Option<usize> {
@@ -64,9 +64,9 @@ impl Window {
     }
 }
 
-impl Default for Window {
+impl Default for ReadBuffer {
     fn default() -> Self {
-        Self { piece: Vec::with_capacity(SIZE), at: 0, aside: Vec::new() }
+        Self { window: Vec::with_capacity(BUFFER_SIZE), at: 0, aside: Vec::new() }
     }
 }
 
@@ -84,6 +84,7 @@ pub(super) fn fill(file: impl AsFd, buffer: &mut [u8], offset: u64) -> io::Resul
     Ok(length)
 }
 
-/// Some fifteen common entries.
-const SIZE: usize = 16 << 10;
-const BEFORE: usize = 4 << 10;
+/// Bytes: some fifteen common entries.
+const BUFFER_SIZE: usize = 16 << 10;
+/// Bytes before the requested offset.
+const READ_BEHIND: usize = 4 << 10;

@@ -1,38 +1,39 @@
-//! A file that is followed: how far it has been read, and whether journald still writes to it.
+//! A file that is followed.
 
 use std::time::Instant;
 
-use super::directory::Name;
-use super::entry::Reader;
-use super::file::{Fault, File, Inode};
-use super::format::{Id, Stamp};
+use super::directory::FileName;
+use super::entry::EntryReader;
+use super::file::{FileError, Inode, JournalFile};
+use super::format::{EntryStamp, Id128};
 use super::totals::Totals;
 
-/// Two points of `CLOCK_MONOTONIC`, both inside.
-pub(super) type Span = (u64, u64);
+/// The first and the last time, in microseconds of `CLOCK_MONOTONIC`.
+pub(super) type TimeSpan = (u64, u64);
 
+/// A file, the number of entries to read, and whether journald still writes to it.
 #[derive(Debug)]
-pub(super) struct Followed {
-    file: File,
-    name: Name,
-    /// How many entries it has, at the last look.
+pub(super) struct Tail {
+    file: JournalFile,
+    name: FileName,
+    /// The number of entries, as of [`Self::refresh`].
     end: u64,
     is_current: bool,
-    /// Whether it is followed from its end, so that all that is read was written since.
+    /// Whether it is followed from its end, so that all entries read are new.
     from_end: bool,
-    span: Option<Span>,
-    fault: Option<Fault>,
-    was_damaged: bool,
+    span: Option<TimeSpan>,
+    error: Option<FileError>,
+    was_corrupt: bool,
 }
 
-impl Followed {
-    pub(super) fn new(file: File, name: Name) -> Self {
+impl Tail {
+    pub(super) fn new(file: JournalFile, name: FileName) -> Self {
         let (end, is_current) = (file.position(), name.is_current());
         let from_end = end > 0;
-        Self { file, name, end, is_current, from_end, span: None, fault: None, was_damaged: false }
+        Self { file, name, end, is_current, from_end, span: None, error: None, was_corrupt: false }
     }
 
-    pub(super) fn id(&self) -> Id {
+    pub(super) fn id(&self) -> Id128 {
         self.file.id()
     }
 
@@ -40,77 +41,77 @@ impl Followed {
         self.file.inode()
     }
 
-    pub(super) fn name(&self) -> &Name {
+    pub(super) fn name(&self) -> &FileName {
         &self.name
     }
 
-    /// Whether it was still what journald writes to, at the last look.
+    /// Whether journald still wrote to the file, as of [`Self::check_path`].
     pub(super) fn is_current(&self) -> bool {
         self.is_current
     }
 
-    /// Whether what is read of it now was written while it was followed.
+    /// Whether the entries read now were written while the file was followed.
     pub(super) fn is_live(&self) -> bool {
         self.is_current && self.from_end
     }
 
-    /// Of a file in /run, the times that it has entries of.
-    pub(super) fn span(&self) -> Option<Span> {
+    /// For a file in /run, the times of its entries.
+    pub(super) fn span(&self) -> Option<TimeSpan> {
         self.span
     }
 
-    /// Entries that there are and that have not been read.
+    /// Entries that have not been read.
     pub(super) fn waiting(&self) -> u64 {
         self.end.saturating_sub(self.file.position())
     }
 
-    /// Whether it need not be kept: journald has left it, and no more of it can be read.
+    /// Whether journald has closed the file, and no more of it can be read.
     pub(super) fn is_finished(&self) -> bool {
-        !self.is_current && (self.waiting() == 0 || self.fault.is_some())
+        !self.is_current && (self.waiting() == 0 || self.error.is_some())
     }
 
-    /// Why it is not read to its end; `None` if all is well.
-    pub(super) fn trouble(&self) -> Option<String> {
-        Some(format!("{}: {}", self.name.path().display(), self.fault.as_ref()?))
+    /// Why the file cannot be read to its end.
+    pub(super) fn problem(&self) -> Option<String> {
+        Some(format!("{}: {}", self.name.path().display(), self.error.as_ref()?))
     }
 
-    /// Looks whether journald still writes to it.
-    pub(super) fn look(&mut self) {
+    /// Checks whether journald still writes to the file.
+    pub(super) fn check_path(&mut self) {
         self.is_current = self.name.is_current() && self.file.is_at(self.name.path());
     }
 
-    /// Looks how many entries it has.
-    pub(super) fn refresh(&mut self, reader: &mut Reader) {
+    /// Reads the number of entries.
+    pub(super) fn refresh(&mut self, reader: &mut EntryReader) {
         match self.file.refresh() {
-            Ok(end) => (self.end, self.fault) = (end, None),
-            Err(fault) => self.fault = Some(fault),
+            Ok(end) => (self.end, self.error) = (end, None),
+            Err(error) => self.error = Some(error),
         }
         if self.name.is_volatile() && self.end > 0 {
-            let begun = self.span.map(|(from, _)| from);
-            let begun = begun.or_else(|| reader.first_monotonic(&self.file));
-            self.span = begun.map(|from| (from, self.file.header().tail_monotonic));
+            let start = self.span.map(|(from, _)| from);
+            let start = start.or_else(|| reader.first_monotonic(&self.file));
+            self.span = start.map(|from| (from, self.file.header().tail_monotonic));
         }
     }
 
-    /// Counts the entries that there were at the last look, and says how many make no sense.
+    /// Counts the entries up to the last refresh, and returns the number of those not decoded.
     pub(super) fn read(
         &mut self,
-        reader: &mut Reader,
+        reader: &mut EntryReader,
         deadline: Instant,
-        counts: impl Fn(&Stamp) -> bool,
+        is_counted: impl Fn(&EntryStamp) -> bool,
         totals: &mut Totals,
     ) -> u64 {
-        if self.fault.is_some() {
+        if self.error.is_some() {
             return 0;
         }
-        let outcome = reader.read(&mut self.file, self.end, deadline, counts, totals);
-        self.fault = outcome.fault;
+        let outcome = reader.read(&mut self.file, self.end, deadline, is_counted, totals);
+        self.error = outcome.error;
         outcome.unreadable
     }
 
-    /// Whether it is damaged, and was not before.
-    pub(super) fn is_newly_damaged(&mut self) -> bool {
-        let is_damaged = matches!(self.fault, Some(Fault::Damaged(..)));
-        is_damaged && !std::mem::replace(&mut self.was_damaged, true)
+    /// Whether the file is corrupt, and was not before.
+    pub(super) fn is_newly_corrupt(&mut self) -> bool {
+        let is_corrupt = matches!(self.error, Some(FileError::Corrupt(..)));
+        is_corrupt && !std::mem::replace(&mut self.was_corrupt, true)
     }
 }

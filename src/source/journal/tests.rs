@@ -1,5 +1,5 @@
-//! Real journal files, whole and spoilt. `tests/fixtures/journal` has one of each layout, by
-//! systemd 252; in each, journalctl counts what [`told`] expects.
+//! Real journal files, intact and corrupt. `tests/fixtures/journal` has one of each layout, by
+//! systemd 252; in each, journalctl has the counts of [`expected`].
 
 use std::fs::{self, OpenOptions};
 use std::io::Read;
@@ -13,42 +13,42 @@ use tempfile::TempDir;
 use super::*;
 
 #[test]
-fn every_layout_tells_the_same() {
+fn all_layouts_have_the_same_counts() {
     for fixture in FIXTURES {
-        let host = Host::new();
+        let host = TestJournal::new();
         let mut journal = host.open();
         host.put("system.journal", &fixture.content());
         let reading = host.follow(&mut journal);
-        assert_eq!(told(&reading), expected(), "{}", fixture.0);
+        assert_eq!(counts(&reading), expected(), "{}", fixture.0);
         assert_eq!(reading.progress, Progress { files: 1, ..Progress::default() });
         assert_eq!(reading.shortfall, None);
-        // and nothing twice
-        assert_eq!(told(&host.follow(&mut journal)), expected());
+        // nothing is counted twice
+        assert_eq!(counts(&host.follow(&mut journal)), expected());
     }
 }
 
 #[test]
-fn what_was_there_before_is_not_counted() {
-    let host = Host::new();
+fn entries_from_before_opening_are_not_counted() {
+    let host = TestJournal::new();
     host.put("system.journal", &COMPACT.content());
     host.put("system@0123-4567.journal", &PLAIN.content());
     let mut journal = host.open();
     let reading = host.follow(&mut journal);
     assert_eq!((reading.units.len(), reading.messages), (0, [0; 9]));
     assert_eq!(reading.progress.files, 1);
-    // nor what was logged before, and comes up only now
+    // nor entries from before in a file that is new
     journal.since = u64::MAX;
     host.put("user-1000.journal", &REGULAR.content());
     assert_eq!(host.follow(&mut journal).messages, [0; 9]);
     let mut journal = host.open();
-    journal.boot_id = Id::default();
+    journal.boot_id = Id128::default();
     host.put("user-1001.journal", &PLAIN.content());
     assert_eq!(host.follow(&mut journal).messages, [0; 9]);
 }
 
 #[test]
-fn a_file_that_is_rotated_is_read_to_its_end_and_once() {
-    let host = Host::new();
+fn rotated_file_is_read_to_its_end_once() {
+    let host = TestJournal::new();
     let mut journal = host.open();
     host.put("system.journal", &COMPACT.content());
     host.follow(&mut journal);
@@ -56,36 +56,36 @@ fn a_file_that_is_rotated_is_read_to_its_end_and_once() {
     host.put("system.journal", &PLAIN.content());
     let reading = host.follow(&mut journal);
     let twice: Vec<_> = expected().into_iter().map(|(name, counts)| (name, counts * 2)).collect();
-    assert_eq!(told(&reading), twice);
+    assert_eq!(counts(&reading), twice);
     assert_eq!(reading.progress.files, 1);
-    // an archive may be written anew, as journald does on btrfs
+    // journald may copy an archive, as on btrfs
     host.put("copy", &COMPACT.content());
     host.rename("copy", "system@0123-4567.journal");
     host.put("user-7@0123-4567.journal~", &COMPACT.content());
-    assert_eq!(told(&host.follow(&mut journal)), twice);
+    assert_eq!(counts(&host.follow(&mut journal)), twice);
 }
 
 #[test]
-fn what_var_has_from_run_is_counted_once() {
-    let host = Host::new();
+fn entries_copied_from_run_to_var_are_counted_once() {
+    let host = TestJournal::new();
     let mut journal = host.open();
     fs::create_dir_all(host.volatile()).unwrap();
     fs::write(host.volatile().join("system.journal"), COMPACT.content()).unwrap();
     host.follow(&mut journal);
-    // of the same moments, and another file: its journald was restarted in between
+    // entries of the same times in another file: journald was restarted in between
     let mut copy = COMPACT.content();
     copy[24..40].fill(7);
     host.put("system.journal", &copy);
     fs::remove_dir_all(host.volatile()).unwrap();
     let reading = host.follow(&mut journal);
-    assert_eq!(told(&reading), expected());
+    assert_eq!(counts(&reading), expected());
     assert_eq!(reading.progress.files, 1);
 }
 
 #[test]
-fn where_the_boot_has_another_id_for_journald_it_is_learnt() {
-    let count = |boot_id: Option<Id>| {
-        let host = Host::new();
+fn uses_the_boot_id_of_journald_when_it_differs() {
+    let count = |boot_id: Option<Id128>| {
+        let host = TestJournal::new();
         let mut first = COMPACT.content();
         first[152..160].copy_from_slice(&1_u64.to_le_bytes());
         host.put("system.journal", &first);
@@ -93,21 +93,21 @@ fn where_the_boot_has_another_id_for_journald_it_is_learnt() {
         journal.boot_id = boot_id.unwrap_or(journal.boot_id);
         fs::write(host.path("system.journal"), COMPACT.content()).unwrap();
         let reading = host.follow(&mut journal);
-        // a file that is new is read from its beginning, which may be of an earlier boot
+        // a new file is read from its beginning, which may be of an earlier boot
         host.put("user-1000.journal", &PLAIN.content());
-        (told(&reading), told(&host.follow(&mut journal)))
+        (counts(&reading), counts(&host.follow(&mut journal)))
     };
     let usual = count(None);
     assert!(!usual.0.is_empty() && usual.0 != usual.1);
-    assert_eq!(count(Some(Id::default())), usual);
+    assert_eq!(count(Some(Id128::default())), usual);
 }
 
 #[test]
-fn a_file_cut_short_is_said_to_be_damaged() {
-    for (length, said) in
-        [(100, "its header is gone"), (16_384, "cut short"), (0, "header is gone")]
+fn truncated_file_is_reported_as_corrupt() {
+    for (length, reason) in
+        [(100, "the header is missing"), (16_384, "truncated"), (0, "header is missing")]
     {
-        let host = Host::new();
+        let host = TestJournal::new();
         let mut journal = host.open();
         let mut empty = COMPACT.content();
         empty[152..160].fill(0);
@@ -119,15 +119,15 @@ fn a_file_cut_short_is_said_to_be_damaged() {
         let reading = host.follow(&mut journal);
         let shortfall = reading.shortfall.unwrap_or_default();
         let unread = reading.progress.unreadable + reading.progress.waiting;
-        assert!(shortfall.contains(said) || unread > 0, "{length}: {shortfall:?}");
+        assert!(shortfall.contains(reason) || unread > 0, "{length}: {shortfall:?}");
         host.follow(&mut journal);
         assert!(journal.reading().progress.damaged <= 1, "a file counts once");
     }
 }
 
 #[test]
-fn what_is_no_journal_file_is_refused_once() {
-    let host = Host::new();
+fn file_that_is_not_a_journal_is_reported_once() {
+    let host = TestJournal::new();
     let mut journal = host.open();
     host.put("system.journal", &[0x55; 4096]);
     host.put("system@0123-4567.journal~", &[0xaa; 4096]);
@@ -138,40 +138,44 @@ fn what_is_no_journal_file_is_refused_once() {
     let deadline = Instant::now() + Duration::from_secs(60);
     for _reading in 0..3 {
         let error = journal.follow(deadline, |_| true).unwrap_err().to_string();
-        assert!(error.contains("no journal file") || error.contains("newer systemd"), "{error}");
+        assert!(error.contains("not a journal file") || error.contains("newer systemd"), "{error}");
         assert_eq!(journal.reading().progress.damaged, 2);
     }
     host.put("other.journal", &COMPACT.content());
     host.rename("other.journal", "system.journal");
-    assert_eq!(told(&host.follow(&mut journal)), expected());
+    assert_eq!(counts(&host.follow(&mut journal)), expected());
 }
 
 #[test]
-fn without_files_it_says_where_it_looked() {
-    let host = Host::new();
+fn error_without_files_names_the_directories() {
+    let host = TestJournal::new();
     let error = host.open().follow(Instant::now(), |_| true).unwrap_err().to_string();
     assert!(error.contains("/0123456789abcdef0123456789abcdef"), "{error}");
     assert!(error.contains("Storage="), "{error}");
 }
 
 #[test]
-fn a_deadline_that_is_over_leaves_the_rest_waiting() {
-    let host = Host::new();
+fn entries_after_the_deadline_stay_unread() {
+    let host = TestJournal::new();
     let mut journal = host.open();
     host.put("system.journal", &COMPACT.content());
     journal.follow(Instant::now(), |_| true).unwrap();
     assert_eq!(journal.reading().progress.waiting, ENTRIES);
-    assert_eq!(told(&host.follow(&mut journal)), expected());
+    assert_eq!(counts(&host.follow(&mut journal)), expected());
 }
 
 #[test]
-fn silent_units_are_forgotten_unless_they_are_loaded() {
-    let options = Options { keep: 2, keep_for: Duration::from_secs(3600), ..Host::new().options() };
+fn silent_units_are_evicted_unless_loaded() {
+    let options = JournalOptions {
+        keep: 2,
+        keep_for: Duration::from_secs(3600),
+        ..TestJournal::new().options()
+    };
     let mut totals = Totals::new(&options);
     let begun = Instant::now();
     for (name, minute) in [("a", 0), ("b", 1), ("c", 2), ("d", 3), ("e", 4)] {
-        totals.forget(begun + minute * Duration::from_secs(60), |_| true);
-        let unit = totals.number(format!("{name}.service").as_bytes());
+        totals.evict(begun + minute * Duration::from_secs(60), |_| true);
+        let unit = totals.unit_index(format!("{name}.service").as_bytes());
         totals.message(unit, Priority::NONE);
     }
     let names = |totals: &Totals| -> Vec<String> {
@@ -179,19 +183,19 @@ fn silent_units_are_forgotten_unless_they_are_loaded() {
         reading.units.into_iter().map(|(name, _)| name.to_string()).collect()
     };
     let is_loaded = |name: &str| name == "a.service";
-    assert!(!totals.forget(begun + Duration::from_secs(250), is_loaded), "not every time");
-    assert!(totals.forget(begun + Duration::from_secs(600), is_loaded));
+    assert!(!totals.evict(begun + Duration::from_secs(250), is_loaded), "only at intervals");
+    assert!(totals.evict(begun + Duration::from_secs(600), is_loaded));
     assert_eq!(names(&totals), ["a.service", "d.service", "e.service"]);
-    let unit = totals.number(b"d.service");
+    let unit = totals.unit_index(b"d.service");
     totals.message(unit, Priority::NONE);
-    assert!(totals.forget(begun + Duration::from_secs(3900), is_loaded));
+    assert!(totals.evict(begun + Duration::from_secs(3900), is_loaded));
     assert_eq!(names(&totals), ["a.service", "d.service"]);
-    // of those that logged last at the same time, no more than has to be
+    // of units with equal times, no more than needed
     for name in ["f.service", "g.service", "h.service"] {
-        let unit = totals.number(name.as_bytes());
+        let unit = totals.unit_index(name.as_bytes());
         totals.message(unit, Priority::NONE);
     }
-    assert!(totals.forget(begun + Duration::from_secs(4000), is_loaded));
+    assert!(totals.evict(begun + Duration::from_secs(4000), is_loaded));
     assert_eq!(names(&totals), ["a.service", "g.service", "h.service"]);
 }
 
@@ -199,13 +203,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn spoilt_files_neither_panic_nor_count_too_much(
+    fn corrupt_files_neither_panic_nor_count_too_much(
         fixture in 0..FIXTURES.len(),
         patches in prop::collection::vec((spot(), any::<u64>(), 1_usize..=8), 0..12),
         later in prop::collection::vec((spot(), any::<u64>(), 1_usize..=8), 0..4),
         length in prop_oneof![4 => Just(None), 1 => (0_u64..USED as u64).prop_map(Some)],
     ) {
-        let host = Host::new();
+        let host = TestJournal::new();
         let mut journal = host.open();
         let mut content = FIXTURES[fixture].content();
         for (at, value, width) in patches {
@@ -231,24 +235,24 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_header_or_none(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = format::Header::parse(&bytes);
+    fn parses_any_bytes_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = format::FileHeader::parse(&bytes);
         let signed = [&b"LPKSHHRH"[..], &bytes].concat();
-        let _ = format::Header::parse(&signed);
-        let _ = format::Object::parse(&bytes);
-        let _ = format::id(&bytes);
+        let _ = format::FileHeader::parse(&signed);
+        let _ = format::ObjectHeader::parse(&bytes);
+        let _ = format::parse_id(&bytes);
     }
 }
 
-/// Where a byte that matters may be: the header, or anywhere that is used.
+/// An offset in the header, or anywhere in the used part.
 fn spot() -> impl Strategy<Value = usize> {
     prop_oneof![1 => 0_usize..256, 4 => 256_usize..USED - 8].prop_map(|at| at & !7)
 }
 
-/// A machine's journal, in a directory of its own.
-struct Host(TempDir);
+/// The journal of a machine in a temporary directory.
+struct TestJournal(TempDir);
 
-impl Host {
+impl TestJournal {
     fn new() -> Self {
         let host = Self(tempfile::tempdir().unwrap());
         fs::create_dir_all(host.path("")).unwrap();
@@ -257,8 +261,8 @@ impl Host {
         host
     }
 
-    fn options(&self) -> Options {
-        Options {
+    fn options(&self) -> JournalOptions {
+        JournalOptions {
             persistent: self.0.path().join("var"),
             volatile: self.0.path().join("run"),
             machine_id: self.0.path().join("machine-id"),
@@ -269,13 +273,13 @@ impl Host {
         }
     }
 
-    /// Opens it as if before anything was logged.
+    /// Opens the journal as if nothing had been logged yet.
     fn open(&self) -> Journal {
         Journal { since: 0, ..Journal::open(&self.options()).unwrap() }
     }
 
     #[track_caller]
-    fn follow(&self, journal: &mut Journal) -> Reading {
+    fn follow(&self, journal: &mut Journal) -> JournalReading {
         journal.follow(Instant::now() + Duration::from_secs(60), |_| true).unwrap();
         journal.reading()
     }
@@ -309,8 +313,8 @@ impl Fixture {
     }
 }
 
-/// Messages by unit and priority, and dropped ones.
-fn told(reading: &Reading) -> Vec<(String, u64)> {
+/// The messages by unit and priority, and the dropped ones.
+fn counts(reading: &JournalReading) -> Vec<(String, u64)> {
     let units = reading.units.iter().flat_map(|(name, counts)| {
         let by_priority = Priority::ALL.into_iter().zip(counts.messages);
         by_priority
@@ -334,16 +338,16 @@ fn expected() -> Vec<(String, u64)> {
     each.filter(|(_, count)| *count > 0).collect()
 }
 
-/// 252's own, with offsets of 32 bits.
+/// As systemd 252 writes: offsets of 32 bits.
 const COMPACT: Fixture = Fixture("compact");
-/// As from 246 on.
+/// As from systemd 246 on.
 const REGULAR: Fixture = Fixture("regular");
-/// As before: hashes without a key.
+/// As before systemd 246: hashes without a key.
 const PLAIN: Fixture = Fixture("plain");
 const FIXTURES: [Fixture; 3] = [COMPACT, REGULAR, PLAIN];
 const MACHINE: &str = "0123456789abcdef0123456789abcdef";
-/// The fixtures' boot.
+/// The boot of the fixtures.
 const BOOT: &str = "846191fc-520c-4d21-a348-f75e9feb5059";
 const ENTRIES: u64 = 59;
-/// A little less than the shortest of them has.
+/// Bytes: a little less than the shortest fixture has.
 const USED: usize = 87_000;

@@ -1,17 +1,17 @@
-//! Drops added up over the sockets a listener has had: the kernel's number restarts with each.
+//! Sums of drops over all sockets that a listener has had: the kernel counts from 0 for each socket.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::fair_limit::{Identity, Key, Tally};
+use super::fair_limit::{ListenerKey, SocketId, SocketTally};
 
-/// What was dropped so far, by listener and by socket.
+/// Drops so far, by listener and by socket.
 #[derive(Debug, Default)]
-pub(super) struct Drops {
-    /// The kernel's number at the last reading, of the sockets that have dropped something.
-    sockets: HashMap<Identity, u32>,
+pub(super) struct DropTotals {
+    /// The kernel's counters at the last reading, of the sockets that have dropped something.
+    sockets: HashMap<SocketId, u32>,
     /// Only of listeners that have dropped something.
-    totals: HashMap<Key<Option<Arc<str>>>, Total>,
+    totals: HashMap<ListenerKey<Option<Arc<str>>>, Total>,
     reading: u64,
 }
 
@@ -22,10 +22,13 @@ struct Total {
     seen: u64,
 }
 
-impl Drops {
-    /// Adds what this reading's listeners dropped since the last one, and gives each one's total
-    /// in turn; `None` where the kernel does not tell.
-    pub(super) fn add(&mut self, listeners: &[(Key<Option<Arc<str>>>, Tally)]) -> Vec<Option<u64>> {
+impl DropTotals {
+    /// Adds the drops of this reading's listeners since the last one, and returns the total of each
+    /// in order; `None` where the kernel does not report drops.
+    pub(super) fn add(
+        &mut self,
+        listeners: &[(ListenerKey<Option<Arc<str>>>, SocketTally)],
+    ) -> Vec<Option<u64>> {
         self.reading += 1;
         let mut sockets = HashMap::with_capacity(self.sockets.len());
         let totals = listeners
@@ -47,26 +50,26 @@ impl Drops {
             })
             .collect();
         self.sockets = sockets;
-        self.forget();
+        self.evict();
         totals
     }
 
-    /// Bounds the totals of listeners that are gone: those gone longest are forgotten.
-    fn forget(&mut self) {
+    /// Bounds the totals of listeners that no longer exist: the oldest are removed.
+    fn evict(&mut self) {
         let gone = |total: &Total| total.seen != self.reading;
-        if self.totals.values().filter(|total| gone(total)).count() <= REMEMBERED {
+        if self.totals.values().filter(|total| gone(total)).count() <= MAX_STALE_TOTALS {
             return;
         }
         let mut seen: Vec<u64> =
             self.totals.values().filter(|total| gone(total)).map(|total| total.seen).collect();
         seen.sort_unstable_by(|a, b| b.cmp(a));
-        let oldest = seen[REMEMBERED / 2];
+        let oldest = seen[MAX_STALE_TOTALS / 2];
         self.totals.retain(|_, total| total.seen > oldest);
     }
 }
 
-/// How many listeners that are gone keep their total.
-const REMEMBERED: usize = 4096;
+/// The maximum number of totals of listeners that no longer exist.
+const MAX_STALE_TOTALS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -76,8 +79,8 @@ mod tests {
     use crate::source::sockets::endpoint::{Address, Protocol};
 
     #[test]
-    fn a_total_goes_on_where_the_socket_is_made_anew() {
-        let mut drops = Drops::default();
+    fn total_continues_when_the_socket_is_made_again() {
+        let mut drops = DropTotals::default();
         assert_eq!(drops.add(&[listener(80, &[(1, 5)])]), [Some(5)]);
         assert_eq!(drops.add(&[listener(80, &[(1, 7)])]), [Some(7)]);
         assert_eq!(drops.add(&[listener(80, &[])]), [Some(7)]);
@@ -86,29 +89,29 @@ mod tests {
     }
 
     #[test]
-    fn workers_on_one_port_add_up_and_one_that_ends_takes_nothing_back() {
-        let mut drops = Drops::default();
+    fn total_does_not_decrease_when_a_socket_is_closed() {
+        let mut drops = DropTotals::default();
         assert_eq!(drops.add(&[listener(80, &[(1, 5), (2, 5)])]), [Some(10)]);
         assert_eq!(drops.add(&[listener(80, &[(2, 6), (3, 1)])]), [Some(12)]);
     }
 
     #[test]
-    fn the_kernels_number_may_wrap() {
-        let mut drops = Drops::default();
+    fn total_grows_when_the_kernels_counter_wraps() {
+        let mut drops = DropTotals::default();
         drops.add(&[listener(80, &[(1, u32::MAX)])]);
         assert_eq!(drops.add(&[listener(80, &[(1, 1)])]), [Some(u64::from(u32::MAX) + 2)]);
     }
 
     #[test]
-    fn what_the_kernel_does_not_tell_stays_unknown() {
+    fn total_is_absent_without_the_kernels_counter() {
         let (key, mut tally) = listener(80, &[]);
         tally.drops = None;
-        assert_eq!(Drops::default().add(&[(key, tally)]), [None]);
+        assert_eq!(DropTotals::default().add(&[(key, tally)]), [None]);
     }
 
     #[test]
-    fn a_churn_of_dropping_listeners_is_forgotten_in_time() {
-        let mut drops = Drops::default();
+    fn totals_of_many_short_lived_listeners_are_bounded() {
+        let mut drops = DropTotals::default();
         for round in 0..40_u64 {
             let listeners: Vec<_> =
                 (0..1000).map(|at| listener(at, &[(round << 16 | u64::from(at), 1)])).collect();
@@ -120,21 +123,21 @@ mod tests {
                 })
                 .collect();
             drops.add(&renamed);
-            assert!(drops.totals.len() <= REMEMBERED + 1000);
+            assert!(drops.totals.len() <= MAX_STALE_TOTALS + 1000);
             assert!(drops.sockets.len() <= 1000);
         }
     }
 
-    fn listener(port: u16, drops: &[(u64, u32)]) -> (Key<Option<Arc<str>>>, Tally) {
-        let key = Key {
+    fn listener(port: u16, drops: &[(u64, u32)]) -> (ListenerKey<Option<Arc<str>>>, SocketTally) {
+        let key = ListenerKey {
             owner: None,
             protocol: Protocol::Tcp,
             port,
             address: Address::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         };
-        let mut tally = Tally::one(Identity::Cookie(0), Some(0));
+        let mut tally = SocketTally::one(SocketId::Cookie(0), Some(0));
         tally.drops =
-            Some(drops.iter().map(|&(cookie, drops)| (Identity::Cookie(cookie), drops)).collect());
+            Some(drops.iter().map(|&(cookie, drops)| (SocketId::Cookie(cookie), drops)).collect());
         (key, tally)
     }
 }

@@ -1,4 +1,4 @@
-//! Where a socket listens: protocol and address.
+//! The endpoint of a socket: protocol and address.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,19 +8,19 @@ use std::net::{IpAddr, Ipv6Addr};
 pub enum Protocol {
     /// TCP over IPv4.
     Tcp,
-    /// TCP over IPv6, and IPv4 too where [`Address::Any`] is listened on.
+    /// TCP over IPv6, with [`Address::Any`] over IPv4 too.
     Tcp6,
     /// UDP over IPv4.
     Udp,
-    /// UDP over IPv6, and IPv4 too where [`Address::Any`] is listened on.
+    /// UDP over IPv6, with [`Address::Any`] over IPv4 too.
     Udp6,
 }
 
 impl Protocol {
-    /// All there are.
+    /// All protocols.
     pub const ALL: [Self; 4] = [Self::Tcp, Self::Tcp6, Self::Udp, Self::Udp6];
 
-    /// Its name, which is that of its file in /proc/net too.
+    /// The name, also that of the file in /proc/net.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -37,13 +37,13 @@ impl Protocol {
         Self::ALL.into_iter().find(|protocol| protocol.name() == name)
     }
 
-    /// Whether it is UDP, which has neither listen() nor accept().
+    /// Whether the transport is UDP, which has neither listen() nor accept().
     #[must_use]
     pub fn is_udp(self) -> bool {
         matches!(self, Self::Udp | Self::Udp6)
     }
 
-    /// Whether it is over IPv6.
+    /// Whether the family is IPv6.
     #[must_use]
     pub fn is_v6(self) -> bool {
         matches!(self, Self::Tcp6 | Self::Udp6)
@@ -62,7 +62,7 @@ pub(super) enum Address {
 }
 
 impl Address {
-    /// The address, less what a label adds to it.
+    /// The address without its interface.
     pub(super) fn ip(self) -> IpAddr {
         match self {
             Self::Any => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -82,7 +82,7 @@ impl Address {
     }
 }
 
-/// As `ss` writes it, but for the interface, which is a number here.
+/// As `ss` writes addresses, except for the interface, which is a number here.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

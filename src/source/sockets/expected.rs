@@ -1,4 +1,4 @@
-//! Who ought to listen where: `UNIT:PROTO:PORT`.
+//! Listeners that should exist: `UNIT:PROTO:PORT`.
 
 use std::fmt;
 use std::num::NonZeroU16;
@@ -6,29 +6,30 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::endpoint::Protocol;
-use super::fair_limit::Key;
+use super::fair_limit::ListenerKey;
+use crate::systemd::unit::name::{Kind, is_valid};
 
-/// A listener that ought to be there.
+/// A listener that should exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectation {
     /// The unit, with its suffix.
     pub unit: Arc<str>,
-    /// `tcp` and `udp` want it to be reached by IPv4, be it through an IPv6 socket for both.
+    /// `tcp` and `udp` require that IPv4 reaches the listener, if only by an IPv6 socket for both.
     pub protocol: Protocol,
-    /// The port in digits: 1 to 65535, without zeros before them.
+    /// The port in digits: 1 to 65535, without leading zeros.
     pub port: String,
 }
 
 impl Expectation {
-    /// Whether this listener is the one, or one of those.
+    /// Whether the listener is an expected one.
     pub(super) fn is_met_by(
         &self,
-        listener: &Key<Option<Arc<str>>>,
+        listener: &ListenerKey<Option<Arc<str>>>,
         socket_unit: Option<&Arc<str>>,
     ) -> bool {
-        let its = |unit: Option<&Arc<str>>| unit == Some(&self.unit);
+        let is_unit = |unit: Option<&Arc<str>>| unit == Some(&self.unit);
         self.port.parse() == Ok(listener.port)
-            && (its(listener.owner.as_ref()) || its(socket_unit))
+            && (is_unit(listener.owner.as_ref()) || is_unit(socket_unit))
             && self.protocol.is_udp() == listener.protocol.is_udp()
             && match self.protocol.is_v6() {
                 true => listener.protocol.is_v6(),
@@ -37,16 +38,16 @@ impl Expectation {
     }
 }
 
-/// Why a text is no [`Expectation`].
+/// Why a text is not an [`Expectation`].
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error(
     "{0}; expected UNIT:PROTO:PORT, PROTO one of tcp, tcp6, udp, udp6, \
      as in nginx.service:tcp:443"
 )]
-pub struct NotAnExpectation(String);
+pub struct ParseExpectationError(String);
 
 impl FromStr for Expectation {
-    type Err = NotAnExpectation;
+    type Err = ParseExpectationError;
 
     /// A unit without a suffix is a service, as for systemctl.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -54,20 +55,20 @@ impl FromStr for Expectation {
         let mut parts = text.rsplitn(3, ':');
         let (Some(port), Some(protocol), Some(unit)) = (parts.next(), parts.next(), parts.next())
         else {
-            return Err(NotAnExpectation("it has fewer than three parts".into()));
+            return Err(ParseExpectationError("fewer than three parts".into()));
         };
-        if unit.is_empty() || !unit.chars().all(is_allowed_in_a_name) {
-            return Err(NotAnExpectation(format!("{unit:?} is no unit's name")));
+        let name = match Kind::of(unit) {
+            Some(_) => unit.into(),
+            None => format!("{unit}.service"),
+        };
+        if unit.is_empty() || !is_valid(&name) {
+            return Err(ParseExpectationError(format!("invalid unit name {unit:?}")));
         }
-        let unit = match unit.contains('.') {
-            true => unit.into(),
-            false => format!("{unit}.service").into(),
-        };
         let protocol = Protocol::named(protocol)
-            .ok_or_else(|| NotAnExpectation(format!("{protocol:?} is no protocol")))?;
+            .ok_or_else(|| ParseExpectationError(format!("unknown protocol {protocol:?}")))?;
         let port: NonZeroU16 =
-            port.parse().map_err(|_| NotAnExpectation(format!("{port:?} is no port")))?;
-        Ok(Self { unit, protocol, port: port.to_string() })
+            port.parse().map_err(|_| ParseExpectationError(format!("invalid port {port:?}")))?;
+        Ok(Self { unit: name.into(), protocol, port: port.to_string() })
     }
 }
 
@@ -75,11 +76,6 @@ impl fmt::Display for Expectation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.unit, self.protocol.name(), self.port)
     }
-}
-
-/// systemd.unit(5), "Unit File Names".
-fn is_allowed_in_a_name(c: char) -> bool {
-    c.is_ascii_alphanumeric() || ":-_.\\@".contains(c)
 }
 
 #[cfg(test)]
@@ -90,10 +86,11 @@ mod tests {
     use crate::source::sockets::endpoint::Address;
 
     #[test]
-    fn a_unit_a_protocol_and_a_port_make_an_expectation() {
+    fn parses_unit_protocol_and_port() {
         for (text, unit, protocol, port) in [
             ("laravel-reverb.service:tcp:6001", "laravel-reverb.service", Protocol::Tcp, "6001"),
             ("laravel-reverb:tcp:6001", "laravel-reverb.service", Protocol::Tcp, "6001"),
+            ("php8.2-fpm:tcp:9000", "php8.2-fpm.service", Protocol::Tcp, "9000"),
             ("dns@a:b.socket:udp6:53", "dns@a:b.socket", Protocol::Udp6, "53"),
         ] {
             let expected = Expectation { unit: unit.into(), protocol, port: port.into() };
@@ -102,17 +99,17 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused_with_its_reason_and_an_example() {
+    fn error_has_the_reason_and_an_example() {
         for (text, reason) in [
             ("", "fewer than three parts"),
             ("nginx:443", "fewer than three parts"),
-            (":tcp:443", "\"\" is no unit's name"),
-            ("a b.service:tcp:443", "\"a b.service\" is no unit's name"),
-            ("nginx:http:443", "\"http\" is no protocol"),
-            ("nginx:tcp:https", "\"https\" is no port"),
-            ("nginx:tcp:0", "\"0\" is no port"),
-            ("nginx:tcp:65536", "\"65536\" is no port"),
-            ("nginx:tcp:443 ", "\"443 \" is no port"),
+            (":tcp:443", "invalid unit name \"\""),
+            ("a b.service:tcp:443", "invalid unit name \"a b.service\""),
+            ("nginx:http:443", "unknown protocol \"http\""),
+            ("nginx:tcp:https", "invalid port \"https\""),
+            ("nginx:tcp:0", "invalid port \"0\""),
+            ("nginx:tcp:65536", "invalid port \"65536\""),
+            ("nginx:tcp:443 ", "invalid port \"443 \""),
         ] {
             let error = text.parse::<Expectation>().unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");
@@ -121,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_meets_it_by_unit_or_socket_unit_port_and_family() {
+    fn listener_matches_by_unit_or_socket_unit_port_and_family() {
         let listeners = [
             listener(Protocol::Tcp6, Address::Any),
             listener(Protocol::Tcp6, Address::Ip(Ipv6Addr::UNSPECIFIED.into())),
@@ -142,7 +139,7 @@ mod tests {
         }
     }
 
-    fn listener(protocol: Protocol, address: Address) -> Key<Option<Arc<str>>> {
-        Key { owner: Some("web.service".into()), protocol, address, port: 80 }
+    fn listener(protocol: Protocol, address: Address) -> ListenerKey<Option<Arc<str>>> {
+        ListenerKey { owner: Some("web.service".into()), protocol, address, port: 80 }
     }
 }

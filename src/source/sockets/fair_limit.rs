@@ -1,51 +1,51 @@
-//! Sockets into listeners: those of one owner on one address and port are one, and of too many
-//! the same are kept every time.
+//! Merges the sockets of one owner on one address and port into a listener, and limits the number of
+//! listeners fairly and deterministically.
 
 use std::mem;
 use std::sync::Arc;
 
 use super::endpoint::{Address, Protocol};
 
-/// What makes two sockets the same listener. `O` is whom they belong to: a cgroup's id while the
-/// dump is read, then a unit.
+/// The identity of a listener: sockets with equal keys are one. `O` is the owner: a cgroup's id while
+/// the dump is read, then a unit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Key<O> {
+pub(super) struct ListenerKey<O> {
     pub(super) owner: O,
     pub(super) protocol: Protocol,
     pub(super) port: u16,
     pub(super) address: Address,
 }
 
-impl<O> Key<O> {
-    pub(super) fn owned_by<P>(self, owner: P) -> Key<P> {
-        Key { owner, protocol: self.protocol, port: self.port, address: self.address }
+impl<O> ListenerKey<O> {
+    pub(super) fn owned_by<P>(self, owner: P) -> ListenerKey<P> {
+        ListenerKey { owner, protocol: self.protocol, port: self.port, address: self.address }
     }
 }
 
-/// The sum over a listener's sockets. `None` where the kernel does not tell.
+/// The sum over a listener's sockets. `None` where the kernel does not report the value.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Tally {
+pub(super) struct SocketTally {
     pub(super) sockets: u64,
-    /// The socket unit that made one of them; of several the first by name.
+    /// The socket unit that made one of them; of several, the first by name.
     pub(super) socket_unit: Option<Arc<str>>,
     pub(super) queue: Option<u64>,
     pub(super) limit: Option<u64>,
-    /// The sockets that have dropped something, and how much since they were made.
-    pub(super) drops: Option<Vec<(Identity, u32)>>,
+    /// The sockets that have dropped something, and the number since each was made.
+    pub(super) drops: Option<Vec<(SocketId, u32)>>,
 }
 
-/// What tells one socket from all others of this boot.
+/// Identifies a socket among all of this boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Identity {
+pub(super) enum SocketId {
     /// The socket's cookie.
     Cookie(u64),
-    /// The socket's inode number, where only /proc tells of it.
+    /// The socket's inode number, where it was read from /proc.
     Inode(u64),
 }
 
-impl Tally {
-    /// Of one socket.
-    pub(super) fn one(identity: Identity, drops: Option<u32>) -> Self {
+impl SocketTally {
+    /// The tally of one socket.
+    pub(super) fn one(identity: SocketId, drops: Option<u32>) -> Self {
         let drops = drops.map(|drops| match drops {
             0 => Vec::new(),
             drops => vec![(identity, drops)],
@@ -53,7 +53,7 @@ impl Tally {
         Self { sockets: 1, drops, ..Self::default() }
     }
 
-    fn absorb(&mut self, other: Self) {
+    fn merge(&mut self, other: Self) {
         self.sockets += other.sockets;
         self.socket_unit = match (self.socket_unit.take(), other.socket_unit) {
             (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
@@ -70,24 +70,24 @@ impl Tally {
 
 /// A bounded collection of listeners.
 ///
-/// Each owner keeps its first listeners before any owner keeps more of them, so that one that
-/// listens everywhere crowds out nobody; which ones are kept does not depend on the order they
-/// come in.
+/// Listeners are kept in rounds: the first of every owner, then the second of every owner, and so on.
+/// An owner with many listeners thus displaces no listener of an owner with few, and the result does
+/// not depend on the order of insertion.
 #[derive(Debug)]
-pub(super) struct Gathered<'a, O> {
+pub(super) struct FairLimit<'a, O> {
     max: usize,
-    /// Ports that are the first of their owner to be kept, sorted.
+    /// Ports that come first among those of their owner, sorted.
     preferred: &'a [u16],
-    listeners: Vec<(Key<O>, Tally)>,
+    listeners: Vec<(ListenerKey<O>, SocketTally)>,
     truncated: u64,
 }
 
-impl<'a, O: Ord> Gathered<'a, O> {
+impl<'a, O: Ord> FairLimit<'a, O> {
     pub(super) fn new(max: usize, preferred: &'a [u16]) -> Self {
         Self { max, preferred, listeners: Vec::new(), truncated: 0 }
     }
 
-    pub(super) fn add(&mut self, key: Key<O>, tally: Tally) {
+    pub(super) fn add(&mut self, key: ListenerKey<O>, tally: SocketTally) {
         self.listeners.push((key, tally));
         if self.listeners.len() > self.max.saturating_mul(2).max(4096) {
             self.compact();
@@ -101,15 +101,15 @@ impl<'a, O: Ord> Gathered<'a, O> {
         }
     }
 
-    /// The listeners in order, and how many sockets found no room among them.
-    pub(super) fn finish(mut self) -> (Vec<(Key<O>, Tally)>, u64) {
+    /// The listeners in order, and the number of sockets that exceeded the limit.
+    pub(super) fn finish(mut self) -> (Vec<(ListenerKey<O>, SocketTally)>, u64) {
         self.compact();
         (self.listeners, self.truncated)
     }
 
     fn compact(&mut self) {
         let preferred = self.preferred;
-        let is_ordinary = |key: &Key<O>| preferred.binary_search(&key.port).is_err();
+        let is_ordinary = |key: &ListenerKey<O>| preferred.binary_search(&key.port).is_err();
         self.listeners.sort_unstable_by(|(a, _), (b, _)| {
             let owner = a.owner.cmp(&b.owner);
             owner.then_with(|| is_ordinary(a).cmp(&is_ordinary(b))).then_with(|| a.cmp(b))
@@ -117,7 +117,7 @@ impl<'a, O: Ord> Gathered<'a, O> {
         self.listeners.dedup_by(|(later, tally), (key, sum)| {
             let same = later == key;
             if same {
-                sum.absorb(mem::take(tally));
+                sum.merge(mem::take(tally));
             }
             same
         });
@@ -126,20 +126,20 @@ impl<'a, O: Ord> Gathered<'a, O> {
         }
     }
 
-    /// Keeps the first listener of every owner, then the second of every owner, and so on while
-    /// there is room; where it ends within a round, the first owners have it.
+    /// Keeps whole rounds while there is room; the rest of the room goes to the first owners of the
+    /// next round.
     fn truncate(&mut self) {
         let rounds = rounds(&self.listeners);
-        let mut taking_part = Vec::new();
+        let mut round_sizes = Vec::new();
         for &round in &rounds {
-            if round == taking_part.len() {
-                taking_part.push(0_usize);
+            if round == round_sizes.len() {
+                round_sizes.push(0_usize);
             }
-            taking_part[round] += 1;
+            round_sizes[round] += 1;
         }
         let (mut last_round, mut room) = (0, self.max);
-        while taking_part.get(last_round).is_some_and(|&listeners| listeners <= room) {
-            room -= taking_part[last_round];
+        while round_sizes.get(last_round).is_some_and(|&listeners| listeners <= room) {
+            room -= round_sizes[last_round];
             last_round += 1;
         }
 
@@ -160,8 +160,8 @@ impl<'a, O: Ord> Gathered<'a, O> {
     }
 }
 
-/// For each of the sorted listeners how many of the same owner stand before it.
-fn rounds<O: PartialEq>(listeners: &[(Key<O>, Tally)]) -> Vec<usize> {
+/// For each of the sorted listeners, the number of the same owner before it.
+fn rounds<O: PartialEq>(listeners: &[(ListenerKey<O>, SocketTally)]) -> Vec<usize> {
     let mut rounds = Vec::with_capacity(listeners.len());
     let mut round = 0;
     for (at, (key, _)) in listeners.iter().enumerate() {
@@ -181,54 +181,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_on_one_port_are_one_listener() {
-        let mut gathered = Gathered::new(10, &[]);
+    fn sockets_on_one_port_are_one_listener() {
+        let mut listeners = FairLimit::new(10, &[]);
         for (cookie, drops) in [(1, 0), (2, 5), (3, 7)] {
-            let mut tally = Tally::one(Identity::Cookie(cookie), Some(drops));
+            let mut tally = SocketTally::one(SocketId::Cookie(cookie), Some(drops));
             (tally.queue, tally.limit) = (Some(1), Some(128));
-            gathered.add(key(1, 80), tally);
+            listeners.add(key(1, 80), tally);
         }
-        let expected = Tally {
+        let expected = SocketTally {
             sockets: 3,
             socket_unit: None,
             queue: Some(3),
             limit: Some(384),
-            drops: Some(vec![(Identity::Cookie(2), 5), (Identity::Cookie(3), 7)]),
+            drops: Some(vec![(SocketId::Cookie(2), 5), (SocketId::Cookie(3), 7)]),
         };
-        let (mut listeners, truncated) = gathered.finish();
+        let (mut listeners, truncated) = listeners.finish();
         listeners[0].1.drops.as_mut().unwrap().sort_by_key(|(_, drops)| *drops);
         assert_eq!((listeners, truncated), (vec![(key(1, 80), expected)], 0));
     }
 
     #[test]
-    fn one_owner_that_listens_everywhere_crowds_out_nobody() {
-        let mut gathered = Gathered::new(10, &[]);
+    fn owner_with_many_listeners_displaces_no_other() {
+        let mut listeners = FairLimit::new(10, &[]);
         for port in 0..20_000 {
-            gathered.add(key(1, port), one());
+            listeners.add(key(1, port), one());
         }
         for owner in 2..=5 {
-            gathered.add(key(owner, 80), one());
+            listeners.add(key(owner, 80), one());
         }
-        let (listeners, truncated) = gathered.finish();
+        let (listeners, truncated) = listeners.finish();
         let owners: Vec<u32> = listeners.iter().map(|(key, _)| key.owner).collect();
         assert_eq!(owners, [1, 1, 1, 1, 1, 1, 2, 3, 4, 5]);
         assert_eq!(truncated, 19_994);
     }
 
     #[test]
-    fn an_owners_preferred_ports_are_the_first_it_keeps() {
-        let mut gathered = Gathered::new(2, &[6001]);
+    fn preferred_ports_are_kept_first() {
+        let mut listeners = FairLimit::new(2, &[6001]);
         for port in [1, 2, 6001] {
-            gathered.add(key(1, port), one());
+            listeners.add(key(1, port), one());
         }
-        let (listeners, _) = gathered.finish();
+        let (listeners, _) = listeners.finish();
         let ports: Vec<u16> = listeners.iter().map(|(key, _)| key.port).collect();
         assert_eq!(ports, [6001, 1]);
     }
 
     proptest! {
         #[test]
-        fn what_is_kept_depends_neither_on_order_nor_on_when_room_is_made(
+        fn result_is_independent_of_order_and_compaction(
             sockets in prop::collection::vec((0_u32..6, 0_u16..12), 0..200),
             max in 0_usize..30,
             pieces in 1_usize..20,
@@ -238,15 +238,15 @@ mod tests {
             reversed.reverse();
             prop_assert_eq!(&kept(max, reversed.chunks(pieces)), &at_once);
             prop_assert!(at_once.0.len() <= max);
-            let told: u64 = at_once.0.iter().map(|(_, sockets)| sockets).sum();
-            prop_assert_eq!(told + at_once.1, sockets.len() as u64);
+            let kept: u64 = at_once.0.iter().map(|(_, sockets)| sockets).sum();
+            prop_assert_eq!(kept + at_once.1, sockets.len() as u64);
         }
     }
 
-    type Kept = (Vec<(Key<u32>, u64)>, u64);
+    type Kept = (Vec<(ListenerKey<u32>, u64)>, u64);
 
     fn kept<'a>(max: usize, pieces: impl IntoIterator<Item = &'a [(u32, u16)]>) -> Kept {
-        let mut all = Gathered::new(max, &[]);
+        let mut all = FairLimit::new(max, &[]);
         for piece in pieces {
             for &(owner, port) in piece {
                 all.add(key(owner, port), one());
@@ -257,12 +257,12 @@ mod tests {
         (listeners.into_iter().map(|(key, tally)| (key, tally.sockets)).collect(), truncated)
     }
 
-    fn key(owner: u32, port: u16) -> Key<u32> {
+    fn key(owner: u32, port: u16) -> ListenerKey<u32> {
         let address = Address::Ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        Key { owner, protocol: Protocol::Tcp, port, address }
+        ListenerKey { owner, protocol: Protocol::Tcp, port, address }
     }
 
-    fn one() -> Tally {
-        Tally::one(Identity::Cookie(0), Some(0))
+    fn one() -> SocketTally {
+        SocketTally::one(SocketId::Cookie(0), Some(0))
     }
 }

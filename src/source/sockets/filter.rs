@@ -1,4 +1,4 @@
-//! Which bound sockets are listeners, and how many of them there is room for.
+//! Which bound sockets are listeners, and the limits of their number.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,17 +6,17 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Options;
+use super::SocketOptions;
 use super::endpoint::Protocol;
-use super::fair_limit::Gathered;
+use super::fair_limit::FairLimit;
 use super::socket_activation::Activation;
 
-/// What to keep of a dump.
+/// Selects the listeners of a dump.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct ListenerFilter {
     max: usize,
     proc: PathBuf,
-    /// The ports the kernel gives to clients: a UDP socket bound to one says nothing of a server.
+    /// The ports that the kernel assigns to clients: a UDP socket bound to one need not be a server.
     ephemeral: RangeInclusive<u16>,
     /// The UDP ports of socket units and expectations.
     named: BTreeSet<u16>,
@@ -24,8 +24,8 @@ pub(super) struct Wanted {
     preferred: Vec<u16>,
 }
 
-impl Wanted {
-    pub(super) fn new(options: &Options, activation: &Activation<'_>) -> Self {
+impl ListenerFilter {
+    pub(super) fn new(options: &SocketOptions, activation: &Activation<'_>) -> Self {
         let expected = options.expected.iter();
         let mut preferred: Vec<u16> =
             expected.filter_map(|expected| expected.port.parse().ok()).collect();
@@ -40,7 +40,7 @@ impl Wanted {
     }
 
     /// Whether a listening (UDP: bound and not connected) socket on `port` is a listener.
-    pub(super) fn wants(&self, protocol: Protocol, port: u16) -> bool {
+    pub(super) fn accepts(&self, protocol: Protocol, port: u16) -> bool {
         !protocol.is_udp() || !self.ephemeral.contains(&port) || self.named.contains(&port)
     }
 
@@ -49,25 +49,25 @@ impl Wanted {
         self.proc.join(pid).join("net").join(protocol.name())
     }
 
-    /// Room for the listeners of a dump, by cgroup or by whose that is: more than are told of, for
-    /// which unit has how many is known only when all are there.
-    pub(super) fn dumped<O: Ord>(&self) -> Gathered<'_, O> {
-        Gathered::new(self.max.saturating_mul(8).max(AT_LEAST), &self.preferred)
+    /// The limit for a dump by cgroup or by its owner: higher than that of the reading, because
+    /// the number of listeners of each unit is known only at the end.
+    pub(super) fn dump_limit<O: Ord>(&self) -> FairLimit<'_, O> {
+        FairLimit::new(self.max.saturating_mul(8).max(MIN_DUMP_LIMIT), &self.preferred)
     }
 
-    /// Room for the listeners of units.
-    pub(super) fn by_unit(&self) -> Gathered<'_, Option<Arc<str>>> {
-        Gathered::new(self.max, &self.preferred)
+    /// The limit for the listeners of all units.
+    pub(super) fn unit_limit(&self) -> FairLimit<'_, Option<Arc<str>>> {
+        FairLimit::new(self.max, &self.preferred)
     }
 }
 
-/// Hidden where only processes are visible in /proc; then the kernel's default.
+/// The file is hidden where only processes are visible in /proc; then the kernel's default.
 fn ephemeral_ports(proc: &Path) -> RangeInclusive<u16> {
-    fs::read(proc.join(EPHEMERAL_PORTS))
+    fs::read(proc.join(EPHEMERAL_PORTS_FILE))
         .ok()
         .as_deref()
         .and_then(parse_range)
-        .unwrap_or(DEFAULT_RANGE)
+        .unwrap_or(DEFAULT_EPHEMERAL_PORTS)
 }
 
 fn parse_range(text: &[u8]) -> Option<RangeInclusive<u16>> {
@@ -75,19 +75,19 @@ fn parse_range(text: &[u8]) -> Option<RangeInclusive<u16>> {
     Some(numbers.next()?.ok()?..=numbers.next()?.ok()?)
 }
 
-/// Room for what an expectation looks for, be the page as small as may be.
-const AT_LEAST: usize = 8192;
+/// The minimum for a dump, so that expected listeners are found whatever `max` is.
+const MIN_DUMP_LIMIT: usize = 8192;
 
-const EPHEMERAL_PORTS: &str = "sys/net/ipv4/ip_local_port_range";
-const DEFAULT_RANGE: RangeInclusive<u16> = 32768..=60999;
+const EPHEMERAL_PORTS_FILE: &str = "sys/net/ipv4/ip_local_port_range";
+const DEFAULT_EPHEMERAL_PORTS: RangeInclusive<u16> = 32768..=60999;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::sockets::socket_activation::Started;
+    use crate::source::sockets::socket_activation::SocketToService;
 
     #[test]
-    fn a_port_range_is_two_numbers() {
+    fn port_range_is_two_numbers() {
         assert_eq!(parse_range(b"1024\t65535\n"), Some(1024..=65535));
         for text in [&b""[..], b"1024", b"1024 x", b"1024 65536", b"\xff 1"] {
             assert_eq!(parse_range(text), None, "{text:?}");
@@ -95,15 +95,15 @@ mod tests {
     }
 
     #[test]
-    fn bound_udp_sockets_of_clients_are_no_listeners() {
+    fn bound_udp_sockets_of_clients_are_not_listeners() {
         let expected = vec![Arc::new("a.service:udp:40000".parse().unwrap())];
-        let options = Options { expected, ..Options::default() };
-        let started = Started::default();
-        let mut wanted = Wanted::new(&options, &Activation::new(&[], &started));
-        wanted.ephemeral = DEFAULT_RANGE;
-        assert!(wanted.wants(Protocol::Udp, 53));
-        assert!(!wanted.wants(Protocol::Udp6, 45000));
-        assert!(wanted.wants(Protocol::Udp, 40000));
-        assert!(wanted.wants(Protocol::Tcp, 45000));
+        let options = SocketOptions { expected, ..SocketOptions::default() };
+        let services = SocketToService::default();
+        let mut filter = ListenerFilter::new(&options, &Activation::new(&[], &services));
+        filter.ephemeral = DEFAULT_EPHEMERAL_PORTS;
+        assert!(filter.accepts(Protocol::Udp, 53));
+        assert!(!filter.accepts(Protocol::Udp6, 45000));
+        assert!(filter.accepts(Protocol::Udp, 40000));
+        assert!(filter.accepts(Protocol::Tcp, 45000));
     }
 }

@@ -1,32 +1,32 @@
-//! Fuzzing: what the kernel tells of sockets, and how people write of them.
+//! Fuzzing: netlink replies, tables in /proc, addresses and expectations.
 
 use std::net::SocketAddr;
 
-use super::drops::Drops;
+use super::drops::DropTotals;
 use super::endpoint::{Address, Protocol};
 use super::expected::Expectation;
-use super::fair_limit::{Gathered, Identity, Key, Tally};
-use super::netlink::{InetSocket, Message, UnixSocket, messages};
-use super::proc_net::Row;
-use super::socket_activation::{Activation, SocketUnit, Started};
+use super::fair_limit::{FairLimit, ListenerKey, SocketId, SocketTally};
+use super::netlink::{InetSocket, NetlinkMessage, UnixSocket, messages};
+use super::proc_net::ProcNetRow;
+use super::socket_activation::{Activation, SocketToService, SocketUnit};
 
-/// The messages of one reply, for listeners of every kind.
+/// The messages of one netlink reply.
 pub(crate) fn netlink(data: &[u8]) {
     let unit = socket_unit("/run/x.sock");
     let units = [unit];
-    let started = Started::default();
-    let activation = Activation::new(&units, &started);
-    let mut gathered = Gathered::new(3, &[]);
+    let services = SocketToService::default();
+    let activation = Activation::new(&units, &services);
+    let mut listeners = FairLimit::new(3, &[]);
     let mut sockets = 0;
     for (message, _) in messages(data).flatten() {
-        let Message::Socket(body) = message else { continue };
+        let NetlinkMessage::Socket(body) = message else { continue };
         if let Some(socket) = InetSocket::parse(body) {
-            let mut tally = Tally::one(Identity::Cookie(socket.cookie), socket.drops);
+            let mut tally = SocketTally::one(SocketId::Cookie(socket.cookie), socket.drops);
             tally.queue = Some(socket.receive_queue.into());
             tally.limit = Some(socket.send_queue.into());
             let (owner, port, address) = (socket.cgroup, socket.port, socket.address);
             assert!(!address.to_string().is_empty());
-            gathered.add(Key { owner, protocol: Protocol::Tcp, port, address }, tally);
+            listeners.add(ListenerKey { owner, protocol: Protocol::Tcp, port, address }, tally);
             sockets += 1;
         }
         if let Some(socket) = UnixSocket::parse(body) {
@@ -36,31 +36,31 @@ pub(crate) fn netlink(data: &[u8]) {
             }
         }
     }
-    let (listeners, truncated) = gathered.finish();
+    let (listeners, truncated) = listeners.finish();
     assert!(listeners.len() <= 3);
-    let told: u64 = listeners.iter().map(|(_, tally)| tally.sockets).sum();
-    assert_eq!(told + truncated, sockets);
-    let mut drops = Drops::default();
+    let kept: u64 = listeners.iter().map(|(_, tally)| tally.sockets).sum();
+    assert_eq!(kept + truncated, sockets);
+    let mut drops = DropTotals::default();
     let listeners = listeners.into_iter().map(|(key, tally)| (key.owned_by(None), tally));
     let listeners: Vec<_> = listeners.collect();
     let first = drops.add(&listeners);
     for (before, after) in first.iter().zip(drops.add(&listeners)) {
-        assert!(*before <= after, "a total fell");
+        assert!(*before <= after, "a total decreased");
     }
 }
 
 /// A row of the tables in /proc/PID/net, an address of a socket unit, an expectation.
 pub(crate) fn texts(data: &[u8]) {
     for protocol in Protocol::ALL {
-        let _ = Row::parse(data, protocol);
+        let _ = ProcNetRow::parse(data, protocol);
     }
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(expectation) = text.parse::<Expectation>() {
         assert_eq!(expectation.to_string().parse(), Ok(expectation));
     }
     let units = [socket_unit(text)];
-    let started = Started::default();
-    let activation = Activation::new(&units, &started);
+    let services = SocketToService::default();
+    let activation = Activation::new(&units, &services);
     if let Ok(address) = text.parse::<SocketAddr>() {
         let (ip, port) = (Address::Ip(address.ip()), address.port());
         let owner = activation.owner(None, Protocol::Tcp, ip, port);

@@ -1,6 +1,6 @@
-//! Listening sockets by unit: one netlink dump for all of them, with the cgroup that made each.
+//! Listening sockets by unit: one netlink dump for all of them, with the cgroup that each was made in.
 //!
-//! The kernel tells of every inet socket the inode number of the cgroup it was made in
+//! The kernel reports for every inet socket the inode number of the cgroup it was made in
 //! (Linux ≥ 5.8), without any privilege and without a look at a single process.
 
 mod cgroup_owners;
@@ -26,40 +26,40 @@ use std::time::Instant;
 use rustix::fs::statfs;
 
 pub use crate::source::sockets::endpoint::Protocol;
-pub use crate::source::sockets::expected::{Expectation, NotAnExpectation};
-pub use crate::source::sockets::reading::{Connections, Listener, Reading, UnixListener};
+pub use crate::source::sockets::expected::{Expectation, ParseExpectationError};
+pub use crate::source::sockets::reading::{Connections, Listener, ListenerReading, UnixListener};
 pub use crate::source::sockets::socket_activation::SocketUnit;
 
 use super::Error;
-use crate::source::sockets::cgroup_owners::Owners;
-use crate::source::sockets::drops::Drops;
+use crate::source::sockets::cgroup_owners::CgroupOwners;
+use crate::source::sockets::drops::DropTotals;
 use crate::source::sockets::endpoint::Address;
-use crate::source::sockets::fair_limit::{Gathered, Key, Tally};
-use crate::source::sockets::filter::Wanted;
-use crate::source::sockets::sock_diag::Diag;
-use crate::source::sockets::socket_activation::{Activation, Started};
+use crate::source::sockets::fair_limit::{FairLimit, ListenerKey, SocketTally};
+use crate::source::sockets::filter::ListenerFilter;
+use crate::source::sockets::sock_diag::{ConnectionCounts, SockDiag};
+use crate::source::sockets::socket_activation::{Activation, SocketToService};
 
-/// What to read, and how much of it.
+/// Which sockets are read, and the limit of their number.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// Where cgroup v2 is mounted; see [`cgroup2_mount`].
+pub struct SocketOptions {
+    /// The mount point of cgroup v2; see [`cgroup2_mount`].
     pub cgroup_root: PathBuf,
-    /// `/proc`, for what sock_diag does not tell.
+    /// `/proc`, for what sock_diag does not report.
     pub proc: PathBuf,
-    /// The most listeners to tell of. Each unit's first ones come first, and among those the
+    /// The maximum number of listeners. Each unit's first ones come first, and among those the
     /// ports of `expected`.
     pub max: usize,
     /// Whether to read the unix listeners that socket units name.
     pub unix: bool,
     /// Whether to count connections by unit and state.
     pub connections: bool,
-    /// Whether to look into the network namespaces of services that have one of their own.
+    /// Whether to read the private network namespaces of services.
     pub namespaces: bool,
-    /// Who ought to listen.
+    /// The listeners that should exist.
     pub expected: Vec<Arc<Expectation>>,
 }
 
-impl Default for Options {
+impl Default for SocketOptions {
     fn default() -> Self {
         Self {
             cgroup_root: cgroup2_mount(),
@@ -73,206 +73,264 @@ impl Default for Options {
     }
 }
 
-/// What PID 1 says of units, as far as listeners need it. A listener of a unit that is not among
-/// them is no unit's.
+/// The units of PID 1, as far as listeners need them. A listener of a unit that is not among them
+/// has no unit.
 #[derive(Clone, Debug, Default)]
-pub struct Input {
+pub struct ListenerInput {
     /// Units with a control group: the name, and the group's path below the cgroup root (D-Bus
     /// `ControlGroup`).
     pub units: Vec<(Arc<str>, Arc<str>)>,
     /// Socket units.
     pub sockets: Vec<SocketUnit>,
-    /// Main processes by unit, for [`Options::namespaces`] alone.
+    /// Main processes by unit, for [`SocketOptions::namespaces`] alone.
     pub main_pids: Vec<(Arc<str>, u32)>,
 }
 
-/// Reads listeners, and remembers between readings which cgroup is whose and what was dropped.
+/// Reads listeners; between readings it keeps the units of cgroups and the totals of drops.
 #[derive(Debug)]
 pub struct Listeners {
-    options: Options,
-    owners: Owners,
-    started: Started,
-    drops: Drops,
+    options: SocketOptions,
+    owners: CgroupOwners,
+    services: SocketToService,
+    drops: DropTotals,
     buffer: Vec<u8>,
 }
 
 impl Listeners {
     /// Nothing is opened or read yet.
     #[must_use]
-    pub fn new(mut options: Options) -> Self {
+    pub fn new(mut options: SocketOptions) -> Self {
         let mut before = BTreeSet::new();
         options.expected.retain(|expected| before.insert(expected.to_string()));
-        let owners = Owners::new(options.cgroup_root.clone());
+        let owners = CgroupOwners::new(options.cgroup_root.clone());
         Self {
             options,
             owners,
-            started: Started::default(),
-            drops: Drops::default(),
-            buffer: vec![0; sock_diag::BUFFER],
+            services: SocketToService::default(),
+            drops: DropTotals::default(),
+            buffer: vec![0; sock_diag::BUFFER_SIZE],
         }
     }
 
     /// Reads all listeners. Blocks for about 0.1 ms, 1 ms at 1,000 listeners.
     ///
-    /// Where the kernel refuses netlink, the tables in /proc tell what they can, and
-    /// [`Reading::degraded`] says why.
-    pub fn read(&mut self, input: &Input, deadline: Instant) -> Result<Reading, Error> {
-        self.started.learn(&input.sockets);
-        let activation = Activation::new(&input.sockets, &self.started);
-        let wanted = Wanted::new(&self.options, &activation);
-        let mut reading = Reading::default();
-        let diag = reading.unless_unavailable(Diag::open(deadline))?;
+    /// Where the kernel refuses netlink, listeners come from the tables in /proc, and
+    /// [`ListenerReading::degraded`] has the reason.
+    ///
+    /// # Errors
+    /// Those of the kernel, and [`Error::Late`] at the deadline.
+    pub fn read(
+        &mut self,
+        input: &ListenerInput,
+        deadline: Instant,
+    ) -> Result<ListenerReading, Error> {
+        let Self { options, owners, services, drops, buffer } = self;
+        services.update(&input.sockets);
+        let activation = Activation::new(&input.sockets, services);
+        let filter = ListenerFilter::new(options, &activation);
+        let mut reading = ListenerReading::default();
+        let diag = reading.unless_unavailable(SockDiag::open(deadline))?;
+        let mut dump = Dump { diag: diag.as_ref(), filter: &filter, buffer, deadline };
 
-        let (by_cgroup, truncated) = dumped(
-            diag.as_ref(),
-            &wanted,
-            &mut self.buffer,
-            |cgroup| cgroup,
-            deadline,
-            &mut reading,
-        )?
-        .finish();
+        let (by_cgroup, truncated) = dump.listeners(|cgroup| cgroup, &mut reading)?.finish();
+        if options.unix {
+            reading.unix = dump.unix(&activation, &mut reading)?;
+        }
         let mut connections = None;
-        if let Some(diag) = &diag {
-            if self.options.unix {
-                let unix = diag.unix(&mut self.buffer, &activation, deadline);
-                reading.unix = reading.unless_unavailable(unix)?;
-            }
-            if self.options.connections {
-                let counted = diag.connections(&mut self.buffer, deadline);
-                connections = reading.unless_unavailable(counted)?;
-            }
+        if options.connections {
+            connections = dump.connections(&mut reading)?;
         }
 
-        let made_in = by_cgroup.iter().filter_map(|(key, _)| key.owner);
-        let connected = connections.iter().flat_map(BTreeMap::keys).map(|(cgroup, _)| *cgroup);
-        let cgroups = made_in.chain(connected).collect();
-        // where /proc tells of them, nothing tells whose they are
-        let part = truncated > 0 && diag.is_some();
-        if let Err(error) = self.owners.learn(&cgroups, part, &input.units, deadline) {
-            reading.degraded.get_or_insert(error.to_string());
+        // The tables in /proc have no cgroups: to read them again by unit would change nothing.
+        let repeat = truncated > 0 && diag.is_some();
+        let cgroups = cgroups_of(&by_cgroup, connections.as_ref());
+        if let Err(error) = owners.learn(&cgroups, repeat, &input.units, deadline) {
+            reading.degrade(error.to_string());
         }
-        reading.connections = connections.map(|by_cgroup| self.connections(by_cgroup));
-
+        reading.connections = connections.map(|counts| by_unit(counts, owners, services));
         if input.units.is_empty() {
-            reading.degraded.get_or_insert(NO_UNITS.into());
+            reading.degrade(NO_UNITS);
         }
         if !by_cgroup.is_empty() && by_cgroup.iter().all(|(key, _)| key.owner.is_none()) {
-            reading.degraded.get_or_insert(NO_CGROUPS.into());
+            reading.degrade(NO_CGROUPS);
         }
-        let owners = &self.owners;
-        let maker = |cgroup: Option<u64>| cgroup.and_then(|cgroup| owners.of(cgroup)).cloned();
-        let (by_maker, truncated) = if part {
-            // a user may make any number of cgroups, and each would have its share of the room
-            dumped(diag.as_ref(), &wanted, &mut self.buffer, maker, deadline, &mut reading)?
-                .finish()
+
+        let maker = |cgroup: Option<u64>| owners.of(cgroup?).cloned();
+        let (by_maker, truncated) = if repeat {
+            // A user may make any number of cgroups, and each would have its share of the limit.
+            dump.listeners(maker, &mut reading)?.finish()
         } else {
-            let known = by_cgroup.into_iter().map(|(key, tally)| {
+            let by_maker = by_cgroup.into_iter().map(|(key, tally)| {
                 let maker = maker(key.owner);
                 (key.owned_by(maker), tally)
             });
-            (known.collect(), truncated)
+            (by_maker.collect(), truncated)
         };
-        let mut missing = self.options.expected.clone();
-        let mut by_unit = wanted.by_unit();
-        for (key, mut tally) in by_maker {
-            let maker = key.owner.as_ref();
-            let owner = activation.owner(maker, key.protocol, key.address, key.port);
-            tally.socket_unit = owner.socket_unit;
-            let key = key.owned_by(owner.unit);
-            missing.retain(|expected| !expected.is_met_by(&key, tally.socket_unit.as_ref()));
-            by_unit.add(key, tally);
+
+        let mut by_unit =
+            UnitListeners { listeners: filter.unit_limit(), missing: options.expected.clone() };
+        for (key, tally) in by_maker {
+            by_unit.add_activated(key, tally, &activation);
         }
-        if self.options.namespaces {
-            let read = netns::read(&input.main_pids, &wanted, deadline, |unit, key, tally| {
-                let key = key.owned_by(unit.cloned());
-                missing.retain(|expected| !expected.is_met_by(&key, None));
-                by_unit.add(key, tally);
+        if options.namespaces {
+            let read = netns::read(&input.main_pids, &filter, deadline, |unit, key, tally| {
+                by_unit.add(key.owned_by(unit.cloned()), tally);
             });
             if let Err(error) = read {
-                reading.degraded.get_or_insert(error.to_string());
+                reading.degrade(error.to_string());
             }
         }
-        let (listeners, truncated_later) = by_unit.finish();
-        reading.truncated = truncated + truncated_later;
-        reading.listeners = self.told(listeners, diag.as_ref());
+
+        let UnitListeners { listeners, missing } = by_unit;
+        let (listeners, truncated_by_unit) = listeners.finish();
+        reading.truncated = truncated + truncated_by_unit;
+        let totals = drops.add(&listeners);
+        let listeners = listeners.into_iter().zip(totals);
+        reading.listeners = listeners
+            .map(|((key, tally), drops)| listener(key, tally, drops, diag.as_ref()))
+            .collect();
         if reading.degraded.is_none() {
-            let expected = self.options.expected.iter();
+            let expected = options.expected.iter();
             reading.expected = expected.map(|e| (e.clone(), missing.contains(e))).collect();
         }
         Ok(reading)
     }
+}
 
-    fn connections(&self, by_cgroup: BTreeMap<(u64, &'static str), u64>) -> Vec<Connections> {
-        let mut by_unit: BTreeMap<_, u64> = BTreeMap::new();
-        for ((cgroup, state), count) in by_cgroup {
-            let unit = self.owners.of(cgroup).map(|maker| self.started.by(maker).clone());
-            *by_unit.entry((unit, state)).or_default() += count;
+/// The dumps of one reading, from sock_diag or, without it, from /proc.
+struct Dump<'a> {
+    diag: Option<&'a SockDiag>,
+    filter: &'a ListenerFilter,
+    buffer: &'a mut [u8],
+    deadline: Instant,
+}
+
+impl<'a> Dump<'a> {
+    /// Listeners of every protocol by the owner of the cgroup that they were made in, which /proc
+    /// does not report.
+    fn listeners<O: Ord>(
+        &mut self,
+        owner_of: impl Fn(Option<u64>) -> O,
+        reading: &mut ListenerReading,
+    ) -> Result<FairLimit<'a, O>, Error> {
+        let Self { diag, filter, deadline, .. } = *self;
+        let mut all = filter.dump_limit();
+        for protocol in Protocol::ALL {
+            let table = filter.table("self", protocol);
+            let mut part = None;
+            if let Some(diag) = diag {
+                part = match diag.listeners(protocol, self.buffer, filter, &owner_of, deadline) {
+                    // A kernel without IPv6 has neither its dumps nor its tables.
+                    Err(Error::Unavailable(_)) if !table.exists() => continue,
+                    listeners => reading.unless_unavailable(listeners)?,
+                }
+            }
+            if part.is_none() {
+                part = proc_net::listeners(&table, protocol, filter, || owner_of(None), deadline)?;
+            }
+            if let Some(part) = part {
+                all.append(part);
+            }
         }
-        let by_unit = by_unit.into_iter();
-        by_unit.map(|((unit, state), count)| Connections { unit, state, count }).collect()
+        Ok(all)
     }
 
-    /// Listeners as they are told of: addresses as text, and drops as totals.
-    fn told(
+    /// The unix listeners that socket units name; `None` without sock_diag.
+    fn unix(
         &mut self,
-        listeners: Vec<(Key<Option<Arc<str>>>, Tally)>,
-        diag: Option<&Diag>,
-    ) -> Vec<Listener> {
-        let drops = self.drops.add(&listeners);
-        let listeners = listeners.into_iter().zip(drops).map(|((key, tally), drops)| Listener {
-            address: match key.address {
-                Address::Link(ip, interface) => {
-                    match diag.and_then(|diag| diag.interface(interface)) {
-                        Some(name) => format!("{ip}%{name}"),
-                        None => key.address.to_string(),
-                    }
-                }
-                address => address.to_string(),
-            },
-            unit: key.owner,
-            socket_unit: tally.socket_unit,
-            protocol: key.protocol,
-            port: key.port.to_string(),
-            sockets: tally.sockets,
-            accept_queue: tally.queue,
-            accept_queue_limit: tally.limit,
-            drops,
-        });
-        listeners.collect()
+        activation: &Activation<'_>,
+        reading: &mut ListenerReading,
+    ) -> Result<Option<Vec<UnixListener>>, Error> {
+        let Some(diag) = self.diag else { return Ok(None) };
+        reading.unless_unavailable(diag.unix(self.buffer, activation, self.deadline))
+    }
+
+    /// TCP connections by cgroup and state; `None` without sock_diag.
+    fn connections(
+        &mut self,
+        reading: &mut ListenerReading,
+    ) -> Result<Option<ConnectionCounts>, Error> {
+        let Some(diag) = self.diag else { return Ok(None) };
+        reading.unless_unavailable(diag.connections(self.buffer, self.deadline))
     }
 }
 
-/// Listeners of every protocol by whose the cgroup is that they were made in: from sock_diag, or
-/// from /proc, which tells of no cgroup, where that is not to be had.
-fn dumped<'a, O: Ord>(
-    diag: Option<&Diag>,
-    wanted: &'a Wanted,
-    buffer: &mut [u8],
-    whose: impl Fn(Option<u64>) -> O,
-    deadline: Instant,
-    reading: &mut Reading,
-) -> Result<Gathered<'a, O>, Error> {
-    let mut all = wanted.dumped();
-    for protocol in Protocol::ALL {
-        let mut part = None;
-        if let Some(diag) = diag {
-            let listeners = diag.listeners(protocol, buffer, wanted, &whose, deadline);
-            part = match listeners {
-                // A kernel without IPv6 has neither its dumps nor its tables.
-                Err(Error::Unavailable(_)) if !wanted.table("self", protocol).exists() => continue,
-                listeners => reading.unless_unavailable(listeners)?,
-            }
-        }
-        if part.is_none() {
-            let table = wanted.table("self", protocol);
-            part = proc_net::listeners(&table, protocol, wanted, || whose(None), deadline)?;
-        }
-        if let Some(part) = part {
-            all.append(part);
-        }
+/// Listeners by unit, and the expected ones that are not among them.
+struct UnitListeners<'a> {
+    listeners: FairLimit<'a, Option<Arc<str>>>,
+    missing: Vec<Arc<Expectation>>,
+}
+
+impl UnitListeners<'_> {
+    /// Adds a listener by the unit in whose cgroup it was made.
+    fn add_activated(
+        &mut self,
+        key: ListenerKey<Option<Arc<str>>>,
+        mut tally: SocketTally,
+        activation: &Activation<'_>,
+    ) {
+        let maker = key.owner.as_ref();
+        let owner = activation.owner(maker, key.protocol, key.address, key.port);
+        tally.socket_unit = owner.socket_unit;
+        self.add(key.owned_by(owner.unit), tally);
     }
-    Ok(all)
+
+    fn add(&mut self, key: ListenerKey<Option<Arc<str>>>, tally: SocketTally) {
+        self.missing.retain(|expected| !expected.is_met_by(&key, tally.socket_unit.as_ref()));
+        self.listeners.add(key, tally);
+    }
+}
+
+/// The cgroups of listeners and of connections.
+fn cgroups_of(
+    listeners: &[(ListenerKey<Option<u64>>, SocketTally)],
+    connections: Option<&ConnectionCounts>,
+) -> BTreeSet<u64> {
+    let listening = listeners.iter().filter_map(|(key, _)| key.owner);
+    let connected = connections.into_iter().flat_map(BTreeMap::keys).map(|(cgroup, _)| *cgroup);
+    listening.chain(connected).collect()
+}
+
+/// Connections by unit and state.
+fn by_unit(
+    counts: ConnectionCounts,
+    owners: &CgroupOwners,
+    services: &SocketToService,
+) -> Vec<Connections> {
+    let mut by_unit: BTreeMap<_, u64> = BTreeMap::new();
+    for ((cgroup, state), count) in counts {
+        let unit = owners.of(cgroup).map(|maker| services.of(maker).clone());
+        *by_unit.entry((unit, state)).or_default() += count;
+    }
+    let by_unit = by_unit.into_iter();
+    by_unit.map(|((unit, state), count)| Connections { unit, state, count }).collect()
+}
+
+/// A listener with its address as text and the total of its drops.
+fn listener(
+    key: ListenerKey<Option<Arc<str>>>,
+    tally: SocketTally,
+    drops: Option<u64>,
+    diag: Option<&SockDiag>,
+) -> Listener {
+    let interface = match key.address {
+        Address::Link(ip, index) => diag.and_then(|diag| diag.interface(index)).zip(Some(ip)),
+        _ => None,
+    };
+    Listener {
+        address: match interface {
+            Some((name, ip)) => format!("{ip}%{name}"),
+            None => key.address.to_string(),
+        },
+        unit: key.owner,
+        socket_unit: tally.socket_unit,
+        protocol: key.protocol,
+        port: key.port.to_string(),
+        sockets: tally.sockets,
+        accept_queue: tally.queue,
+        accept_queue_limit: tally.limit,
+        drops,
+    }
 }
 
 /// Where cgroup v2 is mounted: at `/sys/fs/cgroup`, or below it on a hybrid host.
@@ -285,7 +343,8 @@ pub fn cgroup2_mount() -> PathBuf {
     }
 }
 
-const NO_CGROUPS: &str =
-    "the kernel tells no cgroups of sockets (Linux 5.8 does): listeners are known without units";
-const NO_UNITS: &str = "systemd has told of no units yet: listeners are known without units";
+const NO_CGROUPS: &str = "the kernel does not report the cgroups of sockets (Linux 5.8 or later is \
+                          needed): listeners are exported without units";
+const NO_UNITS: &str =
+    "systemd has not reported any units yet: listeners are exported without units";
 const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;

@@ -1,4 +1,4 @@
-//! The messages of `NETLINK_SOCK_DIAG`: requests, and what a socket's reply holds.
+//! The messages of `NETLINK_SOCK_DIAG`: requests and replies.
 //!
 //! Kernel reference: sock_diag(7), linux/inet_diag.h, linux/unix_diag.h.
 
@@ -39,16 +39,18 @@ fn request(body: &[u8]) -> Vec<u8> {
 
 /// One message of a reply.
 #[derive(Debug, PartialEq)]
-pub(super) enum Message<'a> {
+pub(super) enum NetlinkMessage<'a> {
     /// A socket's data.
     Socket(&'a [u8]),
     /// The dump is complete, or failed with this errno.
     End(Option<i32>),
 }
 
-/// The messages in what one recv() gave, and for each whether the dump may be inconsistent.
-/// Ends at the first message that is cut off, which it yields as `None`.
-pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Option<(Message<'_>, bool)>> {
+/// The messages of one recv(), each with whether the dump may be inconsistent. A truncated message
+/// is `None`, and the last.
+pub(super) fn messages(
+    mut bytes: &[u8],
+) -> impl Iterator<Item = Option<(NetlinkMessage<'_>, bool)>> {
     std::iter::from_fn(move || {
         if bytes.is_empty() {
             return None;
@@ -61,42 +63,42 @@ pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Option<(Message
     })
 }
 
-fn split_message<'a>(bytes: &mut &'a [u8]) -> Option<(Message<'a>, bool)> {
+fn split_message<'a>(bytes: &mut &'a [u8]) -> Option<(NetlinkMessage<'a>, bool)> {
     let length = usize::try_from(u32_at(bytes, 0)?).ok()?;
     let body = bytes.get(HEADER..length)?;
     let interrupted = u16_at(bytes, 6)? & NLM_F_DUMP_INTR != 0;
     let message = match u16_at(bytes, 4)? {
         NLMSG_ERROR | NLMSG_DONE => {
             let code = i32::from_ne_bytes(array_at(body, 0)?);
-            Message::End((code < 0).then(|| code.saturating_neg()))
+            NetlinkMessage::End((code < 0).then(|| code.saturating_neg()))
         }
-        _ => Message::Socket(body),
+        _ => NetlinkMessage::Socket(body),
     };
     *bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
     Some((message, interrupted))
 }
 
-/// An inet socket as sock_diag tells of it.
+/// An inet socket in a reply of sock_diag.
 #[derive(Debug, PartialEq)]
 pub(super) struct InetSocket {
     /// TCP state; UDP sockets that are bound and not connected are in `CLOSE`.
     pub(super) state: u8,
     pub(super) address: Address,
     pub(super) port: u16,
-    /// Unlike any other socket's of this boot.
+    /// Unique among all sockets of this boot.
     pub(super) cookie: u64,
-    /// Of a listening socket the connections that wait for accept(); else bytes.
+    /// Of a listening socket the connections in the accept queue; else bytes.
     pub(super) receive_queue: u32,
-    /// Of a listening socket how many may wait; else bytes.
+    /// Of a listening socket the limit of the accept queue; else bytes.
     pub(super) send_queue: u32,
-    /// The inode number of the cgroup the socket was made in; Linux ≥ 5.8.
+    /// The inode number of the cgroup that the socket was made in; Linux ≥ 5.8.
     pub(super) cgroup: Option<u64>,
     /// Connections or datagrams dropped by this socket.
     pub(super) drops: Option<u32>,
 }
 
 impl InetSocket {
-    /// `None` if it is not laid out as documented.
+    /// `None` if the layout is not as documented.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let interface = u32_at(body, 40)?;
         let ip = match *body.first()? {
@@ -141,14 +143,14 @@ impl InetSocket {
 pub(super) struct UnixSocket<'a> {
     /// Its path; an abstract name begins with a zero byte. Empty if it has none.
     pub(super) name: &'a [u8],
-    /// Connections that wait for accept().
+    /// Connections in the accept queue.
     pub(super) queue: u32,
-    /// How many may wait.
+    /// The limit of the accept queue.
     pub(super) limit: u32,
 }
 
 impl<'a> UnixSocket<'a> {
-    /// `None` if it is not laid out as documented.
+    /// `None` if the layout is not as documented.
     pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
         let mut socket = Self { name: &[], queue: 0, limit: 0 };
         for attribute in attributes(body.get(UNIX_BODY..)?) {
@@ -168,7 +170,7 @@ impl<'a> UnixSocket<'a> {
     }
 }
 
-/// A message's attributes: kind and value; one that is cut off is `None`, and the last.
+/// A message's attributes: kind and value; a truncated one is `None`, and the last.
 fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = Option<(u16, &[u8])>> {
     std::iter::from_fn(move || {
         if bytes.is_empty() {
@@ -202,9 +204,9 @@ fn array_at<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
     bytes.get(offset..offset.checked_add(N)?)?.try_into().ok()
 }
 
-/// The bits of the states a request asks for.
+/// The bits of states in a request.
 pub(super) const LISTEN: u32 = 1 << 10;
-/// Bound and not connected, where the protocol is UDP.
+/// For UDP: bound and not connected.
 pub(super) const CLOSE: u32 = 1 << 7;
 
 const AF_UNIX: u8 = 1;
@@ -228,7 +230,7 @@ const UNIX_BODY: usize = 16;
 const INET_DIAG_SKMEMINFO: u16 = 7;
 const INET_DIAG_SKV6ONLY: u16 = 11;
 const INET_DIAG_CGROUP_ID: u16 = 21;
-/// Where the drops stand in an array of nine u32.
+/// The offset of the drops in an array of nine u32.
 const SK_MEMINFO_DROPS: usize = 8 * 4;
 const UNIX_DIAG_NAME: u16 = 0;
 const UNIX_DIAG_RQLEN: u16 = 4;
@@ -242,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_laid_out_as_the_kernel_reads_it() {
+    fn request_has_the_kernels_layout() {
         let request = inet_request(Protocol::Tcp6, LISTEN);
         assert_eq!(request.len(), 72);
         assert_eq!(request[..8], [72, 0, 0, 0, 20, 0, 1, 3]);
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listening_socket_is_read_whole() {
+    fn parses_listening_socket() {
         let socket = InetSocket::parse(&listening(AF_INET6, [0; 16], true)).unwrap();
         let expected = InetSocket {
             state: 10,
@@ -269,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_read_by_family() {
+    fn parses_address_by_family() {
         let mut address = [0; 16];
         address[..4].copy_from_slice(&[127, 0, 0, 1]);
         let socket = InetSocket::parse(&listening(AF_INET, address, true)).unwrap();
@@ -281,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_ends_with_done_or_an_error_and_may_be_interrupted() {
+    fn dump_ends_with_done_or_an_error() {
         let socket = message(20, NLM_F_DUMP_INTR, b"12345");
         let done = message(3, 0, &0_i32.to_ne_bytes());
         let refused = message(2, 0, &(-2_i32).to_ne_bytes());
@@ -301,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unix_listener_has_a_name_and_a_queue() {
+    fn parses_name_and_queue_of_unix_listener() {
         let mut body = vec![0; UNIX_BODY];
         body.extend(attribute(UNIX_DIAG_NAME, b"/run/x\0"));
         body.extend(attribute(UNIX_DIAG_RQLEN, &[1, 0, 0, 0, 5, 0, 0, 0]));
@@ -314,9 +316,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic_or_hang(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn parses_any_bytes_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             for message in messages(&bytes).flatten() {
-                if let (Message::Socket(body), _) = message {
+                if let (NetlinkMessage::Socket(body), _) = message {
                     InetSocket::parse(body);
                 }
             }
@@ -325,7 +327,7 @@ mod tests {
         }
 
         #[test]
-        fn no_cut_makes_it_panic(end in 0_usize..200) {
+        fn parses_truncated_socket_without_panic(end in 0_usize..200) {
             let body = listening(AF_INET6, [0; 16], true);
             InetSocket::parse(&body[..end.min(body.len())]);
         }

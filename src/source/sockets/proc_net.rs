@@ -1,7 +1,7 @@
-//! The tables in /proc/PID/net: what they tell of listeners where sock_diag cannot.
+//! The tables in /proc/PID/net: listeners where sock_diag is unavailable.
 //!
-//! Kernel reference: Documentation/networking/proc_net_tcp.rst. They name no cgroup, no queue's
-//! limit and no drops of TCP, and cost a hundred times as much.
+//! Kernel reference: Documentation/networking/proc_net_tcp.rst. The tables have no cgroup, no limit of
+//! the accept queue and no drops of TCP, and cost a hundred times as much as sock_diag.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -12,26 +12,26 @@ use std::time::Instant;
 use rustix::io::Errno;
 
 use super::endpoint::{Address, Protocol};
-use super::fair_limit::{Gathered, Identity, Key, Tally};
-use super::filter::Wanted;
+use super::fair_limit::{FairLimit, ListenerKey, SocketId, SocketTally};
+use super::filter::ListenerFilter;
 use crate::source::Error;
 
-/// The listeners in a table, for which `nobody` stands as the owner. `None` if the process is gone
-/// whose network namespace it tells of, or the kernel lacks the protocol.
+/// The listeners in a table, with `no_owner` as their owner. `None` if the process of the network
+/// namespace has exited, or if the kernel lacks the protocol.
 pub(super) fn listeners<'a, O: Ord>(
     path: &Path,
     protocol: Protocol,
-    wanted: &'a Wanted,
-    nobody: impl Fn() -> O,
+    filter: &'a ListenerFilter,
+    no_owner: impl Fn() -> O,
     deadline: Instant,
-) -> Result<Option<Gathered<'a, O>>, Error> {
+) -> Result<Option<FairLimit<'a, O>>, Error> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if is_gone(&error) => return Ok(None),
         Err(error) => return Err(Error::io(path)(error)),
     };
     let mut file = BufReader::with_capacity(32 * 1024, file);
-    let mut gathered = wanted.dumped();
+    let mut listeners = filter.dump_limit();
     let mut line = Vec::new();
     for number in 0_usize.. {
         line.clear();
@@ -47,38 +47,39 @@ pub(super) fn listeners<'a, O: Ord>(
         if Instant::now() >= deadline {
             return Err(Error::Late);
         }
-        let row = Row::parse(&line, protocol).ok_or_else(|| Error::malformed(path, &line))?;
-        if row.listens && wanted.wants(protocol, row.port) {
-            let mut tally = Tally::one(Identity::Inode(row.inode), row.drops);
+        let row =
+            ProcNetRow::parse(&line, protocol).ok_or_else(|| Error::malformed(path, &line))?;
+        if row.listens && filter.accepts(protocol, row.port) {
+            let mut tally = SocketTally::one(SocketId::Inode(row.inode), row.drops);
             tally.queue = row.queue.map(u64::from);
             let (port, address) = (row.port, row.address);
-            gathered.add(Key { owner: nobody(), protocol, port, address }, tally);
+            listeners.add(ListenerKey { owner: no_owner(), protocol, port, address }, tally);
         }
     }
-    Ok(Some(gathered))
+    Ok(Some(listeners))
 }
 
-/// A socket as a table tells of it.
+/// A row of a table: one socket.
 #[derive(Debug, PartialEq)]
-pub(super) struct Row {
+pub(super) struct ProcNetRow {
     address: Address,
     port: u16,
     listens: bool,
-    /// TCP: connections that wait for accept(), if it listens.
+    /// TCP: the connections in the accept queue of a listening socket.
     queue: Option<u32>,
     inode: u64,
     /// UDP: datagrams dropped.
     drops: Option<u32>,
 }
 
-impl Row {
+impl ProcNetRow {
     pub(super) fn parse(line: &[u8], protocol: Protocol) -> Option<Self> {
         let fields: Vec<&str> = str::from_utf8(line).ok()?.split_ascii_whitespace().collect();
         let (address, port) = fields.get(1)?.split_once(':')?;
         let address = match protocol.is_v6() {
             false => Address::Ip(IpAddr::V4(Ipv4Addr::from(words::<1, 4>(address)?))),
             true => match Ipv6Addr::from(words::<4, 16>(address)?) {
-                // The table does not tell whether IPV6_V6ONLY is set; mostly it is not.
+                // The table does not have IPV6_V6ONLY, which is mostly unset.
                 Ipv6Addr::UNSPECIFIED => Address::Any,
                 ip => Address::Ip(IpAddr::V6(ip)),
             },
@@ -97,7 +98,7 @@ impl Row {
     }
 }
 
-/// The bytes of an address, which is written as 32-bit numbers of the host's byte order.
+/// The bytes of an address, written as 32-bit numbers in the host's byte order.
 fn words<const WORDS: usize, const BYTES: usize>(hex: &str) -> Option<[u8; BYTES]> {
     if hex.len() != WORDS * 8 {
         return None;
@@ -123,11 +124,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_tells_address_state_and_queue() {
+    fn row_has_address_state_and_queue() {
         let tcp = b"   1: 0100007F:1F90 00000000:0000 0A 00000000:00000005 00:00000000 00000000  1000        0 50123 1 0000000000000000 100 0 0 10 0";
         assert_eq!(
-            Row::parse(tcp, Protocol::Tcp),
-            Some(Row {
+            ProcNetRow::parse(tcp, Protocol::Tcp),
+            Some(ProcNetRow {
                 address: Address::Ip(Ipv4Addr::LOCALHOST.into()),
                 port: 8080,
                 listens: true,
@@ -138,8 +139,8 @@ mod tests {
         );
         let udp6 = b" 9: 00000000000000000000000001000000:0035 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 77 2 0000000000000000 12";
         assert_eq!(
-            Row::parse(udp6, Protocol::Udp6),
-            Some(Row {
+            ProcNetRow::parse(udp6, Protocol::Udp6),
+            Some(ProcNetRow {
                 address: Address::Ip(Ipv6Addr::LOCALHOST.into()),
                 port: 53,
                 listens: true,
@@ -151,16 +152,16 @@ mod tests {
     }
 
     #[test]
-    fn a_row_cut_off_anywhere_is_refused() {
+    fn truncated_row_is_rejected() {
         let row = "1: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 0 0 5";
-        assert!(Row::parse(row.as_bytes(), Protocol::Tcp).is_some());
+        assert!(ProcNetRow::parse(row.as_bytes(), Protocol::Tcp).is_some());
         for end in 0..row.len() {
-            assert_eq!(Row::parse(&row.as_bytes()[..end], Protocol::Tcp), None, "{end}");
+            assert_eq!(ProcNetRow::parse(&row.as_bytes()[..end], Protocol::Tcp), None, "{end}");
         }
         for row in
             ["é: 0100é07F:1F90 0 0A 0:0 0 0 0 0 5", "1: 0100007F0100007F:1 0 0A 0:0 0 0 0 0 5"]
         {
-            assert_eq!(Row::parse(row.as_bytes(), Protocol::Tcp), None, "{row}");
+            assert_eq!(ProcNetRow::parse(row.as_bytes(), Protocol::Tcp), None, "{row}");
         }
     }
 }

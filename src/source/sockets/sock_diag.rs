@@ -15,21 +15,23 @@ use rustix::net::{
 
 use super::UnixListener;
 use super::endpoint::Protocol;
-use super::fair_limit::{Gathered, Identity, Key, Tally};
-use super::filter::Wanted;
-use super::netlink;
-use super::netlink::{InetSocket, Message, UnixSocket};
+use super::fair_limit::{FairLimit, ListenerKey, SocketId, SocketTally};
+use super::filter::ListenerFilter;
+use super::netlink::{self, InetSocket, NetlinkMessage, UnixSocket};
 use super::socket_activation::Activation;
 use crate::source::Error;
 
-/// A netlink socket that talks to the kernel alone.
+/// TCP connections by cgroup and state.
+pub(super) type ConnectionCounts = BTreeMap<(u64, &'static str), u64>;
+
+/// A netlink socket connected to the kernel.
 #[derive(Debug)]
-pub(super) struct Diag {
+pub(super) struct SockDiag {
     socket: OwnedFd,
 }
 
-impl Diag {
-    /// [`Error::Unavailable`] if this process may not.
+impl SockDiag {
+    /// [`Error::Unavailable`] if this process has no access to netlink.
     pub(super) fn open(deadline: Instant) -> Result<Self, Error> {
         let socket = socket_with(
             AddressFamily::NETLINK,
@@ -45,41 +47,41 @@ impl Diag {
         Ok(Self { socket })
     }
 
-    /// Listeners by whose the cgroup is that they were made in. [`Error::Unavailable`] if the
+    /// Listeners by the owner of the cgroup that they were made in. [`Error::Unavailable`] if the
     /// kernel has no such dump.
     pub(super) fn listeners<'a, O: Ord>(
         &self,
         protocol: Protocol,
         buffer: &mut [u8],
-        wanted: &'a Wanted,
-        whose: &impl Fn(Option<u64>) -> O,
+        filter: &'a ListenerFilter,
+        owner_of: &impl Fn(Option<u64>) -> O,
         deadline: Instant,
-    ) -> Result<Gathered<'a, O>, Error> {
+    ) -> Result<FairLimit<'a, O>, Error> {
         let state = if protocol.is_udp() { netlink::CLOSE } else { netlink::LISTEN };
         let request = netlink::inet_request(protocol, state);
-        let start = || wanted.dumped();
-        self.dump(&request, buffer, deadline, start, |gathered, body| {
+        let start = || filter.dump_limit();
+        self.dump(&request, buffer, deadline, start, |listeners, body| {
             let socket = InetSocket::parse(body)?;
-            if !wanted.wants(protocol, socket.port) {
+            if !filter.accepts(protocol, socket.port) {
                 return Some(());
             }
-            let mut tally = Tally::one(Identity::Cookie(socket.cookie), socket.drops);
+            let mut tally = SocketTally::one(SocketId::Cookie(socket.cookie), socket.drops);
             if !protocol.is_udp() {
                 tally.queue = Some(socket.receive_queue.into());
                 tally.limit = Some(socket.send_queue.into());
             }
-            let (owner, port, address) = (whose(socket.cgroup), socket.port, socket.address);
-            gathered.add(Key { owner, protocol, port, address }, tally);
+            let (owner, port, address) = (owner_of(socket.cgroup), socket.port, socket.address);
+            listeners.add(ListenerKey { owner, protocol, port, address }, tally);
             Some(())
         })
     }
 
-    /// TCP connections by cgroup and state.
+    /// Counts TCP connections.
     pub(super) fn connections(
         &self,
         buffer: &mut [u8],
         deadline: Instant,
-    ) -> Result<BTreeMap<(u64, &'static str), u64>, Error> {
+    ) -> Result<ConnectionCounts, Error> {
         let states = STATES.iter().fold(0, |states, (bit, _)| states | 1 << bit);
         let mut all = BTreeMap::new();
         for protocol in [Protocol::Tcp, Protocol::Tcp6] {
@@ -132,13 +134,13 @@ impl Diag {
         Ok(found)
     }
 
-    /// An interface's name; `None` if it is gone.
+    /// An interface's name; `None` if it no longer exists.
     pub(super) fn interface(&self, index: u32) -> Option<String> {
         netdevice::index_to_name(&self.socket, index).ok()
     }
 
-    /// Asks, and lets `visit` put every socket of the reply into what `start` made. Where the
-    /// kernel says that the dump was interrupted by a change, it is asked once again.
+    /// Requests a dump, and calls `visit` for every socket with the value of `start`. Repeats the
+    /// request once where a change interrupted the dump.
     fn dump<T>(
         &self,
         request: &[u8],
@@ -147,16 +149,18 @@ impl Diag {
         start: impl Fn() -> T,
         visit: impl Fn(&mut T, &[u8]) -> Option<()>,
     ) -> Result<T, Error> {
-        let mut gathered = start();
-        let interrupted = self.ask(request, buffer, deadline, |body| visit(&mut gathered, body))?;
+        let mut listeners = start();
+        let interrupted =
+            self.request(request, buffer, deadline, |body| visit(&mut listeners, body))?;
         if interrupted {
-            gathered = start();
-            self.ask(request, buffer, deadline, |body| visit(&mut gathered, body))?;
+            listeners = start();
+            self.request(request, buffer, deadline, |body| visit(&mut listeners, body))?;
         }
-        Ok(gathered)
+        Ok(listeners)
     }
 
-    fn ask(
+    /// Requests a dump; returns whether a change interrupted it.
+    fn request(
         &self,
         request: &[u8],
         buffer: &mut [u8],
@@ -182,11 +186,11 @@ impl Diag {
                 };
                 interrupted |= inconsistent;
                 match message {
-                    Message::Socket(body) => {
+                    NetlinkMessage::Socket(body) => {
                         visit(body).ok_or_else(|| Error::malformed(Path::new(INTERFACE), body))?;
                     }
-                    Message::End(None) => return Ok(interrupted),
-                    Message::End(Some(code)) => {
+                    NetlinkMessage::End(None) => return Ok(interrupted),
+                    NetlinkMessage::End(Some(code)) => {
                         let errno = Errno::from_raw_os_error(code);
                         return Err(match errno {
                             Errno::NOENT => refused(errno),
@@ -202,11 +206,11 @@ impl Diag {
 fn refused(errno: Errno) -> Error {
     Error::Unavailable(match errno {
         Errno::NOENT => format!(
-            "{INTERFACE} lacks a protocol ({errno}): its listeners are known without their units; \
+            "{INTERFACE} lacks a protocol ({errno}): its listeners are exported without units; \
              load the kernel modules tcp_diag and udp_diag"
         ),
         errno => format!(
-            "{INTERFACE} is refused ({errno}): listeners are known without their units; add \
+            "{INTERFACE} is not permitted ({errno}): listeners are exported without units; add \
              AF_NETLINK to RestrictAddressFamilies= of the exporter's unit"
         ),
     })
@@ -216,12 +220,12 @@ fn failed(errno: Errno) -> Error {
     Error::io(Path::new(INTERFACE))(errno.into())
 }
 
-/// The kernel fills at most 32 KiB at a time, and less if less can be received.
-pub(super) const BUFFER: usize = 32 * 1024;
+/// Bytes. The kernel sends at most 32 KiB at a time, and no more than the buffer holds.
+pub(super) const BUFFER_SIZE: usize = 32 * 1024;
 
 const INTERFACE: &str = "NETLINK_SOCK_DIAG";
 
-/// The states of a connection whose socket the kernel knows the cgroup of.
+/// The states in which a connection's socket has a cgroup.
 const STATES: [(u8, &str); 7] = [
     (1, "established"),
     (2, "syn_sent"),

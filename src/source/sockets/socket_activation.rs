@@ -1,4 +1,4 @@
-//! Socket units: whose listener a socket is that PID 1 made for a service.
+//! Socket units: assigns the sockets that PID 1 made for a service.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -6,44 +6,44 @@ use std::sync::Arc;
 
 use super::endpoint::{Address, Protocol};
 
-/// What PID 1 says of a socket unit.
+/// A socket unit, as PID 1 reports it.
 #[derive(Clone, Debug, Default)]
 pub struct SocketUnit {
-    /// Its name.
+    /// The name.
     pub name: Arc<str>,
-    /// Whether it listens now (`ActiveState` is `active`).
+    /// Whether the unit listens now (`ActiveState` is `active`).
     pub active: bool,
-    /// What it listens on (D-Bus `Listen`): type such as `Stream`, and address such as
-    /// `[::]:18701`, `/run/x.sock` or `@abstract`.
+    /// Addresses (D-Bus `Listen`): type such as `Stream`, and address such as `[::]:18701`,
+    /// `/run/x.sock` or `@abstract`.
     pub listen: Vec<(String, String)>,
-    /// The service it starts (D-Bus `Triggers`); empty if it starts one a connection
-    /// (`Accept=yes`).
+    /// The service that the unit starts (D-Bus `Triggers`); empty if the unit starts one per
+    /// connection (`Accept=yes`).
     pub triggers: Vec<Arc<str>>,
 }
 
-/// Which service each socket unit starts, remembered when systemd has unloaded the socket unit:
-/// its sockets may live on in the service.
+/// The service that each socket unit starts, kept when systemd has unloaded the socket unit: the
+/// service may still have its sockets.
 #[derive(Debug, Default)]
-pub(super) struct Started(HashMap<Arc<str>, Arc<str>>);
+pub(super) struct SocketToService(HashMap<Arc<str>, Arc<str>>);
 
-/// Socket units by what they start and by what they listen on.
+/// Socket units by the address that they listen on.
 #[derive(Debug)]
 pub(super) struct Activation<'a> {
-    started: &'a Started,
+    services: &'a SocketToService,
     by_address: HashMap<(bool, IpAddr, u16), &'a SocketUnit>,
     by_path: HashMap<&'a [u8], (&'a SocketUnit, &'a str)>,
 }
 
-/// Whose a listener is: the unit, and the socket unit that made it.
+/// The owner of a listener: the unit, and the socket unit that made the socket.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Owner {
+pub(super) struct ListenerOwner {
     pub(super) unit: Option<Arc<str>>,
     pub(super) socket_unit: Option<Arc<str>>,
 }
 
-impl Started {
-    pub(super) fn learn(&mut self, units: &[SocketUnit]) {
-        if self.0.len() > units.len() + REMEMBERED {
+impl SocketToService {
+    pub(super) fn update(&mut self, units: &[SocketUnit]) {
+        if self.0.len() > units.len() + MAX_UNLOADED_SOCKET_UNITS {
             self.0.clear();
         }
         for unit in units {
@@ -57,17 +57,17 @@ impl Started {
         }
     }
 
-    /// The unit that serves what was made in the cgroup of `maker`: the service if that is a
+    /// The unit that serves the sockets made in the cgroup of `maker`: the service if `maker` is a
     /// socket unit.
-    pub(super) fn by<'a>(&'a self, maker: &'a Arc<str>) -> &'a Arc<str> {
+    pub(super) fn of<'a>(&'a self, maker: &'a Arc<str>) -> &'a Arc<str> {
         self.0.get(maker).unwrap_or(maker)
     }
 }
 
 impl<'a> Activation<'a> {
-    pub(super) fn new(units: &'a [SocketUnit], started: &'a Started) -> Self {
-        let mut activation = Self { started, by_address: HashMap::new(), by_path: HashMap::new() };
-        // Of two that name one address the active one has it; the last one entered counts.
+    pub(super) fn new(units: &'a [SocketUnit], services: &'a SocketToService) -> Self {
+        let mut activation = Self { services, by_address: HashMap::new(), by_path: HashMap::new() };
+        // Of two units with one address, the active one is inserted last and counts.
         let mut units: Vec<_> = units.iter().collect();
         units.sort_by(|a, b| (a.active, &b.name).cmp(&(b.active, &a.name)));
         for unit in units {
@@ -94,49 +94,49 @@ impl<'a> Activation<'a> {
         self.by_address.keys().filter(|(udp, ..)| *udp).map(|(.., port)| *port)
     }
 
-    /// Whose a socket is that was made in the cgroup of `maker`.
+    /// The owner of a socket that was made in the cgroup of `maker`.
     ///
-    /// systemd makes a socket unit's sockets in a cgroup of the unit's own, or, where it cannot,
-    /// in PID 1's; then, and if the cgroup is gone, the address tells.
+    /// systemd makes a socket unit's sockets in the cgroup of the unit or, where that fails, in that
+    /// of PID 1. In the second case, and if the cgroup no longer exists, the address decides.
     pub(super) fn owner(
         &self,
         maker: Option<&Arc<str>>,
         protocol: Protocol,
         address: Address,
         port: u16,
-    ) -> Owner {
+    ) -> ListenerOwner {
         match maker {
-            Some(maker) if maker.ends_with(".socket") => Owner {
-                unit: Some(self.started.by(maker).clone()),
+            Some(maker) if maker.ends_with(".socket") => ListenerOwner {
+                unit: Some(self.services.of(maker).clone()),
                 socket_unit: Some(maker.clone()),
             },
             None => self.by_address(protocol, address, port).unwrap_or_default(),
             Some(maker) if **maker == *PID1 => self
                 .by_address(protocol, address, port)
-                .unwrap_or_else(|| Owner { unit: Some(maker.clone()), socket_unit: None }),
-            Some(maker) => Owner { unit: Some(maker.clone()), socket_unit: None },
+                .unwrap_or_else(|| ListenerOwner { unit: Some(maker.clone()), socket_unit: None }),
+            Some(maker) => ListenerOwner { unit: Some(maker.clone()), socket_unit: None },
         }
     }
 
-    /// The unit that a unix socket of that name is for, and the name as its socket unit has it.
+    /// The unit of the unix socket of that name, and the name as its socket unit has it.
     pub(super) fn unix(&self, name: &[u8]) -> Option<(Arc<str>, &'a str)> {
         let (unit, path) = match name.split_first() {
             Some((0, rest)) => self.by_path.get([b"@", rest].concat().as_slice())?,
             _ => self.by_path.get(name)?,
         };
-        Some((self.started.by(&unit.name).clone(), path))
+        Some((self.services.of(&unit.name).clone(), path))
     }
 
-    fn by_address(&self, protocol: Protocol, address: Address, port: u16) -> Option<Owner> {
+    fn by_address(&self, protocol: Protocol, address: Address, port: u16) -> Option<ListenerOwner> {
         let unit = self.by_address.get(&(protocol.is_udp(), address.ip(), port))?;
-        Some(Owner {
-            unit: Some(self.started.by(&unit.name).clone()),
+        Some(ListenerOwner {
+            unit: Some(self.services.of(&unit.name).clone()),
             socket_unit: Some(unit.name.clone()),
         })
     }
 }
 
-/// `1.2.3.4:80`, `[::1]:80` or `[fe80::1%eth0]:80`; anything else is no inet address.
+/// `1.2.3.4:80`, `[::1]:80` or `[fe80::1%eth0]:80`; anything else is not an inet address.
 fn parse_inet(address: &str) -> Option<(IpAddr, u16)> {
     let address = match (address.find('%'), address.find(']')) {
         (Some(scope), Some(end)) if scope < end => {
@@ -150,58 +150,58 @@ fn parse_inet(address: &str) -> Option<(IpAddr, u16)> {
 /// The unit of PID 1 itself.
 const PID1: &str = "init.scope";
 
-/// How many socket units beyond those there are.
-const REMEMBERED: usize = 4096;
+/// The maximum number of socket units that are kept beyond those that are loaded.
+const MAX_UNLOADED_SOCKET_UNITS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_units_own_cgroup_leads_to_the_service() {
+    fn socket_units_cgroup_maps_to_the_service() {
         let units = [unit("web.socket", true, "Stream", "[::]:80", &["web.service"])];
-        let started = started(&units);
-        let activation = Activation::new(&units, &started);
+        let services = services(&units);
+        let activation = Activation::new(&units, &services);
         let owner = activation.owner(Some(&"web.socket".into()), Protocol::Tcp6, Address::Any, 80);
-        assert_eq!(owner, owned("web.service", "web.socket"));
+        assert_eq!(owner, expected_owner("web.service", "web.socket"));
     }
 
     #[test]
-    fn one_service_a_connection_leaves_the_listener_to_the_socket_unit() {
+    fn socket_unit_owns_the_listener_with_accept_yes() {
         let units = [unit("echo.socket", true, "Stream", "0.0.0.0:7", &[])];
-        let started = started(&units);
-        let activation = Activation::new(&units, &started);
+        let services = services(&units);
+        let activation = Activation::new(&units, &services);
         let owner = activation.owner(Some(&"echo.socket".into()), Protocol::Tcp, V4, 7);
-        assert_eq!(owner, owned("echo.socket", "echo.socket"));
+        assert_eq!(owner, expected_owner("echo.socket", "echo.socket"));
     }
 
     #[test]
-    fn the_address_tells_where_pid_1_made_the_socket_or_its_cgroup_is_gone() {
+    fn address_decides_for_pid_1s_cgroup_and_unknown_cgroups() {
         let units = [unit("web.socket", false, "Stream", "0.0.0.0:80", &["web.service"])];
-        let started = started(&units);
-        let activation = Activation::new(&units, &started);
-        let web = owned("web.service", "web.socket");
+        let services = services(&units);
+        let activation = Activation::new(&units, &services);
+        let web = expected_owner("web.service", "web.socket");
         assert_eq!(activation.owner(Some(&"init.scope".into()), Protocol::Tcp, V4, 80), web);
         assert_eq!(activation.owner(None, Protocol::Tcp, V4, 80), web);
-        assert_eq!(activation.owner(None, Protocol::Udp, V4, 80), Owner::default());
-        assert_eq!(activation.owner(None, Protocol::Tcp, V4, 81), Owner::default());
+        assert_eq!(activation.owner(None, Protocol::Udp, V4, 80), ListenerOwner::default());
+        assert_eq!(activation.owner(None, Protocol::Tcp, V4, 81), ListenerOwner::default());
         assert_eq!(
             activation.owner(Some(&"own.service".into()), Protocol::Tcp, V4, 80),
-            Owner { unit: Some("own.service".into()), socket_unit: None }
+            ListenerOwner { unit: Some("own.service".into()), socket_unit: None }
         );
     }
 
     #[test]
-    fn a_socket_unit_that_is_unloaded_still_leads_to_its_service() {
-        let mut started = started(&[unit("a.socket", true, "Stream", "[::]:80", &["a.service"])]);
-        started.learn(&[]);
-        assert_eq!(&**started.by(&"a.socket".into()), "a.service");
-        started.learn(&[unit("a.socket", true, "Stream", "[::]:80", &[])]);
-        assert_eq!(&**started.by(&"a.socket".into()), "a.socket");
+    fn unloaded_socket_unit_still_maps_to_its_service() {
+        let mut services = services(&[unit("a.socket", true, "Stream", "[::]:80", &["a.service"])]);
+        services.update(&[]);
+        assert_eq!(&**services.of(&"a.socket".into()), "a.service");
+        services.update(&[unit("a.socket", true, "Stream", "[::]:80", &[])]);
+        assert_eq!(&**services.of(&"a.socket".into()), "a.socket");
     }
 
     #[test]
-    fn of_two_socket_units_with_one_address_the_active_one_has_it() {
+    fn active_socket_unit_has_the_address_of_two() {
         for order in [[0, 1], [1, 0]] {
             let units = [
                 unit("a.socket", false, "Stream", "0.0.0.0:80", &["a.service"]),
@@ -209,19 +209,19 @@ mod tests {
             ];
             let units = order.map(|at| units[at].clone());
             let owner =
-                Activation::new(&units, &started(&units)).owner(None, Protocol::Tcp, V4, 80);
-            assert_eq!(owner, owned("b.service", "b.socket"));
+                Activation::new(&units, &services(&units)).owner(None, Protocol::Tcp, V4, 80);
+            assert_eq!(owner, expected_owner("b.service", "b.socket"));
         }
     }
 
     #[test]
-    fn unix_listeners_are_found_by_path_and_by_abstract_name() {
+    fn finds_unix_listener_by_path_and_by_abstract_name() {
         let units = [
             unit("a.socket", true, "Stream", "/run/a.sock", &["a.service"]),
             unit("b.socket", true, "SequentialPacket", "@b", &["b.service"]),
         ];
-        let started = started(&units);
-        let activation = Activation::new(&units, &started);
+        let services = services(&units);
+        let activation = Activation::new(&units, &services);
         assert_eq!(activation.unix(b"/run/a.sock"), Some(("a.service".into(), "/run/a.sock")));
         assert_eq!(activation.unix(b"\0b"), Some(("b.service".into(), "@b")));
         assert_eq!(activation.unix(b"/run/b.sock"), None);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_parsed_as_systemd_writes_them() {
+    fn parses_addresses_as_systemd_writes_them() {
         for (text, expected) in [
             ("127.0.0.1:80", Some(("127.0.0.1", 80))),
             ("[::]:18701", Some(("::", 18701))),
@@ -247,10 +247,10 @@ mod tests {
 
     const V4: Address = Address::Ip(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
 
-    fn started(units: &[SocketUnit]) -> Started {
-        let mut started = Started::default();
-        started.learn(units);
-        started
+    fn services(units: &[SocketUnit]) -> SocketToService {
+        let mut services = SocketToService::default();
+        services.update(units);
+        services
     }
 
     fn unit(name: &str, active: bool, kind: &str, address: &str, triggers: &[&str]) -> SocketUnit {
@@ -262,7 +262,7 @@ mod tests {
         }
     }
 
-    fn owned(unit: &str, socket_unit: &str) -> Owner {
-        Owner { unit: Some(unit.into()), socket_unit: Some(socket_unit.into()) }
+    fn expected_owner(unit: &str, socket_unit: &str) -> ListenerOwner {
+        ListenerOwner { unit: Some(unit.into()), socket_unit: Some(socket_unit.into()) }
     }
 }

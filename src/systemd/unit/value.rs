@@ -15,9 +15,12 @@ pub type Word = Cow<'static, str>;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub u64);
 
+/// A 128-bit id, as of a machine, a boot or a run of a unit.
+pub type Id128 = [u8; 16];
+
 /// The id of one run of a unit; all zeros where it never ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct InvocationId(pub [u8; 16]);
+pub struct InvocationId(pub Id128);
 
 impl Timestamp {
     /// Now, on `CLOCK_MONOTONIC`.
@@ -63,16 +66,25 @@ impl InvocationId {
     /// Reads 32 hex digits; `None` for anything else.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
-        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let number = u128::from_str_radix(text, 16).ok().filter(|_| is_hex)?;
-        Some(Self(number.to_be_bytes()))
+        id128_from_hex(text).map(Self)
     }
 
     /// 32 hex digits, as in the journal's `_SYSTEMD_INVOCATION_ID`.
     #[must_use]
     pub fn hex(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        id128_to_hex(self.0)
     }
+}
+
+/// Parses 32 hex digits; `None` for anything else.
+pub(crate) fn id128_from_hex(text: &str) -> Option<Id128> {
+    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| is_hex)?;
+    Some(number.to_be_bytes())
+}
+
+pub(crate) fn id128_to_hex(id: Id128) -> String {
+    format!("{:032x}", u128::from_be_bytes(id))
 }
 
 /// Makes a word of any text from the host; what is longer than any word of systemd's is cut.
