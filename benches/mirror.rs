@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use unit_exporter::systemd::ledger::Ledger;
-use unit_exporter::systemd::mirror::{Listed, Mirror};
+use unit_exporter::systemd::mirror::{ListedUnit, Mirror};
 use unit_exporter::systemd::unit::properties::Interface;
-use unit_exporter::systemd::unit::value::word;
+use unit_exporter::systemd::unit::value::intern;
 use unit_exporter::unit_filter::Selection;
 use zbus::Variant;
 use zbus::message::Message;
@@ -53,8 +53,8 @@ fn host(units: u64) -> (Mirror, Ledger) {
     let (mut mirror, mut ledger) = (Mirror::new(Selection::default()), Ledger::default());
     for number in 0..units {
         let name = format!("bench-{number}.service");
-        let (load_state, active_state) = (word("loaded"), word("active"));
-        mirror.list(&Listed { name, load_state, active_state, sub_state: word("running") });
+        let (load_state, active_state) = (intern("loaded"), intern("active"));
+        mirror.list(&ListedUnit { name, load_state, active_state, sub_state: intern("running") });
     }
     for unit in mirror.units() {
         ledger.open(unit);

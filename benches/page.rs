@@ -8,11 +8,11 @@ use unit_exporter::metrics::{DroppedSeries, Format, MetricsQuery, render};
 use unit_exporter::profile::Profile;
 use unit_exporter::snapshot::Snapshot;
 use unit_exporter::systemd::ledger::Ledger;
-use unit_exporter::systemd::mirror::{Listed, Mirror};
+use unit_exporter::systemd::mirror::{ListedUnit, Mirror};
 use unit_exporter::systemd::snapshot::SystemdSnapshot;
 use unit_exporter::systemd::state::Shared;
 use unit_exporter::systemd::unit::properties::Interface;
-use unit_exporter::systemd::unit::value::word;
+use unit_exporter::systemd::unit::value::intern;
 use unit_exporter::unit_filter::Selection;
 use zbus::Variant;
 
@@ -122,8 +122,9 @@ fn units() -> Shared {
         state.status.filled = true;
         for number in 0..UNITS {
             let name = name(number);
-            let (load_state, active_state) = (word("loaded"), word("active"));
-            let listed = Listed { name, load_state, active_state, sub_state: word("running") };
+            let (load_state, active_state) = (intern("loaded"), intern("active"));
+            let listed =
+                ListedUnit { name, load_state, active_state, sub_state: intern("running") };
             state.mirror.list(&listed);
             for property in TIMES {
                 let micros = Variant::U64(1_763_900_000_123_456 + number);

@@ -166,12 +166,12 @@ impl Exporter {
 }
 
 fn as_json(event: &Event) -> serde_json::Value {
-    let Event { at, unit, what, cause, status, invocation_id } = event;
+    let Event { at, unit, kind, cause, status, invocation_id } = event;
     let time = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     json!({
         "time": time.as_secs_f64(),
         "unit": **unit,
-        "what": what.as_str(),
+        "what": kind.as_str(),
         "cause": cause,
         "status": status,
         "invocation_id": invocation_id.map(InvocationId::hex),

@@ -6,10 +6,10 @@ use unit_exporter::metrics::{DroppedSeries, Format, MetricsQuery, render};
 use unit_exporter::profile::Profile;
 use unit_exporter::snapshot::Snapshot;
 use unit_exporter::systemd::ledger::Ledger;
-use unit_exporter::systemd::mirror::{Listed, Mirror};
+use unit_exporter::systemd::mirror::{ListedUnit, Mirror};
 use unit_exporter::systemd::snapshot::SystemdSnapshot;
 use unit_exporter::systemd::state::Shared;
-use unit_exporter::systemd::unit::value::word;
+use unit_exporter::systemd::unit::value::intern;
 use unit_exporter::unit_filter::Selection;
 
 #[global_allocator]
@@ -44,8 +44,8 @@ fn blocks(units: usize) -> Blocks {
     let state = &mut *shared.lock();
     for number in 0..units {
         let name = format!("dev-disk\\x2d{number}.service");
-        let (load_state, active_state) = (word("loaded"), word("active"));
-        let listed = Listed { name, load_state, active_state, sub_state: word("running") };
+        let (load_state, active_state) = (intern("loaded"), intern("active"));
+        let listed = ListedUnit { name, load_state, active_state, sub_state: intern("running") };
         state.mirror.list(&listed);
         let unit = state.mirror.unit(&listed.name).cloned();
         state.ledger.open(&unit.expect("just listed"));

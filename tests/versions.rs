@@ -136,7 +136,7 @@ fn serves_and_logs_why_in_container_without_systemd() {
         |collector| page.value("unit_exporter_collector_success", &[("collector", collector)]);
     assert_eq!((success("units"), success("exporter")), (Some(0.0), Some(1.0)), "{stdout}");
     assert_eq!(page.all("systemd_unit_state", &[]).count(), 0);
-    assert!(stdout.contains("cannot follow systemd yet"), "{stdout}");
+    assert!(stdout.contains("cannot subscribe to systemd"), "{stdout}");
 }
 
 #[test]

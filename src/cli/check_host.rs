@@ -17,7 +17,7 @@ use crate::http::Protection;
 use crate::scrape::Scraper;
 use crate::snapshot::Snapshot;
 use crate::source::cgroup::Cgroup;
-use crate::systemd::unit::name::Kind;
+use crate::systemd::unit::name::UnitKind;
 
 /// Prints the report; success only if every collector that is on works.
 pub(super) async fn run(
@@ -201,10 +201,10 @@ fn outcome(snapshot: &Snapshot, collector: &Collector) -> Outcome {
     if snapshot.systemd.is_none() && (attempt.is_none() || collector.name == "manager") {
         return Outcome::Fails("systemd is not followed: see units".to_owned());
     }
-    let kinds = |kind: &Kind| match collector.name {
-        "services" => *kind == Kind::Service,
-        "sockets" => *kind == Kind::Socket,
-        "timers" => *kind == Kind::Timer,
+    let kinds = |kind: &UnitKind| match collector.name {
+        "services" => *kind == UnitKind::Service,
+        "sockets" => *kind == UnitKind::Socket,
+        "timers" => *kind == UnitKind::Timer,
         "units" => true,
         _ => false,
     };
@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn a_kind_that_cannot_be_listed_is_its_collectors_fault_alone() {
         let status =
-            Status { unlisted: [(Kind::Timer, "invalid".into())].into(), ..Status::default() };
+            Status { unlisted: [(UnitKind::Timer, "invalid".into())].into(), ..Status::default() };
         let systemd = Some(SystemdSnapshot::default());
         let report = report(&Snapshot { systemd, status, ..Snapshot::default() }, &[]);
         let text = report.to_string();

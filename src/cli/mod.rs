@@ -21,8 +21,8 @@ use crate::http_counts::Requests;
 use crate::logging::{self, Level};
 use crate::scrape::user_managers::follow::{Terms, Users};
 use crate::scrape::{Host, Scraper};
-use crate::systemd::follow::{self, Place, Thread, follow};
-use crate::systemd::ledger::{Keep, Ledger};
+use crate::systemd::follow::{FollowOptions, ManagerAddress, Thread, follow};
+use crate::systemd::ledger::{Ledger, Retention};
 use crate::systemd::mirror::Mirror;
 use crate::systemd::state::Shared;
 use crate::systemd::unit::properties::Extras;
@@ -96,10 +96,10 @@ async fn with_scraper(args: &Args, is_check: bool) -> anyhow::Result<ExitCode> {
 /// Starts to follow systemd, and returns what reads the rest at each scrape.
 fn start_scraper(args: &Args, off: &Off, requests: Arc<Requests>) -> anyhow::Result<Scraper> {
     let selection = Selection::new(&args.unit_include, &args.unit_exclude)?;
-    let keep = Keep {
-        retired_for: args.keep_unloaded,
-        retired: args.keep_unloaded_max,
-        events: args.events,
+    let keep = Retention {
+        unloaded_for: args.keep_unloaded,
+        max_unloaded: args.keep_unloaded_max,
+        max_events: args.events,
     };
     let thread = Thread::start().context("failed to start the thread that follows systemd")?;
     let shared = Shared::new(Mirror::new(selection.clone()), Ledger::new(keep));
@@ -108,8 +108,8 @@ fn start_scraper(args: &Args, off: &Off, requests: Arc<Requests>) -> anyhow::Res
         files: !off.has("unit-files"),
         ..Extras::default()
     };
-    let place = Place::Bus(args.manager_address());
-    let options = follow::Options { place, resync: args.resync, extras };
+    let manager = ManagerAddress::Bus(args.manager_address());
+    let options = FollowOptions { manager, resync: args.resync, extras };
     thread.spawn(follow(shared.clone(), options));
     let terms = Terms {
         selection: selection.clone(),

@@ -79,9 +79,9 @@ fn following(view: &View<'_>, html: &mut Html) {
         html.put("<li><span class=bad>").text(kind).put(" units cannot be listed</span> ");
         html.text(why).put("\n");
     }
-    if status.reconnects > 0 {
+    if status.disconnects > 0 {
         let times =
-            units(usize::try_from(status.reconnects).unwrap_or(usize::MAX), "time", "times");
+            units(usize::try_from(status.disconnects).unwrap_or(usize::MAX), "time", "times");
         html.put("<li>The bus was lost ").text(times).put(".\n");
     }
     let lost: u64 =

@@ -120,7 +120,7 @@ fn facts(view: &View<'_>, systemd: &SystemdSnapshot, html: &mut Html) {
     if !manager.tainted.is_empty() {
         html.put("<span>tainted: ").text(manager.tainted.join(", ")).put("</span> ");
     }
-    let known: u64 = systemd.counts.values().sum();
+    let known: u64 = systemd.active_states.values().sum();
     let shown = systemd.units.len();
     let hidden = usize::try_from(known).unwrap_or(shown).saturating_sub(shown);
     if hidden > 0 {

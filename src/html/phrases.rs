@@ -3,19 +3,19 @@
 use std::borrow::Cow;
 
 use super::writer::Html;
-use crate::systemd::ledger::{Event, ExitCode, What};
+use crate::systemd::ledger::{Event, EventKind, ExitCode};
 use crate::systemd::unit::value::InvocationId;
 use crate::systemd::unit::{Detail, Unit};
 
 /// What happened, in a few words: `exited with status 3`.
 pub(super) fn happening(event: &Event) -> Cow<'static, str> {
     let (cause, status) = (event.cause.as_deref(), event.status.as_deref());
-    match event.what {
-        What::Exited => "ended".into(),
-        What::Failed => end(cause, status),
-        What::Restarted => "was restarted".into(),
-        What::GivenUp => "was given up: it failed too often".into(),
-        What::JobFailed => match cause {
+    match event.kind {
+        EventKind::Exited => "ended".into(),
+        EventKind::Failed => end(cause, status),
+        EventKind::Restarted => "was restarted".into(),
+        EventKind::StartLimitHit => "was given up: it failed too often".into(),
+        EventKind::JobFailed => match cause {
             Some("dependency") => "did not start: something it needs failed".into(),
             Some("timeout") => "a job for it took too long".into(),
             Some(result) => format!("a job for it ended: {result}").into(),

@@ -6,7 +6,7 @@ use super::phrases;
 use super::table_query::{Column, Question};
 use super::unit_view::Row;
 use super::writer::{Html, segment};
-use crate::systemd::unit::name::Kind;
+use crate::systemd::unit::name::UnitKind;
 
 pub(super) fn section(view: &View<'_>, rows: &[Row<'_>], question: &Question, html: &mut Html) {
     let picked = question.pick(rows);
@@ -71,8 +71,8 @@ fn form(rows: &[Row<'_>], question: &Question, html: &mut Html) {
     states.dedup();
     html.put("<label>State <select id=state name=state>");
     options(&states, &question.state, html);
-    let has = |kind: &Kind| rows.iter().any(|row| row.unit.kind == *kind);
-    let kinds: Vec<_> = Kind::ALL.into_iter().filter(has).map(Kind::as_str).collect();
+    let has = |kind: &UnitKind| rows.iter().any(|row| row.unit.kind == *kind);
+    let kinds: Vec<_> = UnitKind::ALL.into_iter().filter(has).map(UnitKind::as_str).collect();
     html.put("</select></label>\n<label>Kind <select id=type name=type>");
     options(&kinds, &question.kind, html);
     html.put("</select></label>\n");

@@ -6,7 +6,7 @@ use super::View;
 use super::human::{Lasting, Moment, units};
 use super::phrases;
 use super::writer::{Html, segment};
-use crate::systemd::ledger::{Event, What};
+use crate::systemd::ledger::{Event, EventKind};
 
 pub(super) fn section(view: &View<'_>, html: &mut Html) {
     html.put("<section id=crashes data-live aria-labelledby=crashes-title>\n");
@@ -57,13 +57,13 @@ fn lanes<'a>(view: &View<'a>) -> Vec<Lane<'a>> {
 
 /// Whether something went wrong that no other event tells.
 pub(super) fn is_crash(event: &Event) -> bool {
-    match event.what {
-        What::Failed | What::GivenUp => true,
+    match event.kind {
+        EventKind::Failed | EventKind::StartLimitHit => true,
         // what failed in the job of a service is told of the service itself
-        What::JobFailed => {
+        EventKind::JobFailed => {
             event.cause.as_deref() != Some("failed") || !event.unit.ends_with(".service")
         }
-        What::Exited | What::Restarted => false,
+        EventKind::Exited | EventKind::Restarted => false,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::source::cgroup::Cgroup;
 use crate::source::journal::JournalCounts;
 use crate::source::process::UnitProcesses;
 use crate::source::sockets::{Connections, Listener, UnixListener};
-use crate::systemd::ledger::Account;
+use crate::systemd::ledger::UnitCounters;
 use crate::systemd::unit::Unit;
 use crate::systemd::unit::value::Timestamp;
 
@@ -18,7 +18,7 @@ use crate::systemd::unit::value::Timestamp;
 #[derive(Debug)]
 pub(super) struct Row<'a> {
     pub(super) unit: &'a Unit,
-    pub(super) account: Option<&'a Account>,
+    pub(super) account: Option<&'a UnitCounters>,
     pub(super) cgroup: Option<&'a Cgroup>,
     pub(super) processes: Option<&'a UnitProcesses>,
     pub(super) logged: Option<&'a JournalCounts>,
@@ -42,8 +42,8 @@ pub(super) fn rows<'a>(view: &View<'a>) -> Vec<Row<'a>> {
     let logged = view.snapshot.journal.iter().flat_map(|reading| &reading.units);
     let logged: HashMap<&str, &JournalCounts> =
         logged.map(|(name, counts)| (&**name, counts)).collect();
-    let accounts = systemd.accounts.iter();
-    let accounts: HashMap<&str, &Account> =
+    let accounts = systemd.counters.iter();
+    let accounts: HashMap<&str, &UnitCounters> =
         accounts.map(|(name, account)| (&**name, &**account)).collect();
     let mut rows: Vec<_> = systemd
         .units
@@ -112,7 +112,7 @@ impl Row<'_> {
     }
 
     pub(super) fn given_up(&self) -> bool {
-        self.account.is_some_and(|account| account.given_up)
+        self.account.is_some_and(|account| account.start_limit_hit)
     }
 
     /// Whether it died and `Restart=` is about to start it again.

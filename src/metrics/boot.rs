@@ -51,7 +51,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         snapshot
             .systemd
             .iter()
-            .flat_map(|systemd| &systemd.blame)
+            .flat_map(|systemd| &systemd.boot_blame)
             .map(|(name, took)| ([&**name, type_of(name)], *took)),
     )?;
 

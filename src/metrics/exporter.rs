@@ -8,7 +8,7 @@ use super::Kind::{Counter, Gauge, Histogram};
 use super::Resets::WithExporter;
 use super::{Family, Per, SeriesCounts, Sink, Subject};
 use crate::snapshot::Snapshot;
-use crate::systemd::unit::name::Kind as UnitKind;
+use crate::systemd::unit::name::UnitKind;
 
 const SUBJECT: Subject = Subject { collector: "exporter", title: "The exporter itself" };
 
@@ -180,7 +180,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             source: "the exporter",
             labels: [],
         },
-        snapshot.systemd.as_ref().map(|systemd| ([], systemd.counts.values().sum::<u64>())),
+        snapshot.systemd.as_ref().map(|systemd| ([], systemd.active_states.values().sum::<u64>())),
     )?;
 
     out.family(
@@ -228,7 +228,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             source: "D-Bus, sender of each message",
             labels: [],
         },
-        [([], status.foreign)],
+        [([], status.untrusted_messages)],
     )?;
 
     out.family(
@@ -288,7 +288,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             source: "D-Bus",
             labels: [],
         },
-        [([], status.reconnects)],
+        [([], status.disconnects)],
     )?;
 
     super::journal::progress(snapshot, out)?;

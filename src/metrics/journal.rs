@@ -9,7 +9,7 @@ use crate::snapshot::Snapshot;
 use crate::source::journal::{JournalCounts, JournalReading, Priority};
 use crate::systemd::ledger::ExitCode;
 use crate::systemd::unit::name::type_of;
-use crate::systemd::unit::value::Word;
+use crate::systemd::unit::value::InternedStr;
 
 const SUBJECT: Subject = Subject { collector: "journal", title: "Journal" };
 
@@ -151,7 +151,7 @@ fn counted(reading: Option<&JournalReading>, out: &mut impl Sink) -> fmt::Result
 fn dumps<'a>(
     name: &'a str,
     counts: &'a JournalCounts,
-) -> impl Iterator<Item = (&'a str, Word, u64)> {
+) -> impl Iterator<Item = (&'a str, InternedStr, u64)> {
     counts
         .core_dumps
         .iter()

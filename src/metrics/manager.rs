@@ -39,7 +39,10 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             labels: ["type", "state"],
         },
         systemd.iter().flat_map(|systemd| {
-            systemd.counts.iter().map(|((kind, state), count)| ([kind.as_str(), state], *count))
+            systemd
+                .active_states
+                .iter()
+                .map(|((kind, state), count)| ([kind.as_str(), state], *count))
         }),
     )?;
 
@@ -67,7 +70,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             labels: [],
         },
         systemd.map(|systemd| {
-            let failed = systemd.counts.iter().filter(|((_, state), _)| state == "failed");
+            let failed = systemd.active_states.iter().filter(|((_, state), _)| state == "failed");
             ([], failed.map(|(_, count)| count).sum::<u64>())
         }),
     )?;

@@ -7,7 +7,7 @@ use super::Resets::WithProcess;
 use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 use crate::source::process::{MainProcess, UnitProcesses};
-use crate::systemd::unit::name::Kind;
+use crate::systemd::unit::name::UnitKind;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     if !out.subject(Subject { collector: "process", title: "Processes, from /proc" }) {
@@ -205,7 +205,7 @@ fn all_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
 /// Each unit's processes with its name and type.
 fn processes(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &'static str, &UnitProcesses)> {
     let units = snapshot.processes.iter().flat_map(|readings| &readings.units);
-    units.filter_map(|(name, unit)| Some((&**name, Kind::of(name)?.as_str(), unit)))
+    units.filter_map(|(name, unit)| Some((&**name, UnitKind::of(name)?.as_str(), unit)))
 }
 
 fn per_unit<T>(

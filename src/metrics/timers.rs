@@ -8,7 +8,7 @@ use super::Resets::WithExporter;
 use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::Timer;
-use crate::systemd::unit::name::Kind;
+use crate::systemd::unit::name::UnitKind;
 use crate::systemd::unit::value::Timestamp;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -89,8 +89,8 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         snapshot
             .systemd
             .iter()
-            .flat_map(|systemd| &systemd.accounts)
-            .filter(|(_, account)| account.kind == Kind::Timer)
+            .flat_map(|systemd| &systemd.counters)
+            .filter(|(_, account)| account.kind == UnitKind::Timer)
             .map(|(name, account)| ([&**name], account.triggers)),
     )?;
 

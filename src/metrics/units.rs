@@ -6,7 +6,7 @@ use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
 use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
-use crate::systemd::unit::name::{Kind as UnitKind, type_of};
+use crate::systemd::unit::name::{UnitKind, type_of};
 use crate::systemd::unit::value::Timestamp;
 use crate::systemd::unit::{Detail, Unit as SystemdUnit};
 
@@ -15,7 +15,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         return Ok(());
     }
     let units = || snapshot.systemd.iter().flat_map(|systemd| &systemd.units);
-    let accounts = || snapshot.systemd.iter().flat_map(|systemd| &systemd.accounts);
+    let accounts = || snapshot.systemd.iter().flat_map(|systemd| &systemd.counters);
 
     out.family(
         Family {

@@ -11,7 +11,7 @@ use crate::source::cgroup::{self, Cgroups, UnitGroup};
 use crate::source::process::{self, Processes};
 use crate::systemd::state::State;
 use crate::systemd::unit::Unit;
-use crate::systemd::unit::name::Kind;
+use crate::systemd::unit::name::UnitKind;
 
 /// Where the selected units' processes are, as far as the mirror knows.
 pub(super) fn groups(state: &State) -> Vec<UnitGroup> {
@@ -22,7 +22,7 @@ pub(super) fn groups(state: &State) -> Vec<UnitGroup> {
             main_pid: unit.service().and_then(|service| service.main_pid),
         })
     };
-    state.mirror.units_by_rank().filter(|unit| unit.selected).filter_map(group).collect()
+    state.mirror.units_by_priority().filter(|unit| unit.selected).filter_map(group).collect()
 }
 
 /// Reads their control groups.
@@ -50,7 +50,7 @@ pub(super) async fn processes(
 ) -> Read<process::Readings> {
     let (proc, root) = (host.proc.clone(), host.cgroup.clone());
     // a slice has its units' processes
-    units.retain(|unit| Kind::of(&unit.unit) != Some(Kind::Slice));
+    units.retain(|unit| UnitKind::of(&unit.unit) != Some(UnitKind::Slice));
     let open = move || Processes::open(&proc, &root, DESCRIPTORS);
     kept.read(open, move |processes| processes.read(&units, deadline)).await
 }

@@ -31,7 +31,7 @@ pub(super) async fn journal(
 
 /// Reads the new entries every second, without end, and sends the exits of units to the ledger.
 pub(super) async fn follow(kept: Kept<Journal>, options: JournalOptions, shared: Shared) {
-    shared.lock().ledger.hear_journal();
+    shared.lock().ledger.enable_reconciliation();
     loop {
         let (options, reading) = (options.clone(), shared.clone());
         let (began, deadline) = (Timestamp::monotonic(), Instant::now() + READ_INTERVAL);

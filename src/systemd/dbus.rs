@@ -1,4 +1,4 @@
-//! The calls that are made to PID 1, and what its messages hold.
+//! Connects to PID 1, encodes calls to it and decodes its messages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,89 +8,89 @@ use zbus::message::Message;
 use zbus::names::OwnedUniqueName;
 use zbus::{Connection, MessageStream, message};
 
-use super::manager_address::Place;
-use super::mirror::Listed;
-use super::unit::name::{Kind, is_valid, object_path};
+use super::manager_address::ManagerAddress;
+use super::mirror::ListedUnit;
+use super::unit::Unit;
+use super::unit::name::{UnitKind, is_valid, object_path};
 use super::unit::properties::{Interface, Values};
-use super::unit::value::word;
+use super::unit::value::intern;
 use super::wakeup_coalescing::Coalescing;
 
-/// A connection to a bus on which PID 1 was found.
-pub(super) struct Bus {
+/// A connection to a bus with PID 1 on it.
+pub(super) struct ManagerConnection {
     pub(super) connection: Connection,
-    /// The unique name of PID 1: what comes from anybody else does not count.
+    /// The unique name of PID 1; messages of other senders are ignored.
     pub(super) owner: OwnedUniqueName,
 }
 
 /// Why PID 1 cannot be followed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    /// Nobody listens at the address.
+pub(super) enum FollowError {
+    /// No bus listens at the address.
     #[error(
         "cannot connect to the bus at {address}: {error}; is dbus-daemon or dbus-broker running?"
     )]
     Connect {
         /// The address of the bus.
         address: String,
-        /// What went wrong.
+        /// The cause.
         error: zbus::Error,
     },
-    /// There is a bus, but PID 1 is not on it.
+    /// PID 1 is not on the bus.
     #[error("systemd is not on the bus: {0}; is this host booted with systemd?")]
     NoManager(zbus::Error),
-    /// Somebody else has taken systemd's name.
+    /// A user other than root (or than the owner of a user manager) owns systemd's name.
     #[error("org.freedesktop.systemd1 belongs to uid {0}: not trusted")]
-    Impostor(u32),
-    /// A call failed that nothing goes without.
-    #[error("{what}: {error}")]
-    Call {
-        /// What was asked.
-        what: &'static str,
-        /// What went wrong.
-        error: zbus::Error,
-    },
+    UntrustedOwner(u32),
+    /// The bus refused a match rule.
+    #[error("failed to subscribe to D-Bus signals: {0}")]
+    AddMatch(zbus::Error),
     /// The stream of messages ended.
     #[error("the bus closed the connection: {0}")]
     Closed(String),
-    /// systemd's name on the bus has gone to somebody else: PID 1 left the bus, or came back.
+    /// systemd's name on the bus has another owner: PID 1 left the bus, or came back.
     #[error("systemd left the bus")]
     OwnerChanged,
-    /// PID 1 took too long for an answer.
+    /// A reply took too long.
     #[error("systemd has not answered for {0:?}")]
-    Silent(Duration),
+    NotResponding(Duration),
 }
 
-impl Bus {
-    /// Connects, finds PID 1 and asks the bus for its signals.
-    pub(super) async fn connect(place: &Place, coalescing: &Coalescing) -> Result<Self, Error> {
-        let connect = |error| Error::Connect { address: place.to_string(), error };
-        let builder = place.builder(coalescing).await.map_err(connect)?;
-        let connection = builder.max_queued(QUEUE).method_timeout(TIMEOUT).build();
+impl ManagerConnection {
+    /// Connects, finds PID 1 and subscribes to its signals.
+    pub(super) async fn open(
+        address: &ManagerAddress,
+        coalescing: &Coalescing,
+    ) -> Result<Self, FollowError> {
+        let connect = |error| FollowError::Connect { address: address.to_string(), error };
+        let builder = address.builder(coalescing).await.map_err(connect)?;
+        let connection = builder.max_queued(MAX_QUEUED).method_timeout(TIMEOUT).build();
         let connection = match tokio::time::timeout(TIMEOUT, connection).await {
             Ok(connection) => connection.map_err(connect)?,
-            Err(_) => return Err(Error::Silent(TIMEOUT)),
+            Err(_) => return Err(FollowError::NotResponding(TIMEOUT)),
         };
-        watch(&connection, OWNER_CHANGES).await?;
+        add_match(&connection, OWNER_CHANGES).await?;
         let owner = owner(&connection).await?;
-        let uid: u32 = ask(&connection, "GetConnectionUnixUser").await.map_err(Error::NoManager)?;
-        if !place.trusts(uid) {
-            return Err(Error::Impostor(uid));
+        let uid = call_driver(&connection, "GetConnectionUnixUser", MANAGER).await;
+        let uid = uid.map_err(FollowError::NoManager)?;
+        if !address.trusts(uid) {
+            return Err(FollowError::UntrustedOwner(uid));
         }
-        for rule in signals(&owner) {
-            watch(&connection, &rule).await?;
+        for rule in match_rules(&owner) {
+            add_match(&connection, &rule).await?;
         }
         Ok(Self { connection, owner })
     }
 }
 
 /// The owner of systemd's name; waits a moment for PID 1 to come back to a bus that was restarted.
-async fn owner(connection: &Connection) -> Result<OwnedUniqueName, Error> {
+async fn owner(connection: &Connection) -> Result<OwnedUniqueName, FollowError> {
     let mut messages = MessageStream::from(connection);
-    let error = match ask(connection, "GetNameOwner").await {
+    let error = match call_driver(connection, "GetNameOwner", MANAGER).await {
         Ok(owner) => return Ok(owner),
         Err(error) => error,
     };
-    let comes = async {
+    let returns = async {
         while let Some(Ok(message)) = messages.next().await {
             if let Some(owner) = new_owner(&message) {
                 return Some(owner);
@@ -98,11 +98,11 @@ async fn owner(connection: &Connection) -> Result<OwnedUniqueName, Error> {
         }
         None
     };
-    let owner = tokio::time::timeout(RETURN, comes).await.ok().flatten();
-    owner.and_then(|owner| owner.try_into().ok()).ok_or(Error::NoManager(error))
+    let owner = tokio::time::timeout(RETURN_TIMEOUT, returns).await.ok().flatten();
+    owner.and_then(|owner| owner.try_into().ok()).ok_or(FollowError::NoManager(error))
 }
 
-/// Who has systemd's name now, where a message tells that this changed; empty for nobody.
+/// The new owner of systemd's name, if the message is the signal that it changed; empty for none.
 pub(super) fn new_owner(message: &Message) -> Option<String> {
     let header = message.header();
     let of_driver = header.sender().is_some_and(|sender| sender.as_str() == DRIVER)
@@ -112,32 +112,28 @@ pub(super) fn new_owner(message: &Message) -> Option<String> {
     (name == MANAGER).then(|| owner.to_owned())
 }
 
-async fn ask<T>(connection: &Connection, member: &str) -> zbus::Result<T>
+async fn add_match(connection: &Connection, rule: &str) -> Result<(), FollowError> {
+    call_driver(connection, "AddMatch", rule).await.map_err(FollowError::AddMatch)
+}
+
+async fn call_driver<T>(connection: &Connection, member: &str, argument: &str) -> zbus::Result<T>
 where
     T: for<'m> serde::Deserialize<'m> + zbus::wire::Type,
 {
     let reply =
-        connection.call_method(Some(DRIVER), DRIVER_PATH, Some(DRIVER), member, &MANAGER).await?;
+        connection.call_method(Some(DRIVER), DRIVER_PATH, Some(DRIVER), member, &argument).await?;
     reply.body().deserialize()
 }
 
-async fn watch(connection: &Connection, rule: &str) -> Result<(), Error> {
-    connection
-        .call_method(Some(DRIVER), DRIVER_PATH, Some(DRIVER), "AddMatch", &rule)
-        .await
-        .map(|_| ())
-        .map_err(|error| Error::Call { what: "asking the bus for signals", error })
-}
-
-/// Something asked of PID 1.
+/// A call to PID 1.
 #[derive(Clone, Debug)]
 pub(super) enum Call {
-    /// Ask it to send signals about units and jobs.
+    /// Makes it send signals of units and jobs.
     Subscribe,
     /// All units.
     List,
     /// All units of one kind.
-    ListKind(Kind),
+    ListKind(UnitKind),
     /// Those of the named units that are loaded.
     ListNames(Vec<String>),
     /// All jobs.
@@ -148,20 +144,38 @@ pub(super) enum Call {
     Manager(String),
 }
 
-/// One property of a unit or all of one interface, asked with others or alone.
+/// A call that reads one property of a unit, or all of one interface.
 #[derive(Clone, Debug)]
 pub(super) struct Get {
     pub(super) name: Arc<str>,
-    pub(super) kind: Kind,
+    pub(super) kind: UnitKind,
     pub(super) interface: Interface,
-    /// `None` for all that the interface has.
+    /// `None` for all of the interface.
     pub(super) property: Option<&'static str>,
-    /// The fetch that it is part of; 0 for none.
-    pub(super) generation: u32,
+    pub(super) purpose: Purpose,
+}
+
+/// Why a property is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The fetch of a unit with this number.
+    Fetch(u32),
+    /// That property alone.
+    Single,
+    /// How long units took to start at boot.
+    BootTimes,
+}
+
+impl Get {
+    /// Reads one property alone.
+    pub(super) fn single(unit: &Unit, interface: Interface, property: &'static str) -> Self {
+        let (name, kind, property) = (unit.name.clone(), unit.kind, Some(property));
+        Self { name, kind, interface, property, purpose: Purpose::Single }
+    }
 }
 
 impl Call {
-    /// What it asks, for the exporter's own metrics.
+    /// The label `call` of the exporter's own metrics.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Subscribe => "subscribe",
@@ -186,7 +200,7 @@ impl Call {
                 manager("ListUnitsByPatterns").build(&(none, &[format!("*.{kind}")][..]))
             }
             Self::ListNames(names) => {
-                // a name is its own pattern: a backslash escapes nothing here (FNM_NOESCAPE)
+                // a name matches itself: a backslash escapes nothing here (FNM_NOESCAPE)
                 manager("ListUnitsByPatterns").build(&(none, names))
             }
             Self::Unit(Get { name, kind, interface, property, .. }) => {
@@ -223,33 +237,33 @@ fn method<'m>(
     Message::method_call(path, member).destination(to).interface(interface)
 }
 
-/// The answer to a call that lists units, less what cannot be the name of one.
-pub(super) fn listed(reply: &Message) -> zbus::Result<Vec<Listed>> {
+/// Decodes the reply to a call that lists units; rows with an invalid name are dropped.
+pub(super) fn listed_units(reply: &Message) -> zbus::Result<Vec<ListedUnit>> {
     let body = reply.body();
-    let rows: Vec<Row<'_>> = body.deserialize()?;
-    Ok(rows.into_iter().filter(|(name, ..)| is_valid(name)).map(Listed::from).collect())
+    let rows: Vec<UnitRow<'_>> = body.deserialize()?;
+    Ok(rows.into_iter().filter(|(name, ..)| is_valid(name)).map(ListedUnit::from).collect())
 }
 
-impl From<Row<'_>> for Listed {
-    fn from((name, _, load_state, active_state, sub_state, ..): Row<'_>) -> Self {
+impl From<UnitRow<'_>> for ListedUnit {
+    fn from((name, _, load_state, active_state, sub_state, ..): UnitRow<'_>) -> Self {
         Self {
             name: name.to_owned(),
-            load_state: word(load_state),
-            active_state: word(active_state),
-            sub_state: word(sub_state),
+            load_state: intern(load_state),
+            active_state: intern(active_state),
+            sub_state: intern(sub_state),
         }
     }
 }
 
-/// The answer to `ListJobs`: ids and units.
+/// Decodes the reply to `ListJobs`: ids and units.
 pub(super) fn listed_jobs(reply: &Message) -> zbus::Result<Vec<(u32, String)>> {
     let body = reply.body();
     let rows: Vec<JobRow<'_>> = body.deserialize()?;
     Ok(rows.into_iter().map(|(id, unit, ..)| (id, unit.to_owned())).collect())
 }
 
-/// One line of a list of units.
-pub(super) type Row<'m> = (
+/// One row of a list of units.
+pub(super) type UnitRow<'m> = (
     &'m str,
     &'m str,
     &'m str,
@@ -262,17 +276,18 @@ pub(super) type Row<'m> = (
     zbus::ObjectPath<'m>,
 );
 
-/// One line of the list of jobs.
+/// One row of the list of jobs.
 pub(super) type JobRow<'m> =
     (u32, &'m str, &'m str, &'m str, zbus::ObjectPath<'m>, zbus::ObjectPath<'m>);
 
 /// The interface, the properties with their values, and those without, of a PropertiesChanged.
 pub(super) type Changed<'m> = (&'m str, Values<'m>, Vec<&'m str>);
 
-/// The rules for signals: of units, and the manager's own. Its properties change with every failure,
-/// those of jobs with every job, and tell nothing that these do not. The bus matches a well-known name as sender with its present owner only,
-/// a unique name is more to the point still; the follower looks at each sender all the same.
-fn signals(owner: &OwnedUniqueName) -> [String; 2] {
+/// The match rules for signals: of units, and the manager's own. PropertiesChanged of the manager
+/// is sent at every failure, that of jobs at every job; both are redundant. The sender is the
+/// unique name: a well-known name matches its present owner only. The follower checks each sender
+/// as well.
+fn match_rules(owner: &OwnedUniqueName) -> [String; 2] {
     let from = format!("type='signal',sender='{owner}'");
     [
         format!("{from},path_namespace='{UNITS_PATH}'"),
@@ -292,11 +307,11 @@ const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 pub(super) const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
 const PROPERTIES_INTERFACE: &str = "org.freedesktop.DBus.Properties";
 
-/// For the few calls that are awaited, and for connecting.
+/// For connecting, and for the few calls that are awaited.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long PID 1 may take to come back to a bus that was restarted.
-const RETURN: Duration = Duration::from_secs(3);
+const RETURN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Messages that wait for the follower; beyond it, zbus stops reading and the bus buffers.
-const QUEUE: std::num::NonZeroUsize = std::num::NonZeroUsize::new(8192).expect("not 0");
+/// Messages that wait for the follower; with more, zbus stops reading and the bus buffers.
+const MAX_QUEUED: std::num::NonZeroUsize = std::num::NonZeroUsize::new(8192).expect("not 0");

@@ -1,28 +1,28 @@
-//! Fuzzing: what PID 1 says, as bodies on the bus and as the life of its units.
+//! Fuzzing: messages of PID 1 as bodies on the bus, and sequences of changes of its units.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use serde::Deserialize;
 use zbus::wire::serialized::{Context, Data};
 use zbus::wire::{Endian, Type};
 use zbus::{ObjectPath, Variant};
 
-use super::dbus::{Changed, JobRow, Row};
+use super::dbus::{Changed, JobRow, UnitRow};
 use super::ledger::{Gap, Ledger};
-use super::mirror::{Listed, Mirror};
+use super::mirror::{ListedUnit, Mirror};
 use super::state::{Shared, State};
 use super::unit::Unit;
 use super::unit::name::{from_object_path, is_valid, object_path};
 use super::unit::properties::{Interface, Values};
-use super::unit::value::word;
+use super::unit::value::intern;
 use crate::fuzzing::{self, page};
 use crate::snapshot::Snapshot;
 use crate::systemd::snapshot::SystemdSnapshot;
 use crate::unit_filter::Selection;
 
-/// A name is valid or not, and goes to an object path and back.
+/// Names are valid or not; object paths round-trip.
 pub(crate) fn names(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let path = object_path(&text);
@@ -31,12 +31,12 @@ pub(crate) fn names(data: &[u8]) {
     if let Some(name) = from_object_path(&text) {
         assert!(is_valid(&name));
     }
-    let word = word(&text);
-    assert!(text.starts_with(&*word) && word.len() <= 128);
+    let interned = intern(&text);
+    assert!(text.starts_with(&*interned) && interned.len() <= 128);
     let _ = DEFAULT.includes(&text);
 }
 
-/// Bodies of messages: what it is and the unit it is about in one byte.
+/// Bodies of messages: the kind of message and the unit in one byte.
 pub(crate) fn bodies(data: &[u8]) {
     let mut host = Host::new();
     for (what, body) in fuzzing::bodies(data) {
@@ -45,7 +45,7 @@ pub(crate) fn bodies(data: &[u8]) {
     host.end();
 }
 
-/// Lines of what happens to units, which are words: see [`Host::line`].
+/// Changes of units, one a line of words: see [`Host::line`].
 pub(crate) fn units(data: &[u8]) {
     let mut host = Host::new();
     for line in String::from_utf8_lossy(data).lines() {
@@ -57,7 +57,7 @@ pub(crate) fn units(data: &[u8]) {
 struct Host {
     shared: Shared,
     gap: Option<Gap>,
-    /// The sum of all that was counted of each unit.
+    /// The sum of all counters of each unit.
     counted: BTreeMap<Arc<str>, u64>,
 }
 
@@ -73,7 +73,7 @@ impl Host {
         let body = &Data::new(body, Context::new(Endian::Little, 0));
         match what {
             0 => {
-                let rows: Vec<Row<'_>> = read(body).unwrap_or_default();
+                let rows: Vec<UnitRow<'_>> = read(body).unwrap_or_default();
                 rows.into_iter().for_each(|row| self.list(state, &row.into()));
             }
             1 => {
@@ -102,7 +102,7 @@ impl Host {
                 let jobs: Vec<JobRow<'_>> = read(body).unwrap_or_default();
                 let jobs: Vec<_> =
                     jobs.into_iter().map(|(id, unit, ..)| (id, unit.to_owned())).collect();
-                state.mirror.jobs_listed(&jobs, std::time::SystemTime::now());
+                state.mirror.jobs_listed(&jobs, SystemTime::now());
             }
             6 => {
                 let Some((id, _, unit, result)): Option<(u32, ObjectPath<'_>, &str, &str)> =
@@ -126,9 +126,9 @@ impl Host {
         let state = &mut *shared.lock();
         match words {
             ["list", name, load_state, active_state, sub_state] => {
-                let (load_state, active_state) = (word(load_state), word(active_state));
-                let (name, sub_state) = ((*name).to_owned(), word(sub_state));
-                self.list(state, &Listed { name, load_state, active_state, sub_state });
+                let (load_state, active_state) = (intern(load_state), intern(active_state));
+                let (name, sub_state) = ((*name).to_owned(), intern(sub_state));
+                self.list(state, &ListedUnit { name, load_state, active_state, sub_state });
             }
             ["new", name] => self.load(state, name),
             ["gone", name] => self.unload(state, name),
@@ -153,7 +153,7 @@ impl Host {
         }
     }
 
-    fn list(&mut self, state: &mut State, listed: &Listed) {
+    fn list(&mut self, state: &mut State, listed: &ListedUnit) {
         if !is_valid(&listed.name) {
             return;
         }
@@ -191,17 +191,17 @@ impl Host {
         self.count(state);
     }
 
-    /// No count ever falls.
+    /// No counter ever falls.
     fn count(&mut self, state: &State) {
-        for (name, account) in state.ledger.accounts() {
-            let failures: u64 = account.failures_by_result.values().sum();
-            assert_eq!(failures, account.failures.total, "{name}: failures by result");
-            let counts = [account.starts, account.restarts, account.triggers, failures];
-            let sum = counts.into_iter().fold(account.state_changes, u64::saturating_add);
+        for (name, counters) in state.ledger.counters() {
+            let failures: u64 = counters.failures_by_result.values().sum();
+            assert_eq!(failures, counters.failures.total, "{name}: failures by result");
+            let counts = [counters.starts, counters.restarts, counters.triggers, failures];
+            let sum = counts.into_iter().fold(counters.state_changes, u64::saturating_add);
             let before = self.counted.insert(name.clone(), sum).unwrap_or_default();
             assert!(before <= sum, "{name}: {before} fell to {sum}");
         }
-        let known: Vec<_> = state.ledger.accounts().map(|(name, _)| name.clone()).collect();
+        let known: Vec<_> = state.ledger.counters().map(|(name, _)| name.clone()).collect();
         self.counted.retain(|name, _| known.binary_search(name).is_ok());
     }
 
@@ -216,7 +216,7 @@ fn read<'d, T: Deserialize<'d> + Type>(body: &'d Data<'_, '_>) -> Option<T> {
     body.deserialize().ok().map(|(value, _)| value)
 }
 
-/// A value by its type as the bus names it; several numbers stand apart by blanks.
+/// A value of a D-Bus type; elements of an array are separated by blanks.
 fn value(kind: &str, text: &str) -> Option<Variant<'static>> {
     let words = || text.split(' ').map(str::to_owned);
     Some(match kind {
@@ -235,11 +235,11 @@ fn value(kind: &str, text: &str) -> Option<Variant<'static>> {
     })
 }
 
-/// Made once: that takes longer than an input does.
+/// Made once: compiling the expression takes longer than an input.
 static ALL: LazyLock<Selection> =
     LazyLock::new(|| Selection::new(".+", "").expect("an expression"));
 static DEFAULT: LazyLock<Selection> = LazyLock::new(Selection::default);
 
-/// What bodies are about that do not name a unit.
+/// The units of bodies that do not name one.
 const UNITS: [&str; 6] =
     ["a.service", "b.service", "c.timer", "d.socket", "e.mount", "dev-a\\x2db.device"];

@@ -4,28 +4,30 @@ use std::time::Duration;
 
 use zbus::Variant;
 
-use super::unit::value::{Timestamp, Word, as_duration, as_str, as_time, as_word, word};
+use super::unit::value::{
+    InternedStr, Timestamp, as_duration, as_interned, as_str, as_time, intern,
+};
 
-/// What is known of PID 1. A field is `None` until PID 1 has told it, and where it is not set.
+/// The properties of PID 1. A field is `None` until it has been read, and where it is not set.
 #[derive(Clone, Debug, Default)]
 pub struct Manager {
     /// `Version`, such as `252.38-1~deb12u1`.
-    pub version: Option<Word>,
+    pub version: Option<InternedStr>,
     /// `SystemState`: initializing starting running degraded maintenance stopping.
-    pub system_state: Option<Word>,
+    pub system_state: Option<InternedStr>,
     /// `Virtualization`: kvm, docker …; empty on bare metal.
-    pub virtualization: Option<Word>,
-    /// `Tainted`: what is unusual about the host, word by word.
-    pub tainted: Vec<Word>,
+    pub virtualization: Option<InternedStr>,
+    /// `Tainted`: what is unusual about the host, one string each.
+    pub tainted: Vec<InternedStr>,
     /// The stages of the boot, in the order of [`STAGES`].
     pub boot: [Stage; STAGES.len()],
-    /// `UnitsLoadTimestamp`, wall clock: when PID 1 last began to load its units: at boot, at a reload,
-    /// executed anew; `None` before systemd 250, and from a reload until it was asked again.
+    /// `UnitsLoadTimestamp`, wall clock: when PID 1 last began to load its units, at boot, reload or
+    /// re-execution; `None` before systemd 250, and from a reload until it has been read again.
     pub units_loaded: Option<Timestamp>,
     /// `RuntimeWatchdogUSec`; `None` where the hardware watchdog is not used.
     pub runtime_watchdog: Option<Duration>,
     /// `WatchdogDevice`; empty where there is none.
-    pub watchdog_device: Option<Word>,
+    pub watchdog_device: Option<InternedStr>,
     /// `WatchdogLastPingTimestamp`, wall clock.
     pub watchdog_ping: Option<Timestamp>,
     /// `WatchdogLastPingTimestampMonotonic`
@@ -42,20 +44,20 @@ pub struct Stage {
 }
 
 impl Manager {
-    /// Takes one property of `org.freedesktop.systemd1.Manager`; others are passed over.
+    /// Sets one property of `org.freedesktop.systemd1.Manager`; others are ignored.
     pub fn set(&mut self, name: &str, value: &Variant<'_>) {
         match name {
-            "Version" => self.version = as_word(value),
-            "SystemState" => self.system_state = as_word(value),
-            "Virtualization" => self.virtualization = as_word(value),
+            "Version" => self.version = as_interned(value),
+            "SystemState" => self.system_state = as_interned(value),
+            "Virtualization" => self.virtualization = as_interned(value),
             "Tainted" => {
                 let text = as_str(value).unwrap_or_default();
                 self.tainted =
-                    text.split(':').filter(|taint| !taint.is_empty()).map(word).collect();
+                    text.split(':').filter(|taint| !taint.is_empty()).map(intern).collect();
             }
             UNITS_LOADED => self.units_loaded = as_time(value),
             "RuntimeWatchdogUSec" => self.runtime_watchdog = as_duration(value),
-            "WatchdogDevice" => self.watchdog_device = as_word(value),
+            "WatchdogDevice" => self.watchdog_device = as_interned(value),
             "WatchdogLastPingTimestamp" => self.watchdog_ping = as_time(value),
             "WatchdogLastPingTimestampMonotonic" => self.watchdog_ping_monotonic = as_time(value),
             _ => self.set_stage(name, value),
@@ -70,7 +72,7 @@ impl Manager {
         digits[..end].parse().ok()
     }
 
-    /// When the boot had finished; `None` while it has not.
+    /// When the boot finished; `None` before that.
     #[must_use]
     pub fn finished(&self) -> Option<Stage> {
         let at = STAGES.iter().position(|stage| *stage == "Finish")?;
@@ -93,7 +95,7 @@ impl Manager {
     }
 }
 
-/// What is asked of the manager once, and again when the boot has finished.
+/// The properties that are read once, and again when the boot has finished.
 pub fn wanted() -> impl Iterator<Item = String> {
     let stages = STAGES
         .iter()
@@ -105,13 +107,13 @@ pub fn wanted() -> impl Iterator<Item = String> {
         .chain(polled().map(str::to_owned))
 }
 
-/// What PID 1 changes without a signal.
+/// The properties that PID 1 changes without a signal.
 pub fn polled() -> impl Iterator<Item = &'static str> {
     ["SystemState", "Tainted", "WatchdogLastPingTimestamp", "WatchdogLastPingTimestampMonotonic"]
         .into_iter()
 }
 
-/// Tells a reload of which nobody heard.
+/// Reveals a reload whose signals were missed.
 pub const UNITS_LOADED: &str = "UnitsLoadTimestamp";
 
 /// The stages of the boot, as the manager's properties name them.
@@ -141,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_numbers_first() {
+    fn version_number_is_the_leading_number() {
         for (version, number) in [
             ("252.38-1~deb12u1", Some(252)),
             ("v260", Some(260)),

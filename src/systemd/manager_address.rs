@@ -1,4 +1,4 @@
-//! Where service managers are: PID 1 on the system bus, a user's manager on that user's own.
+//! The addresses of service managers: PID 1 on the system bus, a user manager on that user's bus.
 
 use std::fmt::{self, Display};
 use std::io;
@@ -17,13 +17,13 @@ use zbus::connection::Builder;
 
 use super::wakeup_coalescing::{Coalescing, CoalescingSocket};
 
-/// Where a service manager is.
+/// The address of a service manager.
 #[derive(Clone, Debug)]
-pub enum Place {
-    /// On the bus at this address: PID 1, or the manager of the exporter's own user.
+pub enum ManagerAddress {
+    /// The bus at this address: of PID 1, or of the manager of the exporter's own user.
     Bus(String),
-    /// On the bus of another user, which takes connections from that user only.
-    OfUser {
+    /// The bus of another user, which accepts connections from that user only.
+    UserBus {
         /// The user.
         uid: u32,
         /// The socket of the bus.
@@ -31,8 +31,8 @@ pub enum Place {
     },
 }
 
-impl Place {
-    /// What begins a connection.
+impl ManagerAddress {
+    /// A builder for a connection to the bus.
     pub(super) async fn builder(&self, coalescing: &Coalescing) -> zbus::Result<Builder<'_>> {
         match self {
             Self::Bus(address) => {
@@ -51,43 +51,42 @@ impl Place {
                     // rare, and without coalescing
                     _ => return Ok(Builder::address(address)),
                 };
-                over(connect_here(&socket)?, coalescing)
+                builder(connect_here(&socket)?, coalescing)
             }
-            Self::OfUser { uid, socket } => {
+            Self::UserBus { uid, socket } => {
                 let stream = connect_as(*uid, socket).await?;
-                Ok(over(stream, coalescing)?.user_id(*uid))
+                Ok(builder(stream, coalescing)?.user_id(*uid))
             }
         }
     }
 
-    /// Whether a manager of this user may be there.
+    /// Whether a process of this user may own the manager's name.
     pub(super) fn trusts(&self, manager: u32) -> bool {
         match self {
             Self::Bus(_) => manager == 0 || manager == geteuid().as_raw(),
-            Self::OfUser { uid, .. } => manager == *uid,
+            Self::UserBus { uid, .. } => manager == *uid,
         }
     }
 }
 
-impl Display for Place {
+impl Display for ManagerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bus(address) => f.write_str(address),
-            Self::OfUser { socket, .. } => write!(f, "{}", socket.display()),
+            Self::UserBus { socket, .. } => write!(f, "{}", socket.display()),
         }
     }
 }
 
-/// Connects as another user: who that is, the kernel notes when a connection is made.
+/// Connects as another user: the kernel records the effective user when a connection is made.
 ///
-/// There is no limit in time: a thread that hangs, in a file system of that user's, would only be
-/// followed by others.
+/// There is no timeout: if the thread hangs in a file system of that user, a retry would hang too.
 async fn connect_as(uid: u32, socket: &Path) -> io::Result<UnixStream> {
     let (sender, receiver) = oneshot::channel();
     let socket = socket.to_owned();
-    // the kernel has user ids by thread; this one ends with its own
+    // user ids are per thread in the kernel; this thread ends after the call
     std::thread::Builder::new().name("connect-as".to_owned()).spawn(move || {
-        // nobody waits any longer, then
+        // fails if the receiver was dropped
         let _ = sender.send(connect_here_as(uid, &socket));
     })?;
     receiver.await.map_err(io::Error::other)?
@@ -97,14 +96,14 @@ fn connect_here_as(uid: u32, socket: &Path) -> io::Result<UnixStream> {
     let address = SocketAddrUnix::new(socket)?;
     let socket = unix_socket()?;
     set_thread_res_uid(None, Some(Uid::from_raw(uid)), None).map_err(|error| {
-        let text = format!("becoming uid {uid}: {error}; the exporter needs CAP_SETUID for that");
+        let text = format!("failed to switch to uid {uid}: {error}; the exporter needs CAP_SETUID");
         io::Error::new(error.kind(), text)
     })?;
     connect(&socket, &address)?;
     Ok(socket.into())
 }
 
-/// A connection of this user.
+/// Connects as the exporter's user.
 fn connect_here(address: &SocketAddrUnix) -> io::Result<UnixStream> {
     let socket = unix_socket()?;
     connect(&socket, address)?;
@@ -117,7 +116,7 @@ fn unix_socket() -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
-fn over(stream: UnixStream, coalescing: &Coalescing) -> zbus::Result<Builder<'static>> {
+fn builder(stream: UnixStream, coalescing: &Coalescing) -> zbus::Result<Builder<'static>> {
     let socket = CoalescingSocket::new(stream, coalescing.clone())?;
     Ok(Builder::socket(socket.halves()?))
 }

@@ -1,6 +1,6 @@
-//! Every unit that PID 1 has loaded, in memory, as its signals keep it true.
+//! A copy of every unit that PID 1 has loaded, kept current by its signals.
 //!
-//! The mirror never waits and never asks: what follows the bus applies changes, scrapes copy.
+//! The mirror never awaits and makes no calls: the follower applies changes, scrapes copy.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::unit::Unit;
-use super::unit::name::Kind;
-use super::unit::value::Word;
+use super::unit::name::UnitKind;
+use super::unit::value::InternedStr;
 use crate::unit_filter::Selection;
 
 /// The units by name, the jobs by id.
@@ -31,17 +31,17 @@ pub struct Job {
     pub since: SystemTime,
 }
 
-/// One line of the list of units.
+/// One row of PID 1's list of units.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedUnit {
     /// The primary name.
     pub name: String,
     /// `LoadState`
-    pub load_state: Word,
+    pub load_state: InternedStr,
     /// `ActiveState`
-    pub active_state: Word,
+    pub active_state: InternedStr,
     /// `SubState`
-    pub sub_state: Word,
+    pub sub_state: InternedStr,
 }
 
 /// A unit before and after one change.
@@ -54,7 +54,7 @@ pub struct Change {
 }
 
 impl Mirror {
-    /// A mirror that knows nothing yet.
+    /// An empty mirror.
     #[must_use]
     pub fn new(selection: Selection) -> Self {
         Self { units: BTreeMap::new(), instances: 0, jobs: BTreeMap::new(), selection }
@@ -71,17 +71,17 @@ impl Mirror {
         self.units.values()
     }
 
-    /// Every unit, in the order in which they find room where room is limited: by name, but the
-    /// instances of a template that has more than `CROWD` of them last. Whoever can start
-    /// instances at will pushes no other unit off a page.
-    pub fn units_by_rank(&self) -> impl Iterator<Item = &Arc<Unit>> {
+    /// Every unit, the first to be exported first where series are limited: by name, but instances
+    /// of a template with more than `MANY_INSTANCES` last. A user who can start instances at will
+    /// displaces no other unit.
+    pub fn units_by_priority(&self) -> impl Iterator<Item = &Arc<Unit>> {
         let mut instances: HashMap<_, usize> = HashMap::new();
-        // with fewer in all, no template can have as many
-        let all = (self.instances > CROWD).then(|| self.units());
+        // with fewer instances in total, no template has that many
+        let all = (self.instances > MANY_INSTANCES).then(|| self.units());
         for template in all.into_iter().flatten().filter_map(template) {
             *instances.entry(template).or_default() += 1;
         }
-        instances.retain(|_, count| *count > CROWD);
+        instances.retain(|_, count| *count > MANY_INSTANCES);
         let is_one_of_many = |unit: &&Arc<Unit>| {
             !instances.is_empty() && template(unit).is_some_and(|of| instances.contains_key(&of))
         };
@@ -99,10 +99,10 @@ impl Mirror {
         self.jobs.values()
     }
 
-    /// Takes up a unit that PID 1 has only just loaded; `None` if it was known or has no kind
-    /// that systemd has.
+    /// Adds a unit that PID 1 has just loaded; `None` if the mirror has the unit already, or if the
+    /// suffix of the name is no unit type.
     pub fn load(&mut self, name: &str) -> Option<Arc<Unit>> {
-        let kind = Kind::of(name)?;
+        let kind = UnitKind::of(name)?;
         if self.units.contains_key(name) {
             return None;
         }
@@ -118,9 +118,9 @@ impl Mirror {
         self.units.insert(unit.name.clone(), unit);
     }
 
-    /// Takes what the list of units says of one unit. `None` if that was known already.
-    pub fn list(&mut self, listed: &Listed) -> Option<Change> {
-        let kind = Kind::of(&listed.name)?;
+    /// Applies one row of the list of units. `None` if it changes nothing.
+    pub fn list(&mut self, listed: &ListedUnit) -> Option<Change> {
+        let kind = UnitKind::of(&listed.name)?;
         if !self.units.contains_key(listed.name.as_str()) {
             let name: Arc<str> = listed.name.as_str().into();
             let selected = self.selection.includes(&name);
@@ -138,8 +138,8 @@ impl Mirror {
         })
     }
 
-    /// Changes a unit; `None` if there is none of that name. What is told anew and has not changed
-    /// leaves the very same unit there: pages have its lines already.
+    /// Changes a unit; `None` if there is none of that name. If no value differs, the `Arc` stays
+    /// the same: the lines rendered from it are cached.
     pub fn change(&mut self, name: &str, change: impl FnOnce(&mut Unit)) -> Option<Change> {
         let unit = self.units.get_mut(name)?;
         let (before, mut after) = (unit.clone(), unit.clone());
@@ -150,26 +150,26 @@ impl Mirror {
         Some(Change { before, after: unit.clone() })
     }
 
-    /// Forgets a unit that PID 1 has unloaded.
+    /// Removes a unit that PID 1 has unloaded.
     pub fn unload(&mut self, name: &str) -> Option<Arc<Unit>> {
         let unit = self.units.remove(name)?;
         self.instances -= usize::from(template(&unit).is_some());
         Some(unit)
     }
 
-    /// Takes up a job.
+    /// Adds a job.
     pub fn job_new(&mut self, id: u32, unit: &str, since: SystemTime) {
-        if self.jobs.len() < MOST_JOBS {
+        if self.jobs.len() < MAX_JOBS {
             self.jobs.entry(id).or_insert_with(|| Job { unit: unit.into(), since });
         }
     }
 
-    /// Forgets a job that has ended.
+    /// Removes a job that has ended.
     pub fn job_removed(&mut self, id: u32) {
         self.jobs.remove(&id);
     }
 
-    /// Keeps only the jobs that PID 1 still has, and takes up those not known.
+    /// Removes the jobs that are not listed, and adds those that the mirror lacks.
     pub fn jobs_listed(&mut self, listed: &[(u32, String)], now: SystemTime) {
         self.jobs.retain(|id, _| listed.iter().any(|(listed, _)| listed == id));
         for (id, unit) in listed {
@@ -178,31 +178,33 @@ impl Mirror {
     }
 }
 
-/// PID 1 allows 128 Ki jobs; more than this many are not told apart.
-const MOST_JOBS: usize = 16_384;
+/// PID 1 allows 128 Ki jobs; more than this many are ignored.
+const MAX_JOBS: usize = 16_384;
 
-/// What an instance is an instance of: the name up to its `@`, and the kind.
-fn template(unit: &Arc<Unit>) -> Option<(&str, Kind)> {
+/// The template of an instance: the name up to its `@`, and the kind.
+fn template(unit: &Arc<Unit>) -> Option<(&str, UnitKind)> {
     let (template, _) = unit.name.split_once('@')?;
     Some((template, unit.kind))
 }
 
-/// More instances than a template has by intent: one a connection, one a user, one a queue.
-const CROWD: usize = 500;
+/// A template with more instances has one per connection, user or job of a queue.
+const MANY_INSTANCES: usize = 500;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::systemd::unit::value::word;
+    use crate::systemd::unit::value::intern;
 
     #[test]
-    fn a_list_tells_what_is_new_in_it() {
+    fn list_returns_changes_only() {
         let mut mirror = Mirror::new(Selection::default());
         let listed = |load: &str, active: &str, sub: &str| {
-            let (load_state, active_state, sub_state) = (word(load), word(active), word(sub));
-            Listed { name: "a.service".into(), load_state, active_state, sub_state }
+            let (load_state, active_state, sub_state) = (intern(load), intern(active), intern(sub));
+            ListedUnit { name: "a.service".into(), load_state, active_state, sub_state }
         };
-        assert!(mirror.list(&Listed { name: "a.nothing".into(), ..listed("", "", "") }).is_none());
+        assert!(
+            mirror.list(&ListedUnit { name: "a.nothing".into(), ..listed("", "", "") }).is_none()
+        );
         let states = [
             listed("loaded", "active", "running"),
             listed("masked", "active", "running"),
@@ -215,7 +217,7 @@ mod tests {
             assert!(change.after.is(&state.active_state));
             assert_eq!(change.after.load_state.as_ref(), Some(&state.load_state));
             assert_eq!(change.after.sub_state.as_ref(), Some(&state.sub_state));
-            assert!(mirror.list(state).is_none(), "known already");
+            assert!(mirror.list(state).is_none(), "no change");
         }
         assert_eq!(mirror.units().len(), 1);
         assert!(mirror.load("a.service").is_none() && mirror.load("a.nothing").is_none());
@@ -227,12 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_of_which_the_same_is_told_again_stays_the_very_same() {
+    fn unchanged_unit_keeps_its_arc() {
         let mut mirror = Mirror::new(Selection::default());
         let first = mirror.load("a.service").unwrap();
         let mut failed = || {
             let change =
-                mirror.change("a.service", |unit| unit.active_state = Some(word("failed")));
+                mirror.change("a.service", |unit| unit.active_state = Some(intern("failed")));
             let change = change.unwrap();
             (change.before, change.after)
         };
@@ -244,22 +246,22 @@ mod tests {
     }
 
     #[test]
-    fn instances_of_a_crowd_find_room_last() {
+    fn instances_of_large_templates_come_last() {
         let mut mirror = Mirror::new(Selection::default());
-        let crowd = |name: &str, count: usize| {
+        let instances = |name: &str, count: usize| {
             (0..count).map(|number| format!("{name}@{number:03}.service")).collect::<Vec<_>>()
         };
-        let (most, more) = (crowd("b", CROWD), crowd("a", CROWD + 1));
+        let (most, more) = (instances("b", MANY_INSTANCES), instances("a", MANY_INSTANCES + 1));
         let one = ["c.service".to_owned()];
         for name in more.iter().chain(&most).chain(&one) {
             mirror.load(name);
         }
-        let ranked: Vec<_> = mirror.units_by_rank().map(|unit| unit.name.to_string()).collect();
+        let ranked: Vec<_> = mirror.units_by_priority().map(|unit| unit.name.to_string()).collect();
         assert_eq!(ranked, [most, one.to_vec(), more].concat());
     }
 
     #[test]
-    fn jobs_are_kept_as_they_were_first_seen() {
+    fn jobs_keep_the_time_they_were_first_seen() {
         let mut mirror = Mirror::new(Selection::default());
         let first = SystemTime::now();
         let later = first + std::time::Duration::from_secs(1);
@@ -271,9 +273,9 @@ mod tests {
         assert_eq!(jobs, [("a.service", first), ("c.service", later)]);
         mirror.job_removed(3);
         assert_eq!(mirror.jobs().len(), 1);
-        for id in 0..u32::try_from(MOST_JOBS).unwrap() + 1 {
+        for id in 0..u32::try_from(MAX_JOBS).unwrap() + 1 {
             mirror.job_new(id, "a.service", first);
         }
-        assert_eq!(mirror.jobs().len(), MOST_JOBS);
+        assert_eq!(mirror.jobs().len(), MAX_JOBS);
     }
 }

@@ -1,10 +1,11 @@
-//! What PID 1 says: units, jobs and its own state, mirrored from its signals.
+//! A List+Watch cache of PID 1, as client-go's reflector: units and jobs are listed once, updated
+//! by D-Bus signals, and compared with a new list at intervals.
 //!
 //! ```text
-//! bus       the calls and the signals        zbus
-//! follow    fill, follow, resync             the only writer of what is below
-//! mirror    units and jobs as they are       plain data
-//! ledger    what happened to them            counts that outlive the unit
+//! dbus      connection, calls and messages        zbus
+//! follow    lists, watches, resyncs               the only writer of the modules below
+//! mirror    the units and jobs as they are        plain data
+//! ledger    counters and events of units          outlive the unit
 //! ```
 
 mod dbus;

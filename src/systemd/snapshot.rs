@@ -4,34 +4,34 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::ledger::{Account, Host};
+use super::ledger::{HostCounters, UnitCounters};
 use super::manager::Manager;
 use super::state::State;
 use super::unit::Unit;
 use super::unit::dependencies::Relation;
-use super::unit::name::Kind;
-use super::unit::value::{Timestamp, Word};
+use super::unit::name::UnitKind;
+use super::unit::value::{InternedStr, Timestamp};
 use super::unmet_dependencies::UnmetDependencies;
 
-/// A copy of the mirror and the ledger, as far as it is exported.
+/// A copy of the exported part of the mirror and the ledger.
 #[derive(Debug, Default)]
 pub struct SystemdSnapshot {
-    /// The selected units, by name.
+    /// The selected units, by priority.
     pub units: Vec<Arc<Unit>>,
     /// How many units there are, selected or not, by kind and ActiveState.
-    pub counts: BTreeMap<(Kind, Word), u64>,
+    pub active_states: BTreeMap<(UnitKind, InternedStr), u64>,
     /// How many units there are, selected or not, by LoadState.
-    pub load_states: BTreeMap<Word, u64>,
-    /// The accounts of the selected units and of those unloaded lately, by name.
-    pub accounts: Vec<(Arc<str>, Arc<Account>)>,
-    /// Of the selected services, by name, how many units that they depend on are not there.
+    pub load_states: BTreeMap<InternedStr, u64>,
+    /// The counters of the selected units and of those unloaded lately, by name.
+    pub counters: Vec<(Arc<str>, Arc<UnitCounters>)>,
+    /// The number of unmet dependencies of the selected services.
     pub unmet: Vec<(Arc<str>, Relation, u64)>,
-    /// What is counted for the host as a whole.
-    pub host: Host,
+    /// The counters of the host as a whole.
+    pub host: HostCounters,
     /// PID 1 itself.
     pub manager: Manager,
     /// How long the slowest units took to start at boot.
-    pub blame: Vec<(Arc<str>, Duration)>,
+    pub boot_blame: Vec<(Arc<str>, Duration)>,
     /// Jobs that have not started: their units are in the state from before.
     pub waiting_jobs: u64,
     /// Jobs whose units are activating, deactivating or reloading.
@@ -43,17 +43,17 @@ pub struct SystemdSnapshot {
 }
 
 impl SystemdSnapshot {
-    /// Copies what is exported. `not_found` takes in units that have no file and do nothing.
+    /// Copies the exported part. `not_found` includes units that have no file and are inactive.
     #[must_use]
     pub fn copy(state: &State, not_found: bool) -> Self {
-        let mut counts: BTreeMap<(Kind, Word), u64> = BTreeMap::new();
-        let mut load_states: BTreeMap<Word, u64> = BTreeMap::new();
+        let mut active_states: BTreeMap<(UnitKind, InternedStr), u64> = BTreeMap::new();
+        let mut load_states: BTreeMap<InternedStr, u64> = BTreeMap::new();
         let mut unmet_dependencies = UnmetDependencies::new(&state.mirror);
         let mut unmet = Vec::new();
         let mut units = Vec::with_capacity(state.mirror.units().len());
-        for unit in state.mirror.units_by_rank() {
+        for unit in state.mirror.units_by_priority() {
             let Some(active) = &unit.active_state else { continue };
-            *counts.entry((unit.kind, active.clone())).or_default() += 1;
+            *active_states.entry((unit.kind, active.clone())).or_default() += 1;
             if let Some(load) = &unit.load_state {
                 *load_states.entry(load.clone()).or_default() += 1;
             }
@@ -70,16 +70,19 @@ impl SystemdSnapshot {
         let jobs = state.mirror.jobs().filter_map(|job| state.mirror.unit(&job.unit));
         let is_running = |unit: &&Arc<Unit>| RUNNING.into_iter().any(|state| unit.is(state));
         let running_jobs = jobs.filter(is_running).count() as u64;
-        let accounts = state.ledger.accounts();
         Self {
             units,
-            counts,
+            active_states,
             load_states,
             unmet,
-            accounts: accounts.map(|(name, account)| (name.clone(), account.clone())).collect(),
+            counters: state
+                .ledger
+                .counters()
+                .map(|(name, counters)| (name.clone(), counters.clone()))
+                .collect(),
             host: state.ledger.host().clone(),
             manager: state.manager.clone(),
-            blame: state.blame.clone().unwrap_or_default(),
+            boot_blame: state.boot_blame.clone().unwrap_or_default(),
             waiting_jobs: state.mirror.jobs().len() as u64 - running_jobs,
             running_jobs,
             oldest_job: state.mirror.jobs().map(|job| job.since).min(),

@@ -1,4 +1,5 @@
-//! What the follower keeps and scrapes copy: mirror, ledger, manager, and how following goes.
+//! The state that the follower writes and scrapes copy: mirror, ledger, manager, and the status of
+//! following.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,58 +8,59 @@ use std::time::{Duration, Instant, SystemTime};
 use super::ledger::{Gap, Ledger};
 use super::manager::Manager;
 use super::mirror::{Change, Mirror};
-use super::unit::name::Kind;
+use super::unit::name::UnitKind;
 use super::wakeup_coalescing::Coalescing;
 
-/// All that is known of PID 1 and its units.
+/// The state of PID 1 and its units.
 #[derive(Debug)]
 pub struct State {
     /// The units and jobs as they are.
     pub mirror: Mirror,
-    /// What happened to them.
+    /// Counters and events of units.
     pub ledger: Ledger,
     /// PID 1 itself.
     pub manager: Manager,
-    /// How long the slowest units took to start at boot, once that is known, the slowest first.
-    pub blame: Option<Vec<(Arc<str>, Duration)>>,
-    /// How following goes.
+    /// How long the slowest units took to start at boot, the slowest first; `None` until it has
+    /// been read.
+    pub boot_blame: Option<Vec<(Arc<str>, Duration)>>,
+    /// The status of following.
     pub status: Status,
 }
 
-/// How following PID 1 goes.
+/// The status of following PID 1.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
     /// Whether signals are subscribed to and the mirror has been filled since.
     pub following: bool,
     /// Whether the mirror was ever filled.
     pub filled: bool,
-    /// Whether PID 1 said that it reloads and has not said yet that it is done.
+    /// Whether a reload of PID 1's configuration is under way.
     pub reloading: bool,
-    /// Whether it has said that since all units were last fetched: it may count a restart twice.
-    pub reloaded: bool,
-    /// Why PID 1 is not followed, or does not answer; `None` if all is well.
+    /// Whether a reload began since all units were last fetched: PID 1 may count a restart twice.
+    pub reload_pending_resync: bool,
+    /// Why PID 1 is not followed, or does not respond; `None` without a problem.
     pub trouble: Option<String>,
-    /// When PID 1 was last heard: a signal, or an answer.
-    pub heard: Option<Instant>,
-    /// Kinds of units that PID 1 could not list, and why.
-    pub unlisted: BTreeMap<Kind, String>,
-    /// Signals taken, by member.
+    /// When the last signal or reply of PID 1 was received.
+    pub last_message: Option<Instant>,
+    /// Kinds of units that PID 1 failed to list, and why.
+    pub unlisted: BTreeMap<UnitKind, String>,
+    /// Signals received, by member.
     pub signals: BTreeMap<&'static str, u64>,
-    /// Calls made, by what they ask.
+    /// Calls made, by kind.
     pub calls: BTreeMap<&'static str, u64>,
-    /// Calls that failed, by why.
+    /// Failed calls, by cause.
     pub errors: BTreeMap<&'static str, u64>,
     /// Connections to the bus that were lost.
-    pub reconnects: u64,
-    /// Times that the mirror was compared with PID 1's list, by why.
+    pub disconnects: u64,
+    /// How often the mirror was compared with PID 1's list of units, by reason.
     pub resyncs: BTreeMap<&'static str, u64>,
-    /// Units found different by the comparison that runs now and then.
+    /// Units found different by a comparison on schedule.
     pub drift: u64,
-    /// Forged or stray messages that were passed over.
-    pub foreign: u64,
+    /// Messages of untrusted senders, which were ignored.
+    pub untrusted_messages: u64,
 }
 
-/// The one state, shared by the follower and by scrapes. It is locked for moments only.
+/// The state, shared by the follower and by scrapes, and locked for moments only.
 #[derive(Clone, Debug)]
 pub struct Shared {
     state: Arc<Mutex<State>>,
@@ -77,7 +79,7 @@ impl Shared {
             ..Status::default()
         };
         let manager = Manager::default();
-        let state = State { mirror, ledger, manager, blame: None, status };
+        let state = State { mirror, ledger, manager, boot_blame: None, status };
         Self { state: Arc::new(Mutex::new(state)), coalescing: Coalescing::default() }
     }
 
@@ -88,7 +90,8 @@ impl Shared {
 }
 
 impl State {
-    /// Counts what one change of a unit tells, after a gap or without.
+    /// Counts the exits, restarts and starts that one change of a unit reports. `gap` is why
+    /// signals before the change may be missing.
     pub fn observe(&mut self, change: &Change, gap: Option<Gap>) {
         self.ledger.observe(change, gap, self.manager.units_loaded);
     }
@@ -98,15 +101,15 @@ impl Status {
     /// When the last message of PID 1 arrived, to the millisecond; `None` before the first.
     #[must_use]
     pub fn last_seen(&self) -> Option<SystemTime> {
-        let at = SystemTime::now().checked_sub(self.heard?.elapsed())?;
+        let at = SystemTime::now().checked_sub(self.last_message?.elapsed())?;
         let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
         let millis = u64::try_from(since_epoch.as_millis()).ok()?;
         Some(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
     }
 }
 
-/// Why a call failed.
+/// Causes of failed calls.
 const ERRORS: [&str; 4] = ["answer", "decode", "panic", "timeout"];
 
-/// Why the mirror is compared with PID 1's list.
+/// Reasons for comparing the mirror with PID 1's list of units.
 const RESYNCS: [&str; 3] = ["connect", "reload", "schedule"];

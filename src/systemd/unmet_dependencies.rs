@@ -8,7 +8,7 @@ use super::unit::Unit;
 use super::unit::dependencies::{Dependencies, Relation};
 use super::unit::value::Timestamp;
 
-/// Counts unmet dependencies. It looks up each unit once: thousands of services depend on the same
+/// Counts unmet dependencies. Each unit is looked up once: thousands of services depend on the same
 /// few.
 #[derive(Debug)]
 pub(super) struct UnmetDependencies<'m> {
@@ -66,21 +66,21 @@ mod tests {
     use zbus::Variant;
 
     use super::*;
-    use crate::systemd::mirror::Listed;
+    use crate::systemd::mirror::ListedUnit;
     use crate::systemd::unit::Detail;
-    use crate::systemd::unit::value::word;
+    use crate::systemd::unit::value::intern;
     use crate::unit_filter::Selection;
 
     #[test]
     fn inactive_dependencies_are_unmet() {
         let mut mirror = Mirror::new(Selection::default());
         for (name, load_state, active_state) in UNITS {
-            let (load_state, active_state) = (word(load_state), word(active_state));
-            let (name, sub_state) = (name.to_owned(), word(""));
-            mirror.list(&Listed { name, load_state, active_state, sub_state });
+            let (load_state, active_state) = (intern(load_state), intern(active_state));
+            let (name, sub_state) = (name.to_owned(), intern(""));
+            mirror.list(&ListedUnit { name, load_state, active_state, sub_state });
         }
         let work = |result: &str, kind: &str, at| {
-            let (result, kind) = (Some(word(result)), Some(word(kind)));
+            let (result, kind) = (Some(intern(result)), Some(intern(kind)));
             move |unit: &mut Unit| {
                 unit.inactive_enter = Some(Timestamp(at));
                 let Detail::Service(service) = &mut unit.detail else { unreachable!() };
@@ -100,7 +100,8 @@ mod tests {
         assert_eq!(all.iter().count(), names.len() * Relation::ALL.len());
         let unmet: Vec<_> = UnmetDependencies::new(&mirror).of(&all).collect();
         let [requires, binds_to, requisite, wants] = Relation::ALL;
-        // undone, bad, down, broken.mount, gone and masked; of what is wanted only, not the last two
+        // undone, bad, down, broken.mount, gone and masked; of what is wanted only, not the last
+        // two
         assert_eq!(unmet, [(requires, 6), (binds_to, 6), (requisite, 6), (wants, 4)]);
         let mut met = Dependencies::default();
         met.set("Wants", &Variant::from(vec!["up.service", "done.service", "gone.service"]));

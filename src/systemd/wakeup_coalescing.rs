@@ -1,9 +1,10 @@
 //! Reads a bus socket with few wake-ups: one event of a unit is many signals over some time, and a
 //! wake-up for each costs more than the decoding of all.
 //!
-//! Once the socket is readable, the reader waits on a plain timer for [`COALESCE_INTERVAL`], without
-//! the socket registered for events, and then reads all that has arrived. A scrape ends the wait
-//! ([`Coalescing::catch_up`]). Nobody waits while a reply is expected ([`Coalescing::hold`]).
+//! Once the socket is readable, the reader waits on a plain timer for [`COALESCE_INTERVAL`],
+//! without the socket registered for events, and then reads all that has arrived. A scrape ends the
+//! wait ([`Coalescing::catch_up`]). The reader does not wait while a reply is expected
+//! ([`Coalescing::hold`]).
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -109,7 +110,7 @@ pub(super) struct CoalescingSocket {
 }
 
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) struct CoalescingReader {
     stream: UnixStream,
     coalescing: Coalescing,
     buffer: Box<[u8]>,
@@ -121,7 +122,7 @@ pub(super) struct Reader {
 }
 
 #[derive(Debug)]
-pub(super) struct Writer(UnixStream);
+pub(super) struct CoalescingWriter(UnixStream);
 
 impl CoalescingSocket {
     pub(super) fn new(stream: UnixStream, coalescing: Coalescing) -> io::Result<Self> {
@@ -131,16 +132,16 @@ impl CoalescingSocket {
 
     /// Separate descriptors for both directions, as each is registered for its own events.
     pub(super) fn halves(self) -> io::Result<BoxedSplit> {
-        let writer = Writer(self.stream.try_clone()?);
+        let writer = CoalescingWriter(self.stream.try_clone()?);
         let Self { stream, coalescing } = self;
         let buffer = vec![0; BUFFER].into_boxed_slice();
-        let reader = Reader { stream, coalescing, buffer, start: 0, end: 0, burst: 0 };
+        let reader = CoalescingReader { stream, coalescing, buffer, start: 0, end: 0, burst: 0 };
         Ok(Split::new(Box::new(reader), Box::new(writer)))
     }
 }
 
 #[async_trait]
-impl ReadHalf for Reader {
+impl ReadHalf for CoalescingReader {
     async fn recvmsg(&mut self, out: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
         if self.start == self.end {
             (self.start, self.end) = (0, self.fill().await?);
@@ -152,7 +153,7 @@ impl ReadHalf for Reader {
     }
 }
 
-impl Reader {
+impl CoalescingReader {
     /// Reads what has arrived, or waits for it; 0 at the end of the stream.
     async fn fill(&mut self) -> io::Result<usize> {
         loop {
@@ -183,7 +184,7 @@ impl Reader {
 }
 
 #[async_trait]
-impl WriteHalf for Writer {
+impl WriteHalf for CoalescingWriter {
     async fn sendmsg(&mut self, bytes: &[u8], _fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
         loop {
             match send(&self.0, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {

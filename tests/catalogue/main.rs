@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 use support::{Exporter, Machine, machine};
-use unit_exporter::systemd::unit::name::{Kind, object_path};
+use unit_exporter::systemd::unit::name::{UnitKind, object_path};
 
 /// A machine with the shared units, and an exporter in it.
 fn prepared() -> (&'static Machine, &'static Exporter<'static>) {
@@ -60,7 +60,7 @@ fn show(
 /// A numeric property of a unit, from busctl; `None` for "not set".
 #[track_caller]
 fn number(machine: &Machine, unit: &str, property: &str) -> Option<f64> {
-    let own = Kind::of(unit).expect("a unit").interface();
+    let own = UnitKind::of(unit).expect("a unit").interface();
     let path = object_path(unit);
     let get = |interface: &str| {
         let manager = "org.freedesktop.systemd1";

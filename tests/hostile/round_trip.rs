@@ -9,11 +9,11 @@ use unit_exporter::profile::Profile;
 use unit_exporter::snapshot::Snapshot;
 use unit_exporter::source::sockets::{Listener, ListenerReading, Protocol};
 use unit_exporter::systemd::ledger::Ledger;
-use unit_exporter::systemd::mirror::{Listed, Mirror};
+use unit_exporter::systemd::mirror::{ListedUnit, Mirror};
 use unit_exporter::systemd::snapshot::SystemdSnapshot;
 use unit_exporter::systemd::state::Shared;
 use unit_exporter::systemd::unit::properties::Interface;
-use unit_exporter::systemd::unit::value::word;
+use unit_exporter::systemd::unit::value::intern;
 use unit_exporter::unit_filter::Selection;
 use zbus::Variant;
 
@@ -89,11 +89,11 @@ fn snapshot_of(names: &BTreeSet<String>) -> Arc<Snapshot> {
         ListenerReading { listeners: listeners.collect(), ..ListenerReading::default() };
     for name in names {
         let unit = format!("{name}.service");
-        state.mirror.list(&Listed {
+        state.mirror.list(&ListedUnit {
             name: unit.clone(),
-            load_state: word("loaded"),
-            active_state: word("active"),
-            sub_state: word("running"),
+            load_state: intern("loaded"),
+            active_state: intern("active"),
+            sub_state: intern("running"),
         });
         state.mirror.change(&unit, |unit| {
             for (property, value) in

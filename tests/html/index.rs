@@ -8,12 +8,12 @@ use unit_exporter::cli::hash_password;
 use unit_exporter::http::{Options, Protection};
 use unit_exporter::snapshot::{Attempt, Snapshot};
 use unit_exporter::source::sockets::{ListenerReading, UnixListener};
-use unit_exporter::systemd::ledger::What;
+use unit_exporter::systemd::ledger::EventKind;
 use unit_exporter::systemd::manager::Manager;
 use unit_exporter::systemd::snapshot::SystemdSnapshot;
 use unit_exporter::systemd::state::Status;
 use unit_exporter::systemd::unit::Unit;
-use unit_exporter::systemd::unit::name::Kind;
+use unit_exporter::systemd::unit::name::UnitKind;
 
 use crate::browser::Browser;
 use crate::page_server::{PageData, PageServer, event};
@@ -153,7 +153,7 @@ async fn refresh_keeps_focus_and_open_sections() {
     browser.run("window.same = true; document.querySelector('#crashes details').open = true").await;
     browser.run("document.querySelector('#sort-memory').focus()").await;
     let mut data = PageData::golden();
-    data.events.insert(0, event("late.service", 1, What::Failed, Some("oom-kill"), None));
+    data.events.insert(0, event("late.service", 1, EventKind::Failed, Some("oom-kill"), None));
     server.set_data(data);
     // automatically, after 10 s
     browser
@@ -271,7 +271,7 @@ fn attack(field: &str) -> String {
 fn hostile() -> PageData {
     let word = |field: &str| Some(attack(field).into());
     // systemd does not allow such a name
-    let mut unit = Unit::new(format!("{}.service", attack("name")).into(), Kind::Service, true);
+    let mut unit = Unit::new(format!("{}.service", attack("name")).into(), UnitKind::Service, true);
     unit.active_state = word("state");
     unit.sub_state = word("sub");
     unit.load_state = word("load");
@@ -289,7 +289,7 @@ fn hostile() -> PageData {
         accept_queue: 1,
         accept_queue_limit: 2,
     };
-    let mut failed = (*event("x.service", 5, What::Failed, None, None)).clone();
+    let mut failed = (*event("x.service", 5, EventKind::Failed, None, None)).clone();
     failed.unit = attack("event").into();
     failed.cause = word("cause");
     let mut killed = failed.clone();

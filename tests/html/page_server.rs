@@ -11,11 +11,11 @@ use unit_exporter::http;
 use unit_exporter::http::{ListenAddress, Options, Page, Refusal, Site, Wanted, WantedEvents};
 use unit_exporter::snapshot::Snapshot;
 use unit_exporter::source::cgroup::{Cgroup, Cpu, Memory, Pids, Readings};
-use unit_exporter::systemd::ledger::{Event, Ledger, What};
-use unit_exporter::systemd::mirror::{Listed, Mirror};
+use unit_exporter::systemd::ledger::{Event, EventKind, Ledger};
+use unit_exporter::systemd::mirror::{ListedUnit, Mirror};
 use unit_exporter::systemd::snapshot::SystemdSnapshot;
 use unit_exporter::systemd::state::Shared;
-use unit_exporter::systemd::unit::value::{InvocationId, word};
+use unit_exporter::systemd::unit::value::{InvocationId, intern};
 use unit_exporter::unit_filter::Selection;
 
 use crate::fixture;
@@ -32,11 +32,11 @@ impl PageData {
     /// The host of the golden files, with recent crashes.
     pub(crate) fn golden() -> Self {
         let events = vec![
-            event("crash.service", 30, What::GivenUp, Some("core-dump"), None),
-            event("crash.service", 31, What::Failed, Some("core-dump"), Some("SIGSEGV")),
-            event("nginx.service", 200, What::Failed, Some("exit-code"), Some("3")),
-            event("crash.service", 260, What::Failed, Some("core-dump"), Some("SIGSEGV")),
-            event("crash.service", 261, What::Restarted, None, None),
+            event("crash.service", 30, EventKind::StartLimitHit, Some("core-dump"), None),
+            event("crash.service", 31, EventKind::Failed, Some("core-dump"), Some("SIGSEGV")),
+            event("nginx.service", 200, EventKind::Failed, Some("exit-code"), Some("3")),
+            event("crash.service", 260, EventKind::Failed, Some("core-dump"), Some("SIGSEGV")),
+            event("crash.service", 261, EventKind::Restarted, None, None),
         ];
         Self { host: host("golden"), snapshot: fixture::snapshot(), events, share: None }
     }
@@ -53,8 +53,9 @@ impl PageData {
                 1..20 => ("inactive", "dead"),
                 _ => ("active", "running"),
             };
-            let (load_state, active_state) = (word("loaded"), word(active));
-            let listed = Listed { name: name(n), load_state, active_state, sub_state: word(sub) };
+            let (load_state, active_state) = (intern("loaded"), intern(active));
+            let listed =
+                ListedUnit { name: name(n), load_state, active_state, sub_state: intern(sub) };
             state.mirror.list(&listed);
             let unit = state.mirror.unit(&listed.name).cloned().unwrap();
             state.ledger.open(&unit);
@@ -85,14 +86,14 @@ pub(crate) fn host(name: &str) -> html::Host {
 pub(crate) fn event(
     unit: &str,
     ago: u64,
-    what: What,
+    kind: EventKind,
     cause: Option<&'static str>,
     status: Option<&'static str>,
 ) -> Arc<Event> {
     Arc::new(Event {
         at: SystemTime::now() - Duration::from_secs(ago),
         unit: unit.into(),
-        what,
+        kind,
         cause: cause.map(Into::into),
         status: status.map(Into::into),
         invocation_id: Some(InvocationId([0xab; 16])),

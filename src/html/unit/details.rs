@@ -9,7 +9,7 @@ use super::super::writer::Html;
 use super::{bytes_of, count_of, fact, facts, known_fact, several, times};
 use crate::source::cgroup::{CpuMax, Limit, Pressure};
 use crate::source::journal::Priority;
-use crate::systemd::ledger::Account;
+use crate::systemd::ledger::UnitCounters;
 use crate::systemd::unit::value::{InvocationId, Timestamp};
 use crate::systemd::unit::{Detail, Service, Socket, Timer};
 
@@ -265,7 +265,7 @@ fn logged(row: &Row<'_>, html: &mut Html) {
 }
 
 /// What was counted of a unit since the exporter was started.
-pub(super) fn counts(view: &View<'_>, account: &Account, html: &mut Html) {
+pub(super) fn counts(view: &View<'_>, account: &UnitCounters, html: &mut Html) {
     facts("Counted", html, |html| {
         fact("Since", html, |html| Moment(view.started).both(view.now, html));
         known_fact("Starts", Some(Count(account.starts)), html);

@@ -9,8 +9,8 @@ use super::unit_view::{Row, rows};
 use super::writer::{Html, segment};
 use super::{Page, View, phrases};
 use crate::source::sockets::Protocol;
-use crate::systemd::ledger::{Account, Event};
-use crate::systemd::unit::name::{Kind, is_valid};
+use crate::systemd::ledger::{Event, UnitCounters};
+use crate::systemd::unit::name::{UnitKind, is_valid};
 
 pub(super) fn page(view: &View<'_>, name: &str) -> Page {
     let rows = rows(view);
@@ -24,7 +24,7 @@ pub(super) fn page(view: &View<'_>, name: &str) -> Page {
             });
         return Page { html, found: true };
     }
-    let accounts = view.snapshot.systemd.iter().flat_map(|systemd| &systemd.accounts);
+    let accounts = view.snapshot.systemd.iter().flat_map(|systemd| &systemd.counters);
     let account = accounts.into_iter().find(|(known, _)| **known == *name);
     let title = format!("{name} – {}", view.host.name);
     let html = document(view, &title, Some(ROOT), Mood::Unwell, |html| match account {
@@ -152,7 +152,13 @@ fn weight(event: &Event) -> &'static str {
 }
 
 /// What is left of a unit that systemd no longer has.
-fn unloaded(view: &View<'_>, name: &str, account: &Account, events: &[&Event], html: &mut Html) {
+fn unloaded(
+    view: &View<'_>,
+    name: &str,
+    account: &UnitCounters,
+    events: &[&Event],
+    html: &mut Html,
+) {
     html.put("<main id=main>\n<header><h1 class=name>").text(name).put("</h1>\n");
     html.put("<p class=facts><span class=idle>not loaded any more</span> <span>What it did is kept for a while.</span></p></header>\n");
     html.put("<div class=columns>");
@@ -166,7 +172,7 @@ fn unknown(view: &View<'_>, name: &str, rows: &[Row<'_>], html: &mut Html) {
     html.put("<main id=main>\n<header><h1>No such unit here</h1></header>\n<p>");
     if name.is_empty() {
         html.put("The address wants a unit's name: <code>/unit/nginx.service</code>.");
-    } else if Kind::of(name).is_none() {
+    } else if UnitKind::of(name).is_none() {
         html.put("<b class=name>").text(name).put("</b> is not the whole name of a unit: its kind is missing, as in <code>nginx.service</code>.");
     } else if !is_valid(name) {
         html.put("<b class=name>").text(name).put("</b> cannot be the name of a unit: it has other characters than letters, digits and <code>:-_.\\@</code>, or too many.");

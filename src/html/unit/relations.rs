@@ -7,7 +7,7 @@ use super::super::unit_view::Row;
 use super::super::writer::{Html, segment};
 use super::{fact, several};
 use crate::systemd::unit::dependencies::Relation;
-use crate::systemd::unit::name::Kind;
+use crate::systemd::unit::name::UnitKind;
 use crate::systemd::unit::{Detail, Unit};
 
 pub(super) fn section(row: &Row<'_>, rows: &[Row<'_>], html: &mut Html) {
@@ -31,7 +31,7 @@ pub(super) fn section(row: &Row<'_>, rows: &[Row<'_>], html: &mut Html) {
         if let Some(slice) = slice(unit) {
             fact("In the slice", html, |html| link(slice, rows, html));
         }
-        if unit.kind == Kind::Slice {
+        if unit.kind == UnitKind::Slice {
             let within = rows.iter().filter(|other| slice(other.unit) == Some(&unit.name));
             several("Has in it", within.take(MOST), html, |other, html| {
                 link(&other.unit.name, rows, html);

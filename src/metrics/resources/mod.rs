@@ -12,7 +12,7 @@ use super::Kind::Gauge;
 use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 use crate::source::cgroup::{Cgroup, Limit};
-use crate::systemd::unit::name::Kind;
+use crate::systemd::unit::name::UnitKind;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     let title = "Resources, from control groups";
@@ -47,7 +47,7 @@ fn layout(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
 /// Each control group with its unit's name and type.
 fn cgroups(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &'static str, &Cgroup)> {
     let units = snapshot.cgroups.iter().flat_map(|readings| &readings.units);
-    units.filter_map(|(name, cgroup)| Some((&**name, Kind::of(name)?.as_str(), cgroup)))
+    units.filter_map(|(name, cgroup)| Some((&**name, UnitKind::of(name)?.as_str(), cgroup)))
 }
 
 fn per_unit<T>(

@@ -7,7 +7,7 @@ use crate::metrics::Kind::{Counter, Gauge};
 use crate::metrics::Resets::WithUnit;
 use crate::metrics::{Family, Per, Sink};
 use crate::snapshot::Snapshot;
-use crate::systemd::unit::name::Kind;
+use crate::systemd::unit::name::UnitKind;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     out.family(
@@ -20,7 +20,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             labels: ["name"],
         },
         cgroups(snapshot)
-            .filter(|(_, kind, _)| *kind != Kind::Slice.as_str())
+            .filter(|(_, kind, _)| *kind != UnitKind::Slice.as_str())
             .filter_map(|(name, _, cgroup)| Some(([name], cgroup.pids.current?))),
     )?;
 
@@ -35,7 +35,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         },
         services_tasks_max(snapshot).chain(
             limits(snapshot, |cgroup| cgroup.pids.max)
-                .filter(|([_, kind], _)| *kind != Kind::Service.as_str()),
+                .filter(|([_, kind], _)| *kind != UnitKind::Service.as_str()),
         ),
     )?;
 

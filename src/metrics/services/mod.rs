@@ -9,9 +9,9 @@ use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
 use super::{Exemplar, Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
-use crate::systemd::ledger::{Account, Counted, ExitCode};
+use crate::systemd::ledger::{Counted, ExitCode, UnitCounters};
 use crate::systemd::unit::Service;
-use crate::systemd::unit::name::Kind;
+use crate::systemd::unit::name::UnitKind;
 use crate::systemd::unit::value::Timestamp;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -146,11 +146,11 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             labels: ["name"],
         },
         snapshot.systemd.iter().flat_map(|systemd| {
-            let accounts = &systemd.accounts;
+            let accounts = &systemd.counters;
             systemd.units.iter().filter_map(move |unit| {
                 unit.service()?.restart.as_deref().filter(|restart| *restart != "no")?;
                 let at = accounts.binary_search_by(|(name, _)| name.cmp(&unit.name)).ok()?;
-                Some(([&*unit.name], accounts[at].1.given_up))
+                Some(([&*unit.name], accounts[at].1.start_limit_hit))
             })
         }),
     )?;
@@ -176,10 +176,10 @@ fn services(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &Service)> {
     units.filter_map(|unit| Some((&*unit.name, unit.service()?)))
 }
 
-fn accounts(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &Account)> {
-    let accounts = snapshot.systemd.iter().flat_map(|systemd| &systemd.accounts);
+fn accounts(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &UnitCounters)> {
+    let accounts = snapshot.systemd.iter().flat_map(|systemd| &systemd.counters);
     accounts
-        .filter(|(_, account)| account.kind == Kind::Service)
+        .filter(|(_, account)| account.kind == UnitKind::Service)
         .map(|(name, account)| (&**name, &**account))
 }
 

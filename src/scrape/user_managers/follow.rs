@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use tracing::{Instrument, info, info_span};
 
 use crate::source::dbus_daemons::{DaemonClient, logind};
-use crate::systemd::follow::{Options, Place, Thread, follow};
-use crate::systemd::ledger::{Keep, Ledger};
+use crate::systemd::follow::{FollowOptions, ManagerAddress, Thread, follow};
+use crate::systemd::ledger::{Ledger, Retention};
 use crate::systemd::mirror::Mirror;
 use crate::systemd::state::Shared;
 use crate::systemd::unit::properties::Extras;
@@ -38,7 +38,7 @@ pub struct Terms {
     /// Which of their units are exported.
     pub selection: Selection,
     /// What is kept of the past.
-    pub keep: Keep,
+    pub keep: Retention,
     /// How often a mirror is compared with its manager.
     pub resync: Duration,
     /// What else is asked of their units.
@@ -136,8 +136,8 @@ impl Found {
 fn follow_user(uid: u32, name: &str, terms: &Terms) -> (User, JoinSet<()>) {
     let shared = Shared::new(Mirror::new(terms.selection.clone()), Ledger::new(terms.keep));
     let socket = Path::new(RUN_USER).join(uid.to_string()).join("bus");
-    let place = Place::OfUser { uid, socket };
-    let options = Options { place, resync: terms.resync, extras: terms.extras };
+    let manager = ManagerAddress::UserBus { uid, socket };
+    let options = FollowOptions { manager, resync: terms.resync, extras: terms.extras };
     let span = info_span!("user", user = name);
     // ends with the set
     let mut following = JoinSet::new();

@@ -7,7 +7,7 @@ use zbus::wire::OwnedObjectPath;
 
 use super::{Daemon, DaemonClient, MAX_OBJECTS, Properties, text};
 use crate::source::Error;
-use crate::systemd::unit::value::{Word, as_bool, as_number, word};
+use crate::systemd::unit::value::{InternedStr, as_bool, as_number, intern};
 
 /// Sessions, users and inhibitors.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,7 +15,7 @@ pub struct Logins {
     /// The number of sessions by their properties.
     pub sessions: BTreeMap<LoginSession, u64>,
     /// The number of users by state: active, online, closing, lingering.
-    pub users: BTreeMap<Word, u64>,
+    pub users: BTreeMap<InternedStr, u64>,
     /// Inhibitors held now; `None` before systemd 248.
     pub inhibitors: Option<u64>,
     /// Sessions and users beyond the limit, which were not read.
@@ -26,11 +26,11 @@ pub struct Logins {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LoginSession {
     /// `Class`: user, greeter, lock-screen, background, manager …
-    pub class: Word,
+    pub class: InternedStr,
     /// `Type`: tty, x11, wayland, unspecified …
-    pub kind: Word,
+    pub kind: InternedStr,
     /// `State`: active, online, closing.
-    pub state: Word,
+    pub state: InternedStr,
     /// `Remote`: whether the session is from another host.
     pub remote: bool,
 }
@@ -82,16 +82,16 @@ impl Logins {
     /// Counts a user, as long as the user exists.
     pub(super) fn user(&mut self, properties: &Properties) {
         if let Some(state) = text(properties, "State") {
-            *self.users.entry(word(state)).or_default() += 1;
+            *self.users.entry(intern(state)).or_default() += 1;
         }
     }
 }
 
 fn session(properties: &Properties) -> Option<LoginSession> {
     Some(LoginSession {
-        class: word(text(properties, "Class")?),
-        kind: word(text(properties, "Type")?),
-        state: word(text(properties, "State")?),
+        class: intern(text(properties, "Class")?),
+        kind: intern(text(properties, "Type")?),
+        state: intern(text(properties, "State")?),
         remote: as_bool(properties.get("Remote")?)?,
     })
 }

@@ -6,7 +6,7 @@ use zbus::wire::OwnedObjectPath;
 
 use super::{Daemon, DaemonClient, MAX_OBJECTS, Properties, text};
 use crate::source::Error;
-use crate::systemd::unit::value::{Word, word};
+use crate::systemd::unit::value::{InternedStr, intern};
 
 /// The machines.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,11 +23,11 @@ pub struct Machine {
     /// The name.
     pub name: String,
     /// `Class`: vm or container.
-    pub class: Word,
+    pub class: InternedStr,
     /// `Service`: the registrant, such as nspawn or libvirt-qemu.
-    pub service: Word,
+    pub service: InternedStr,
     /// `State`: opening, running, closing.
-    pub state: Word,
+    pub state: InternedStr,
 }
 
 /// Reads the machines.
@@ -66,8 +66,8 @@ pub(super) fn machine(
     (name, class, service, _): MachineRow,
     properties: &Properties,
 ) -> Option<Machine> {
-    let state = word(text(properties, "State")?);
-    Some(Machine { name, class: word(&class), service: word(&service), state })
+    let state = intern(text(properties, "State")?);
+    Some(Machine { name, class: intern(&class), service: intern(&service), state })
 }
 
 const MACHINED: Daemon = Daemon {

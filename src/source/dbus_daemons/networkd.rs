@@ -7,13 +7,13 @@ use zbus::wire::OwnedObjectPath;
 
 use super::{Daemon, DaemonClient, MAX_OBJECTS, Properties, text};
 use crate::source::Error;
-use crate::systemd::unit::value::{Word, word};
+use crate::systemd::unit::value::{InternedStr, intern};
 
 /// The network as a whole, and its links.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Network {
     /// The states of the network as a whole, by aspect.
-    pub states: Vec<(&'static str, Word)>,
+    pub states: Vec<(&'static str, InternedStr)>,
     /// The links, sorted by index.
     pub links: Vec<Link>,
     /// Links beyond the limit, which were not read.
@@ -26,7 +26,7 @@ pub struct Link {
     /// The name.
     pub name: String,
     /// The states by aspect.
-    pub states: Vec<(&'static str, Word)>,
+    pub states: Vec<(&'static str, InternedStr)>,
 }
 
 /// Reads the network and its links.
@@ -55,9 +55,9 @@ pub(super) fn links(mut listed: Vec<LinkRow>) -> Vec<LinkRow> {
     listed
 }
 
-pub(super) fn states(properties: &Properties) -> Vec<(&'static str, Word)> {
+pub(super) fn states(properties: &Properties) -> Vec<(&'static str, InternedStr)> {
     let state = |(aspect, property): &(&'static str, &str)| {
-        text(properties, property).map(|state| (*aspect, word(state)))
+        text(properties, property).map(|state| (*aspect, intern(state)))
     };
     ASPECTS.iter().filter_map(state).collect()
 }

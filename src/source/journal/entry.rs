@@ -15,7 +15,7 @@ use super::format::{
 };
 use super::read_buffer::ReadBuffer;
 use super::totals::{Priority, Totals};
-use crate::systemd::unit::value::{InvocationId, word};
+use crate::systemd::unit::value::{InvocationId, intern};
 
 /// Reads entries and counts them.
 #[derive(Debug, Default)]
@@ -167,13 +167,13 @@ impl EntryReader {
         totals: &mut Totals,
     ) -> Result<(), Unreadable> {
         // a clean exit has no UNIT_RESULT=
-        let (mut run, mut result) = (None, word("success"));
+        let (mut run, mut result) = (None, intern("success"));
         for detail in details {
             let field = self.field(file, detail)?;
             if let Some(value) = field.strip_prefix(RUN) {
                 run = str::from_utf8(value).ok().and_then(InvocationId::from_hex);
             } else if let Some(value) = field.strip_prefix(RESULT) {
-                result = str::from_utf8(value).map_or(word("unknown"), word);
+                result = str::from_utf8(value).map_or(intern("unknown"), intern);
             }
         }
         if let Some(run) = run {

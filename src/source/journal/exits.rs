@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::systemd::unit::value::{InvocationId, Timestamp, Word};
+use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp};
 
 /// The exit of a unit, as systemd logs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct JournalExit {
     /// The invocation ID of the run.
     pub run: InvocationId,
     /// The result: `UNIT_RESULT=`, or success.
-    pub result: Word,
+    pub result: InternedStr,
     /// The time at which journald received the message, on `CLOCK_MONOTONIC`.
     pub at: Timestamp,
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::exits::{JournalExit, JournalExits};
 use super::{JournalOptions, JournalReading, Progress};
 use crate::systemd::unit::name::is_valid;
-use crate::systemd::unit::value::{InvocationId, Timestamp, Word};
+use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp};
 use crate::unit_filter::Selection;
 
 /// The priority of a message, as its sender set it.
@@ -118,7 +118,13 @@ impl Totals {
     }
 
     /// Records the exit of a unit.
-    pub(super) fn exit(&mut self, unit: Option<u32>, run: InvocationId, result: Word, at: u64) {
+    pub(super) fn exit(
+        &mut self,
+        unit: Option<u32>,
+        run: InvocationId,
+        result: InternedStr,
+        at: u64,
+    ) {
         let unit = unit.and_then(|index| self.units.get(usize::try_from(index).ok()?));
         let Some(CountedUnit { name, .. }) = unit else { return };
         if self.exits.exits.len() < MAX_EXITS {

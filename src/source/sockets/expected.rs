@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::endpoint::Protocol;
 use super::fair_limit::ListenerKey;
-use crate::systemd::unit::name::{Kind, is_valid};
+use crate::systemd::unit::name::{UnitKind, is_valid};
 
 /// A listener that should exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl FromStr for Expectation {
         else {
             return Err(ParseExpectationError("fewer than three parts".into()));
         };
-        let name = match Kind::of(unit) {
+        let name = match UnitKind::of(unit) {
             Some(_) => unit.into(),
             None => format!("{unit}.service"),
         };

@@ -1,6 +1,5 @@
 //! One connection to the bus, from subscribing to its end.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,135 +7,83 @@ use futures_util::StreamExt;
 use tracing::{info, warn};
 use zbus::MessageStream;
 use zbus::message::{Message, Type};
-use zbus::names::OwnedUniqueName;
 
-use super::boot_blame::Blame;
-use super::call_queue::Window;
-use super::non_utf8_mounts;
-use super::pending_fetches::Drafts;
-use super::resync::{Listing, Reason, decoded};
-use super::round_robin::Round;
-use crate::systemd::dbus::{Call, Error, Get};
+use super::boot_blame::BootBlame;
+use super::call_queue::CallQueue;
+use super::pending_fetches::Fetches;
+use super::refetch::Refetch;
+use super::resync::Resync;
+use crate::systemd::dbus::{Call, FollowError};
 use crate::systemd::ledger::Gap;
 use crate::systemd::manager;
-use crate::systemd::mirror::Listed;
+use crate::systemd::mirror::Change;
 use crate::systemd::state::{Shared, State};
 use crate::systemd::unit::Unit;
-use crate::systemd::unit::name::Kind;
-use crate::systemd::unit::properties::{Extras, Interface, wanted};
+use crate::systemd::unit::properties::Extras;
 use crate::systemd::wakeup_coalescing::Hold;
 
-/// What is under way on one connection.
-pub(super) struct Session<'s> {
+/// Follows PID 1 over one connection.
+pub(super) struct Follower<'s> {
     pub(super) shared: &'s Shared,
-    pub(super) owner: OwnedUniqueName,
-    pub(super) window: Window,
+    pub(super) calls: CallQueue,
+    pub(super) fetches: Fetches,
+    pub(super) refetch: Refetch,
+    pub(super) resync: Resync,
+    pub(super) boot_blame: BootBlame,
+    /// The unit before a change that arrives as two signals, of which only the first has been
+    /// received.
+    pub(super) pending_change: Option<Arc<Unit>>,
+    pub(super) extras: Extras,
     /// While replies are expected, or calls are planned, or the units have not been read yet.
     hold: Option<Hold>,
-    resync: Duration,
-    pub(super) drafts: Drafts,
-    /// A unit as it was before a change of which the first half has been told.
-    pub(super) half: Option<Arc<Unit>>,
-    fetches: VecDeque<Arc<str>>,
-    pub(super) listing: Option<Listing>,
-    /// Units that PID 1 has just loaded, and when to ask for their properties.
-    pub(super) arrivals: BTreeMap<Arc<str>, Instant>,
-    /// Units that were unloaded lately: asking about one may have loaded it.
-    pub(super) departed: HashMap<Arc<str>, Instant>,
-    /// Properties to ask again, and when.
-    pub(super) hints: BTreeMap<(Arc<str>, Interface, &'static str), Instant>,
-    /// Differences found by the resync, and when they count unless a signal explains them.
-    pub(super) suspects: HashMap<Arc<str>, Instant>,
-    pub(super) reloading: bool,
-    /// When that began.
-    pub(super) reload_began: Instant,
-    /// Why signals before the first listing may be missing.
-    pub(super) gap: Option<Gap>,
-    /// When the configuration was last reloaded.
-    pub(super) reloaded: Option<Instant>,
-    /// A listing to make as soon as none is under way.
-    pub(super) relist: Option<Reason>,
-    pub(super) extras: Extras,
-    /// Whether PID 1 has been asked for its version: what may be listed depends on it.
-    pub(super) is_versioned: bool,
-    /// Whether units' files are enabled.
-    files_enabled: Round,
-    /// How long units took at boot.
-    pub(super) blame: Blame,
-    /// Whether units' files have changed.
-    pub(super) files_changed: Round,
-    next_resync: Instant,
-    next_poll: Instant,
-    polls: u32,
-    pub(super) next_heartbeat: Instant,
 }
 
-impl<'s> Session<'s> {
-    /// A session with `owner`, through a window to it.
+impl<'s> Follower<'s> {
     pub(super) fn new(
         shared: &'s Shared,
-        owner: OwnedUniqueName,
-        window: Window,
+        calls: CallQueue,
         resync: Duration,
         extras: Extras,
     ) -> Self {
         let now = Instant::now();
         let status = &mut shared.lock().status;
         status.reloading = false;
-        let gap = match status.reloaded {
+        let missed_signals = match status.reload_pending_resync {
             _ if !status.filled => None,
             true => Some(Gap::Reload),
             false => Some(Gap::Reconnect),
         };
         Self {
             shared,
-            owner,
-            window,
-            hold: Some(shared.coalescing.hold()),
-            resync,
-            drafts: Drafts::default(),
-            half: None,
-            fetches: VecDeque::new(),
-            listing: None,
-            arrivals: BTreeMap::new(),
-            departed: HashMap::new(),
-            hints: BTreeMap::new(),
-            suspects: HashMap::new(),
-            reloading: false,
-            reload_began: now,
-            gap,
-            reloaded: None,
-            relist: Some(Reason::Connect),
+            calls,
+            fetches: Fetches::default(),
+            refetch: Refetch::new(now),
+            resync: Resync::new(missed_signals, resync, now),
+            boot_blame: BootBlame::default(),
+            pending_change: None,
             extras,
-            is_versioned: false,
-            files_changed: Round::new(FILES_CHANGED, now),
-            files_enabled: Round::new(FILES_ENABLED, now),
-            blame: Blame::default(),
-            next_resync: now + resync,
-            next_poll: now + WATCH,
-            polls: 0,
-            next_heartbeat: now + HEARTBEAT,
+            hold: Some(shared.coalescing.hold()),
         }
     }
 
-    /// Follows until the connection or PID 1 is gone; says why.
-    pub(super) async fn run(mut self, mut messages: MessageStream) -> Error {
+    /// Follows until the connection or PID 1 is gone; returns the reason.
+    pub(super) async fn run(mut self, mut messages: MessageStream) -> FollowError {
         let coalescing = self.shared.coalescing.clone();
-        self.window.call(Call::Subscribe);
-        self.window.call(Call::ListJobs);
-        self.ask_manager();
+        self.calls.add(Call::Subscribe);
+        self.calls.add(Call::ListJobs);
+        self.request_manager_properties();
         let error = loop {
-            if let Err(error) = self.due(Instant::now()) {
+            if let Err(error) = self.run_due(Instant::now()) {
                 break error;
             }
             let wake = tokio::time::Instant::from_std(self.next_due());
             tokio::select! {
-                // a scrape waits until all messages have been taken
+                // a scrape waits until all messages have been handled
                 biased;
                 message = messages.next() => match message {
-                    None => break Error::Closed("end of stream".to_owned()),
-                    Some(Err(error)) => break Error::Closed(error.to_string()),
-                    Some(Ok(message)) => if let Err(error) = self.take(&message) {
+                    None => break FollowError::Closed("end of stream".to_owned()),
+                    Some(Err(error)) => break FollowError::Closed(error.to_string()),
+                    Some(Ok(message)) => if let Err(error) = self.handle(&message) {
                         break error;
                     },
                 },
@@ -144,27 +91,83 @@ impl<'s> Session<'s> {
                 () = tokio::time::sleep_until(wake) => {}
             }
         };
-        self.observe_half(&mut self.shared.lock());
+        self.count_pending_change(&mut self.shared.lock());
         error
     }
 
-    fn take(&mut self, message: &Message) -> Result<(), Error> {
+    fn handle(&mut self, message: &Message) -> Result<(), FollowError> {
         match message.message_type() {
-            Type::Signal => self.signal(message),
-            Type::MethodReturn | Type::Error => {
-                self.answer(message);
-                Ok(())
-            }
-            Type::MethodCall => Ok(()),
+            Type::Signal => return self.handle_signal(message),
+            Type::MethodReturn | Type::Error => self.handle_reply(message),
+            Type::MethodCall => {}
+        }
+        Ok(())
+    }
+
+    /// Does what the clock or a free place in the call queue makes due, and makes the calls.
+    fn run_due(&mut self, now: Instant) -> Result<(), FollowError> {
+        let shared = self.shared;
+        let state = &mut *shared.lock();
+        self.refetch.poll(state, self.extras, &mut self.calls, now);
+        self.boot_blame.request(state, self.resync.is_reloading(), &mut self.calls);
+        self.resync_due(state, now);
+        self.fetches.request_new_units(state, &mut self.calls, now);
+        self.fetches.request_planned(state, self.extras, &mut self.calls);
+        self.refetch.request_due(state, &mut self.calls, now);
+        self.calls.send(|call| *state.status.calls.entry(call.kind()).or_default() += 1);
+        if let Some(age) = self.calls.check_timeouts(now)? {
+            *state.status.errors.entry("timeout").or_default() += 1;
+            let trouble = FollowError::NotResponding(age).to_string();
+            warn!(%trouble, "systemd is not responding; serving last known unit states");
+            state.status.trouble = Some(trouble);
+        } else if !self.calls.is_reply_late() && state.status.following {
+            state.status.trouble = None;
+        }
+        let has_calls =
+            !(self.calls.is_idle() && self.fetches.new_units.is_empty() && self.refetch.is_empty());
+        let is_busy = has_calls || !state.status.following;
+        self.hold = is_busy.then(|| self.hold.take().unwrap_or_else(|| shared.coalescing.hold()));
+        Ok(())
+    }
+
+    /// When [`Self::run_due`] is to run next, if no message arrives before.
+    fn next_due(&self) -> Instant {
+        let next = self
+            .refetch
+            .next_due(self.calls.room() > 0)
+            .chain(self.resync.next_due())
+            .chain(self.fetches.new_units.values().copied())
+            .min();
+        let timeout_check = Instant::now() + TIMEOUT_CHECK_INTERVAL;
+        match next {
+            Some(at) if self.calls.is_idle() => at,
+            Some(at) => at.min(timeout_check),
+            None => timeout_check,
         }
     }
 
-    /// Says that the mirror is full once the last fetch has come.
-    pub(super) fn settle(&mut self, state: &mut State) {
-        if !self.drafts.is_empty() || self.listing.is_some() {
+    /// Requests all properties of the manager.
+    pub(super) fn request_manager_properties(&mut self) {
+        for property in manager::wanted() {
+            self.calls.add(Call::Manager(property));
+        }
+    }
+
+    /// Counts the change that [`Self::pending_change`] began.
+    pub(super) fn count_pending_change(&mut self, state: &mut State) {
+        let Some(before) = self.pending_change.take() else { return };
+        let Some(after) = state.mirror.unit(&before.name).cloned() else { return };
+        let gap = self.fetches.pending.gap(&before.name).or(self.resync.missed_signals);
+        state.observe(&Change { before, after }, gap);
+    }
+
+    /// Marks the mirror as filled once no listing and no fetch is under way.
+    pub(super) fn mark_synced(&mut self, state: &mut State) {
+        if !self.fetches.pending.is_empty() || self.resync.listing.is_some() {
             return;
         }
-        state.status.reloaded &= self.reloading || self.relist.is_some();
+        state.status.reload_pending_resync &=
+            self.resync.is_reloading() || self.resync.requested.is_some();
         if !state.status.following {
             let units = state.mirror.units().len();
             info!(units, "following systemd");
@@ -173,214 +176,7 @@ impl<'s> Session<'s> {
             state.status.trouble = None;
         }
     }
-
-    /// Does what is due: listings, fetches, questions asked now and then.
-    fn due(&mut self, now: Instant) -> Result<(), Error> {
-        let shared = self.shared;
-        let state = &mut *shared.lock();
-        if now >= self.next_heartbeat {
-            // the answer is the sign of life; the state itself has no signal
-            self.next_heartbeat = now + HEARTBEAT;
-            self.window.call(Call::Manager("SystemState".to_owned()));
-        }
-        if now >= self.next_poll {
-            self.next_poll = now + WATCH;
-            self.polls += 1;
-            self.poll(state, self.polls.is_multiple_of(POLL));
-        }
-        if now >= self.files_changed.next {
-            for name in self.files_changed.turn(&state.mirror, now) {
-                self.hint(&name, Interface::Unit, "NeedDaemonReload", now);
-            }
-        }
-        if self.extras.files && now >= self.files_enabled.next {
-            for name in self.files_enabled.turn(&state.mirror, now) {
-                self.hint(&name, Interface::Unit, "UnitFileState", now);
-                self.hint(&name, Interface::Unit, "UnitFilePreset", now);
-            }
-        }
-        self.find_blame(state);
-        if now >= self.next_resync {
-            self.next_resync = now + self.resync;
-            self.relist = self.relist.or(Some(Reason::Schedule));
-            state.ledger.forget(now);
-            self.departed.retain(|_, since| now.duration_since(*since) < DEPARTED);
-        }
-        if self.reloading && now.duration_since(self.reload_began) > RELOAD {
-            warn!("systemd does not say that its reload is done; its units are listed anew");
-            self.reload_done(state);
-        }
-        if self.listing.is_none()
-            && !self.reloading
-            && self.is_versioned
-            && let Some(reason) = self.relist.take()
-        {
-            self.list(state, reason);
-        }
-        self.count_drift(state, now);
-        self.ask_arrivals(state, now);
-        self.fetch_next(state);
-        self.ask_hints(state, now);
-        self.window.pump(|call| *state.status.calls.entry(call.kind()).or_default() += 1);
-        if let Some(age) = self.window.check(now)? {
-            *state.status.errors.entry("timeout").or_default() += 1;
-            let trouble = Error::Silent(age).to_string();
-            warn!(%trouble, "units on the page are as last seen");
-            state.status.trouble = Some(trouble);
-        } else if !self.window.is_late() && state.status.following {
-            state.status.trouble = None;
-        }
-        let is_asking =
-            !(self.window.is_idle() && self.arrivals.is_empty() && self.hints.is_empty());
-        let is_busy = is_asking || !state.status.following;
-        self.hold = is_busy.then(|| self.hold.take().unwrap_or_else(|| shared.coalescing.hold()));
-        Ok(())
-    }
-
-    fn next_due(&self) -> Instant {
-        let soon = Instant::now() + TICK;
-        // without room, the next answer is what they wait for
-        let hints = self.hints.values().copied().filter(|_| self.window.room() > 0);
-        let waits =
-            [self.next_heartbeat, self.next_poll, self.next_resync, self.files_changed.next]
-                .into_iter()
-                .chain(self.arrivals.values().copied())
-                .chain(hints)
-                .chain(self.suspects.values().copied())
-                .min();
-        if self.window.is_idle() {
-            waits.unwrap_or(soon)
-        } else {
-            waits.map_or(soon, |at| at.min(soon))
-        }
-    }
-
-    /// Asks all of the manager's properties.
-    pub(super) fn ask_manager(&mut self) {
-        for property in manager::wanted() {
-            self.window.call(Call::Manager(property));
-        }
-    }
-
-    fn poll(&mut self, state: &State, all: bool) {
-        for property in manager::polled().filter(|_| all) {
-            self.window.call(Call::Manager(property.to_owned()));
-        }
-        let now = Instant::now();
-        let does_something = |unit: &&Arc<Unit>| !unit.is("inactive") && !unit.is("failed");
-        for unit in state.mirror.units().filter(|unit| unit.selected).filter(does_something) {
-            self.hint_polled(unit, all, now);
-        }
-    }
-
-    fn ask_arrivals(&mut self, state: &State, now: Instant) {
-        let mut due: Vec<_> = self
-            .arrivals
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in &due {
-            self.arrivals.remove(name);
-        }
-        let is_mount = |name: &Arc<str>| Kind::of(name) == Some(Kind::Mount);
-        if due.iter().any(is_mount) && non_utf8_mounts::mounts(&state.manager) {
-            due.retain(|name| !is_mount(name));
-        }
-        for names in due.chunks(NAMES) {
-            let names = names.iter().map(|name| name.to_string()).collect();
-            self.window.call(Call::ListNames(names));
-        }
-    }
-
-    /// Takes the list of units that have just been loaded, and fetches those that still are.
-    pub(super) fn arrived(&mut self, state: &mut State, rows: zbus::Result<Vec<Listed>>) {
-        for row in decoded(state, rows).unwrap_or_default() {
-            if let Some(change) = state.mirror.list(&row) {
-                state.observe(&change, None);
-            }
-            if let Some(unit) = state.mirror.unit(&row.name).cloned() {
-                state.ledger.open(&unit);
-                self.fetch(&unit, None);
-            }
-        }
-    }
-
-    /// Plans to fetch a unit's properties, if it has any worth asking for.
-    pub(super) fn fetch(&mut self, unit: &Unit, gap: Option<Gap>) {
-        if unit.selected && !unit.is_absent() && self.drafts.begin(&unit.name, unit.kind, gap) {
-            self.fetches.push_back(unit.name.clone());
-        }
-    }
-
-    /// Makes the calls of the next planned fetches, as far as there is room.
-    fn fetch_next(&mut self, state: &State) {
-        while self.window.room() > 0
-            && let Some(name) = self.fetches.pop_front()
-        {
-            let Some(unit) = state.mirror.unit(&name) else { continue };
-            let kind = unit.kind;
-            let calls: Vec<_> = wanted(kind, self.extras).collect();
-            let Some(generation) = self.drafts.calls(&name, calls.len()) else { continue };
-            for (interface, property) in calls {
-                let name = name.clone();
-                self.window.call(Call::Unit(Get { name, kind, interface, property, generation }));
-            }
-        }
-    }
-
-    /// Forgets a unit that is not loaded any more.
-    pub(super) fn unload(&mut self, state: &mut State, name: &Arc<str>) {
-        self.arrivals.remove(name);
-        self.suspects.remove(name);
-        self.drafts.drop(name);
-        if state.mirror.unload(name).is_some() {
-            state.ledger.unload(name, Instant::now());
-            if self.departed.len() < MOST_DEPARTED {
-                self.departed.insert(name.clone(), Instant::now());
-            }
-        }
-    }
-
-    fn count_drift(&mut self, state: &mut State, now: Instant) {
-        let before = self.suspects.len();
-        self.suspects.retain(|_, at| *at > now);
-        state.status.drift += (before - self.suspects.len()) as u64;
-    }
 }
 
-/// The generation of a question that is part of no fetch.
-pub(super) const ALONE: u32 = 0;
-
-/// Asked alone, for the blame of the boot.
-pub(super) const BLAME: u32 = u32::MAX;
-
-/// A reload takes seconds; after this long its end was missed.
-const RELOAD: Duration = Duration::from_secs(90);
-
-/// A sign of life from PID 1 at least so often: one Get.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-
-/// How often that is asked which changes without a signal and is of use only while it is new.
-const WATCH: Duration = Duration::from_secs(15);
-
-/// Every so many times, all is asked that changes without a signal: once a minute.
-const POLL: u32 = 4;
-
-/// Units asked at each step of the round: two a second in all.
-const FILES_CHANGED: usize = 4;
-
-/// The same, where PID 1 looks for links in many directories: 3 to 6 ms a unit after each reload.
-const FILES_ENABLED: usize = 2;
-
-/// While answers are awaited: how often it is looked whether they are late.
-const TICK: Duration = Duration::from_secs(1);
-
-/// A unit unloaded less than this ago may be loaded again by our own question.
-pub(super) const DEPARTED: Duration = Duration::from_secs(2);
-
-/// Bounds what a flood of short-lived units costs.
-const MOST_DEPARTED: usize = 4096;
-
-/// Names in one question.
-const NAMES: usize = 64;
+/// How often replies that are awaited are checked for being late.
+const TIMEOUT_CHECK_INTERVAL: Duration = Duration::from_secs(1);

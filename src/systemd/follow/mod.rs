@@ -1,9 +1,9 @@
-//! Follows PID 1: fills the mirror, keeps it true by signals, and starts anew when the bus or
-//! PID 1 went away.
+//! Follows PID 1: fills the mirror, updates it by signals, and reconnects after the bus or PID 1
+//! was away.
 //!
-//! Answers and signals are taken from one stream, in the order in which PID 1 sent them, so an
-//! answer is never older than the state that it is applied to. Nothing here awaits an answer:
-//! zbus would deadlock once its queue is full of signals.
+//! Replies and signals are read from one stream, in the order in which PID 1 sent them, so a reply
+//! is never older than the state that it is applied to. Nothing here awaits a reply: zbus would
+//! deadlock once its queue is full of signals.
 
 mod boot_blame;
 mod call_queue;
@@ -13,7 +13,6 @@ mod pending_fetches;
 mod refetch;
 mod replies;
 mod resync;
-mod round_robin;
 mod signals;
 #[cfg(test)]
 mod tests;
@@ -23,69 +22,70 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tracing::{Instrument, debug, error, info, warn};
+use tracing::{Instrument, debug, error, warn};
 use zbus::MessageStream;
 
-use super::dbus::Bus;
-pub use super::manager_address::Place;
+use super::dbus::ManagerConnection;
+pub use super::manager_address::ManagerAddress;
 use super::state::Shared;
 use super::unit::properties::Extras;
-use call_queue::Window;
-use connection::Session;
+use call_queue::CallQueue;
+use connection::Follower;
 pub use thread::Thread;
 
-/// Which manager is followed, and how often the mirror is compared with it.
+/// Which manager is followed, and how often the mirror is compared with its list of units.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// Where the manager is.
-    pub place: Place,
-    /// How often the mirror is compared with PID 1's list of units.
+pub struct FollowOptions {
+    /// The address of the manager.
+    pub manager: ManagerAddress,
+    /// The interval at which the mirror is compared with the list.
     pub resync: Duration,
-    /// What is asked of units beyond what always is, as far as PID 1 has it.
+    /// Optional properties of units to read.
     pub extras: Extras,
 }
 
-/// Follows PID 1 until the task is dropped. A panic, which would be a fault of the exporter, costs
-/// what was heard since the last signal, and following begins anew.
-pub async fn follow(shared: Shared, options: Options) {
+/// Follows PID 1 until the task is dropped. After a panic, which is a bug of the exporter,
+/// following starts again; a change of which only the first signal was received is then not
+/// counted.
+pub async fn follow(shared: Shared, options: FollowOptions) {
     loop {
-        // a task that ends with this future, when that is dropped
+        // the task ends when this future is dropped
         let mut task = JoinSet::new();
         task.spawn(connect(shared.clone(), options.clone()).in_current_span());
         let Some(Err(error)) = task.join_next().await else { continue };
-        error!(%error, "following systemd failed in a way that it must not; beginning anew");
+        error!(%error, "internal error in the systemd subscription (bug); resubscribing");
         {
             let status = &mut shared.lock().status;
             status.following = false;
-            status.trouble = Some(format!("following systemd failed: {error}"));
+            status.trouble = Some(format!("internal error in the systemd subscription: {error}"));
             *status.errors.entry("panic").or_default() += 1;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
-/// Connects, and follows for as long as that goes well, again and again.
-async fn connect(shared: Shared, options: Options) -> Infallible {
+/// Connects and follows, again after each lost connection.
+async fn connect(shared: Shared, options: FollowOptions) -> Infallible {
     let mut backoff = Backoff::default();
     let mut last_trouble = String::new();
     loop {
-        let error = match Bus::connect(&options.place, &shared.coalescing).await {
-            Ok(Bus { connection, owner }) => {
+        let error = match ManagerConnection::open(&options.manager, &shared.coalescing).await {
+            Ok(ManagerConnection { connection, owner }) => {
                 let messages = MessageStream::from(&connection);
-                let window = Window::open(connection, owner.clone());
-                let Options { resync, extras, .. } = options;
-                let session = Session::new(&shared, owner, window, resync, extras);
-                let error = session.run(messages).await;
-                shared.lock().status.reconnects += 1;
+                let calls = CallQueue::open(connection, owner);
+                let follower = Follower::new(&shared, calls, options.resync, options.extras);
+                let error = follower.run(messages).await;
+                shared.lock().status.disconnects += 1;
                 error
             }
             Err(error) => error,
         };
         let trouble = error.to_string();
-        let was_following;
+        let (was_following, is_filled);
         {
             let status = &mut shared.lock().status;
             was_following = std::mem::take(&mut status.following);
+            is_filled = status.filled;
             status.trouble = Some(trouble.clone());
         }
         if was_following {
@@ -93,11 +93,11 @@ async fn connect(shared: Shared, options: Options) -> Infallible {
         }
         let pause = backoff.next();
         if trouble == last_trouble {
-            debug!(%trouble, ?pause, "still not following systemd");
-        } else if shared.lock().status.filled {
-            info!(%trouble, ?pause, "lost systemd; the units on the page are as last seen");
+            debug!(%trouble, ?pause, "still not connected to systemd, retrying");
+        } else if is_filled {
+            warn!(%trouble, ?pause, "lost connection to systemd; serving last known unit states, retrying");
         } else {
-            warn!(%trouble, ?pause, "cannot follow systemd yet; everything else is served");
+            warn!(%trouble, ?pause, "cannot subscribe to systemd; unit metrics unavailable, retrying");
         }
         last_trouble = trouble;
         tokio::time::sleep(pause).await;

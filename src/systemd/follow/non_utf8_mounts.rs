@@ -1,20 +1,20 @@
-//! Mounts that an old systemd must not be asked to list.
+//! Mounts that an old systemd must not list.
 //!
-//! A bus closes the connection of whoever sends a text that is not UTF-8. Up to 253 (and without the
-//! backports that some distributions have) PID 1 sends the path of a mount as it is, to whoever
-//! lists units, and then stays away from the bus.
+//! A bus closes the connection of a client that sends text other than UTF-8. Up to 253 (and without
+//! the backports that some distributions have) PID 1 sends the path of a mount unchanged when units
+//! are listed, and then stays away from the bus.
 
 use crate::systemd::manager::Manager;
 
-/// Whether there is such a mount, and a systemd that would not survive to list it.
-pub(super) fn mounts(manager: &Manager) -> bool {
-    would_send(manager.version_number())
+/// Whether there is such a mount, and a systemd that would lose its connection by listing it.
+pub(super) fn prevent_listing(manager: &Manager) -> bool {
+    sends_path(manager.version_number())
         && std::fs::read(MOUNTS).is_ok_and(|mounts| has_one(&mounts))
 }
 
-/// Whether systemd sends such a path; one that has not told its version may.
-fn would_send(version: Option<u64>) -> bool {
-    version.is_none_or(|version| version < REFUSES)
+/// Whether systemd sends such a path; assumed if its version is unknown.
+fn sends_path(version: Option<u64>) -> bool {
+    version.is_none_or(|version| version < FIXED_VERSION)
 }
 
 /// Whether one of the lines of a mountinfo has a path that is not UTF-8.
@@ -24,21 +24,22 @@ fn has_one(mounts: &[u8]) -> bool {
     paths.any(|path| std::str::from_utf8(path).is_err())
 }
 
-/// What is said of it.
-pub(super) const WHY: &str = "the path of a mount is not UTF-8: this systemd would be thrown off the bus if it listed mounts";
+/// Why mounts are not listed.
+pub(super) const ERROR: &str =
+    "the path of a mount is not UTF-8: the bus would disconnect this systemd if it listed mounts";
 
-/// Where PID 1 looks itself.
+/// The file from which PID 1 reads mounts.
 const MOUNTS: &str = "/proc/1/mountinfo";
 
-/// From this version on, PID 1 answers with an error, and later with the path escaped.
-const REFUSES: u64 = 254;
+/// From this version on, PID 1 replies with an error, and in later ones with the path escaped.
+const FIXED_VERSION: u64 = 254;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_the_path_of_a_mount_counts() {
+    fn detects_only_mount_paths() {
         let line = |path: &[u8], source: &[u8]| {
             [b"36 35 98:0 / ", path, b" rw shared:1 - ext3 ", source, b" rw\n"].concat()
         };
@@ -49,9 +50,9 @@ mod tests {
     }
 
     #[test]
-    fn only_a_systemd_that_refuses_is_asked_for_such_a_mount() {
-        for (version, would) in [(None, true), (Some(253), true), (Some(254), false)] {
-            assert_eq!(would_send(version), would, "{version:?}");
+    fn only_old_systemd_sends_the_path() {
+        for (version, sends) in [(None, true), (Some(253), true), (Some(254), false)] {
+            assert_eq!(sends_path(version), sends, "{version:?}");
         }
     }
 }

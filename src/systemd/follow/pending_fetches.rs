@@ -1,32 +1,94 @@
-//! Properties of units that are being fetched, held back until all of a unit's have come.
+//! Properties of units that are being fetched, held back until all of a unit's have been received.
 //!
-//! Exits are told by several properties that belong together. So what was fetched is applied at
-//! once, as one change; and where a signal came meanwhile, its properties overrule the fetched
-//! ones: it was atomic, and whatever PID 1 changes after it brings another signal.
+//! An exit is reported by several properties that belong together. So fetched properties are
+//! applied at once, as one change; and where a signal was received meanwhile, its properties
+//! overrule the fetched ones: the signal was atomic, and whatever PID 1 changes after it brings
+//! another signal.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use zbus::OwnedVariant;
 
+use super::call_queue::CallQueue;
+use super::non_utf8_mounts;
+use crate::systemd::dbus::{Call, Get, Purpose};
 use crate::systemd::ledger::Gap;
+use crate::systemd::state::State;
 use crate::systemd::unit::Unit;
-use crate::systemd::unit::name::Kind;
-use crate::systemd::unit::properties::{Interface, is_signalled};
+use crate::systemd::unit::name::UnitKind;
+use crate::systemd::unit::properties::{Extras, Interface, is_signalled, wanted};
+
+/// Units whose properties are fetched: new units, planned fetches, and those under way.
+#[derive(Default)]
+pub(super) struct Fetches {
+    pub(super) pending: PendingFetches,
+    /// Units whose calls have not been made yet.
+    planned: VecDeque<Arc<str>>,
+    /// Units that PID 1 has just loaded, and when to request their states.
+    pub(super) new_units: BTreeMap<Arc<str>, Instant>,
+}
+
+impl Fetches {
+    /// Plans to fetch a unit's properties, if it is exported.
+    pub(super) fn plan(&mut self, unit: &Unit, gap: Option<Gap>) {
+        if unit.selected && !unit.is_absent() && self.pending.begin(&unit.name, unit.kind, gap) {
+            self.planned.push_back(unit.name.clone());
+        }
+    }
+
+    /// Makes the calls of the next planned fetches, as far as there is room.
+    pub(super) fn request_planned(&mut self, state: &State, extras: Extras, calls: &mut CallQueue) {
+        while calls.room() > 0
+            && let Some(name) = self.planned.pop_front()
+        {
+            let Some(unit) = state.mirror.unit(&name) else { continue };
+            let kind = unit.kind;
+            let properties: Vec<_> = wanted(kind, extras).collect();
+            let Some(number) = self.pending.start(&name, properties.len()) else { continue };
+            let purpose = Purpose::Fetch(number);
+            for (interface, property) in properties {
+                let name = name.clone();
+                calls.add(Call::Unit(Get { name, kind, interface, property, purpose }));
+            }
+        }
+    }
+
+    /// Requests the states of new units that are due.
+    pub(super) fn request_new_units(&mut self, state: &State, calls: &mut CallQueue, now: Instant) {
+        let due = self.new_units.extract_if(.., |_, at| *at <= now);
+        let mut due: Vec<_> = due.map(|(name, _)| name).collect();
+        let is_mount = |name: &Arc<str>| UnitKind::of(name) == Some(UnitKind::Mount);
+        if due.iter().any(is_mount) && non_utf8_mounts::prevent_listing(&state.manager) {
+            due.retain(|name| !is_mount(name));
+        }
+        for names in due.chunks(MAX_NAMES_PER_CALL) {
+            calls.add(Call::ListNames(names.iter().map(|name| name.to_string()).collect()));
+        }
+    }
+
+    /// Removes a unit that was unloaded.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.new_units.remove(name);
+        self.pending.remove(name);
+    }
+}
 
 /// The units being fetched.
 #[derive(Default)]
-pub(super) struct Drafts {
-    by_name: HashMap<Arc<str>, Draft>,
-    generation: u32,
+pub(super) struct PendingFetches {
+    by_name: HashMap<Arc<str>, PendingFetch>,
+    last_number: u32,
 }
 
-/// What has come of one unit.
-pub(super) struct Draft {
-    kind: Kind,
-    /// Tells the calls of this fetch from those of an earlier one; 0 before they are made.
-    generation: u32,
-    /// Answers still to come.
+/// The properties of one unit received so far.
+pub(super) struct PendingFetch {
+    kind: UnitKind,
+    /// Distinguishes the calls of this fetch from those of an earlier one; `None` before they are
+    /// made.
+    number: Option<u32>,
+    /// Replies still to come.
     left: usize,
     values: Vec<(Interface, &'static str, OwnedVariant)>,
     signalled: Vec<Interface>,
@@ -34,28 +96,28 @@ pub(super) struct Draft {
     pub(super) gap: Option<Gap>,
 }
 
-impl Drafts {
-    /// Begins a draft, with the gap of one that it replaces. False if one waits for its calls.
-    pub(super) fn begin(&mut self, name: &Arc<str>, kind: Kind, gap: Option<Gap>) -> bool {
+impl PendingFetches {
+    /// Begins a fetch, with the gap of one that it replaces. False if one waits for its calls.
+    pub(super) fn begin(&mut self, name: &Arc<str>, kind: UnitKind, gap: Option<Gap>) -> bool {
         let before = self.by_name.get(name);
-        let waits = before.is_some_and(|draft| draft.generation == 0);
+        let waits = before.is_some_and(|fetch| fetch.number.is_none());
         let gap = match gap {
             Some(Gap::Reload) => gap,
-            _ => before.and_then(|draft| draft.gap).or(gap),
+            _ => before.and_then(|fetch| fetch.gap).or(gap),
         };
         let (values, signalled) = (Vec::new(), Vec::new());
-        let draft = Draft { kind, generation: 0, left: 0, values, signalled, gap };
-        self.by_name.insert(name.clone(), draft);
+        let fetch = PendingFetch { kind, number: None, left: 0, values, signalled, gap };
+        self.by_name.insert(name.clone(), fetch);
         !waits
     }
 
-    /// Notes how many calls will be made, and gives the generation that they carry. `None` if
+    /// Notes how many calls will be made, and returns the number of the fetch for them. `None` if
     /// the unit was unloaded meanwhile.
-    pub(super) fn calls(&mut self, name: &str, calls: usize) -> Option<u32> {
-        let draft = self.by_name.get_mut(name)?;
-        self.generation += 1;
-        (draft.generation, draft.left) = (self.generation, calls);
-        Some(self.generation)
+    pub(super) fn start(&mut self, name: &str, calls: usize) -> Option<u32> {
+        let fetch = self.by_name.get_mut(name)?;
+        self.last_number += 1;
+        (fetch.number, fetch.left) = (Some(self.last_number), calls);
+        fetch.number
     }
 
     /// Why signals of this unit may be missing.
@@ -63,45 +125,45 @@ impl Drafts {
         self.by_name.get(name)?.gap
     }
 
-    /// Notes that a reload was part of what is missing.
-    pub(super) fn gap_is_reload(&mut self) {
-        for draft in self.by_name.values_mut() {
-            draft.gap = draft.gap.and(Some(Gap::Reload));
+    /// Notes that a reload is among the signals that may be missing.
+    pub(super) fn mark_missed_reload(&mut self) {
+        for fetch in self.by_name.values_mut() {
+            fetch.gap = fetch.gap.and(Some(Gap::Reload));
         }
     }
 
     /// Notes a signal.
     pub(super) fn signalled(&mut self, name: &str, interface: Interface) {
-        if let Some(draft) = self.by_name.get_mut(name) {
-            let kind = draft.kind;
-            draft
+        if let Some(fetch) = self.by_name.get_mut(name) {
+            let kind = fetch.kind;
+            fetch
                 .values
                 .retain(|(of, name, _)| *of != interface || !is_signalled(kind, interface, name));
-            draft.signalled.push(interface);
+            fetch.signalled.push(interface);
         }
     }
 
-    /// Takes an answer; gives the draft once it is complete.
-    pub(super) fn answer(
+    /// Adds a reply; returns the fetch once it is complete.
+    pub(super) fn add_reply(
         &mut self,
         name: &str,
-        generation: u32,
+        number: u32,
         interface: Interface,
         values: Vec<(&'static str, OwnedVariant)>,
-    ) -> Option<Draft> {
-        let draft = self.by_name.get_mut(name).filter(|draft| draft.generation == generation)?;
-        let overruled = draft.signalled.contains(&interface);
-        let kind = draft.kind;
+    ) -> Option<PendingFetch> {
+        let fetch = self.by_name.get_mut(name).filter(|fetch| fetch.number == Some(number))?;
+        let overruled = fetch.signalled.contains(&interface);
+        let kind = fetch.kind;
         let values = values
             .into_iter()
             .filter(|(property, _)| !(overruled && is_signalled(kind, interface, property)));
-        draft.values.extend(values.map(|(property, value)| (interface, property, value)));
-        draft.left = draft.left.saturating_sub(1);
-        if draft.left == 0 { self.by_name.remove(name) } else { None }
+        fetch.values.extend(values.map(|(property, value)| (interface, property, value)));
+        fetch.left = fetch.left.saturating_sub(1);
+        if fetch.left == 0 { self.by_name.remove(name) } else { None }
     }
 
-    /// Forgets a unit that was unloaded.
-    pub(super) fn drop(&mut self, name: &str) {
+    /// Removes a unit that was unloaded.
+    pub(super) fn remove(&mut self, name: &str) {
         self.by_name.remove(name);
     }
 
@@ -111,8 +173,8 @@ impl Drafts {
     }
 }
 
-impl Draft {
-    /// Puts all of it into the unit.
+impl PendingFetch {
+    /// Sets all received properties of the unit.
     pub(super) fn apply(&self, unit: &mut Unit) {
         for (interface, property, value) in &self.values {
             unit.set(*interface, property, value);
@@ -120,91 +182,94 @@ impl Draft {
     }
 }
 
+/// Names of units in one call.
+const MAX_NAMES_PER_CALL: usize = 64;
+
 #[cfg(test)]
 mod tests {
     use zbus::Variant;
 
     use super::*;
-    use crate::systemd::unit::value::Word;
+    use crate::systemd::unit::value::InternedStr;
 
-    const KIND: Kind = Kind::Service;
+    const KIND: UnitKind = UnitKind::Service;
 
-    fn value(property: &'static str, word: &str) -> (&'static str, OwnedVariant) {
-        (property, Variant::from(word).try_to_owned().unwrap())
+    fn value(property: &'static str, text: &str) -> (&'static str, OwnedVariant) {
+        (property, Variant::from(text).try_to_owned().unwrap())
     }
 
-    /// What the properties of a service are once these have been put into it.
-    fn applied(draft: &Draft) -> (String, String) {
+    /// The Result and Restart of a service after the fetch is applied.
+    fn applied(fetch: &PendingFetch) -> (String, String) {
         let mut unit = Unit::new("a.service".into(), KIND, true);
-        draft.apply(&mut unit);
+        fetch.apply(&mut unit);
         let service = unit.service().unwrap();
-        let text = |word: &Option<Word>| word.clone().unwrap_or_default();
+        let text = |text: &Option<InternedStr>| text.clone().unwrap_or_default();
         (text(&service.result).into(), text(&service.restart).into())
     }
 
-    fn begun(calls: usize) -> (Drafts, u32) {
-        let mut drafts = Drafts::default();
-        assert!(drafts.is_empty());
-        assert!(drafts.begin(&"a.service".into(), KIND, None));
-        let generation = drafts.calls("a.service", calls).unwrap();
-        (drafts, generation)
+    fn begun(calls: usize) -> (PendingFetches, u32) {
+        let mut fetches = PendingFetches::default();
+        assert!(fetches.is_empty());
+        assert!(fetches.begin(&"a.service".into(), KIND, None));
+        let number = fetches.start("a.service", calls).unwrap();
+        (fetches, number)
     }
 
     #[test]
-    fn a_unit_is_changed_once_all_answers_have_come() {
-        let (mut drafts, generation) = begun(2);
+    fn applies_values_once_all_replies_arrived() {
+        let (mut fetches, number) = begun(2);
         let first = vec![value("Result", "signal"), value("Restart", "always")];
-        assert!(drafts.answer("a.service", generation, Interface::Kind, first).is_none());
-        assert!(!drafts.is_empty());
-        let draft = drafts.answer("a.service", generation, Interface::Unit, Vec::new()).unwrap();
-        assert_eq!(applied(&draft), ("signal".to_owned(), "always".to_owned()));
-        assert!(drafts.is_empty());
+        assert!(fetches.add_reply("a.service", number, Interface::Kind, first).is_none());
+        assert!(!fetches.is_empty());
+        let fetch = fetches.add_reply("a.service", number, Interface::Unit, Vec::new()).unwrap();
+        assert_eq!(applied(&fetch), ("signal".to_owned(), "always".to_owned()));
+        assert!(fetches.is_empty());
     }
 
     #[test]
-    fn a_signal_overrules_what_it_carries_and_only_that() {
+    fn signal_overrules_only_properties_it_carries() {
         let fetched = || vec![value("Result", "signal"), value("Restart", "always")];
         for (signalled, result) in [(Interface::Kind, ""), (Interface::Unit, "signal")] {
-            let (mut before, generation) = begun(1);
+            let (mut before, number) = begun(1);
             before.signalled("a.service", signalled);
-            let draft = before.answer("a.service", generation, Interface::Kind, fetched()).unwrap();
-            assert_eq!(applied(&draft), (result.to_owned(), "always".to_owned()));
+            let fetch = before.add_reply("a.service", number, Interface::Kind, fetched()).unwrap();
+            assert_eq!(applied(&fetch), (result.to_owned(), "always".to_owned()));
 
-            let (mut after, generation) = begun(2);
-            assert!(after.answer("a.service", generation, Interface::Kind, fetched()).is_none());
+            let (mut after, number) = begun(2);
+            assert!(after.add_reply("a.service", number, Interface::Kind, fetched()).is_none());
             after.signalled("a.service", signalled);
-            let draft = after.answer("a.service", generation, Interface::Unit, Vec::new()).unwrap();
-            assert_eq!(applied(&draft), (result.to_owned(), "always".to_owned()));
+            let fetch = after.add_reply("a.service", number, Interface::Unit, Vec::new()).unwrap();
+            assert_eq!(applied(&fetch), (result.to_owned(), "always".to_owned()));
         }
     }
 
     #[test]
-    fn answers_to_an_earlier_fetch_count_for_nothing() {
-        let (mut drafts, earlier) = begun(1);
+    fn ignores_replies_to_an_earlier_fetch() {
+        let (mut fetches, earlier) = begun(1);
         let name = "a.service".into();
-        assert!(drafts.begin(&name, KIND, None), "its calls are under way");
-        assert!(!drafts.begin(&name, KIND, None), "it waits for its calls");
-        let generation = drafts.calls("a.service", 1).unwrap();
-        assert!(drafts.answer("a.service", earlier, Interface::Kind, Vec::new()).is_none());
-        assert!(drafts.answer("a.service", generation, Interface::Kind, Vec::new()).is_some());
+        assert!(fetches.begin(&name, KIND, None), "its calls have been made");
+        assert!(!fetches.begin(&name, KIND, None), "it waits for its calls");
+        let number = fetches.start("a.service", 1).unwrap();
+        assert!(fetches.add_reply("a.service", earlier, Interface::Kind, Vec::new()).is_none());
+        assert!(fetches.add_reply("a.service", number, Interface::Kind, Vec::new()).is_some());
     }
 
     #[test]
-    fn a_fetch_that_replaces_another_has_its_gap() {
-        let mut drafts = Drafts::default();
+    fn replacing_fetch_keeps_the_gap() {
+        let mut fetches = PendingFetches::default();
         let name = "a.service".into();
-        drafts.begin(&name, KIND, Some(Gap::Reload));
-        drafts.begin(&name, KIND, Some(Gap::Drift));
-        assert_eq!(drafts.gap("a.service"), Some(Gap::Reload));
-        assert_eq!(drafts.gap("b.service"), None);
+        fetches.begin(&name, KIND, Some(Gap::Reload));
+        fetches.begin(&name, KIND, Some(Gap::Drift));
+        assert_eq!(fetches.gap("a.service"), Some(Gap::Reload));
+        assert_eq!(fetches.gap("b.service"), None);
     }
 
     #[test]
-    fn a_unit_that_was_unloaded_is_not_fetched() {
-        let (mut drafts, generation) = begun(1);
-        drafts.drop("a.service");
-        assert!(drafts.is_empty());
-        assert_eq!(drafts.calls("a.service", 1), None);
-        assert!(drafts.answer("a.service", generation, Interface::Kind, Vec::new()).is_none());
+    fn unloaded_unit_is_not_fetched() {
+        let (mut fetches, number) = begun(1);
+        fetches.remove("a.service");
+        assert!(fetches.is_empty());
+        assert_eq!(fetches.start("a.service", 1), None);
+        assert!(fetches.add_reply("a.service", number, Interface::Kind, Vec::new()).is_none());
     }
 }

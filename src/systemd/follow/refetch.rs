@@ -1,63 +1,145 @@
-//! Properties asked again: on the hint of a signal, and now and then.
+//! Properties that PID 1 changes without a signal: read again after related signals, and at
+//! intervals.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::connection::{ALONE, Session};
+use super::call_queue::CallQueue;
 use crate::systemd::dbus::{Call, Get};
+use crate::systemd::manager;
+use crate::systemd::mirror::Mirror;
 use crate::systemd::state::State;
 use crate::systemd::unit::Unit;
-use crate::systemd::unit::properties;
-use crate::systemd::unit::properties::{CONTROL_GROUP, Interface};
+use crate::systemd::unit::name::UnitKind;
+use crate::systemd::unit::properties::{CONTROL_GROUP, Extras, Interface, polled};
 
-impl Session<'_> {
-    /// Asks soon what PID 1 changes of this unit without a signal.
-    pub(super) fn hint_polled(&mut self, unit: &Unit, all: bool, at: Instant) {
-        for property in properties::polled(unit, self.extras, all) {
-            self.hint(&unit.name, Interface::Kind, property, at);
+/// Properties to read again, and when.
+pub(super) struct Refetch {
+    planned: BTreeMap<(Arc<str>, Interface, &'static str), Instant>,
+    /// Whether units' files have changed.
+    pub(super) files_changed: RoundRobin,
+    /// Whether units' files are enabled.
+    files_enabled: RoundRobin,
+    next_poll: Instant,
+    polls: u32,
+    next_heartbeat: Instant,
+}
+
+impl Refetch {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            planned: BTreeMap::new(),
+            files_changed: RoundRobin::new(FILES_CHANGED_BATCH, now),
+            files_enabled: RoundRobin::new(FILES_ENABLED_BATCH, now),
+            next_poll: now + POLL_INTERVAL,
+            polls: 0,
+            next_heartbeat: now + HEARTBEAT_INTERVAL,
         }
     }
 
-    /// Asks a property again soon, unless that is planned already.
-    pub(super) fn hint(
+    /// Plans to read a property again, unless that is planned already.
+    pub(super) fn plan(
         &mut self,
         name: &Arc<str>,
         interface: Interface,
         property: &'static str,
         at: Instant,
     ) {
-        self.hints.entry((name.clone(), interface, property)).or_insert(at);
+        self.planned.entry((name.clone(), interface, property)).or_insert(at);
     }
 
-    /// Asks what is due, the longest due first, as far as there is room: a queue would hold
-    /// questions about units that are unloaded before their turn comes.
-    pub(super) fn ask_hints(&mut self, state: &State, now: Instant) {
-        let room = self.window.room();
+    /// Plans to read the properties of this unit that PID 1 changes without a signal.
+    pub(super) fn plan_polled(&mut self, unit: &Unit, extras: Extras, all: bool, at: Instant) {
+        for property in polled(unit, extras, all) {
+            self.plan(&unit.name, Interface::Kind, property, at);
+        }
+    }
+
+    /// Plans what is read at intervals.
+    pub(super) fn poll(
+        &mut self,
+        state: &State,
+        extras: Extras,
+        calls: &mut CallQueue,
+        now: Instant,
+    ) {
+        if now >= self.next_heartbeat {
+            // the reply is the sign of life; SystemState itself has no signal
+            self.next_heartbeat = now + HEARTBEAT_INTERVAL;
+            calls.add(Call::Manager("SystemState".to_owned()));
+        }
+        if now >= self.next_poll {
+            self.next_poll = now + POLL_INTERVAL;
+            self.polls += 1;
+            let all = self.polls.is_multiple_of(POLLS_PER_FULL_POLL);
+            for property in manager::polled().filter(|_| all) {
+                calls.add(Call::Manager(property.to_owned()));
+            }
+            let is_running = |unit: &&Arc<Unit>| !unit.is("inactive") && !unit.is("failed");
+            for unit in state.mirror.units().filter(|unit| unit.selected).filter(is_running) {
+                self.plan_polled(unit, extras, all, now);
+            }
+        }
+        if now >= self.files_changed.next {
+            for name in self.files_changed.next_batch(&state.mirror, now) {
+                self.plan(&name, Interface::Unit, "NeedDaemonReload", now);
+            }
+        }
+        if extras.files && now >= self.files_enabled.next {
+            for name in self.files_enabled.next_batch(&state.mirror, now) {
+                self.plan(&name, Interface::Unit, "UnitFileState", now);
+                self.plan(&name, Interface::Unit, "UnitFilePreset", now);
+            }
+        }
+    }
+
+    /// Requests what is due, the longest due first, as far as there is room: a queue would hold
+    /// calls for units that are unloaded before the calls are made.
+    pub(super) fn request_due(&mut self, state: &State, calls: &mut CallQueue, now: Instant) {
+        let room = calls.room();
         if room == 0 {
             return;
         }
-        let mut due: Vec<_> = self.hints.iter().filter(|(_, at)| **at <= now).collect();
+        let mut due: Vec<_> = self.planned.iter().filter(|(_, at)| **at <= now).collect();
         if due.len() > room {
             due.select_nth_unstable_by_key(room, |(_, at)| **at);
             due.truncate(room);
         }
         let due: Vec<_> = due.into_iter().map(|(key, _)| key.clone()).collect();
         for key in due {
-            self.hints.remove(&key);
+            self.planned.remove(&key);
             let (name, interface, property) = key;
-            // never about a unit that is not loaded: asking would load it
+            // never of a unit that is not loaded: the call would load it
             let Some(unit) = state.mirror.unit(&name) else { continue };
-            // one that crashes in a loop has none most of the time; its next start is a hint again
+            // a unit in a crash loop has no cgroup most of the time; its next start plans this
+            // again
             if property != CONTROL_GROUP || has_processes(unit) {
-                self.ask(unit, interface, property);
+                calls.add(Call::Unit(Get::single(unit, interface, property)));
             }
         }
     }
 
-    /// Asks one property of a unit that is loaded.
-    pub(super) fn ask(&mut self, unit: &Unit, interface: Interface, property: &'static str) {
-        let (name, kind, property) = (unit.name.clone(), unit.kind, Some(property));
-        self.window.call(Call::Unit(Get { name, kind, interface, property, generation: ALONE }));
+    /// Reads SystemState soon, but at most once in [`MIN_SYSTEM_STATE_INTERVAL`].
+    pub(super) fn plan_system_state(&mut self, now: Instant) {
+        self.next_heartbeat = self.next_heartbeat.min(now + MIN_SYSTEM_STATE_INTERVAL);
+    }
+
+    /// When something is due next. Without room for calls, planned reads wait for the next reply.
+    pub(super) fn next_due(&self, has_room: bool) -> impl Iterator<Item = Instant> {
+        let planned = self.planned.values().copied().filter(move |_| has_room);
+        [self.next_heartbeat, self.next_poll, self.files_changed.next].into_iter().chain(planned)
+    }
+
+    /// Whether nothing is planned.
+    pub(super) fn is_empty(&self) -> bool {
+        self.planned.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.planned.len()
     }
 }
 
@@ -65,4 +147,131 @@ impl Session<'_> {
 fn has_processes(unit: &Unit) -> bool {
     let waits = unit.sub_state.as_deref().is_some_and(|sub| sub.starts_with("auto-restart"));
     !(waits || unit.is("inactive") || unit.is("failed"))
+}
+
+/// A round robin over all units that are read from files: PID 1 reads the file system for the
+/// properties concerned, so they are requested for a few units at a time.
+pub(super) struct RoundRobin {
+    /// Units at each step.
+    batch: usize,
+    /// The last unit of the step before.
+    last: Option<Arc<str>>,
+    /// Units that are due before all others.
+    prioritized: VecDeque<Arc<str>>,
+    next: Instant,
+}
+
+impl RoundRobin {
+    fn new(batch: usize, now: Instant) -> Self {
+        Self { batch, last: None, prioritized: VecDeque::new(), next: now + STEP_INTERVAL }
+    }
+
+    /// The units that are due.
+    fn next_batch(&mut self, mirror: &Mirror, now: Instant) -> Vec<Arc<str>> {
+        self.next = now + STEP_INTERVAL;
+        let mut names = Vec::with_capacity(self.batch);
+        while names.len() < self.batch
+            && let Some(name) = self.prioritized.pop_front()
+        {
+            names.extend(mirror.unit(&name).filter(|unit| has_files(unit)).map(|_| name));
+        }
+        let from = self.last.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let room = self.batch - names.len();
+        let others = mirror.units_from(from).filter(|unit| has_files(unit)).take(room);
+        let before = names.len();
+        names.extend(others.map(|unit| unit.name.clone()));
+        if names.len() < self.batch {
+            self.last = None;
+        } else if names.len() > before {
+            self.last = names.last().cloned();
+        }
+        names
+    }
+
+    /// Puts these units before all others.
+    pub(super) fn prioritize(&mut self, names: impl Iterator<Item = Arc<str>>) {
+        self.prioritized.extend(names);
+    }
+}
+
+/// Whether the unit may have been read from files.
+fn has_files(unit: &Unit) -> bool {
+    unit.selected
+        && unit.load_state.as_deref() == Some("loaded")
+        && !matches!(unit.kind, UnitKind::Device | UnitKind::Scope)
+}
+
+/// The interval of a call that detects whether PID 1 still responds.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// SystemState is read at most this often, however many jobs end.
+const MIN_SYSTEM_STATE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The interval of properties that change without a signal and are of use only while they are new.
+const POLL_INTERVAL: Duration = Duration::from_secs(15);
+
+/// All other properties that change without a signal are read at every fourth poll: once a minute.
+const POLLS_PER_FULL_POLL: u32 = 4;
+
+/// Units at each step of a round robin: two a second in all.
+const FILES_CHANGED_BATCH: usize = 4;
+
+/// The same, where PID 1 looks for links in many directories: 3 to 6 ms a unit after each reload.
+const FILES_ENABLED_BATCH: usize = 2;
+
+/// The interval between two steps of a round robin.
+const STEP_INTERVAL: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::systemd::mirror::ListedUnit;
+    use crate::unit_filter::Selection;
+
+    fn mirror() -> Mirror {
+        let mut mirror = Mirror::new(Selection::default());
+        for name in ["a.service", "b.scope", "c.timer", "d.service", "e.service"] {
+            mirror.list(&ListedUnit {
+                name: name.to_owned(),
+                load_state: "loaded".into(),
+                active_state: "active".into(),
+                sub_state: "running".into(),
+            });
+        }
+        mirror
+    }
+
+    fn next_batch(round_robin: &mut RoundRobin, mirror: &Mirror) -> String {
+        let names = round_robin.next_batch(mirror, Instant::now());
+        names.iter().map(|name| &name[..1]).collect()
+    }
+
+    #[test]
+    fn round_robin_covers_every_unit_and_prioritized_ones_first() {
+        let mirror = mirror();
+        let mut round_robin = RoundRobin::new(2, Instant::now());
+        let batches: [_; 4] = std::array::from_fn(|_| next_batch(&mut round_robin, &mirror));
+        assert_eq!(batches, ["ac", "de", "", "ac"]);
+        round_robin.prioritize(["e.service", "gone.service"].map(Arc::from).into_iter());
+        assert_eq!(next_batch(&mut round_robin, &mirror), "ed");
+    }
+
+    #[test]
+    fn round_robin_resumes_after_a_batch_of_prioritized_units() {
+        let mirror = mirror();
+        let mut round_robin = RoundRobin::new(2, Instant::now());
+        assert_eq!(next_batch(&mut round_robin, &mirror), "ac");
+        round_robin.prioritize(["e.service", "a.service", "c.timer"].map(Arc::from).into_iter());
+        assert_eq!(next_batch(&mut round_robin, &mirror), "ea");
+        assert_eq!(next_batch(&mut round_robin, &mirror), "cd");
+    }
+
+    #[test]
+    fn round_robin_waits_between_batches() {
+        let now = Instant::now();
+        let mut round_robin = RoundRobin::new(2, now);
+        assert_eq!(round_robin.next, now + STEP_INTERVAL);
+        round_robin.next_batch(&mirror(), now + STEP_INTERVAL);
+        assert_eq!(round_robin.next, now + STEP_INTERVAL * 2);
+    }
 }

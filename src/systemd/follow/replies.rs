@@ -1,38 +1,34 @@
-//! What is done with each answer.
+//! Handles replies to the calls of [`CallQueue`](super::call_queue::CallQueue).
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use tracing::{debug, warn};
 use zbus::OwnedVariant;
 use zbus::message::{Message, Type};
 
-use super::connection::{ALONE, BLAME, Session};
-use crate::systemd::dbus;
-use crate::systemd::dbus::{Call, DRIVER, Get};
+use super::connection::Follower;
+use super::resync::count_decode_error;
+use crate::systemd::dbus::{Call, DRIVER, Get, Purpose, listed_jobs, listed_units};
+use crate::systemd::mirror::ListedUnit;
 use crate::systemd::state::State;
-use crate::systemd::unit::properties;
-use crate::systemd::unit::properties::{Interface, Values};
+use crate::systemd::unit::properties::{Interface, Values, afterwards};
 
-impl Session<'_> {
-    /// Takes one answer.
-    pub(super) fn answer(&mut self, reply: &Message) {
+impl Follower<'_> {
+    pub(super) fn handle_reply(&mut self, reply: &Message) {
         let header = reply.header();
-        // the bus lets nobody else answer, but that is for the bus's configuration to say
-        if header
-            .sender()
-            .is_some_and(|sender| ![self.owner.as_str(), DRIVER].contains(&sender.as_str()))
-        {
-            self.shared.lock().status.foreign += 1;
+        // the bus drops replies of other clients, unless its configuration allows them
+        let trusted = [self.calls.destination(), DRIVER];
+        if header.sender().is_some_and(|sender| !trusted.contains(&sender.as_str())) {
+            self.shared.lock().status.untrusted_messages += 1;
             return;
         }
-        let Some(call) = header.reply_serial().and_then(|serial| self.window.answered(serial))
-        else {
+        let Some(call) = header.reply_serial().and_then(|serial| self.calls.remove(serial)) else {
             return;
         };
         let shared = self.shared;
         let state = &mut *shared.lock();
-        self.observe_half(state);
-        state.status.heard = Some(Instant::now());
+        self.count_pending_change(state);
+        state.status.last_message = Some(Instant::now());
         let error = (reply.message_type() == Type::Error).then(|| describe(reply));
         // an older systemd does not have each property
         if error.is_some() && !matches!(call, Call::Unit(..) | Call::Manager(_)) {
@@ -41,78 +37,100 @@ impl Session<'_> {
         match call {
             Call::Subscribe => {
                 if let Some(error) = error {
-                    warn!(%error, "systemd refused to send signals");
+                    warn!(%error, "failed to subscribe to systemd's signals");
                 }
             }
             Call::List | Call::ListKind(_) => match error {
-                None => self.listed(state, &call, dbus::listed(reply)),
-                Some(error) => self.not_listed(state, &call, error),
+                None => self.units_listed(state, &call, listed_units(reply)),
+                Some(error) => self.listing_failed(state, &call, error),
             },
             Call::ListNames(_) => {
                 if error.is_none() {
-                    self.arrived(state, dbus::listed(reply));
+                    self.new_units_listed(state, listed_units(reply));
                 }
             }
-            Call::ListJobs => match dbus::listed_jobs(reply) {
-                Ok(jobs) => state.mirror.jobs_listed(&jobs, std::time::SystemTime::now()),
-                Err(error) => debug!(%error, "the list of jobs made no sense"),
+            Call::ListJobs => match listed_jobs(reply) {
+                Ok(jobs) => state.mirror.jobs_listed(&jobs, SystemTime::now()),
+                Err(error) => debug!(%error, "failed to decode ListJobs reply"),
             },
             Call::Unit(get) => {
                 // an error: the unit is gone, or this systemd does not have the property
                 let values = if error.is_none() { values(&get, reply, state) } else { Vec::new() };
-                self.properties(state, &get, values);
+                self.properties_read(state, &get, values);
             }
             Call::Manager(property) => {
-                if error.is_none()
-                    && let Some(value) = value(reply, state)
-                {
-                    let loaded = state.manager.units_loaded;
-                    state.manager.set(&property, &value);
-                    let is_other = loaded != state.manager.units_loaded;
-                    if loaded.is_some() && is_other && self.gap.is_some() {
-                        debug!("systemd reloaded its configuration while nobody listened");
-                        state.ledger.reloaded();
-                        self.gap_is_reload(state);
-                    }
-                }
-                // the version is asked first of all
-                let version = state.manager.version_number();
-                self.is_versioned = true;
-                self.extras.oom_kills = version.is_some_and(|version| version >= 259);
+                let value = if error.is_none() { value(reply, state) } else { None };
+                self.manager_property_read(state, &property, value);
             }
         }
     }
 
-    fn properties(
+    /// Fetches the new units that are still loaded.
+    fn new_units_listed(&mut self, state: &mut State, rows: zbus::Result<Vec<ListedUnit>>) {
+        for row in count_decode_error(state, rows).unwrap_or_default() {
+            if let Some(change) = state.mirror.list(&row) {
+                state.observe(&change, None);
+            }
+            if let Some(unit) = state.mirror.unit(&row.name) {
+                state.ledger.open(unit);
+                self.fetches.plan(unit, None);
+            }
+        }
+    }
+
+    fn properties_read(
         &mut self,
         state: &mut State,
         get: &Get,
         values: Vec<(&'static str, OwnedVariant)>,
     ) {
-        let Get { name, interface, generation, .. } = get;
-        if [ALONE, BLAME].contains(generation) {
+        let Get { name, interface, purpose, .. } = get;
+        let Purpose::Fetch(number) = *purpose else {
             for (property, value) in values {
                 state.mirror.change(name, |unit| unit.set(*interface, property, &value));
             }
-            if *generation == BLAME {
-                self.blame.answered(state);
+            if *purpose == Purpose::BootTimes {
+                self.boot_blame.add_reply(state);
             }
             return;
-        }
-        if let Some(draft) = self.drafts.answer(name, *generation, *interface, values) {
-            if let Some(change) = state.mirror.change(name, |unit| draft.apply(unit)) {
-                state.observe(&change, draft.gap);
+        };
+        if let Some(fetch) = self.fetches.pending.add_reply(name, number, *interface, values) {
+            if let Some(change) = state.mirror.change(name, |unit| fetch.apply(unit)) {
+                state.observe(&change, fetch.gap);
                 // part of the fetch, so before the next one
-                for property in properties::afterwards(&change.after, self.extras) {
-                    self.ask(&change.after, Interface::Unit, property);
+                for property in afterwards(&change.after, self.extras) {
+                    let get = Get::single(&change.after, Interface::Unit, property);
+                    self.calls.add(Call::Unit(get));
                 }
             }
-            self.settle(state);
+            self.mark_synced(state);
         }
+    }
+
+    fn manager_property_read(
+        &mut self,
+        state: &mut State,
+        property: &str,
+        value: Option<OwnedVariant>,
+    ) {
+        if let Some(value) = value {
+            let before = state.manager.units_loaded;
+            state.manager.set(property, &value);
+            let is_other = before.is_some() && before != state.manager.units_loaded;
+            if is_other && self.resync.missed_signals.is_some() {
+                debug!("systemd reloaded its configuration while the bus was away");
+                state.ledger.reloaded();
+                self.mark_missed_reload(state);
+            }
+        }
+        // the first property to be requested is the version
+        self.resync.is_version_read = true;
+        let version = state.manager.version_number();
+        self.extras.oom_kills = version.is_some_and(|version| version >= 259);
     }
 }
 
-/// What an answer tells of a unit, by property.
+/// The properties of a reply to Get or GetAll.
 fn values(get: &Get, reply: &Message, state: &mut State) -> Vec<(&'static str, OwnedVariant)> {
     if let Some(property) = get.property {
         return value(reply, state).into_iter().map(|value| (property, value)).collect();
@@ -138,13 +156,13 @@ fn value(reply: &Message, state: &mut State) -> Option<OwnedVariant> {
     }
 }
 
-/// What an error says, as much of it as one line of a log should hold.
+/// The name and text of an error, cut to a length that fits one line of the log.
 fn describe(reply: &Message) -> String {
     let name = reply.header().error_name().map(ToString::to_string).unwrap_or_default();
     let body = reply.body();
     let text: &str = body.deserialize().unwrap_or_default();
-    format!("{name}: {}", &text[..text.floor_char_boundary(LONGEST_ERROR)])
+    format!("{name}: {}", &text[..text.floor_char_boundary(MAX_ERROR_LENGTH)])
 }
 
-/// Bytes of an error's text; systemd's own have about a hundred.
-const LONGEST_ERROR: usize = 500;
+/// In bytes; systemd's own texts have about a hundred.
+const MAX_ERROR_LENGTH: usize = 500;

@@ -1,134 +1,222 @@
-//! The mirror compared with PID 1's list of units: at first, after a reload, and now and then.
+//! Compares the mirror with PID 1's list of units: after connecting, after a reload, and at
+//! intervals.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
-use super::connection::Session;
+use super::connection::Follower;
 use super::non_utf8_mounts;
 use crate::systemd::dbus::Call;
 use crate::systemd::ledger::Gap;
-use crate::systemd::mirror::Listed;
+use crate::systemd::manager::UNITS_LOADED;
+use crate::systemd::mirror::ListedUnit;
 use crate::systemd::state::State;
-use crate::systemd::unit::name::Kind;
+use crate::systemd::unit::name::UnitKind;
+
+/// The listing under way, why one is needed, and what a listing may explain.
+pub(super) struct Resync {
+    interval: Duration,
+    next: Instant,
+    /// A listing to make as soon as none is under way.
+    pub(super) requested: Option<Reason>,
+    pub(super) listing: Option<UnitListing>,
+    /// Why signals before the first listing may be missing.
+    pub(super) missed_signals: Option<Gap>,
+    /// Differences found by a listing on schedule, and when they count as drift.
+    pub(super) possible_drift: HashMap<Arc<str>, Instant>,
+    /// Units that were unloaded lately: a call about one may have loaded it.
+    pub(super) recently_unloaded: HashMap<Arc<str>, Instant>,
+    /// Since when a reload is under way.
+    pub(super) reloading_since: Option<Instant>,
+    /// When the configuration was last reloaded.
+    pub(super) reloaded_at: Option<Instant>,
+    /// Whether PID 1 has replied about its version, on which depends what may be listed.
+    pub(super) is_version_read: bool,
+}
 
 /// Why the units are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// The session begins.
+    /// The connection is new.
     Connect,
-    /// The configuration was reloaded, or PID 1 executed itself anew.
+    /// The configuration was reloaded, or PID 1 was re-executed.
     Reload,
-    /// Now and then: differences are drift.
+    /// The interval is over: differences are drift.
     Schedule,
 }
 
 /// The units listed so far.
-pub(super) struct Listing {
+pub(super) struct UnitListing {
     reason: Reason,
-    seen: BTreeSet<String>,
+    listed: BTreeSet<String>,
     /// Kinds still to be listed one by one; empty when all were listed at once.
-    kinds: Vec<Kind>,
-    unlisted: BTreeMap<Kind, String>,
+    kinds: Vec<UnitKind>,
+    failed: BTreeMap<UnitKind, String>,
 }
 
-impl Session<'_> {
-    pub(super) fn list(&mut self, state: &mut State, reason: Reason) {
-        *state.status.resyncs.entry(reason.as_str()).or_default() += 1;
-        let (seen, kinds, unlisted) = (BTreeSet::new(), Vec::new(), BTreeMap::new());
-        let mut listing = Listing { reason, seen, kinds, unlisted };
-        if non_utf8_mounts::mounts(&state.manager) {
-            listing.unlisted.insert(Kind::Mount, non_utf8_mounts::WHY.to_owned());
-            self.list_kinds(&mut listing);
-        } else {
-            self.window.call(Call::List);
+impl Resync {
+    pub(super) fn new(missed_signals: Option<Gap>, interval: Duration, now: Instant) -> Self {
+        Self {
+            interval,
+            next: now + interval,
+            requested: Some(Reason::Connect),
+            listing: None,
+            missed_signals,
+            possible_drift: HashMap::new(),
+            recently_unloaded: HashMap::new(),
+            reloading_since: None,
+            reloaded_at: None,
+            is_version_read: false,
         }
-        self.listing = Some(listing);
     }
 
-    /// Whether the list that a session begins with tells of a unit nothing more. Until then, what
-    /// PID 1 says of removing it may be part of a reload of whose beginning this session did not
-    /// hear; and a unit that has really gone, the list leaves out.
+    pub(super) fn is_reloading(&self) -> bool {
+        self.reloading_since.is_some()
+    }
+
+    /// Whether the first listing of the connection has covered this unit. Until then, UnitRemoved
+    /// may be part of a reload whose beginning was missed; the listing omits units that are really
+    /// gone.
     pub(super) fn has_listed(&self, name: &str) -> bool {
         let listing = self.listing.as_ref();
-        self.gap.is_none() || listing.is_some_and(|listing| listing.seen.contains(name))
+        self.missed_signals.is_none()
+            || listing.is_some_and(|listing| listing.listed.contains(name))
     }
 
-    pub(super) fn listed(
+    /// Notes that PID 1 has loaded a unit, perhaps after it listed those of its kind.
+    pub(super) fn unit_loaded(&mut self, name: &str) {
+        if let Some(listing) = &mut self.listing {
+            listing.listed.insert(name.to_owned());
+        }
+    }
+
+    /// When something is due next.
+    pub(super) fn next_due(&self) -> impl Iterator<Item = Instant> {
+        self.possible_drift.values().copied().chain([self.next])
+    }
+}
+
+impl Follower<'_> {
+    /// Begins a listing if one is due and possible.
+    pub(super) fn resync_due(&mut self, state: &mut State, now: Instant) {
+        let resync = &mut self.resync;
+        if now >= resync.next {
+            resync.next = now + resync.interval;
+            resync.requested = resync.requested.or(Some(Reason::Schedule));
+            state.ledger.expire(now);
+            resync.recently_unloaded.retain(|_, at| now.duration_since(*at) < RECENTLY_UNLOADED);
+        }
+        if resync.reloading_since.is_some_and(|at| now.duration_since(at) > RELOAD_TIMEOUT) {
+            warn!("no Reloading(false) signal after daemon-reload; re-listing all units");
+            self.finish_reload(state);
+        }
+        let resync = &mut self.resync;
+        if resync.listing.is_none()
+            && !resync.is_reloading()
+            && resync.is_version_read
+            && let Some(reason) = resync.requested.take()
+        {
+            self.list_units(state, reason);
+        }
+        let before = self.resync.possible_drift.len();
+        self.resync.possible_drift.retain(|_, at| *at > now);
+        state.status.drift += (before - self.resync.possible_drift.len()) as u64;
+    }
+
+    pub(super) fn list_units(&mut self, state: &mut State, reason: Reason) {
+        *state.status.resyncs.entry(reason.as_str()).or_default() += 1;
+        let (listed, kinds, failed) = (BTreeSet::new(), Vec::new(), BTreeMap::new());
+        let mut listing = UnitListing { reason, listed, kinds, failed };
+        if non_utf8_mounts::prevent_listing(&state.manager) {
+            listing.failed.insert(UnitKind::Mount, non_utf8_mounts::ERROR.to_owned());
+            self.list_kinds(&mut listing);
+        } else {
+            self.calls.add(Call::List);
+        }
+        self.resync.listing = Some(listing);
+    }
+
+    /// Handles the reply to a call that lists units.
+    pub(super) fn units_listed(
         &mut self,
         state: &mut State,
         call: &Call,
-        rows: zbus::Result<Vec<Listed>>,
+        rows: zbus::Result<Vec<ListedUnit>>,
     ) {
-        let rows = match decoded(state, rows) {
+        let rows = match count_decode_error(state, rows) {
             Ok(rows) => rows,
-            Err(error) => return self.not_listed(state, call, error.to_string()),
+            Err(error) => return self.listing_failed(state, call, error.to_string()),
         };
-        let Some(mut listing) = self.listing.take() else { return };
+        let Some(mut listing) = self.resync.listing.take() else { return };
         let gap = match listing.reason {
-            Reason::Connect => self.gap,
+            Reason::Connect => self.resync.missed_signals,
             Reason::Reload => Some(Gap::Reload),
             Reason::Schedule => None,
         };
         for row in rows {
             let change = state.mirror.list(&row);
             let Some(unit) = state.mirror.unit(&row.name).cloned() else { continue };
-            listing.seen.insert(row.name);
+            listing.listed.insert(row.name);
             state.ledger.open(&unit);
             if let Some(change) = &change {
                 state.observe(change, gap);
             }
             match listing.reason {
-                Reason::Connect | Reason::Reload => self.fetch(&unit, gap),
+                Reason::Connect | Reason::Reload => self.fetches.plan(&unit, gap),
                 Reason::Schedule if change.is_some() => {
-                    self.suspects.insert(unit.name.clone(), Instant::now() + SUSPECT);
-                    self.fetch(&unit, Some(Gap::Drift));
+                    let at = Instant::now() + DRIFT_TIMEOUT;
+                    self.resync.possible_drift.insert(unit.name.clone(), at);
+                    self.fetches.plan(&unit, Some(Gap::Drift));
                 }
                 Reason::Schedule => {}
             }
         }
-        self.listing = Some(listing);
+        self.resync.listing = Some(listing);
         self.kind_done(state, call);
     }
 
-    /// One invalid byte in one mount's path, and systemd up to 257 cannot list any unit: then
-    /// each kind is listed alone, and only that one fails.
-    pub(super) fn not_listed(&mut self, state: &mut State, call: &Call, error: String) {
-        let Some(mut listing) = self.listing.take() else { return };
+    /// Handles an error. With one invalid byte in one mount's path, systemd up to 257 cannot list
+    /// any unit: then each kind is listed alone, and only that kind fails.
+    pub(super) fn listing_failed(&mut self, state: &mut State, call: &Call, error: String) {
+        let Some(mut listing) = self.resync.listing.take() else { return };
         if let Call::ListKind(kind) = call {
-            listing.unlisted.insert(*kind, error);
-            self.listing = Some(listing);
+            listing.failed.insert(*kind, error);
+            self.resync.listing = Some(listing);
             self.kind_done(state, call);
         } else {
-            debug!(%error, "systemd cannot list all units at once; listing each kind alone");
+            debug!(%error, "systemd failed to list all units at once; listing each kind alone");
             self.list_kinds(&mut listing);
-            self.listing = Some(listing);
+            self.resync.listing = Some(listing);
         }
     }
 
-    /// Lists each kind alone, but for those that are known not to be listed.
-    fn list_kinds(&mut self, listing: &mut Listing) {
-        listing.kinds = Kind::ALL.to_vec();
-        listing.kinds.retain(|kind| !listing.unlisted.contains_key(kind));
+    /// Lists each kind alone, except those that cannot be listed.
+    fn list_kinds(&mut self, listing: &mut UnitListing) {
+        listing.kinds = UnitKind::ALL.to_vec();
+        listing.kinds.retain(|kind| !listing.failed.contains_key(kind));
         for kind in &listing.kinds {
-            self.window.call(Call::ListKind(*kind));
+            self.calls.add(Call::ListKind(*kind));
         }
     }
 
     fn kind_done(&mut self, state: &mut State, call: &Call) {
-        let Some(listing) = &mut self.listing else { return };
+        let Some(listing) = &mut self.resync.listing else { return };
         if let Call::ListKind(done) = call {
             listing.kinds.retain(|kind| kind != done);
         }
         if !listing.kinds.is_empty() {
             return;
         }
-        let Some(Listing { reason, seen, unlisted, .. }) = self.listing.take() else { return };
+        let Some(UnitListing { reason, listed, failed, .. }) = self.resync.listing.take() else {
+            return;
+        };
         let gone: Vec<_> = state
             .mirror
             .units()
-            .filter(|unit| !seen.contains(&*unit.name) && !unlisted.contains_key(&unit.kind))
+            .filter(|unit| !listed.contains(&*unit.name) && !failed.contains_key(&unit.kind))
             .map(|unit| unit.name.clone())
             .collect();
         for name in gone {
@@ -137,34 +225,65 @@ impl Session<'_> {
                 state.status.drift += 1;
             }
         }
-        for (kind, error) in &unlisted {
+        for (kind, error) in &failed {
             if !state.status.unlisted.contains_key(kind) {
-                warn!(%kind, %error, "systemd cannot list the units of this kind; all others are served");
+                warn!(%kind, %error, "systemd failed to list the units of this kind; their states may be stale");
             }
         }
-        state.status.unlisted = unlisted;
-        // from here on, every unit that was away has a draft that says so
-        self.gap = None;
-        self.settle(state);
+        state.status.unlisted = failed;
+        // from here on, the pending fetch of each unit holds the gap
+        self.resync.missed_signals = None;
+        self.mark_synced(state);
+    }
+
+    /// Removes a unit that is not loaded any more.
+    pub(super) fn unload(&mut self, state: &mut State, name: &Arc<str>) {
+        self.fetches.remove(name);
+        self.resync.possible_drift.remove(name);
+        if state.mirror.unload(name).is_some() {
+            state.ledger.unload(name, Instant::now());
+            if self.resync.recently_unloaded.len() < MAX_RECENTLY_UNLOADED {
+                self.resync.recently_unloaded.insert(name.clone(), Instant::now());
+            }
+        }
+    }
+
+    pub(super) fn begin_reload(&mut self, state: &mut State) {
+        debug!("systemd reloads its configuration");
+        self.resync.reloading_since = Some(Instant::now());
+        state.status.reloading = true;
+        self.mark_missed_reload(state);
+    }
+
+    /// Notes that a reload is among the signals that may be missing.
+    pub(super) fn mark_missed_reload(&mut self, state: &mut State) {
+        state.status.reload_pending_resync = true;
+        self.resync.missed_signals = self.resync.missed_signals.and(Some(Gap::Reload));
+        self.fetches.pending.mark_missed_reload();
+    }
+
+    /// Requests a new listing: one under way may be from before the reload.
+    pub(super) fn finish_reload(&mut self, state: &mut State) {
+        self.resync.reloading_since = None;
+        state.status.reloading = false;
+        self.resync.reloaded_at = Some(Instant::now());
+        self.resync.requested = Some(Reason::Reload);
+        state.manager.units_loaded = None;
+        self.calls.add(Call::Manager(UNITS_LOADED.to_owned()));
+        let changed = state.mirror.units().filter(|unit| unit.needs_reload == Some(true));
+        self.refetch.files_changed.prioritize(changed.map(|unit| unit.name.clone()));
     }
 }
 
-/// The rows of a list; one that makes no sense is told and counted.
-pub(super) fn decoded(
+/// Logs and counts a list of units that cannot be decoded.
+pub(super) fn count_decode_error(
     state: &mut State,
-    rows: zbus::Result<Vec<Listed>>,
-) -> zbus::Result<Vec<Listed>> {
+    rows: zbus::Result<Vec<ListedUnit>>,
+) -> zbus::Result<Vec<ListedUnit>> {
     rows.inspect_err(|error| {
-        warn!(%error, "systemd's list of units made no sense");
+        warn!(%error, "failed to decode ListUnits reply");
         *state.status.errors.entry("decode").or_default() += 1;
     })
-}
-
-impl Listing {
-    /// PID 1 has loaded a unit, perhaps after it listed those of its kind.
-    pub(super) fn loaded(&mut self, name: &str) {
-        self.seen.insert(name.to_owned());
-    }
 }
 
 impl Reason {
@@ -178,4 +297,13 @@ impl Reason {
 }
 
 /// A difference counts as drift unless a signal explains it within this time.
-const SUSPECT: Duration = Duration::from_secs(2);
+const DRIFT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A reload takes seconds; after this time its end was missed.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// A unit unloaded less than this ago may be loaded again by a call of ours.
+pub(super) const RECENTLY_UNLOADED: Duration = Duration::from_secs(2);
+
+/// Bounds the memory that a flood of short-lived units takes.
+const MAX_RECENTLY_UNLOADED: usize = 4096;

@@ -1,4 +1,4 @@
-//! What is done with each signal.
+//! Handles D-Bus signals.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -7,50 +7,48 @@ use tracing::debug;
 use zbus::ObjectPath;
 use zbus::message::{Body, Message};
 
-use super::connection::{DEPARTED, Session};
-use super::resync::Reason;
-use crate::systemd::dbus::{Call, Changed, DRIVER, Error, UNIT_INTERFACE, new_owner};
+use super::connection::Follower;
+use super::resync::RECENTLY_UNLOADED;
+use crate::systemd::dbus::{Changed, DRIVER, FollowError, UNIT_INTERFACE, new_owner};
 use crate::systemd::ledger::Gap;
-use crate::systemd::manager::UNITS_LOADED;
-use crate::systemd::mirror::Change;
 use crate::systemd::state::State;
-use crate::systemd::unit::name::{Kind, from_object_path, is_valid};
+use crate::systemd::unit::name::{UnitKind, from_object_path, is_valid};
 use crate::systemd::unit::properties::{CONDITION_TIME, CONTROL_GROUP, Interface};
 use crate::systemd::unit::value::Timestamp;
 use crate::systemd::unit::{Service, Unit};
 
-impl Session<'_> {
-    /// Takes one signal. An error ends the session.
-    pub(super) fn signal(&mut self, message: &Message) -> Result<(), Error> {
+impl Follower<'_> {
+    /// Handles one signal. An error ends the connection.
+    pub(super) fn handle_signal(&mut self, message: &Message) -> Result<(), FollowError> {
         let header = message.header();
         let Some(member) = header.member().map(|member| member.as_str()) else { return Ok(()) };
         let sender = header.sender().map(|sender| sender.as_str()).unwrap_or_default();
         let shared = self.shared;
         let state = &mut *shared.lock();
+        let owner = self.calls.destination();
         if sender == DRIVER {
-            // only the bus itself can send in this name
-            let changed = new_owner(message).is_some_and(|owner| owner != self.owner.as_str());
-            return if changed { Err(Error::OwnerChanged) } else { Ok(()) };
+            // only the bus itself can send under this name
+            let changed = new_owner(message).is_some_and(|new_owner| new_owner != owner);
+            return if changed { Err(FollowError::OwnerChanged) } else { Ok(()) };
         }
-        if sender != self.owner.as_str() {
-            // anybody on the bus may send what looks like systemd's signals
-            state.status.foreign += 1;
+        if sender != owner {
+            // any client of the bus can send signals that look like systemd's
+            state.status.untrusted_messages += 1;
             return Ok(());
         }
         let now = Instant::now();
-        state.status.heard = Some(now);
+        state.status.last_message = Some(now);
         let path = header.path().map(|path| path.as_str()).unwrap_or_default();
-        let body = message.body();
-        let known = MEMBERS.into_iter().find(|known| *known == member).unwrap_or("other");
-        *state.status.signals.entry(known).or_default() += 1;
-        if let Err(error) = self.by_member(state, member, path, &body, now) {
-            debug!(%error, member, path, "a signal of systemd made no sense");
+        let counted = MEMBERS.into_iter().find(|known| *known == member).unwrap_or("other");
+        *state.status.signals.entry(counted).or_default() += 1;
+        if let Err(error) = self.decode_signal(state, member, path, &message.body(), now) {
+            debug!(%error, member, path, "failed to decode D-Bus signal");
             *state.status.errors.entry("decode").or_default() += 1;
         }
         Ok(())
     }
 
-    fn by_member(
+    fn decode_signal(
         &mut self,
         state: &mut State,
         member: &str,
@@ -59,7 +57,7 @@ impl Session<'_> {
         now: Instant,
     ) -> zbus::Result<()> {
         if member != "PropertiesChanged" {
-            self.observe_half(state);
+            self.count_pending_change(state);
         }
         match member {
             "PropertiesChanged" => {
@@ -71,7 +69,7 @@ impl Session<'_> {
             }
             "UnitRemoved" => {
                 let (name, _): (&str, ObjectPath<'_>) = body.deserialize()?;
-                if !self.reloading && self.has_listed(name) {
+                if !self.resync.is_reloading() && self.resync.has_listed(name) {
                     self.unload(state, &Arc::from(name));
                 }
             }
@@ -85,10 +83,16 @@ impl Session<'_> {
                 state.mirror.job_removed(id);
                 let mirrored = state.mirror.unit(unit).cloned();
                 state.ledger.job_removed(unit, mirrored.as_deref(), result);
-                self.system_state_may_have_changed(now);
+                self.refetch.plan_system_state(now);
             }
-            "Reloading" => self.reloading(state, body.deserialize()?),
-            "StartupFinished" => self.ask_manager(),
+            "Reloading" => match body.deserialize()? {
+                true => self.begin_reload(state),
+                false => {
+                    state.ledger.reloaded();
+                    self.finish_reload(state);
+                }
+            },
+            "StartupFinished" => self.request_manager_properties(),
             _ => {}
         }
         Ok(())
@@ -102,19 +106,18 @@ impl Session<'_> {
         now: Instant,
     ) {
         let Some(name) = from_object_path(path) else { return };
-        let Some(kind) = Kind::of(&name) else { return };
+        let Some(kind) = UnitKind::of(&name) else { return };
         let interface = match *interface {
             UNIT_INTERFACE => Interface::Unit,
             own if own == kind.interface() => Interface::Kind,
-            // cgroup, exec and kill settings have interfaces of their own in some versions
+            // some versions have separate interfaces for cgroup, exec and kill settings
             _ => return,
         };
-        if self
-            .half
-            .as_ref()
-            .is_some_and(|half| *half.name != *name || interface == Interface::Kind)
-        {
-            self.observe_half(state);
+        // systemd signals the properties of a unit's kind and then those of every unit, one right
+        // after the other: one change in two signals
+        let is_second = |before: &Arc<Unit>| *before.name == *name && interface == Interface::Unit;
+        if self.pending_change.as_ref().is_some_and(|before| !is_second(before)) {
+            self.count_pending_change(state);
         }
         let change = state.mirror.change(&name, |unit| {
             for (property, value) in values.iter() {
@@ -125,117 +128,72 @@ impl Session<'_> {
         if tracing::enabled!(tracing::Level::DEBUG) {
             trace(&change.after);
         }
-        let _ = self.half.get_or_insert_with(|| change.before.clone());
+        self.pending_change.get_or_insert_with(|| change.before.clone());
         if interface == Interface::Unit {
-            self.observe_half(state);
+            self.count_pending_change(state);
         }
-        self.drafts.signalled(&name, interface);
+        self.fetches.pending.signalled(&name, interface);
+        let soon = now + BURST_DELAY;
         let unit = &change.after;
+        let state_changed = change.before.active_state != unit.active_state;
         if interface == Interface::Unit {
-            self.suspects.remove(&unit.name);
+            self.resync.possible_drift.remove(&unit.name);
             if change.before.is("failed") != unit.is("failed") {
-                self.system_state_may_have_changed(now);
+                self.refetch.plan_system_state(now);
             }
-            let begins = change.before.active_state != unit.active_state && !unit.is("inactive");
+            let begins = state_changed && !unit.is("inactive");
             if unit.selected && kind.has_cgroup() && unit.control_group.is_none() && begins {
-                self.hint(&unit.name, Interface::Kind, CONTROL_GROUP, now + SOON);
+                self.refetch.plan(&unit.name, Interface::Kind, CONTROL_GROUP, soon);
             }
         }
         let is_unmet = unit.conditions_met == Some(false)
             && unit.conditions_checked.and_then(Timestamp::set).is_none();
         if unit.selected && self.extras.conditions && is_unmet {
-            self.hint(&unit.name, Interface::Unit, CONDITION_TIME, now + SOON);
+            self.refetch.plan(&unit.name, Interface::Unit, CONDITION_TIME, soon);
         }
-        // a socket unit signals around connections, of which its properties do not tell
-        let asks = match interface {
-            Interface::Kind => kind == Kind::Socket,
-            Interface::Unit => change.before.active_state != unit.active_state,
+        // a socket unit signals when connections begin and end, but not their numbers
+        let may_change_polled = match interface {
+            Interface::Kind => kind == UnitKind::Socket,
+            Interface::Unit => state_changed,
         };
-        if unit.selected && asks {
-            self.hint_polled(unit, true, now + SOON);
+        if unit.selected && may_change_polled {
+            self.refetch.plan_polled(unit, self.extras, true, soon);
         }
-    }
-
-    /// Counts what happened since the first half of a change was told. systemd tells what is of a
-    /// unit's kind and then what is of every unit, one right after the other: one state in two
-    /// signals.
-    pub(super) fn observe_half(&mut self, state: &mut State) {
-        let Some(before) = self.half.take() else { return };
-        let Some(after) = state.mirror.unit(&before.name).cloned() else { return };
-        let gap = self.drafts.gap(&before.name).or(self.gap);
-        state.observe(&Change { before, after }, gap);
     }
 
     fn unit_new(&mut self, state: &mut State, name: &str, now: Instant) {
-        if self.reloading || !is_valid(name) {
+        if self.resync.is_reloading() || !is_valid(name) {
             return;
         }
-        if let Some(listing) = &mut self.listing {
-            listing.loaded(name);
-        }
+        self.resync.unit_loaded(name);
         let Some(unit) = state.mirror.load(name) else {
-            // after a reload, the first change of a unit is told by this signal, without a value
-            let recently = self.reloaded.is_some_and(|at| now.duration_since(at) < AFTERMATH);
+            // after a reload, this signal reports the first change of a unit, without a value
+            let reloaded = self.resync.reloaded_at;
+            let recently = reloaded.is_some_and(|at| now.duration_since(at) < RECENTLY_RELOADED);
             if let Some(unit) = state.mirror.unit(name).filter(|_| recently) {
-                self.fetch(&unit.clone(), Some(Gap::Reload));
+                self.fetches.plan(unit, Some(Gap::Reload));
             }
             return;
         };
         state.ledger.open(&unit);
-        // a name that went a moment ago may be back only because we asked for it: wait longer,
-        // and ask only if it is still there then
-        let departed = self.departed.get(&unit.name).is_some_and(|at| now < *at + DEPARTED);
-        let wait = if departed { DEPARTED } else { SOON };
-        self.arrivals.insert(unit.name.clone(), now + wait);
-    }
-
-    fn reloading(&mut self, state: &mut State, active: bool) {
-        if active {
-            debug!("systemd reloads its configuration");
-            self.reloading = true;
-            self.reload_began = Instant::now();
-            state.status.reloading = true;
-            self.gap_is_reload(state);
-        } else {
-            state.ledger.reloaded();
-            self.reload_done(state);
-        }
-    }
-
-    /// Whatever was missed: a reload was part of it.
-    pub(super) fn gap_is_reload(&mut self, state: &mut State) {
-        state.status.reloaded = true;
-        self.gap = self.gap.and(Some(Gap::Reload));
-        self.drafts.gap_is_reload();
-    }
-
-    /// Lists the units anew: a listing under way may be from before.
-    pub(super) fn reload_done(&mut self, state: &mut State) {
-        self.reloading = false;
-        state.status.reloading = false;
-        self.reloaded = Some(Instant::now());
-        self.relist = Some(Reason::Reload);
-        state.manager.units_loaded = None;
-        self.window.call(Call::Manager(UNITS_LOADED.to_owned()));
-        let changed = state.mirror.units().filter(|unit| unit.needs_reload == Some(true));
-        self.files_changed.hurry(changed.map(|unit| unit.name.clone()));
-    }
-
-    fn system_state_may_have_changed(&mut self, now: Instant) {
-        self.next_heartbeat = self.next_heartbeat.min(now + SYSTEM_STATE);
+        // a unit that was unloaded a moment ago may be back only because of a call of ours: wait
+        // longer, and request it only if it is still loaded then
+        let unloaded = self.resync.recently_unloaded.get(&unit.name);
+        let wait = match unloaded.is_some_and(|at| now < *at + RECENTLY_UNLOADED) {
+            true => RECENTLY_UNLOADED,
+            false => BURST_DELAY,
+        };
+        self.fetches.new_units.insert(unit.name.clone(), now + wait);
     }
 }
 
-/// Lets a burst of signals pass before the questions that they raise.
-const SOON: Duration = Duration::from_millis(100);
+/// Lets a burst of signals pass before the calls that they cause.
+const BURST_DELAY: Duration = Duration::from_millis(100);
 
-/// For so long after a reload, units are announced anew that are known.
-const AFTERMATH: Duration = Duration::from_secs(60);
+/// For this time after a reload, UnitNew is sent for units that were loaded before.
+const RECENTLY_RELOADED: Duration = Duration::from_secs(60);
 
-/// SystemState is asked at most this often, however many jobs end.
-const SYSTEM_STATE: Duration = Duration::from_secs(1);
-
-/// The signals that are taken; any other is counted as such.
+/// The signals that are handled; all others are counted as `other`.
 const MEMBERS: [&str; 7] = [
     "JobNew",
     "JobRemoved",
@@ -246,7 +204,7 @@ const MEMBERS: [&str; 7] = [
     "UnitRemoved",
 ];
 
-/// What a signal made of a unit, for finding out afterwards why something was counted.
+/// Logs a unit after a signal, for finding out afterwards why something was counted.
 fn trace(unit: &Unit) {
     let active = unit.active_state.as_deref().unwrap_or_default();
     let sub = unit.sub_state.as_deref().unwrap_or_default();

@@ -1,10 +1,10 @@
-//! The thread that follows systemd: messages wake it and no other, and no scrape delays it.
+//! The thread that follows systemd: only bus messages wake it up, and no scrape delays it.
 
 use std::{future, io, thread};
 
 use tokio::runtime::{self, Handle};
 
-/// A thread with a runtime. It ends with the process.
+/// A thread with a runtime, which ends with the process.
 #[derive(Clone, Debug)]
 pub struct Thread(Handle);
 
@@ -12,7 +12,7 @@ impl Thread {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The kernel provides no thread, or no descriptors to wait on.
+    /// The kernel provides no thread, or no file descriptors to wait on.
     pub fn start() -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();

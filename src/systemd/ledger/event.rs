@@ -1,51 +1,51 @@
-//! One thing that happened to a unit.
+//! Events of units.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::systemd::unit::value::{InvocationId, Word};
+use crate::systemd::unit::value::{InternedStr, InvocationId};
 
-/// One thing that happened to a unit.
+/// An event of a unit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// When: PID 1's time stamp for exits, otherwise when its signal came.
+    /// PID 1's timestamp for exits, otherwise when its signal was received.
     pub at: SystemTime,
     /// The unit's name.
     pub unit: Arc<str>,
-    /// What happened.
-    pub what: What,
+    /// The kind of event.
+    pub kind: EventKind,
     /// A service's or job's result; `None` for a clean exit and for a restart.
-    pub cause: Option<Word>,
-    /// How the main process ended: its exit status, or the signal's name.
-    pub status: Option<Word>,
-    /// The run concerned, as in the journal's `_SYSTEMD_INVOCATION_ID`.
+    pub cause: Option<InternedStr>,
+    /// The exit status of the main process, or the name of the signal that killed it.
+    pub status: Option<InternedStr>,
+    /// The run, as in the journal's `_SYSTEMD_INVOCATION_ID`.
     pub invocation_id: Option<InvocationId>,
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    /// The main process ended and the result is success.
+pub enum EventKind {
+    /// The main process exited and the result is success.
     Exited,
     /// The service failed.
     Failed,
     /// systemd restarted it by `Restart=`.
     Restarted,
     /// The start limit was hit: systemd will not restart it again.
-    GivenUp,
+    StartLimitHit,
     /// A job for the unit failed, timed out, or could not start for a dependency.
     JobFailed,
 }
 
-impl What {
-    /// The word in `/api/v1/events`.
+impl EventKind {
+    /// The value of `what` in `/api/v1/events`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Exited => "exited",
             Self::Failed => "failed",
             Self::Restarted => "restarted",
-            Self::GivenUp => "given-up",
+            Self::StartLimitHit => "given-up",
             Self::JobFailed => "job-failed",
         }
     }

@@ -1,51 +1,54 @@
-//! What happened to units, counted from consecutive changes: exits, failures by cause, restarts,
-//! starts, job results.
+//! Counters and events of units, derived from consecutive states: exits, failures by cause,
+//! restarts, starts, job results.
 //!
-//! A count never falls while the exporter lives: not when systemd's own counter is reset, not on
-//! a reload, and for a while not when the unit is unloaded.
+//! A counter never falls while the exporter runs: not when systemd's own counter is reset, not at a
+//! reload, and for a while not when the unit is unloaded.
 
 mod event;
+mod exit_code;
 mod journal_reconciliation;
 #[cfg(test)]
 mod tests;
+mod transitions;
 mod unit_counters;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-pub use event::{Event, What};
-pub use unit_counters::{Account, Counted, ExitCode};
+pub use event::{Event, EventKind};
+pub use exit_code::ExitCode;
+pub use unit_counters::{Counted, UnitCounters};
 
 use super::mirror::Change;
 use super::unit::Unit;
-use super::unit::value::{Timestamp, Word, word};
+use super::unit::value::{InternedStr, Timestamp, intern};
 use crate::source::journal::exits::JournalExits;
-use journal_reconciliation::{Attribution, JournalReconciliation, MissedExits, known_at};
+use journal_reconciliation::{Attribution, JournalReconciliation, MissedExits, last_known_at};
 use tracing::debug;
-use unit_counters::{Missed, Outcome, UNKNOWN, by_word, event};
+use unit_counters::{MissedSignals, Observed, UNKNOWN, counter_of, event};
 
-/// The accounts of units, and what is counted for the host as a whole.
+/// The counters of units and of the host as a whole, and the latest events.
 #[derive(Debug)]
 pub struct Ledger {
-    accounts: BTreeMap<Arc<str>, Arc<Account>>,
-    retired: VecDeque<(Instant, Arc<str>)>,
-    keep: Keep,
+    counters: BTreeMap<Arc<str>, Arc<UnitCounters>>,
+    unloaded: VecDeque<(Instant, Arc<str>)>,
+    retention: Retention,
     events: VecDeque<Arc<Event>>,
-    host: Host,
+    host: HostCounters,
     reconciliation: JournalReconciliation,
 }
 
-/// What is counted for the host as a whole.
+/// The counters of the host as a whole.
 #[derive(Clone, Debug)]
-pub struct Host {
+pub struct HostCounters {
     /// Failures of services by result.
-    pub failures: BTreeMap<Word, u64>,
-    /// Ended jobs by result.
-    pub job_results: BTreeMap<Word, u64>,
+    pub failures: BTreeMap<InternedStr, u64>,
+    /// Completed jobs by result.
+    pub job_results: BTreeMap<InternedStr, u64>,
     /// Reloads of PID 1's configuration.
     pub reloads: u64,
-    /// Deaths that only a gap in NRestarts told of, by the reason why they were not seen.
+    /// Exits that only NRestarts revealed, by the reason why their signals were missed.
     pub lost: BTreeMap<&'static str, u64>,
 }
 
@@ -54,9 +57,9 @@ pub struct Host {
 pub enum Gap {
     /// The bus, or PID 1's connection to it, was away.
     Reconnect,
-    /// PID 1 reloaded its configuration, or executed itself anew.
+    /// PID 1 reloaded its configuration, or was re-executed.
     Reload,
-    /// The comparison on schedule found a difference.
+    /// A comparison on schedule found a difference.
     Drift,
 }
 
@@ -70,37 +73,37 @@ impl Gap {
     }
 }
 
-/// How long and how many accounts of unloaded units are kept, and how many events.
+/// How long and for how many unloaded units counters are kept, and how many events.
 #[derive(Clone, Copy, Debug)]
-pub struct Keep {
-    /// An account stays this long after its unit was unloaded.
-    pub retired_for: Duration,
-    /// At most this many accounts of unloaded units, the latest ones.
-    pub retired: usize,
-    /// At most this many events, the latest ones.
-    pub events: usize,
+pub struct Retention {
+    /// How long counters are kept after the unit was unloaded.
+    pub unloaded_for: Duration,
+    /// The counters of at most this many unloaded units are kept, the latest ones.
+    pub max_unloaded: usize,
+    /// At most this many events are kept, the latest ones.
+    pub max_events: usize,
 }
 
-impl Default for Keep {
+impl Default for Retention {
     fn default() -> Self {
-        Self { retired_for: Duration::from_secs(3600), retired: 1000, events: 256 }
+        Self { unloaded_for: Duration::from_secs(3600), max_unloaded: 1000, max_events: 256 }
     }
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self::new(Keep::default())
+        Self::new(Retention::default())
     }
 }
 
-impl Default for Host {
+impl Default for HostCounters {
     fn default() -> Self {
-        let zeros = |words: &[&str]| words.iter().map(|name| (word(name), 0)).collect();
+        let zeros = |results: &[&str]| results.iter().map(|name| (intern(name), 0)).collect();
         Self {
             failures: zeros(SERVICE_RESULTS),
             job_results: zeros(JOB_RESULTS),
             reloads: 0,
-            lost: LOST.into_iter().map(|reason| (reason, 0)).collect(),
+            lost: LOST_REASONS.into_iter().map(|reason| (reason, 0)).collect(),
         }
     }
 }
@@ -108,140 +111,141 @@ impl Default for Host {
 impl Ledger {
     /// An empty ledger.
     #[must_use]
-    pub fn new(keep: Keep) -> Self {
+    pub fn new(retention: Retention) -> Self {
         Self {
-            accounts: BTreeMap::new(),
-            retired: VecDeque::new(),
-            keep,
+            counters: BTreeMap::new(),
+            unloaded: VecDeque::new(),
+            retention,
             events: VecDeque::new(),
-            host: Host::default(),
+            host: HostCounters::default(),
             reconciliation: JournalReconciliation::default(),
         }
     }
 
-    /// The accounts of units known now and of those unloaded lately, by name.
-    pub fn accounts(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Arc<Account>)> {
-        self.accounts.iter()
+    /// The counters of loaded units and of those unloaded lately, by name.
+    pub fn counters(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Arc<UnitCounters>)> {
+        self.counters.iter()
     }
 
-    /// What is counted for the host as a whole.
+    /// The counters of the host as a whole.
     #[must_use]
-    pub fn host(&self) -> &Host {
+    pub fn host(&self) -> &HostCounters {
         &self.host
     }
 
-    /// What happened last, the newest first.
+    /// The latest events, the newest first.
     pub fn events(&self) -> impl Iterator<Item = &Arc<Event>> {
         self.events.iter().rev()
     }
 
-    /// Opens an account at zero for a unit that is exported, or takes up the one it had.
+    /// Adds counters at 0 for a unit that is exported, or continues those that it had.
     pub fn open(&mut self, unit: &Unit) {
         if unit.selected && !unit.is_absent() {
-            let account = self.account(&unit.name, unit);
-            if let Some(since) = Arc::make_mut(account).retired.take() {
-                // one that comes and goes over and over must not push others out
-                self.retired.retain(|(at, name)| *at != since || *name != unit.name);
+            let counters = self.counters_of(unit);
+            if let Some(since) = Arc::make_mut(counters).unloaded_at.take() {
+                // a unit that is loaded and unloaded again and again must not displace others
+                self.unloaded.retain(|(at, name)| *at != since || *name != unit.name);
             }
         }
     }
 
-    /// Counts what one change of a unit tells. `gap` is why signals before it may be missing, if
-    /// they may; `reloaded` is when PID 1 last reloaded its configuration, if it has told.
-    pub fn observe(&mut self, change: &Change, gap: Option<Gap>, reloaded: Option<Timestamp>) {
+    /// Counts one change of a unit. `gap` is why signals before it may be missing; `reloaded_at` is
+    /// when PID 1 last reloaded its configuration, if known.
+    pub fn observe(&mut self, change: &Change, gap: Option<Gap>, reloaded_at: Option<Timestamp>) {
         let Change { before, after } = change;
-        if !after.selected || (after.is_absent() && !self.accounts.contains_key(&after.name)) {
+        if !after.selected || (after.is_absent() && !self.counters.contains_key(&after.name)) {
             return;
         }
-        let missed = gap.map(|gap| Missed { reload: gap == Gap::Reload, at: reloaded });
-        let account = Arc::make_mut(self.account(&after.name, after));
-        let mut outcome = Outcome::default();
-        account.observe(before, after, missed, &mut outcome);
-        if let Some(result) = outcome.failure {
-            *by_word(&mut self.host.failures, &result) += 1;
+        let missed = gap.map(|gap| MissedSignals { reload: gap == Gap::Reload, reloaded_at });
+        let counters = Arc::make_mut(self.counters_of(after));
+        let mut observed = Observed::default();
+        counters.observe(before, after, missed, &mut observed);
+        let Observed { failure, exited, missed_exits: exits, possible_double_count, events } =
+            observed;
+        if let Some(result) = failure {
+            *counter_of(&mut self.host.failures, &result) += 1;
         }
-        if let Some(run) = outcome.ended {
-            self.reconciliation.counted(run);
+        if let Some(run) = exited {
+            self.reconciliation.add_counted_run(run);
         }
-        let Outcome { unseen: deaths, more, .. } = outcome;
-        if deaths > 0 || (more > 0 && self.reconciliation.is_heard) {
+        if exits > 0 || (possible_double_count > 0 && self.reconciliation.is_enabled) {
             let (unit, reason) = (after.name.clone(), gap.map_or("coalesced", Gap::as_str));
-            let (since, found) = (known_at(before), Timestamp::monotonic());
-            let unseen = MissedExits { unit, since, found, exits: deaths, more, reason };
-            match self.reconciliation.is_heard {
-                true => self.reconciliation.wait(unseen),
-                false => self.explained(&unseen, Attribution::default()),
+            let (since, found) = (last_known_at(before), Timestamp::monotonic());
+            let missed = MissedExits { unit, since, found, exits, possible_double_count, reason };
+            match self.reconciliation.is_enabled {
+                true => self.reconciliation.add_missed_exits(missed),
+                false => self.count_missed_exits(&missed, Attribution::default()),
             }
         }
-        for event in outcome.events {
+        for event in events {
             self.record(event);
         }
     }
 
-    /// From now on, what was not seen waits for what the journal tells of it.
-    pub fn hear_journal(&mut self) {
-        self.reconciliation.is_heard = true;
+    /// From now on, missed exits are counted only once the journal has been read.
+    pub fn enable_reconciliation(&mut self) {
+        self.reconciliation.is_enabled = true;
     }
 
-    /// Hears what systemd has put into the journal, which has been read as far as it was written
-    /// by then. `following` tells that signals come, too.
+    /// Attributes missed exits to those in the journal, which has been read up to `read`.
+    /// `following` is whether signals are received, too.
     pub fn reconcile(&mut self, exits: JournalExits, read: Timestamp, following: bool) {
-        self.reconciliation.add(exits);
-        for (unseen, explained) in self.reconciliation.explain(read) {
-            self.explained(&unseen, explained);
+        self.reconciliation.add_journal_exits(exits);
+        for (missed, attribution) in self.reconciliation.attribute(read) {
+            self.count_missed_exits(&missed, attribution);
         }
         if following {
-            self.reconciliation.forget(read);
+            self.reconciliation.expire(read);
         }
     }
 
-    /// Counts ends that were not seen, with what the journal tells of them.
-    fn explained(&mut self, unseen: &MissedExits, explained: Attribution) {
-        let MissedExits { unit, exits: deaths, reason, .. } = unseen;
-        let Attribution { ends: told, is_all } = explained;
-        let unknown = if is_all { 0 } else { deaths.saturating_sub(told.len() as u64) };
-        debug!(%unit, deaths, told = told.len(), is_all, reason, "deaths not seen");
-        let mut account = self.accounts.get_mut(unit).map(Arc::make_mut);
+    /// Counts missed exits, with the results that the journal has of them.
+    fn count_missed_exits(&mut self, missed: &MissedExits, attribution: Attribution) {
+        let MissedExits { unit, exits, reason, .. } = missed;
+        let Attribution { exits: attributed, is_complete } = attribution;
+        let unknown = if is_complete { 0 } else { exits.saturating_sub(attributed.len() as u64) };
+        debug!(%unit, exits, attributed = attributed.len(), is_complete, reason, "missed exits");
+        let mut counters = self.counters.get_mut(unit).map(Arc::make_mut);
         let mut events = Vec::new();
-        for told in told {
-            let at = SystemTime::now() - told.at.age();
-            self.reconciliation.counted(told.run);
-            let (what, cause) = match told.is_clean() {
-                true => (What::Exited, None),
-                false => (What::Failed, Some(told.result)),
+        for exit in attributed {
+            let at = SystemTime::now() - exit.at.age();
+            self.reconciliation.add_counted_run(exit.run);
+            let (kind, cause) = match exit.is_clean() {
+                true => (EventKind::Exited, None),
+                false => (EventKind::Failed, Some(exit.result)),
             };
             if let Some(result) = &cause {
-                if let Some(account) = &mut account {
-                    account.failed(result, Some(told.run), at);
+                if let Some(counters) = &mut counters {
+                    counters.count_failure(result, Some(exit.run), at);
                 }
-                *by_word(&mut self.host.failures, result) += 1;
+                *counter_of(&mut self.host.failures, result) += 1;
             }
-            events.push(event(unit, at, what, cause, None, Some(told.run)));
+            events.push(event(unit, at, kind, cause, None, Some(exit.run)));
         }
         if unknown > 0 {
-            if let Some(account) = account {
-                account.failed_unknown(unknown);
+            if let Some(counters) = counters {
+                counters.count_unknown_failures(unknown);
             }
-            *by_word(&mut self.host.failures, &UNKNOWN) += unknown;
+            *counter_of(&mut self.host.failures, &UNKNOWN) += unknown;
             *self.host.lost.entry(reason).or_default() += unknown;
         }
         events.into_iter().for_each(|event| self.record(event));
     }
 
-    /// Counts a job's end. `unit` is the unit it was for, where the mirror has it.
+    /// Counts a completed job. `unit` is its unit, if the mirror has it.
     pub fn job_removed(&mut self, name: &str, unit: Option<&Unit>, result: &str) {
-        let result = word(result);
-        *by_word(&mut self.host.job_results, &result) += 1;
+        let result = intern(result);
+        *counter_of(&mut self.host.job_results, &result) += 1;
         if HARMLESS_JOB_RESULTS.contains(&&*result) {
             return;
         }
         let Some(unit) = unit.filter(|unit| unit.selected) else { return };
-        let account = Arc::make_mut(self.account(&unit.name, unit));
-        *by_word(&mut account.job_failures, &result) += 1;
+        let counters = Arc::make_mut(self.counters_of(unit));
+        *counter_of(&mut counters.job_failures, &result) += 1;
         self.record(Event {
             at: SystemTime::now(),
             unit: name.into(),
-            what: What::JobFailed,
+            kind: EventKind::JobFailed,
             cause: Some(result),
             status: None,
             invocation_id: None,
@@ -253,50 +257,51 @@ impl Ledger {
         self.host.reloads += 1;
     }
 
-    /// Marks the account of a unit that PID 1 has unloaded: it is kept for a while.
+    /// Marks the counters of a unit that PID 1 has unloaded: they are kept for a while.
     pub fn unload(&mut self, name: &Arc<str>, now: Instant) {
-        match self.accounts.get_mut(name) {
-            // anybody may have any name loaded for a moment: nothing happened, nothing is kept
-            Some(account) if account.is_blank() => {
-                self.accounts.remove(name);
+        match self.counters.get_mut(name) {
+            // any user can load a unit of any name for a moment; then there is nothing to keep
+            Some(counters) if counters.is_blank() => {
+                self.counters.remove(name);
             }
-            Some(account) => {
-                Arc::make_mut(account).retired = Some(now);
-                self.retired.push_back((now, name.clone()));
+            Some(counters) => {
+                Arc::make_mut(counters).unloaded_at = Some(now);
+                self.unloaded.push_back((now, name.clone()));
             }
             None => {}
         }
-        self.forget(now);
+        self.expire(now);
     }
 
-    /// Drops accounts of units unloaded too long ago, or too many of them.
-    pub fn forget(&mut self, now: Instant) {
-        while let Some((since, name)) = self.retired.front() {
-            let old = now.duration_since(*since) > self.keep.retired_for;
-            if !old && self.retired.len() <= self.keep.retired {
+    /// Removes the counters of units unloaded too long ago, or of too many unloaded units.
+    pub fn expire(&mut self, now: Instant) {
+        while let Some((since, name)) = self.unloaded.front() {
+            let is_old = now.duration_since(*since) > self.retention.unloaded_for;
+            if !is_old && self.unloaded.len() <= self.retention.max_unloaded {
                 break;
             }
-            self.accounts.remove(name);
-            self.retired.pop_front();
+            self.counters.remove(name);
+            self.unloaded.pop_front();
         }
     }
 
-    fn account(&mut self, name: &Arc<str>, unit: &Unit) -> &mut Arc<Account> {
-        self.accounts.entry(name.clone()).or_insert_with(|| Arc::new(Account::new(unit.kind)))
+    fn counters_of(&mut self, unit: &Unit) -> &mut Arc<UnitCounters> {
+        let new = || Arc::new(UnitCounters::new(unit.kind));
+        self.counters.entry(unit.name.clone()).or_insert_with(new)
     }
 
     fn record(&mut self, event: Event) {
-        let Event { unit, what, cause, status, .. } = &event;
-        debug!(%unit, ?what, ?cause, ?status, "event");
+        let Event { unit, kind, cause, status, .. } = &event;
+        debug!(%unit, ?kind, ?cause, ?status, "event");
         self.events.push_back(Arc::new(event));
-        while self.events.len() > self.keep.events {
+        while self.events.len() > self.retention.max_events {
             self.events.pop_front();
         }
     }
 }
 
-/// Every result of a service that systemd 247 to 262 know, but success: systemd.exec(5),
-/// `$SERVICE_RESULT`, and what is counted though nobody saw its cause.
+/// Every result of a service in systemd 247 to 262, except success: systemd.exec(5),
+/// `$SERVICE_RESULT`; and `unknown` for failures whose cause was missed.
 pub const SERVICE_RESULTS: &[&str] = &[
     "core-dump",
     "exec-condition",
@@ -313,8 +318,8 @@ pub const SERVICE_RESULTS: &[&str] = &[
 
 const JOB_RESULTS: &[&str] = &["canceled", "dependency", "done", "failed", "skipped", "timeout"];
 
-/// A job may end so without anything being wrong.
+/// Results of jobs that are no failures.
 const HARMLESS_JOB_RESULTS: &[&str] = &["canceled", "collected", "done", "once", "skipped"];
 
-/// Why a death may go unseen.
-const LOST: [&str; 4] = ["coalesced", "drift", "reconnect", "reload"];
+/// Reasons why an exit may be missed.
+const LOST_REASONS: [&str; 4] = ["coalesced", "drift", "reconnect", "reload"];

@@ -1,4 +1,4 @@
-//! Properties with their values, as messages hold them.
+//! Decodes the properties of a message.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -14,8 +14,8 @@ use super::property_tables::{CGROUP, SERVICE, SOCKET, TIMER, UNIT};
 use crate::systemd::unit::dependencies::Relation;
 use crate::systemd::unit::sandbox::SETTINGS;
 
-/// The properties of a message that the mirror keeps of units of any kind, in its order. Most of
-/// what systemd tells is of no use here, and passed over unread.
+/// The properties of a message that the mirror keeps, for any kind of unit, in the message's order.
+/// Most properties that systemd sends are not needed; they are skipped without being decoded.
 #[derive(Debug)]
 pub struct Values<'m>(Vec<(&'static str, Variant<'m>)>);
 
@@ -32,14 +32,14 @@ impl Type for Values<'_> {
 
 impl<'m> Deserialize<'m> for Values<'m> {
     fn deserialize<D: Deserializer<'m>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Known)
+        deserializer.deserialize_map(KnownProperties)
     }
 }
 
-/// Takes what is known of a map.
-struct Known;
+/// Reads the known properties of a map.
+struct KnownProperties;
 
-impl<'m> Visitor<'m> for Known {
+impl<'m> Visitor<'m> for KnownProperties {
     type Value = Values<'m>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,7 +58,7 @@ impl<'m> Visitor<'m> for Known {
     }
 }
 
-/// Every property that the mirror keeps, of whatever kind of unit.
+/// Every property that the mirror keeps, for any kind of unit.
 static NAMES: LazyLock<HashSet<&str>> = LazyLock::new(|| {
     fn names<T>(table: &[Property<T>]) -> impl Iterator<Item = &'static str> {
         table.iter().map(|property| property.name)
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_known_is_read_and_what_lies_between_passed_over() {
+    fn decodes_known_properties_and_skips_others() {
         let nested = (vec![("/bin/true", vec!["true"], false)], 7_u64);
         let mut all: HashMap<&str, Variant<'_>> = HashMap::new();
         for (name, value) in [
@@ -91,7 +91,7 @@ mod tests {
         ] {
             all.insert(name, value);
         }
-        // an order of its own in each run
+        // the order differs in each run
         for _ in 0..20 {
             let bytes = to_bytes(Context::new(Endian::Little, 0), &all).unwrap();
             let (values, read): (Values<'_>, _) = bytes.deserialize().unwrap();

@@ -25,8 +25,8 @@ pub enum Relation {
 }
 
 impl Dependencies {
-    /// Takes one property of `org.freedesktop.systemd1.Unit`; others are passed over. A name that
-    /// stands there twice is one dependency.
+    /// Sets one property of `org.freedesktop.systemd1.Unit`; others are ignored. A name that is
+    /// listed twice is one dependency.
     pub(in crate::systemd) fn set(&mut self, name: &str, value: &Variant<'_>) {
         if let Some(at) = Relation::PROPERTIES.iter().position(|property| *property == name) {
             let names: BTreeSet<_> = as_strings(value).into_iter().collect();
@@ -50,7 +50,7 @@ impl Relation {
     /// Every relation.
     pub const ALL: [Self; 4] = [Self::Requires, Self::BindsTo, Self::Requisite, Self::Wants];
 
-    /// The properties that name them.
+    /// The properties that list the units.
     pub(in crate::systemd) const PROPERTIES: [&str; 4] =
         ["Requires", "BindsTo", "Requisite", "Wants"];
 

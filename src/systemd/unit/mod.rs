@@ -1,4 +1,4 @@
-//! A unit as the mirror holds it: plain data, typed by kind.
+//! A unit in the mirror: plain data, typed by kind.
 
 pub(super) mod decode;
 pub mod dependencies;
@@ -12,26 +12,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::dependencies::Dependencies;
-use self::name::Kind;
+use self::name::UnitKind;
 use self::sandbox::Sandbox;
-use self::value::{InvocationId, Timestamp, Word};
+use self::value::{InternedStr, InvocationId, Timestamp};
 
-/// What is known of one unit. A field is `None` until PID 1 has told it, and where it is not
-/// set.
+/// The properties of one unit. A field is `None` until it has been read, and where it is not set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unit {
     /// The primary name.
     pub name: Arc<str>,
-    /// What stands behind the last dot of the name.
-    pub kind: Kind,
-    /// Whether the selection exports it; of other units only the states are kept.
+    /// The suffix of the name.
+    pub kind: UnitKind,
+    /// Whether the unit is exported; of other units only the states are kept.
     pub selected: bool,
     /// `LoadState`: loaded, not-found, masked, bad-setting, error …
-    pub load_state: Option<Word>,
+    pub load_state: Option<InternedStr>,
     /// `ActiveState`: active, inactive, failed, activating, deactivating …
-    pub active_state: Option<Word>,
+    pub active_state: Option<InternedStr>,
     /// `SubState`: running, dead, auto-restart, listening …
-    pub sub_state: Option<Word>,
+    pub sub_state: Option<InternedStr>,
     /// `ActiveEnterTimestamp`, wall clock.
     pub active_enter: Option<Timestamp>,
     /// `ActiveExitTimestamp`, wall clock.
@@ -44,29 +43,29 @@ pub struct Unit {
     pub invocation_id: Option<InvocationId>,
     /// `ControlGroup`: the path below the cgroup root, as long as one was realized.
     pub control_group: Option<Arc<str>>,
-    /// `OOMKills`: processes of this run that the kernel killed for want of memory; systemd 259.
+    /// `OOMKills`: processes of this run that the OOM killer killed; systemd 259.
     pub oom_kills: Option<u64>,
-    /// `ManagedOOMKills`: how often systemd-oomd did.
+    /// `ManagedOOMKills`: how often systemd-oomd killed processes of this run.
     pub managed_oom_kills: Option<u64>,
-    /// `ConditionResult`: whether the unit's conditions were met when it was last started; asked
-    /// only if it is exported.
+    /// `ConditionResult`: whether the unit's conditions were met when it was last started; read only
+    /// if it is exported.
     pub conditions_met: Option<bool>,
     /// `ConditionTimestamp`: when they were checked.
     pub conditions_checked: Option<Timestamp>,
-    /// `UnitFileState`: enabled, disabled, static …; asked only if it is exported.
-    pub file_state: Option<Word>,
-    /// `UnitFilePreset`: what the distribution wants that to be.
-    pub file_preset: Option<Word>,
-    /// When it last changed its state, since boot.
+    /// `UnitFileState`: enabled, disabled, static …; read only if it is exported.
+    pub file_state: Option<InternedStr>,
+    /// `UnitFilePreset`: the distribution's default for that.
+    pub file_preset: Option<InternedStr>,
+    /// When the unit last changed its state, since boot.
     pub since_boot: SinceBoot,
     /// `NeedDaemonReload`: whether its files have changed since PID 1 read them.
     pub needs_reload: Option<bool>,
-    /// What only units of its kind have.
+    /// Properties that only units of its kind have.
     pub detail: Detail,
 }
 
-/// When a unit last changed its state, on the monotonic clock: told by signals, and asked of a few
-/// to know how long they took to start at boot.
+/// When a unit last changed its state, on the monotonic clock: reported by signals, and read of a
+/// few units for their start time at boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SinceBoot {
     /// `InactiveExitTimestampMonotonic`
@@ -77,60 +76,60 @@ pub struct SinceBoot {
     pub inactive_enter: Option<Timestamp>,
 }
 
-/// What only units of one kind have.
+/// Properties that only units of one kind have.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Detail {
-    /// A service's.
+    /// Of a service.
     Service(Box<Service>),
-    /// A timer's.
+    /// Of a timer.
     Timer(Timer),
-    /// A socket unit's.
+    /// Of a socket unit.
     Socket(Socket),
-    /// A mount's `Type`, the file system.
-    Mount(Option<Word>),
-    /// Nothing beyond what every unit has.
+    /// `Type` of a mount, the file system.
+    Mount(Option<InternedStr>),
+    /// Of all other kinds.
     None,
 }
 
-/// What only services have.
+/// Properties that only services have.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Service {
     /// `Type`: simple, exec, forking, oneshot, notify …
-    pub service_type: Option<Word>,
+    pub service_type: Option<InternedStr>,
     /// `Restart`: no, always, on-failure …
-    pub restart: Option<Word>,
-    /// `User`: what it runs as; empty for the user of PID 1.
+    pub restart: Option<InternedStr>,
+    /// `User`: the user it runs as; empty for the user of PID 1.
     pub user: Option<Arc<str>>,
     /// `Slice`: the slice that it is in.
     pub slice: Option<Arc<str>>,
-    /// `RestartUSec`: the pause before a restart.
+    /// `RestartUSec`: the delay before a restart.
     pub restart_delay: Option<Duration>,
-    /// `StartLimitBurst`: starts allowed in the interval; asked where `Restart` is set.
+    /// `StartLimitBurst`: starts allowed in the interval; read where `Restart` is set.
     pub start_limit_burst: Option<u64>,
     /// `StartLimitIntervalUSec`; `None` without a limit.
     pub start_limit_interval: Option<Duration>,
-    /// `WatchdogUSec`: how often it has to say that it is well; `None` if it has not to.
+    /// `WatchdogUSec`: the watchdog timeout; `None` without a watchdog.
     pub watchdog: Option<Duration>,
-    /// `WatchdogTimestamp`: when it last said so.
+    /// `WatchdogTimestamp`: the last watchdog ping, wall clock.
     pub watchdog_ping: Option<Timestamp>,
     /// `FileDescriptorStoreMax`
     pub fd_store_max: Option<u64>,
     /// `NFileDescriptorStore`
     pub fd_store: Option<u64>,
-    /// `StatusErrno`: what it said went wrong; 0 for nothing.
+    /// `StatusErrno`: the errno that the service reported; 0 for none.
     pub status_errno: Option<u64>,
     /// `ReloadResult` of the last reload.
-    pub reload_result: Option<Word>,
+    pub reload_result: Option<InternedStr>,
     /// `IPAccounting`
     pub ip_accounting: Option<bool>,
-    /// What it sent and received, with `IPAccounting`.
+    /// Its IP traffic, with `IPAccounting`.
     pub ip: Ip,
-    /// What it needs and wants.
+    /// The units it depends on.
     pub dependencies: Dependencies,
-    /// What it may not do.
+    /// The settings of its sandbox.
     pub sandbox: Sandbox,
     /// `Result` of the last run: success, exit-code, signal, core-dump, oom-kill …
-    pub result: Option<Word>,
+    pub result: Option<InternedStr>,
     /// `NRestarts`: automatic restarts since the last manual start.
     pub restarts: Option<u64>,
     /// `MainPID`; `None` while there is none.
@@ -143,7 +142,7 @@ pub struct Service {
     pub main_start: Option<Timestamp>,
     /// `ExecMainExitTimestamp`, wall clock.
     pub main_exit: Option<Timestamp>,
-    /// `ExecMainExitTimestampMonotonic`: tells one exit from the next; never while running.
+    /// `ExecMainExitTimestampMonotonic`: distinguishes one exit from the next; 0 while running.
     pub main_exit_monotonic: Option<Timestamp>,
     /// `TasksMax`; `None` without a limit.
     pub tasks_max: Option<u64>,
@@ -162,10 +161,10 @@ pub struct Ip {
     pub egress_packets: Option<u64>,
 }
 
-/// What only timers have.
+/// Properties that only timers have.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Timer {
-    /// `Unit`: what it starts.
+    /// `Unit`: the unit it starts.
     pub unit: Option<Arc<str>>,
     /// `LastTriggerUSec`, wall clock.
     pub last_trigger: Option<Timestamp>,
@@ -178,10 +177,10 @@ pub struct Timer {
     /// `RandomizedDelayUSec`.
     pub randomized_delay: Option<Duration>,
     /// `Result`.
-    pub result: Option<Word>,
+    pub result: Option<InternedStr>,
 }
 
-/// What only socket units have.
+/// Properties that only socket units have.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Socket {
     /// `NAccepted`: connections accepted since the socket unit was started (Accept=yes).
@@ -190,20 +189,20 @@ pub struct Socket {
     pub connections: Option<u64>,
     /// `NRefused`: connections refused for a limit.
     pub refused: Option<u64>,
-    /// `Listen`: what it listens on, as pairs of type and address.
+    /// `Listen`: the sockets, as pairs of type and address.
     pub listen: Vec<(String, String)>,
     /// `Accept`: whether a service is started for every connection.
     pub accept: Option<bool>,
     /// `Triggers`: the service it starts; with Accept=yes those it started last.
     pub triggers: Box<[Arc<str>]>,
     /// `Result`.
-    pub result: Option<Word>,
+    pub result: Option<InternedStr>,
 }
 
 impl Unit {
-    /// A unit of which nothing is known yet.
+    /// A unit without any property.
     #[must_use]
-    pub fn new(name: Arc<str>, kind: Kind, selected: bool) -> Self {
+    pub fn new(name: Arc<str>, kind: UnitKind, selected: bool) -> Self {
         Self {
             name,
             kind,
@@ -226,18 +225,18 @@ impl Unit {
             since_boot: SinceBoot::default(),
             needs_reload: None,
             detail: match kind {
-                Kind::Service => Detail::Service(Box::default()),
-                Kind::Timer => Detail::Timer(Timer::default()),
-                Kind::Socket => Detail::Socket(Socket::default()),
-                Kind::Mount => Detail::Mount(None),
+                UnitKind::Service => Detail::Service(Box::default()),
+                UnitKind::Timer => Detail::Timer(Timer::default()),
+                UnitKind::Socket => Detail::Socket(Socket::default()),
+                UnitKind::Mount => Detail::Mount(None),
                 _ => Detail::None,
             },
         }
     }
 
-    /// A unit that PID 1 has only just loaded: it has not run, so whatever it does is new.
+    /// A unit that PID 1 has just loaded: it has not run, so its first exit or restart counts.
     #[must_use]
-    pub fn fresh(name: Arc<str>, kind: Kind, selected: bool) -> Self {
+    pub fn fresh(name: Arc<str>, kind: UnitKind, selected: bool) -> Self {
         let mut unit = Self::new(name, kind, selected);
         unit.invocation_id = Some(InvocationId::default());
         if let Detail::Service(service) = &mut unit.detail {
@@ -251,19 +250,19 @@ impl Unit {
         unit
     }
 
-    /// Whether `ActiveState` is this.
+    /// Whether `ActiveState` has this value.
     #[must_use]
     pub fn is(&self, active_state: &str) -> bool {
         self.active_state.as_deref() == Some(active_state)
     }
 
-    /// Whether it has no file and does nothing: only others mention it.
+    /// Whether it has no file and is inactive: only other units refer to it.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         self.load_state.as_deref() == Some("not-found") && self.is("inactive")
     }
 
-    /// Its run: the present one, or the last; `None` if it never ran.
+    /// Its current or last run; `None` if it never ran.
     #[must_use]
     pub fn run(&self) -> Option<InvocationId> {
         self.invocation_id.filter(|id| id.is_set())

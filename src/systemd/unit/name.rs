@@ -2,9 +2,9 @@
 
 use std::fmt::{self, Write};
 
-/// The kind of a unit: what stands behind the last dot of its name.
+/// The kind of a unit: the suffix of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub enum UnitKind {
     /// `.automount`
     Automount,
     /// `.device`
@@ -32,10 +32,10 @@ pub enum Kind {
 /// The label `type` of a unit: the suffix of its name; empty if it has none.
 #[must_use]
 pub fn type_of(name: &str) -> &'static str {
-    Kind::of(name).map_or("", Kind::as_str)
+    UnitKind::of(name).map_or("", UnitKind::as_str)
 }
 
-impl Kind {
+impl UnitKind {
     /// Every kind, in the order of their names.
     pub const ALL: [Self; 11] = [
         Self::Automount,
@@ -51,7 +51,7 @@ impl Kind {
         Self::Timer,
     ];
 
-    /// The kind of the unit of that name; `None` if no known kind's.
+    /// The kind of the unit of that name; `None` if its suffix is not known.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         let dot = name.bytes().rposition(|byte| byte == b'.')?;
@@ -104,7 +104,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for UnitKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -125,7 +125,8 @@ pub fn object_path(name: &str) -> String {
     path
 }
 
-/// The unit of an object path; `None` if it is no unit's, or the name no valid unit name.
+/// The name of the unit with this object path; `None` if it is not the path of a unit, or the name
+/// is invalid.
 #[must_use]
 pub fn from_object_path(path: &str) -> Option<String> {
     let label = path.strip_prefix(UNIT_PATH)?.as_bytes();
@@ -149,7 +150,7 @@ pub fn from_object_path(path: &str) -> Option<String> {
 #[must_use]
 pub fn is_valid(name: &str) -> bool {
     name.len() <= 255
-        && Kind::of(name).is_some()
+        && UnitKind::of(name).is_some()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte))
 }
 
@@ -160,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_go_there_and_back() {
+    fn object_paths_round_trip() {
         for (name, path) in [
             ("x.service", "x_2eservice"),
             ("0.mount", "_30_2emount"),
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_unit_is_none() {
+    fn paths_of_other_objects_are_none() {
         for path in ["/", "unit/x_2eservice", "x", "x_2", "x_zzservice", "_0a_2eservice", "a_2eb"] {
             assert_eq!(from_object_path(&format!("{UNIT_PATH}{path}")), None, "{path}");
         }
@@ -182,16 +183,16 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_up_to_255_characters() {
+    fn name_has_up_to_255_characters() {
         let named = |length: usize| format!("{}.service", "a".repeat(length - ".service".len()));
         assert!(is_valid(&named(255)));
         assert!(!is_valid(&named(256)));
     }
 
     #[test]
-    fn a_kind_is_named_as_on_the_bus() {
-        for kind in Kind::ALL {
-            assert_eq!(Kind::of(&format!("a.{kind}")), Some(kind));
+    fn kinds_match_their_dbus_interfaces() {
+        for kind in UnitKind::ALL {
+            assert_eq!(UnitKind::of(&format!("a.{kind}")), Some(kind));
             let interface = format!("org.freedesktop.systemd1.{kind}");
             assert_eq!(kind.interface().to_lowercase(), interface);
             let has_none =

@@ -1,10 +1,10 @@
-//! Which properties of a unit are mirrored, how each one is learnt, and where it goes.
+//! The properties of a unit that are mirrored, their sources, and the fields that they set.
 
 use zbus::Variant;
 
 use super::dependencies::Relation;
-use super::name::Kind;
-use super::value::{as_strings, as_word};
+use super::name::UnitKind;
+use super::value::{as_interned, as_strings};
 use super::{Detail, Service, Unit};
 pub use crate::systemd::unit::decode::Values;
 use crate::systemd::unit::property_tables::{CGROUP, SERVICE, SOCKET, TIMER, UNIT};
@@ -13,26 +13,26 @@ use crate::systemd::unit::property_tables::{CGROUP, SERVICE, SOCKET, TIMER, UNIT
 pub struct Property<T: 'static> {
     /// Its name on D-Bus.
     pub name: &'static str,
-    /// How its value is learnt.
-    pub learnt: Learnt,
+    /// The source of its value.
+    pub source: Source,
     set: fn(&mut T, &Variant<'_>),
 }
 
-/// How a property's value is learnt.
+/// The source of a property's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Learnt {
-    /// Once by Get; from then on signals carry it.
-    Signalled,
-    /// By Get alone, when a unit is fetched: it changes with its configuration.
-    Fetched,
-    /// By Get alone, but it changes while the unit lives: asked again on hints and now and then.
-    Polled,
-    /// The same, and it is of use only while it is new: asked again often.
-    Watched,
-    /// With the list of units; from then on signals carry it.
-    Listed,
-    /// By Get alone, of some units or seldom: see [`afterwards`] and who else asks.
-    Apart,
+pub enum Source {
+    /// Get once; signals carry it from then on.
+    Signal,
+    /// Get when the unit is fetched: it changes only with the unit's configuration.
+    GetOnce,
+    /// Get after related signals and every minute: it changes without a signal.
+    PollEveryMinute,
+    /// The same every 15 s: it is of use only while it is new.
+    PollOften,
+    /// The list of units; signals carry it from then on.
+    UnitList,
+    /// Get of some units only, or rarely: see [`afterwards`], `Refetch` and `BootBlame`.
+    OnDemand,
 }
 
 /// One of a unit object's two interfaces.
@@ -44,19 +44,19 @@ pub enum Interface {
     Kind,
 }
 
-/// What is asked of units beyond what always is.
+/// Properties that are read only if they are exported.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Extras {
-    /// Whether their conditions failed.
+    /// Whether the unit's conditions were met.
     pub conditions: bool,
-    /// Whether their files are enabled.
+    /// Whether the unit's file is enabled.
     pub files: bool,
-    /// How many of their processes were killed for want of memory: systemd 259.
+    /// How many of the unit's processes the OOM killer killed: systemd 259.
     pub oom_kills: bool,
 }
 
 impl Unit {
-    /// Takes one property; one that the mirror does not keep is passed over.
+    /// Sets one property; those that the mirror does not keep are ignored.
     pub fn set(&mut self, interface: Interface, name: &str, value: &Variant<'_>) {
         if interface == Interface::Unit {
             if let (Detail::Socket(socket), TRIGGERS) = (&mut self.detail, name) {
@@ -77,44 +77,44 @@ impl Unit {
             }
             Detail::Timer(timer) => set(TIMER, timer, name, value),
             Detail::Socket(socket) => set(SOCKET, socket, name, value),
-            Detail::Mount(fs) if name == "Type" => *fs = as_word(value),
+            Detail::Mount(fs) if name == "Type" => *fs = as_interned(value),
             Detail::Mount(_) | Detail::None => {}
         }
     }
 }
 
-/// What is asked of a unit of this kind to know all of it, less what the list of units tells.
-/// Without a name, all that the interface has is asked at once.
+/// The properties that are fetched for a unit of this kind, besides those in the list of units.
+/// `None` stands for all properties of the interface.
 ///
-/// Of services so much is wanted that one GetAll is cheaper than the Gets that it saves: 1,000
-/// services took 0.32 s of PID 1 and 0.41 s of the bus, against 0.44 s and 0.81 s. GetAll of the
-/// Unit interface is out of the question: it reads UnitFileState, 3 to 6 ms a unit after a reload.
+/// So many properties of services are kept that one GetAll is cheaper than the Gets that it saves:
+/// 1,000 services took 0.32 s of PID 1 and 0.41 s of the bus, against 0.44 s and 0.81 s. GetAll of
+/// the Unit interface is too expensive: it reads UnitFileState, 3 to 6 ms a unit after a reload.
 pub fn wanted(
-    kind: Kind,
+    kind: UnitKind,
     extras: Extras,
 ) -> impl Iterator<Item = (Interface, Option<&'static str>)> {
     let own: Vec<_> = match kind {
-        Kind::Service => vec![None],
-        Kind::Timer => asked(TIMER),
-        Kind::Socket => asked(SOCKET),
-        Kind::Mount => vec![Some("Type")],
+        UnitKind::Service => vec![None],
+        UnitKind::Timer => fetched(TIMER),
+        UnitKind::Socket => fetched(SOCKET),
+        UnitKind::Mount => vec![Some("Type")],
         _ => vec![],
     };
-    let is_in_all = kind == Kind::Service || !kind.has_cgroup();
-    let cgroup = asked(CGROUP)
+    let is_in_all = kind == UnitKind::Service || !kind.has_cgroup();
+    let cgroup = fetched(CGROUP)
         .into_iter()
         .filter(move |name| !is_in_all && (*name == Some(CONTROL_GROUP) || extras.oom_kills));
     let own = own.into_iter().chain(cgroup).map(|name| (Interface::Kind, name));
     let related: &[_] = match kind {
-        Kind::Service => &Relation::PROPERTIES,
-        Kind::Socket => &[TRIGGERS],
+        UnitKind::Service => &Relation::PROPERTIES,
+        UnitKind::Socket => &[TRIGGERS],
         _ => &[],
     };
-    let unit = asked(UNIT).into_iter().chain(related.iter().map(|name| Some(*name)));
+    let unit = fetched(UNIT).into_iter().chain(related.iter().map(|name| Some(*name)));
     unit.map(|name| (Interface::Unit, name)).chain(own)
 }
 
-/// What is worth asking of a unit once all else is known.
+/// The properties to read once all others of the unit are known.
 pub fn afterwards(unit: &Unit, extras: Extras) -> impl Iterator<Item = &'static str> {
     let limits = unit.service().is_some_and(Service::is_restarted);
     let limits = limits.then_some(["StartLimitBurst", "StartLimitIntervalUSec"]);
@@ -122,30 +122,31 @@ pub fn afterwards(unit: &Unit, extras: Extras) -> impl Iterator<Item = &'static 
     limits.into_iter().chain(conditions).flatten()
 }
 
-/// Whether signals carry this property, so that they overrule what was fetched meanwhile.
+/// Whether signals carry this property, so that they overrule a value fetched meanwhile.
 #[must_use]
-pub fn is_signalled(kind: Kind, interface: Interface, name: &str) -> bool {
+pub fn is_signalled(kind: UnitKind, interface: Interface, name: &str) -> bool {
     fn signalled<T>(table: &[Property<T>], name: &str) -> bool {
         table.iter().any(|property| {
-            property.name == name && matches!(property.learnt, Learnt::Signalled | Learnt::Listed)
+            property.name == name && matches!(property.source, Source::Signal | Source::UnitList)
         })
     }
     match (interface, kind) {
         (Interface::Unit, _) => signalled(UNIT, name),
-        (Interface::Kind, Kind::Service) => signalled(SERVICE, name),
-        (Interface::Kind, Kind::Timer) => signalled(TIMER, name),
-        (Interface::Kind, Kind::Socket) => signalled(SOCKET, name),
+        (Interface::Kind, UnitKind::Service) => signalled(SERVICE, name),
+        (Interface::Kind, UnitKind::Timer) => signalled(TIMER, name),
+        (Interface::Kind, UnitKind::Socket) => signalled(SOCKET, name),
         _ => false,
     }
 }
 
-/// What PID 1 changes of this unit without a signal: only what is watched, or all of it.
+/// The properties of this unit that PID 1 changes without a signal: those of [`Source::PollOften`],
+/// or all.
 #[must_use]
 pub fn polled(unit: &Unit, extras: Extras, all: bool) -> Vec<&'static str> {
     fn polled<T>(table: &[Property<T>], all: bool) -> impl Iterator<Item = &'static str> {
-        let is_polled = move |property: &&Property<T>| match property.learnt {
-            Learnt::Polled => all,
-            Learnt::Watched => true,
+        let is_polled = move |property: &&Property<T>| match property.source {
+            Source::PollEveryMinute => all,
+            Source::PollOften => true,
             _ => false,
         };
         table.iter().filter(is_polled).map(|property| property.name)
@@ -171,7 +172,8 @@ pub const CONTROL_GROUP: &str = "ControlGroup";
 /// When a unit's conditions were last checked, if ever; no signal carries it.
 pub const CONDITION_TIME: &str = "ConditionTimestamp";
 
-/// Of a socket unit the services it starts; a property of units, but of no use for others.
+/// The services that a socket unit starts; every unit has this property, but it is kept of no
+/// others.
 pub(super) const TRIGGERS: &str = "Triggers";
 
 fn set<T>(table: &[Property<T>], target: &mut T, name: &str, value: &Variant<'_>) {
@@ -180,18 +182,18 @@ fn set<T>(table: &[Property<T>], target: &mut T, name: &str, value: &Variant<'_>
     }
 }
 
-fn asked<T>(table: &[Property<T>]) -> Vec<Option<&'static str>> {
+fn fetched<T>(table: &[Property<T>]) -> Vec<Option<&'static str>> {
     table
         .iter()
-        .filter(|property| !matches!(property.learnt, Learnt::Listed | Learnt::Apart))
+        .filter(|property| !matches!(property.source, Source::UnitList | Source::OnDemand))
         .map(|property| Some(property.name))
         .collect()
 }
 
 pub(super) const fn property<T>(
     name: &'static str,
-    learnt: Learnt,
+    source: Source,
     set: fn(&mut T, &Variant<'_>),
 ) -> Property<T> {
-    Property { name, learnt, set }
+    Property { name, source, set }
 }

@@ -1,4 +1,4 @@
-//! What services may not do: the settings of their sandboxes.
+//! The settings of services' sandboxes.
 
 use zbus::Variant;
 
@@ -14,7 +14,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Takes one property of `org.freedesktop.systemd1.Service`; others are passed over.
+    /// Sets one property of `org.freedesktop.systemd1.Service`; others are ignored.
     pub(super) fn set(&mut self, name: &str, value: &Variant<'_>) {
         let Some(at) = SETTINGS.iter().position(|setting| *setting == name) else { return };
         let Some(is_on) = is_on(value) else { return };
@@ -38,7 +38,8 @@ fn is_on(value: &Variant<'_>) -> Option<bool> {
         Variant::Str(_) => as_str(value).map(|degree| !["", "no", "default"].contains(&degree)),
         // RestrictNamespaces: the kinds that are allowed
         Variant::U64(allowed) => Some(*allowed != u64::MAX),
-        // SystemCallFilter, RestrictAddressFamilies: whether the list is of what is allowed, and it
+        // SystemCallFilter, RestrictAddressFamilies: whether the list is an allow list, and the
+        // list
         Variant::Structure(filter) => match filter.fields() {
             [Variant::Bool(allows), Variant::Array(list)] => Some(*allows || !list.is_empty()),
             _ => None,
@@ -47,7 +48,7 @@ fn is_on(value: &Variant<'_>) -> Option<bool> {
     }
 }
 
-/// The settings, as systemd.exec(5) has them.
+/// The settings, as in systemd.exec(5).
 pub const SETTINGS: [&str; 23] = [
     "DynamicUser",
     "LockPersonality",
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_of_every_shape_are_on_or_off_or_not_there() {
+    fn converts_settings_of_every_type() {
         let mut sandbox = Sandbox::default();
         sandbox.set("PrivateTmp", &Variant::Bool(true));
         sandbox.set("PrivateUsers", &Variant::Bool(true));

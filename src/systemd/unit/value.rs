@@ -1,4 +1,4 @@
-//! Property values as PID 1 sends them, turned into plain types.
+//! Converts D-Bus values of properties to plain types.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 use rustix::time::{ClockId, clock_gettime};
 use zbus::Variant;
 
-/// A word of systemd's: a state, a result, a type. Known words cost nothing to keep; unknown
-/// ones pass through, so that a newer systemd's words are exported as they are.
-pub type Word = Cow<'static, str>;
+/// A state, result or type of systemd. Known strings are static; unknown ones are kept as they are,
+/// so that those of a newer systemd are exported.
+pub type InternedStr = Cow<'static, str>;
 
-/// A point in time as systemd stores it: microseconds since the epoch of its clock, 0 for never.
+/// A point in time, as in systemd: microseconds since the epoch of its clock, 0 for never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub u64);
 
@@ -31,19 +31,19 @@ impl Timestamp {
         Self(seconds * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or_default() / 1000)
     }
 
-    /// How long ago it was, of a point on `CLOCK_MONOTONIC`.
+    /// The age of a point on `CLOCK_MONOTONIC`.
     #[must_use]
     pub fn age(self) -> Duration {
         Self::monotonic().since_epoch().saturating_sub(self.since_epoch())
     }
 
-    /// Since the epoch of its clock; 0 for never, as systemd has it.
+    /// Since the epoch of its clock; 0 for never, as in systemd.
     #[must_use]
     pub fn since_epoch(self) -> Duration {
         Duration::from_micros(self.0)
     }
 
-    /// `None` for never, and for u64::MAX, which systemd uses for "not set".
+    /// `None` for never (0) and for u64::MAX, which systemd uses for "not set".
     #[must_use]
     pub fn set(self) -> Option<Self> {
         (self.0 != 0 && self.0 != u64::MAX).then_some(self)
@@ -87,30 +87,30 @@ pub(crate) fn id128_to_hex(id: Id128) -> String {
     format!("{:032x}", u128::from_be_bytes(id))
 }
 
-/// Makes a word of any text from the host; what is longer than any word of systemd's is cut.
+/// Interns any text from the host; cut at a length that no state, result or type of systemd has.
 #[must_use]
-pub fn word(text: &str) -> Word {
-    match KNOWN.binary_search(&text) {
-        Ok(at) => Cow::Borrowed(KNOWN[at]),
-        Err(_) => Cow::Owned(text[..text.floor_char_boundary(LONGEST)].to_owned()),
+pub fn intern(text: &str) -> InternedStr {
+    match KNOWN_STRINGS.binary_search(&text) {
+        Ok(at) => Cow::Borrowed(KNOWN_STRINGS[at]),
+        Err(_) => Cow::Owned(text[..text.floor_char_boundary(MAX_LENGTH)].to_owned()),
     }
 }
 
-pub(in crate::systemd) fn as_word(value: &Variant<'_>) -> Option<Word> {
-    as_str(value).map(word)
+pub(in crate::systemd) fn as_interned(value: &Variant<'_>) -> Option<InternedStr> {
+    as_str(value).map(intern)
 }
 
 pub(in crate::systemd) fn as_str<'v>(value: &'v Variant<'_>) -> Option<&'v str> {
     if let Variant::Str(text) = value { Some(text.as_str()) } else { None }
 }
 
-/// A list of strings; empty for anything else.
+/// An array of strings; empty for any other type.
 pub(in crate::systemd) fn as_strings(value: &Variant<'_>) -> Box<[Arc<str>]> {
     let Variant::Array(array) = value else { return Box::default() };
     array.iter().filter_map(as_str).map(Into::into).collect()
 }
 
-/// Any unsigned number; u64::MAX is "not set" and gives `None`.
+/// A number; `None` if negative, and for u64::MAX, which is "not set".
 pub(crate) fn as_number(value: &Variant<'_>) -> Option<u64> {
     match *value {
         Variant::U64(u64::MAX) => None,
@@ -150,11 +150,11 @@ pub(in crate::systemd) fn as_invocation_id(value: &Variant<'_>) -> Option<Invoca
     Some(InvocationId(id))
 }
 
-/// Longer than any state, result or type, shorter than a nuisance.
-const LONGEST: usize = 128;
+/// In bytes; longer than any state, result or type.
+const MAX_LENGTH: usize = 128;
 
-/// The words that nearly all values are, sorted.
-const KNOWN: &[&str] = &[
+/// Nearly all values, sorted.
+const KNOWN_STRINGS: &[&str] = &[
     "abandoned",
     "activating",
     "activating-done",
@@ -259,15 +259,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_words_are_sorted_and_unknown_ones_pass() {
-        assert!(KNOWN.is_sorted());
-        assert!(matches!(word("failed"), Cow::Borrowed("failed")));
-        assert_eq!(word("quiescing"), "quiescing");
-        assert_eq!(word(&"ä".repeat(100)).len(), LONGEST);
+    fn known_strings_are_sorted_and_unknown_ones_kept() {
+        assert!(KNOWN_STRINGS.is_sorted());
+        assert!(matches!(intern("failed"), Cow::Borrowed("failed")));
+        assert_eq!(intern("quiescing"), "quiescing");
+        assert_eq!(intern(&"ä".repeat(100)).len(), MAX_LENGTH);
     }
 
     #[test]
-    fn not_set_is_none() {
+    fn unset_values_are_none() {
         assert_eq!(as_number(&Variant::U64(u64::MAX)), None);
         assert_eq!(as_number(&Variant::I32(-1)), None);
         assert_eq!(as_duration(&Variant::U64(0)), None);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_read_in_each_type_that_it_may_have() {
+    fn converts_each_type_that_a_value_may_have() {
         let numbers = [
             Variant::U8(7),
             Variant::U16(7),
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_id_of_a_run_is_written_as_in_the_journal() {
+    fn invocation_id_is_written_as_in_the_journal() {
         let bytes = 0x0111_2131_4151_6171_8191_a1b1_c1d1_e1f1_u128.to_be_bytes();
         let id = as_invocation_id(&Variant::from(bytes.as_slice())).unwrap();
         assert!(id.is_set());
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timestamp_is_a_time_of_the_wall_clock() {
+    fn timestamp_converts_to_wall_clock() {
         let time = SystemTime::UNIX_EPOCH + Duration::from_micros(1_763_862_000_123_456);
         assert_eq!(Timestamp(1_763_862_000_123_456).system_time(), time);
     }

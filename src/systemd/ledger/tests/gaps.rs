@@ -1,4 +1,4 @@
-//! Which death a restart follows, and what is unknown of deaths that were not seen.
+//! Which exit a restart follows, and the causes of missed exits.
 
 use super::*;
 
@@ -21,17 +21,17 @@ pub(super) fn restarted_and_started(case: &mut Case, gap: Option<Gap>, by: u64) 
 }
 
 #[test]
-fn a_restart_follows_the_death_before_it_however_they_are_told() {
+fn restart_follows_the_exit_before_it_in_any_signal_order() {
     let mut case = Case::new();
     case.start();
     case.end(None, "exit-code");
     restarted_and_started(&mut case, None, 1);
     case.assert(&[("exit-code", 1)], 1, 1);
-    // the next one is owed a death of its own
+    // the next restart follows another exit
     restarted_and_started(&mut case, Some(Gap::Reload), 1);
     case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
 
-    // so is one after a start by hand
+    // so does one after a manual start
     let mut case = Case::new();
     case.start();
     case.end(None, "exit-code");
@@ -39,14 +39,14 @@ fn a_restart_follows_the_death_before_it_however_they_are_told() {
     restarted_and_started(&mut case, Some(Gap::Reconnect), 1);
     case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 1);
 
-    // a clean end is a death, too
+    // a clean exit counts as an exit, too
     let mut case = Case::new();
     case.start();
     case.end(None, "success");
     restarted_and_started(&mut case, None, 1);
     case.assert(&[], 1, 1);
 
-    // and a counter that was reset goes on from there
+    // after a reset of NRestarts, counting continues from there
     let mut case = planned();
     case.restart(None, 4);
     case.start();
@@ -58,7 +58,7 @@ fn a_restart_follows_the_death_before_it_however_they_are_told() {
 }
 
 #[test]
-fn only_a_reload_explains_a_restart_counted_twice_and_only_a_planned_one() {
+fn only_reload_of_planned_restart_explains_double_count() {
     let mut case = planned();
     restarted_and_started(&mut case, None, 1);
     case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
@@ -68,25 +68,25 @@ fn only_a_reload_explains_a_restart_counted_twice_and_only_a_planned_one() {
     case.service(Some(Gap::Reload), |service| service.restarts = Some(1));
     case.assert(&[("unknown", 1)], 0, 1);
 
-    // what happens to the unit meanwhile changes nothing
+    // other changes of the unit meanwhile make no difference
     let mut case = planned();
     case.state("activating", "auto-restart");
     restarted_and_started(&mut case, Some(Gap::Reload), 1);
     case.assert(&[("exit-code", 1)], 1, 2);
 
-    // but once it runs it is planned no more
+    // but once the unit runs, no restart is planned any more
     let mut case = planned();
     case.start();
     restarted_and_started(&mut case, Some(Gap::Reload), 1);
     case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
 
-    // nor if it ran and died
+    // nor if it ran and exited
     let mut case = planned();
     case.end(None, "exit-code");
     restarted_and_started(&mut case, Some(Gap::Reload), 2);
     case.assert(&[("exit-code", 2), ("unknown", 1)], 2, 3);
 
-    // the death after it is seen, and the restart after that death comes later
+    // the exit after it is seen, and the restart after that exit comes later
     let mut case = planned();
     case.service(Some(Gap::Reload), |service| {
         ended(service, Timestamp(9), "exit-code");
@@ -97,32 +97,32 @@ fn only_a_reload_explains_a_restart_counted_twice_and_only_a_planned_one() {
 }
 
 #[test]
-fn when_a_service_left_active_tells_whether_it_died_unseen() {
-    let dead = |kind: &str| {
+fn active_exit_time_reveals_missed_exits() {
+    let exited = |kind: &str| {
         let mut case = Case::new();
-        case.service(None, |service| service.service_type = Some(word(kind)));
+        case.service(None, |service| service.service_type = Some(intern(kind)));
         case.start();
         case.end(None, "exit-code");
         case.change(None, |unit| unit.active_exit = Some(Timestamp(1)));
         case
     };
-    // planned, and counted, after what was seen last; and again after a reload
-    let mut case = dead("simple");
+    // planned, and counted, after the last signal; and again after a reload
+    let mut case = exited("simple");
     restarted_and_started(&mut case, Some(Gap::Reload), 2);
     case.assert(&[("exit-code", 1)], 1, 2);
 
     // nothing but a reload makes systemd count twice
-    let mut case = dead("simple");
+    let mut case = exited("simple");
     restarted_and_started(&mut case, Some(Gap::Reconnect), 2);
     case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
 
-    // a service of another type may have died before it was active
-    let mut case = dead("notify");
+    // a service of another type may have exited before it was active
+    let mut case = exited("notify");
     restarted_and_started(&mut case, Some(Gap::Reload), 2);
     case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
 
-    // it died again
-    let mut case = dead("simple");
+    // it exited again
+    let mut case = exited("simple");
     case.change(Some(Gap::Reload), |unit| {
         unit.active_exit = Some(Timestamp(2));
         let Detail::Service(service) = &mut unit.detail else { unreachable!() };
@@ -131,7 +131,7 @@ fn when_a_service_left_active_tells_whether_it_died_unseen() {
     });
     case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
 
-    // and after a restart that was planned before: once at least, even after a reload
+    // and after a restart that was planned before: at least once, even after a reload
     for (restarts, unknown) in [(1, 1), (2, 1), (3, 2)] {
         let mut case = planned();
         case.change(None, |unit| unit.active_exit = Some(Timestamp(1)));
@@ -146,8 +146,8 @@ fn when_a_service_left_active_tells_whether_it_died_unseen() {
 }
 
 #[test]
-fn a_service_that_has_failed_awaits_no_restart_yet() {
-    // so the restart that is told with its death is of one before it that was not seen
+fn failed_service_has_no_planned_restart() {
+    // so the restart in the same change follows an earlier exit, which was missed
     for (state, sub, unknown) in [
         ("failed", "failed", 1),
         ("failed", "failed-before-auto-restart", 1),
@@ -157,7 +157,7 @@ fn a_service_that_has_failed_awaits_no_restart_yet() {
         let mut case = Case::new();
         case.start();
         case.change(Some(Gap::Reconnect), |unit| {
-            (unit.active_state, unit.sub_state) = (Some(word(state)), Some(word(sub)));
+            (unit.active_state, unit.sub_state) = (Some(intern(state)), Some(intern(sub)));
             let Detail::Service(service) = &mut unit.detail else { unreachable!() };
             ended(service, Timestamp(9), "exit-code");
             service.restarts = Some(1);
@@ -169,13 +169,13 @@ fn a_service_that_has_failed_awaits_no_restart_yet() {
 }
 
 #[test]
-fn when_the_reload_was_tells_whether_a_restart_was_planned_then() {
+fn reload_time_decides_whether_restart_was_planned() {
     let second = |seconds: u64| Timestamp(1_800_000_000_000_000 + seconds * 1_000_000);
-    // it runs, and is restarted two seconds after it died
+    // it runs, and is restarted two seconds after an exit
     let runs = || {
         let mut case = Case::new();
         case.service(None, |service| {
-            service.service_type = Some(word("simple"));
+            service.service_type = Some(intern("simple"));
             service.restart_delay = Some(Duration::from_secs(2));
             service.main_exit = Some(Timestamp(0));
         });
@@ -192,29 +192,29 @@ fn when_the_reload_was_tells_whether_a_restart_was_planned_then() {
             service.restarts = service.restarts.map(|old| old + restarts);
         });
     };
-    // it died at 10 s, unseen, and runs since 15 s
+    // it exited at 10 s, unseen, and runs since 15 s
     for (reload, unknown) in [(9, 2), (11, 2), (12, 1), (15, 1), (16, 2)] {
         let mut case = runs();
-        case.reloaded = Some(second(reload));
+        case.reloaded_at = Some(second(reload));
         runs_again(&mut case, 10, 2);
         case.assert(&[("unknown", unknown)], 0, 2);
     }
-    // it was seen to die at 10 s
+    // its exit at 10 s was seen
     for (reload, unknown) in [(11, 1), (13, 0), (16, 1)] {
         let mut case = runs();
         case.service(None, |service| ended(service, second(10), "exit-code"));
         case.change(None, |unit| unit.active_exit = Some(second(10)));
-        case.reloaded = Some(second(reload));
+        case.reloaded_at = Some(second(reload));
         runs_again(&mut case, 10, 2);
         let failures = [("exit-code", 1), ("unknown", unknown)];
         case.assert(&failures[..1 + usize::from(unknown > 0)], 1, 2);
     }
-    // it died at 10 s, seen only now, and waits for its next run since
+    // it exited at 10 s, seen only now, and waits for its next run since
     for (reload, unknown) in [(11, 1), (13, 0)] {
         let mut case = runs();
-        case.reloaded = Some(second(reload));
+        case.reloaded_at = Some(second(reload));
         case.change(Some(Gap::Reload), |unit| {
-            (unit.active_exit, unit.sub_state) = (Some(second(10)), Some(word("auto-restart")));
+            (unit.active_exit, unit.sub_state) = (Some(second(10)), Some(intern("auto-restart")));
             let Detail::Service(service) = &mut unit.detail else { unreachable!() };
             ended(service, second(10), "exit-code");
             service.main_start = Some(second(5));
@@ -226,8 +226,8 @@ fn when_the_reload_was_tells_whether_a_restart_was_planned_then() {
 }
 
 #[test]
-fn a_death_seen_after_a_gap_is_in_doubt_until_the_service_runs_again() {
-    let doubtful = || {
+fn exit_after_gap_is_ambiguous_until_next_run() {
+    let ambiguous = || {
         let mut case = Case::new();
         case.start();
         case.service(Some(Gap::Reconnect), |service| {
@@ -237,24 +237,24 @@ fn a_death_seen_after_a_gap_is_in_doubt_until_the_service_runs_again() {
         case.assert(&[("exit-code", 1)], 1, 1);
         case
     };
-    // one more restart tells that there was one more death
-    let mut case = doubtful();
+    // one more restart reveals one more exit
+    let mut case = ambiguous();
     case.state("activating", "auto-restart");
     case.restart(None, 1);
     case.assert(&[("exit-code", 1), ("unknown", 1)], 1, 2);
 
-    let mut case = doubtful();
+    let mut case = ambiguous();
     case.start();
     case.end(None, "exit-code");
     case.restart(None, 1);
     case.assert(&[("exit-code", 2)], 2, 2);
 
-    let mut case = doubtful();
+    let mut case = ambiguous();
     case.end(None, "exit-code");
     case.restart(None, 1);
     case.assert(&[("exit-code", 2)], 2, 2);
 
-    // a death that was seen before the gap is in none
+    // an exit that was seen before the gap is unambiguous
     let mut case = Case::new();
     case.start();
     case.end(None, "exit-code");
@@ -264,7 +264,7 @@ fn a_death_seen_after_a_gap_is_in_doubt_until_the_service_runs_again() {
 }
 
 #[test]
-fn the_host_has_the_sums() {
+fn host_counters_are_sums() {
     let mut case = Case::new();
     case.start();
     case.end(None, "exit-code");

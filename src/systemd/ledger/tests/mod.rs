@@ -1,4 +1,4 @@
-//! The rules, each on a service changed as PID 1's signals would change it.
+//! The rules, each tested on a service with the changes that PID 1's signals make.
 
 mod gaps;
 mod journal_reconciliation;
@@ -6,27 +6,27 @@ mod journal_reconciliation;
 use std::time::Duration;
 
 use super::*;
-use crate::systemd::unit::name::Kind;
+use crate::systemd::unit::name::UnitKind;
 use crate::systemd::unit::value::{InvocationId, Timestamp};
 use crate::systemd::unit::{Detail, Service};
 
-/// A service and its ledger, changed as PID 1's signals would.
+/// A service and its ledger.
 struct Case {
     ledger: Ledger,
     unit: Arc<Unit>,
     clock: u64,
     /// When PID 1 last reloaded its configuration.
-    reloaded: Option<Timestamp>,
+    reloaded_at: Option<Timestamp>,
 }
 
 impl Case {
     fn new() -> Self {
-        let mut unit = Unit::fresh("x.service".into(), Kind::Service, true);
-        unit.active_state = Some(word("inactive"));
+        let mut unit = Unit::fresh("x.service".into(), UnitKind::Service, true);
+        unit.active_state = Some(intern("inactive"));
         let mut ledger = Ledger::default();
         ledger.open(&unit);
-        let mut case = Self { ledger, unit: Arc::new(unit), clock: 0, reloaded: None };
-        case.service(None, |service| service.restart = Some(word("always")));
+        let mut case = Self { ledger, unit: Arc::new(unit), clock: 0, reloaded_at: None };
+        case.service(None, |service| service.restart = Some(intern("always")));
         case
     }
 
@@ -40,13 +40,13 @@ impl Case {
     fn change(&mut self, gap: Option<Gap>, change: impl FnOnce(&mut Unit)) {
         let before = self.unit.clone();
         change(Arc::make_mut(&mut self.unit));
-        self.ledger.observe(&Change { before, after: self.unit.clone() }, gap, self.reloaded);
+        self.ledger.observe(&Change { before, after: self.unit.clone() }, gap, self.reloaded_at);
     }
 
     fn state(&mut self, active: &str, sub: &str) {
         self.change(None, |unit| {
-            unit.active_state = Some(word(active));
-            unit.sub_state = Some(word(sub));
+            unit.active_state = Some(intern(active));
+            unit.sub_state = Some(intern(sub));
         });
     }
 
@@ -60,7 +60,7 @@ impl Case {
         self.state("active", "running");
     }
 
-    /// The main process ends; `result` is what its end makes of the service.
+    /// The main process exits; `result` is the result of the service.
     fn end(&mut self, gap: Option<Gap>, result: &str) {
         self.clock += 1;
         let now = Timestamp(self.clock * 1_000_000);
@@ -71,8 +71,8 @@ impl Case {
         self.service(gap, |service| service.restarts = service.restarts.map(|old| old + by));
     }
 
-    /// systemd plans a restart, and refuses the start.
-    fn give_up(&mut self) {
+    /// systemd plans a restart, and refuses the start at the limit.
+    fn hit_start_limit(&mut self) {
         self.state("activating", "auto-restart");
         self.restart(None, 1);
         self.state("inactive", "dead");
@@ -81,27 +81,27 @@ impl Case {
 
     #[track_caller]
     fn assert(&self, failures: &[(&str, u64)], exits: u64, restarts: u64) {
-        let (_, account) = self.ledger.accounts().next().unwrap();
+        let (_, counters) = self.ledger.counters().next().unwrap();
         let expected: BTreeMap<_, _> =
-            failures.iter().map(|(result, count)| (word(result), *count)).collect();
-        assert_eq!(account.failures_by_result, expected);
-        assert_eq!(account.failures.total, expected.values().sum::<u64>());
-        let ended: u64 = account.main_exits.values().map(|exits| exits.total).sum();
-        assert_eq!((ended, account.restarts), (exits, restarts));
+            failures.iter().map(|(result, count)| (intern(result), *count)).collect();
+        assert_eq!(counters.failures_by_result, expected);
+        assert_eq!(counters.failures.total, expected.values().sum::<u64>());
+        let ended: u64 = counters.main_exits.values().map(|exits| exits.total).sum();
+        assert_eq!((ended, counters.restarts), (exits, restarts));
     }
 
-    fn given_up(&self) -> bool {
-        self.ledger.accounts().next().unwrap().1.given_up
+    fn start_limit_hit(&self) -> bool {
+        self.ledger.counters().next().unwrap().1.start_limit_hit
     }
 }
 
 fn began(service: &mut Service) {
-    service.result = Some(word("success"));
+    service.result = Some(intern("success"));
     service.main_exit_monotonic = Some(Timestamp(0));
 }
 
 fn ended(service: &mut Service, now: Timestamp, result: &str) {
-    service.result = Some(word(result));
+    service.result = Some(intern(result));
     service.exit_code = Some(1);
     service.exit_status = Some(3);
     service.main_exit = Some(now);
@@ -109,7 +109,7 @@ fn ended(service: &mut Service, now: Timestamp, result: &str) {
 }
 
 #[test]
-fn every_crash_counts_once_with_its_cause_and_its_restart() {
+fn each_crash_counts_once_with_cause_and_restart() {
     let mut case = Case::new();
     for _ in 0..3 {
         case.start();
@@ -122,7 +122,7 @@ fn every_crash_counts_once_with_its_cause_and_its_restart() {
 }
 
 #[test]
-fn a_death_told_together_with_its_restart_is_no_unknown_one() {
+fn exit_and_restart_in_one_change_leave_nothing_unknown() {
     let mut case = Case::new();
     case.start();
     case.service(None, |service| {
@@ -133,10 +133,10 @@ fn a_death_told_together_with_its_restart_is_no_unknown_one() {
 }
 
 #[test]
-fn the_watchdogs_victim_dies_once() {
+fn watchdog_failure_and_exit_count_once() {
     let mut case = Case::new();
     case.start();
-    case.service(None, |service| service.result = Some(word("watchdog")));
+    case.service(None, |service| service.result = Some(intern("watchdog")));
     case.end(None, "watchdog");
     case.restart(None, 1);
     case.start();
@@ -144,10 +144,10 @@ fn the_watchdogs_victim_dies_once() {
 }
 
 #[test]
-fn what_happened_while_nobody_could_hear_is_unknown_but_for_the_last() {
+fn missed_exits_are_unknown_except_the_last() {
     let mut case = Case::new();
     case.start();
-    // three deaths: the last one is to be seen, and its restart is yet to come
+    // three exits: the last one is seen, and its restart is yet to come
     case.service(Some(Gap::Reconnect), |service| {
         ended(service, Timestamp(9), "exit-code");
         service.restarts = Some(2);
@@ -155,7 +155,7 @@ fn what_happened_while_nobody_could_hear_is_unknown_but_for_the_last() {
     case.restart(None, 1);
     case.assert(&[("exit-code", 1), ("unknown", 2)], 1, 3);
 
-    // three deaths, all followed by restarts
+    // three exits, all followed by restarts
     let mut case = Case::new();
     case.start();
     case.service(Some(Gap::Reconnect), |service| service.restarts = Some(3));
@@ -164,7 +164,7 @@ fn what_happened_while_nobody_could_hear_is_unknown_but_for_the_last() {
 }
 
 #[test]
-fn a_restart_that_a_reload_makes_systemd_count_twice_had_one_death() {
+fn restart_counted_twice_by_reload_has_one_exit() {
     let mut case = Case::new();
     case.start();
     case.end(None, "exit-code");
@@ -173,7 +173,7 @@ fn a_restart_that_a_reload_makes_systemd_count_twice_had_one_death() {
     case.start();
     case.assert(&[("exit-code", 1)], 1, 2);
 
-    // the same, heard of only afterwards
+    // the same, but only the state afterwards is seen
     let mut case = Case::new();
     case.start();
     case.end(None, "exit-code");
@@ -187,7 +187,7 @@ fn a_restart_that_a_reload_makes_systemd_count_twice_had_one_death() {
 }
 
 #[test]
-fn a_reset_of_systemds_counter_takes_nothing_back() {
+fn reset_of_nrestarts_keeps_counters() {
     let mut case = Case::new();
     for _ in 0..2 {
         case.start();
@@ -202,61 +202,63 @@ fn a_reset_of_systemds_counter_takes_nothing_back() {
 }
 
 #[test]
-fn given_up_is_a_refused_start_and_not_a_failure_by_hand() {
+fn start_limit_is_hit_by_refused_start_not_by_stop() {
     let mut case = Case::new();
     case.start();
     case.end(None, "exit-code");
-    case.give_up();
-    assert!(case.given_up());
+    case.hit_start_limit();
+    assert!(case.start_limit_hit());
     case.start();
-    assert!(!case.given_up());
+    assert!(!case.start_limit_hit());
 
     case.state("deactivating", "stop-sigterm");
     case.end(None, "exit-code");
     case.state("failed", "failed");
-    assert!(!case.given_up());
+    assert!(!case.start_limit_hit());
 }
 
 #[test]
-fn a_unit_just_loaded_is_given_up_though_its_settings_are_not_known_yet() {
+fn start_limit_is_detected_before_restart_is_read() {
     let mut case = Case::new();
     case.service(None, |service| service.restart = None);
     case.start();
     case.end(None, "exit-code");
-    case.give_up();
-    assert!(case.given_up());
+    case.hit_start_limit();
+    assert!(case.start_limit_hit());
 }
 
 #[test]
-fn accounts_outlive_their_units_for_a_while_unless_nothing_happened() {
-    let keep = Keep { retired_for: Duration::from_secs(60), retired: 2, events: 8 };
-    let mut ledger = Ledger::new(keep);
+fn counters_outlive_units_unless_blank() {
+    let retention =
+        Retention { unloaded_for: Duration::from_secs(60), max_unloaded: 2, max_events: 8 };
+    let mut ledger = Ledger::new(retention);
     let begun = Instant::now();
     for name in ["a.service", "b.service", "c.service", "blank.service"] {
-        let mut unit = Unit::fresh(name.into(), Kind::Service, true);
-        unit.active_state = Some(word("inactive"));
+        let mut unit = Unit::fresh(name.into(), UnitKind::Service, true);
+        unit.active_state = Some(intern("inactive"));
         ledger.open(&unit);
         let before = Arc::new(unit.clone());
-        unit.active_state = Some(word(if name == "blank.service" { "inactive" } else { "active" }));
+        unit.active_state =
+            Some(intern(if name == "blank.service" { "inactive" } else { "active" }));
         ledger.observe(&Change { before, after: Arc::new(unit) }, None, None);
         ledger.unload(&name.into(), begun);
     }
     let names = |ledger: &Ledger| {
-        ledger.accounts().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(" ")
+        ledger.counters().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(names(&ledger), "b.service c.service");
-    // one that comes and goes pushes no other out
+    // a unit that is loaded and unloaded repeatedly displaces no other
     for _ in 0..5 {
-        ledger.open(&Unit::fresh("c.service".into(), Kind::Service, true));
+        ledger.open(&Unit::fresh("c.service".into(), UnitKind::Service, true));
         ledger.unload(&"c.service".into(), begun);
     }
     assert_eq!(names(&ledger), "b.service c.service");
-    ledger.forget(begun + Duration::from_secs(61));
+    ledger.expire(begun + Duration::from_secs(61));
     assert_eq!(names(&ledger), "");
 }
 
 #[test]
-fn what_happened_is_told_the_newest_first_and_only_so_much_of_it() {
+fn events_are_limited_and_newest_first() {
     let mut case = Case::new();
     case.start();
     case.end(None, "exit-code");
@@ -264,66 +266,73 @@ fn what_happened_is_told_the_newest_first_and_only_so_much_of_it() {
     case.restart(None, 1);
     case.start();
     case.end(None, "success");
-    case.give_up();
-    let told: Vec<_> = case.ledger.events().map(|event| event.what).collect();
-    let all = [What::GivenUp, What::Restarted, What::Exited, What::Restarted, What::Failed];
-    assert_eq!(told, all);
+    case.hit_start_limit();
+    let kinds: Vec<_> = case.ledger.events().map(|event| event.kind).collect();
+    let all = [
+        EventKind::StartLimitHit,
+        EventKind::Restarted,
+        EventKind::Exited,
+        EventKind::Restarted,
+        EventKind::Failed,
+    ];
+    assert_eq!(kinds, all);
     let first = case.ledger.events().last().unwrap().clone();
     assert_eq!((&*first.unit, first.invocation_id), ("x.service", Some(InvocationId([1; 16]))));
     assert_eq!((first.cause.as_deref(), first.status.as_deref()), (Some("exit-code"), Some("3")));
     assert_eq!(first.at, Timestamp(2_000_000).system_time());
 
-    case.ledger.keep.events = 2;
+    case.ledger.retention.max_events = 2;
     case.start();
     case.end(None, "signal");
-    let told: Vec<_> = case.ledger.events().map(|event| event.what).collect();
-    assert_eq!(told, [What::Failed, What::GivenUp]);
+    let kinds: Vec<_> = case.ledger.events().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::Failed, EventKind::StartLimitHit]);
 }
 
 #[test]
-fn a_job_counts_for_the_host_and_where_it_failed_for_its_unit() {
+fn jobs_count_for_host_and_failed_ones_for_unit() {
     let mut case = Case::new();
     let unit = case.unit.clone();
     for result in ["done", "timeout", "timeout", "canceled", "dependency"] {
         case.ledger.job_removed("x.service", Some(&unit), result);
     }
     case.ledger.job_removed("gone.service", None, "failed");
-    let hidden = Unit::fresh("hidden.service".into(), Kind::Service, false);
+    let hidden = Unit::fresh("hidden.service".into(), UnitKind::Service, false);
     case.ledger.job_removed("hidden.service", Some(&hidden), "failed");
     let results = &case.ledger.host().job_results;
     assert_eq!((results["done"], results["timeout"], results["canceled"]), (1, 2, 1));
     assert_eq!((results["dependency"], results["failed"]), (1, 2));
-    let (name, account) = case.ledger.accounts().next().unwrap();
-    assert_eq!((&**name, case.ledger.accounts().len()), ("x.service", 1));
-    assert_eq!(account.job_failures, [(word("timeout"), 2), (word("dependency"), 1)].into());
+    let (name, counters) = case.ledger.counters().next().unwrap();
+    assert_eq!((&**name, case.ledger.counters().len()), ("x.service", 1));
+    assert_eq!(counters.job_failures, [(intern("timeout"), 2), (intern("dependency"), 1)].into());
     let causes: Vec<_> = case.ledger.events().map(|event| event.cause.as_deref()).collect();
     assert_eq!(causes, [Some("dependency"), Some("timeout"), Some("timeout")]);
-    assert!(case.ledger.events().all(|event| event.what == What::JobFailed));
+    assert!(case.ledger.events().all(|event| event.kind == EventKind::JobFailed));
 }
 
 #[test]
-fn what_is_not_exported_or_not_there_has_no_account() {
+fn unselected_and_absent_units_have_no_counters() {
     let mut ledger = Ledger::default();
-    let hidden = Arc::new(Unit::fresh("hidden.service".into(), Kind::Service, false));
-    let mut absent = Unit::fresh("absent.service".into(), Kind::Service, true);
-    (absent.load_state, absent.active_state) = (Some(word("not-found")), Some(word("inactive")));
+    let hidden = Arc::new(Unit::fresh("hidden.service".into(), UnitKind::Service, false));
+    let mut absent = Unit::fresh("absent.service".into(), UnitKind::Service, true);
+    (absent.load_state, absent.active_state) =
+        (Some(intern("not-found")), Some(intern("inactive")));
     let absent = Arc::new(absent);
     for unit in [hidden, absent.clone()] {
         ledger.open(&unit);
         ledger.observe(&Change { before: unit.clone(), after: unit }, None, None);
     }
-    assert_eq!(ledger.accounts().len(), 0);
-    // one that runs has, and keeps it when its file is removed
+    assert_eq!(ledger.counters().len(), 0);
+    // a running unit has counters, and keeps them when its file is removed
     let mut running = (*absent).clone();
-    running.active_state = Some(word("active"));
+    running.active_state = Some(intern("active"));
     let running = Arc::new(running);
     ledger.observe(&Change { before: absent.clone(), after: running.clone() }, None, None);
     ledger.observe(&Change { before: running, after: absent }, None, None);
-    assert_eq!(ledger.accounts().next().unwrap().1.state_changes, 2);
+    assert_eq!(ledger.counters().next().unwrap().1.state_changes, 2);
 }
 
 #[test]
-fn changes_of_state_runs_and_elapsed_timers_are_counted() {
+fn counts_state_changes_starts_and_timer_triggers() {
     let mut case = Case::new();
     for _ in 0..3 {
         case.start();
@@ -331,48 +340,48 @@ fn changes_of_state_runs_and_elapsed_timers_are_counted() {
     }
     case.change(None, |unit| unit.invocation_id = Some(InvocationId::default()));
     case.state("inactive", "dead");
-    let (_, account) = case.ledger.accounts().next().unwrap();
-    assert_eq!((account.starts, account.state_changes), (3, 6));
+    let (_, counters) = case.ledger.counters().next().unwrap();
+    assert_eq!((counters.starts, counters.state_changes), (3, 6));
 
     let mut case = Case::new();
     case.ledger = Ledger::default();
-    case.unit = Arc::new(Unit::fresh("x.timer".into(), Kind::Timer, true));
+    case.unit = Arc::new(Unit::fresh("x.timer".into(), UnitKind::Timer, true));
     for micros in [5, 5, 6, 0, 7] {
         case.change(None, |unit| {
             let Detail::Timer(timer) = &mut unit.detail else { unreachable!() };
             timer.last_trigger = Some(Timestamp(micros));
         });
     }
-    assert_eq!(case.ledger.accounts().next().unwrap().1.triggers, 3);
+    assert_eq!(case.ledger.counters().next().unwrap().1.triggers, 3);
 }
 
 #[test]
-fn an_account_is_blank_only_if_nothing_was_counted() {
-    let blank = Account::new(Kind::Service);
+fn counters_are_blank_only_if_all_are_zero() {
+    let blank = UnitCounters::new(UnitKind::Service);
     assert!(blank.is_blank());
-    let counted = |count: fn(&mut Account)| {
-        let mut account = blank.clone();
-        count(&mut account);
-        account
+    let counted = |count: fn(&mut UnitCounters)| {
+        let mut counters = blank.clone();
+        count(&mut counters);
+        counters
     };
-    for account in [
-        counted(|account| account.state_changes = 1),
-        counted(|account| account.starts = 1),
-        counted(|account| account.restarts = 1),
-        counted(|account| account.failures.total = 1),
-        counted(|account| account.triggers = 1),
-        counted(|account| account.job_failures = [(word("timeout"), 1)].into()),
-        counted(|account| {
-            account.main_exits.insert((ExitCode::Exited, word("0")), Counted::default());
+    for counters in [
+        counted(|counters| counters.state_changes = 1),
+        counted(|counters| counters.starts = 1),
+        counted(|counters| counters.restarts = 1),
+        counted(|counters| counters.failures.total = 1),
+        counted(|counters| counters.triggers = 1),
+        counted(|counters| counters.job_failures = [(intern("timeout"), 1)].into()),
+        counted(|counters| {
+            counters.main_exits.insert((ExitCode::Exited, intern("0")), Counted::default());
         }),
     ] {
-        assert!(!account.is_blank(), "{account:?}");
+        assert!(!counters.is_blank(), "{counters:?}");
     }
 }
 
 #[test]
-fn a_service_first_seen_failed_or_after_a_gap_is_judged_by_what_is_left() {
-    for (known, gap, given_up) in [
+fn start_limit_is_guessed_when_changes_were_missed() {
+    for (known, gap, start_limit_hit) in [
         (false, None, true),
         (true, Some(Gap::Reconnect), true),
         (false, Some(Gap::Reconnect), true),
@@ -380,33 +389,36 @@ fn a_service_first_seen_failed_or_after_a_gap_is_judged_by_what_is_left() {
     ] {
         let mut case = Case::new();
         case.service(None, |service| service.restarts = Some(2));
-        case.change(None, |unit| unit.active_state = known.then(|| word("active")));
-        case.change(gap, |unit| unit.active_state = Some(word("failed")));
-        assert_eq!(case.given_up(), given_up, "{known} {gap:?}");
-        assert_eq!(case.ledger.events().filter(|event| event.what == What::GivenUp).count(), 0);
+        case.change(None, |unit| unit.active_state = known.then(|| intern("active")));
+        case.change(gap, |unit| unit.active_state = Some(intern("failed")));
+        assert_eq!(case.start_limit_hit(), start_limit_hit, "{known} {gap:?}");
+        assert_eq!(
+            case.ledger.events().filter(|event| event.kind == EventKind::StartLimitHit).count(),
+            0
+        );
     }
 }
 
 #[test]
-fn an_end_is_told_by_its_code_and_its_status_or_signal() {
+fn exit_has_code_and_status_or_signal_name() {
     let codes = [0, 1, 2, 3, 4].map(ExitCode::from_number);
     let [exited, killed, dumped] = [ExitCode::Exited, ExitCode::Killed, ExitCode::Dumped];
     assert_eq!(codes, [None, Some(exited), Some(killed), Some(dumped), None]);
     assert_eq!([exited, killed, dumped].map(ExitCode::as_str), ["exited", "killed", "dumped"]);
-    for (code, status, told) in [
+    for (code, status, expected) in [
         (exited, 9, "9"),
         (killed, 9, "SIGKILL"),
         (dumped, 11, "SIGSEGV"),
         (killed, 34, "34"),
         (killed, 0, "0"),
     ] {
-        assert_eq!(code.status(status), told);
+        assert_eq!(code.status(status), expected);
     }
 }
 
 #[test]
-fn only_what_systemd_would_restart_is_given_up() {
-    for (restart, result, restarts, given_up) in [
+fn start_limit_is_hit_only_where_restart_is_set() {
+    for (restart, result, restarts, start_limit_hit) in [
         ("always", "exit-code", 1, true),
         ("always", "exit-code", 0, false),
         ("always", "start-limit-hit", 0, true),
@@ -415,17 +427,17 @@ fn only_what_systemd_would_restart_is_given_up() {
     ] {
         let mut case = Case::new();
         case.service(None, |service| {
-            service.restart = Some(word(restart));
-            service.result = Some(word(result));
+            service.restart = Some(intern(restart));
+            service.result = Some(intern(result));
             service.restarts = Some(restarts);
         });
         case.state("failed", "failed");
-        assert_eq!(case.given_up(), given_up, "{restart} {result} {restarts}");
+        assert_eq!(case.start_limit_hit(), start_limit_hit, "{restart} {result} {restarts}");
     }
 }
 
 #[test]
-fn words_without_end_are_counted_as_other() {
+fn results_beyond_the_limit_count_as_other() {
     let mut case = Case::new();
     for number in 0..1000 {
         let result = format!("result-{number}");
@@ -436,14 +448,14 @@ fn words_without_end_are_counted_as_other() {
         });
         case.ledger.job_removed("x.service", Some(&case.unit), &result);
     }
-    let (_, account) = case.ledger.accounts().next().unwrap();
+    let (_, counters) = case.ledger.counters().next().unwrap();
     let host = case.ledger.host();
-    let by_word = [&account.failures_by_result, &account.job_failures, &host.failures];
-    for counts in by_word.into_iter().chain([&host.job_results]) {
+    let by_result = [&counters.failures_by_result, &counters.job_failures, &host.failures];
+    for counts in by_result.into_iter().chain([&host.job_results]) {
         assert_eq!(counts.len(), 65);
         assert_eq!(counts.values().sum::<u64>(), 1000);
         assert_eq!(counts.get("result-1").copied(), Some(1));
     }
-    assert_eq!(account.main_exits.len(), 401);
-    assert_eq!(account.main_exits.values().map(|exits| exits.total).sum::<u64>(), 1000);
+    assert_eq!(counters.main_exits.len(), 401);
+    assert_eq!(counters.main_exits.values().map(|exits| exits.total).sum::<u64>(), 1000);
 }

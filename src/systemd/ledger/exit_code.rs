@@ -1,0 +1,87 @@
+//! Exit codes of main processes, and the names of signals.
+
+use crate::systemd::unit::value::InternedStr;
+
+/// How a main process exited: `ExecMainCode`, the `CLD_*` numbers of waitid(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ExitCode {
+    /// Normally, with an exit status.
+    Exited,
+    /// By a signal.
+    Killed,
+    /// By a signal, with a core dump.
+    Dumped,
+}
+
+impl ExitCode {
+    /// From `ExecMainCode`; `None` for codes that no ended process has.
+    #[must_use]
+    pub fn from_number(code: u64) -> Option<Self> {
+        match code {
+            1 => Some(Self::Exited),
+            2 => Some(Self::Killed),
+            3 => Some(Self::Dumped),
+            _ => None,
+        }
+    }
+
+    /// As shown by systemctl.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exited => "exited",
+            Self::Killed => "killed",
+            Self::Dumped => "dumped",
+        }
+    }
+
+    /// The exit status as a number, or the signal's name.
+    #[must_use]
+    pub fn status(self, status: u64) -> InternedStr {
+        match (self, signal_name(status)) {
+            (Self::Killed | Self::Dumped, Some(name)) => InternedStr::Borrowed(name),
+            _ => status.to_string().into(),
+        }
+    }
+}
+
+/// The name of a signal, such as `SIGKILL`; `None` for real-time signals and other numbers.
+fn signal_name(number: u64) -> Option<&'static str> {
+    *NAMES.get(usize::try_from(number).ok()?)?
+}
+
+/// By number, as in signal(7) for Linux (not Alpha, MIPS or PA-RISC).
+const NAMES: [Option<&str>; 32] = [
+    None,
+    Some("SIGHUP"),
+    Some("SIGINT"),
+    Some("SIGQUIT"),
+    Some("SIGILL"),
+    Some("SIGTRAP"),
+    Some("SIGABRT"),
+    Some("SIGBUS"),
+    Some("SIGFPE"),
+    Some("SIGKILL"),
+    Some("SIGUSR1"),
+    Some("SIGSEGV"),
+    Some("SIGUSR2"),
+    Some("SIGPIPE"),
+    Some("SIGALRM"),
+    Some("SIGTERM"),
+    Some("SIGSTKFLT"),
+    Some("SIGCHLD"),
+    Some("SIGCONT"),
+    Some("SIGSTOP"),
+    Some("SIGTSTP"),
+    Some("SIGTTIN"),
+    Some("SIGTTOU"),
+    Some("SIGURG"),
+    Some("SIGXCPU"),
+    Some("SIGXFSZ"),
+    Some("SIGVTALRM"),
+    Some("SIGPROF"),
+    Some("SIGWINCH"),
+    Some("SIGIO"),
+    Some("SIGPWR"),
+    Some("SIGSYS"),
+];

@@ -1,0 +1,92 @@
+//! Comparisons of two consecutive states of a service.
+
+use super::exit_code::ExitCode;
+use crate::systemd::unit::value::{InternedStr, Timestamp};
+use crate::systemd::unit::{Service, Unit};
+
+/// How the main process exited, if it exited between the two states.
+pub(super) fn new_exit(was: &Service, is: &Service) -> Option<(ExitCode, InternedStr)> {
+    let exit = is.main_exit_monotonic.and_then(Timestamp::set)?;
+    if was.main_exit_monotonic? == exit {
+        return None;
+    }
+    let code = ExitCode::from_number(is.exit_code?)?;
+    Some((code, code.status(is.exit_status.unwrap_or(0))))
+}
+
+/// The result of a failure between the two states.
+pub(super) fn new_failure<'s>(was: &Service, is: &'s Service) -> Option<&'s InternedStr> {
+    let result = is.result.as_ref().filter(|result| *result != "success")?;
+    if was.result.as_ref()? != result {
+        return Some(result);
+    }
+    // the same result as before: of a new run only if its main process exited again
+    let exited_again = was.main_exit_monotonic.and_then(Timestamp::set).is_some()
+        && is.main_exit_monotonic.and_then(Timestamp::set).is_some()
+        && was.main_exit_monotonic != is.main_exit_monotonic;
+    exited_again.then_some(result)
+}
+
+/// Whether a run began between the two states: a start resets the exit and result of the run
+/// before.
+pub(super) fn began(was: &Service, is: &Service) -> bool {
+    let exited = |service: &Service| service.main_exit_monotonic.and_then(Timestamp::set).is_some();
+    let failed = |service: &Service| service.result.as_deref() != Some("success");
+    (exited(was) && !exited(is)) || (failed(was) && !failed(is))
+}
+
+/// Whether a service exited between two states, judged by when it last left the state active.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastExit {
+    /// Yes: the time is newer.
+    Newer,
+    /// No: the time is the same, and its processes are active from their start on.
+    Same,
+    /// Maybe, before it was active.
+    Unknown,
+}
+
+/// Whether a restart was planned and not yet made at that time; `None` if the service may have
+/// exited without a trace in its timestamps.
+pub(super) fn is_restart_planned(before: &Unit, after: &Unit, at: Timestamp) -> Option<bool> {
+    let (was, is) = (before.service()?, after.service()?);
+    if last_exit(before, after) == LastExit::Unknown {
+        return None;
+    }
+    let began = is.main_start.and_then(Timestamp::set)?;
+    let delay = u64::try_from(is.restart_delay?.as_micros()).ok()?;
+    let planned = |exit: Timestamp| Timestamp(exit.0.saturating_add(delay)) <= at;
+    let exited = is.main_exit.and_then(Timestamp::set);
+    // for the current or last run, and, if that has exited, for the next one
+    let exit = if exited.is_some() { was.main_exit } else { after.active_exit };
+    let before_run = exit.and_then(Timestamp::set).is_some_and(planned) && at <= began;
+    Some(before_run || exited.is_some_and(planned))
+}
+
+pub(super) fn last_exit(before: &Unit, after: &Unit) -> LastExit {
+    let (was, is) = (before.active_exit, after.active_exit);
+    let begins_active = after
+        .service()
+        .and_then(|service| service.service_type.as_deref())
+        .is_some_and(|kind| ["simple", "idle"].contains(&kind));
+    match is.and_then(Timestamp::set) {
+        Some(_) if was.is_some() && was != is => LastExit::Newer,
+        Some(_) if was == is && begins_active => LastExit::Same,
+        _ => LastExit::Unknown,
+    }
+}
+
+/// Whether a restart may have been planned: not in `failed-before-auto-restart`.
+pub(super) fn awaits_restart(unit: &Unit) -> bool {
+    unit.sub_state.as_deref().is_some_and(|sub| sub.starts_with("auto-restart"))
+}
+
+/// Whether a failed service may have hit the start limit.
+pub(super) fn may_be_refused(unit: &Unit) -> bool {
+    unit.service().is_some_and(|service| {
+        let refused = service.result.as_deref() == Some("start-limit-hit");
+        // Restart is not read yet of a unit just loaded, but NRestarts is
+        service.restart.as_deref().is_none_or(|restart| restart != "no")
+            && (refused || service.restarts.is_some_and(|restarts| restarts > 0))
+    })
+}
