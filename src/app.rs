@@ -9,11 +9,11 @@ use serde_json::json;
 use crate::collector::Off;
 use crate::html;
 use crate::html::{Host, Place, Shares, View};
-use crate::http::{Page, Refusal, Site, Wanted, WantedEvents};
+use crate::http::{App, EventsRequest, HtmlPage, HttpError, ScrapeRequest};
 use crate::metrics::{DroppedSeries, Format, MetricsQuery, render};
 use crate::profile::Profile;
 use crate::scrape::Scraper;
-use crate::single_flight::Flights;
+use crate::single_flight::SingleFlight;
 use crate::systemd::ledger::Event;
 use crate::systemd::unit::value::InvocationId;
 
@@ -27,7 +27,7 @@ pub struct Exporter {
     telemetry_path: String,
     remembered: Arc<DroppedSeries>,
     shares: Arc<Shares>,
-    flights: Flights<(Format, MetricsQuery), Option<Bytes>>,
+    flights: SingleFlight<(Format, MetricsQuery), Option<Bytes>>,
 }
 
 /// Why there is no page.
@@ -41,9 +41,9 @@ pub enum NoPage {
     Failed,
 }
 
-impl Site for Exporter {
-    async fn metrics(&self, wanted: Wanted) -> Result<Bytes, Refusal> {
-        let Wanted { format, collect, exclude, names, timeout } = wanted;
+impl App for Exporter {
+    async fn metrics(&self, wanted: ScrapeRequest) -> Result<Bytes, HttpError> {
+        let ScrapeRequest { format, collect, exclude, names, timeout } = wanted;
         let page = self.page(format, &collect, &exclude, &names);
         let page = match timeout {
             Some(timeout) => tokio::time::timeout(timeout, page).await,
@@ -51,11 +51,11 @@ impl Site for Exporter {
         };
         match page {
             Ok(Ok(page)) => Ok(page),
-            Ok(Err(NoPage::BadQuestion(text))) => Err(Refusal::BadRequest(text)),
-            Ok(Err(error)) => Err(Refusal::Unavailable(error.to_string())),
+            Ok(Err(NoPage::BadQuestion(text))) => Err(HttpError::BadRequest(text)),
+            Ok(Err(error)) => Err(HttpError::Unavailable(error.to_string())),
             Err(_) => {
                 let text = "the page took longer than the scraper is willing to wait";
-                Err(Refusal::Unavailable(text.to_owned()))
+                Err(HttpError::Unavailable(text.to_owned()))
             }
         }
     }
@@ -64,9 +64,9 @@ impl Site for Exporter {
         &self,
         path: &str,
         query: Vec<(String, String)>,
-    ) -> Result<Option<Page>, Refusal> {
+    ) -> Result<Option<HtmlPage>, HttpError> {
         let Some(place) = Place::at(path) else { return Ok(None) };
-        let failed = || Refusal::Unavailable(NoPage::Failed.to_string());
+        let failed = || HttpError::Unavailable(NoPage::Failed.to_string());
         // the same list as for a whole metrics page, so that both can share one scrape
         let off = self.off.and_left_out(&[], &[]).unwrap_or_default();
         let snapshot = self.scraper.scrape(&off).await.ok_or_else(failed)?;
@@ -89,10 +89,10 @@ impl Site for Exporter {
         };
         // with thousands of units it takes milliseconds
         let page = tokio::task::spawn_blocking(make).await.map_err(|_| failed())?;
-        Ok(Some(Page { html: page.html.into(), found: page.found, policy: html::policy() }))
+        Ok(Some(HtmlPage { html: page.html.into(), found: page.found, policy: html::policy() }))
     }
 
-    fn events(&self, wanted: &WantedEvents) -> Bytes {
+    fn events(&self, wanted: &EventsRequest) -> Bytes {
         let wants = |event: &&Event| wanted.unit.as_deref().is_none_or(|unit| *event.unit == *unit);
         let events = self.scraper.events();
         let limit = wanted.limit.unwrap_or(usize::MAX);
@@ -125,7 +125,7 @@ impl Exporter {
             off,
             max_series,
             remembered: Arc::default(),
-            flights: Flights::default(),
+            flights: SingleFlight::default(),
         }
     }
 

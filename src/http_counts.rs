@@ -1,20 +1,20 @@
-//! Counts of the answers given, by status code.
+//! Counters of HTTP responses by status code.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Answers by status code since the start of the process.
+/// Responses by status code since the start of the process.
 #[derive(Debug, Default)]
-pub struct Requests {
+pub struct HttpCounts {
     counts: [AtomicU64; CODES.len()],
 }
 
-impl Requests {
-    /// Every status code this server answers with, and how many times it did.
+impl HttpCounts {
+    /// Each status code that the server uses, with the number of its responses.
     pub fn by_code(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
         CODES.iter().zip(&self.counts).map(|(code, count)| (*code, count.load(Ordering::Relaxed)))
     }
 
-    /// One answer with `code`.
+    /// Counts one response.
     pub(super) fn count(&self, code: u16) {
         let at = CODES.iter().position(|known| *known == code);
         debug_assert!(at.is_some(), "status {code} is not in the list of codes");
@@ -31,13 +31,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_each_code_apart() {
-        let requests = Requests::default();
-        requests.count(200);
-        requests.count(200);
-        requests.count(503);
-        let seen: Vec<_> = requests.by_code().filter(|(_, count)| *count > 0).collect();
+    fn counts_each_code_separately() {
+        let counts = HttpCounts::default();
+        counts.count(200);
+        counts.count(200);
+        counts.count(503);
+        let seen: Vec<_> = counts.by_code().filter(|(_, count)| *count > 0).collect();
         assert_eq!(seen, [(200, 2), (503, 1)]);
-        assert_eq!(requests.by_code().count(), CODES.len());
+        assert_eq!(counts.by_code().count(), CODES.len());
     }
 }

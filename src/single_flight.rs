@@ -1,4 +1,4 @@
-//! Work that many wait for and that is done once.
+//! Single-flight: concurrent callers with the same key share one run of the work.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,23 +6,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-/// Pieces of work under way, by what they make.
+/// The work in flight, by key.
 #[derive(Debug)]
-pub struct Flights<K, V>(Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>);
+pub struct SingleFlight<K, V>(Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>);
 
-impl<K, V> Default for Flights<K, V> {
+impl<K, V> Default for SingleFlight<K, V> {
     fn default() -> Self {
         Self(Arc::default())
     }
 }
 
-impl<K, V> Flights<K, V>
+impl<K, V> SingleFlight<K, V>
 where
     K: Clone + Eq + Hash + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Joins the work of this key that is under way, or begins it. It runs to its end, whoever
-    /// stops waiting. `None` if it panicked.
+    /// Waits for the work in flight with this key, or starts it. The work runs to its end even if
+    /// all callers stop waiting. `None` if it panicked.
     pub async fn share<F>(&self, key: K, work: impl FnOnce() -> F) -> Option<V>
     where
         F: Future<Output = V> + Send + 'static,
@@ -35,33 +35,38 @@ where
     where
         F: Future<Output = V> + Send + 'static,
     {
-        let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(&key) {
+        let mut in_flight = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = in_flight.get(&key) {
             return flight.clone();
         }
         let (sender, receiver) = watch::channel(None);
-        flights.insert(key.clone(), receiver.clone());
-        let landing = Landing { flights: self.0.clone(), key };
+        in_flight.insert(key.clone(), receiver.clone());
+        let remove = RemoveOnDrop { in_flight: self.0.clone(), key };
         let work = work();
         tokio::spawn(async move {
             let value = work.await;
-            // first off the list: who comes now must not be given what is from before
-            drop(landing);
+            // removed first: a caller that comes from now on must not get this older value
+            drop(remove);
             sender.send_replace(Some(value));
         });
         receiver
     }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
 }
 
-/// Takes a flight off the list, also when it panics.
-struct Landing<K: Eq + Hash, V> {
-    flights: Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>,
+/// Removes the key when the work ends, also by a panic.
+struct RemoveOnDrop<K: Eq + Hash, V> {
+    in_flight: Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>,
     key: K,
 }
 
-impl<K: Eq + Hash, V> Drop for Landing<K, V> {
+impl<K: Eq + Hash, V> Drop for RemoveOnDrop<K, V> {
     fn drop(&mut self) {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 
@@ -73,8 +78,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn waiters_share_one_flight_and_the_next_one_is_new() {
-        let flights = Flights::default();
+    async fn concurrent_callers_share_a_run_and_later_ones_do_not() {
+        let in_flight = SingleFlight::default();
         let runs = Arc::new(AtomicU32::new(0));
         let work = || {
             let runs = runs.clone();
@@ -83,15 +88,29 @@ mod tests {
                 runs.fetch_add(1, Ordering::SeqCst) + 1
             }
         };
-        let both = tokio::join!(flights.share("a", work), flights.share("a", work));
+        let both = tokio::join!(in_flight.share("a", work), in_flight.share("a", work));
         assert_eq!(both, (Some(1), Some(1)));
-        assert_eq!(flights.share("a", work).await, Some(2));
+        assert_eq!(in_flight.share("a", work).await, Some(2));
     }
 
     #[tokio::test]
-    async fn a_panic_reaches_no_waiter_and_blocks_no_key() {
-        let flights: Flights<u8, u8> = Flights::default();
-        assert_eq!(flights.share(0, || async { panic!("on purpose") }).await, None);
-        assert_eq!(flights.share(0, || async { 7 }).await, Some(7));
+    async fn returns_none_after_a_panic_and_runs_again() {
+        let in_flight: SingleFlight<u8, u8> = SingleFlight::default();
+        assert_eq!(in_flight.share(0, || async { panic!("on purpose") }).await, None);
+        assert_eq!(in_flight.share(0, || async { 7 }).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn work_runs_to_its_end_when_callers_stop_waiting() {
+        let in_flight: SingleFlight<u8, u8> = SingleFlight::default();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let work = || async { receiver.await.unwrap_or(0) };
+        let waiting = tokio::time::timeout(Duration::from_millis(1), in_flight.share(0, work));
+        assert!(waiting.await.is_err());
+        assert!(!in_flight.is_empty());
+        let joined = in_flight.share(0, || async { 1 });
+        sender.send(7).unwrap();
+        assert_eq!(joined.await, Some(7));
+        assert!(in_flight.is_empty());
     }
 }

@@ -4,16 +4,15 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::http::Protection;
+use crate::http::LiveConfig;
 
 /// Prints the warnings and the verdict.
 ///
 /// # Errors
-/// The file cannot be read or is invalid.
+/// The file cannot be read, is invalid, or refuses every request.
 pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let mut stdout = std::io::stdout().lock();
-    let protection = Protection::open(file)?;
-    for warning in protection.warnings() {
+    for warning in LiveConfig::check(file)? {
         writeln!(stdout, "{}: {warning}", file.display())?;
     }
     writeln!(stdout, "{}: good", file.display())?;

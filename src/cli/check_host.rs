@@ -13,7 +13,7 @@ use super::args::Args;
 use super::{FILL_TIMEOUT, wait_for_units};
 use crate::collector::{COLLECTORS, Collector, Off};
 use crate::html::Host;
-use crate::http::Protection;
+use crate::http::LiveConfig;
 use crate::scrape::Scraper;
 use crate::snapshot::Snapshot;
 use crate::source::cgroup::Cgroup;
@@ -35,7 +35,7 @@ pub(super) async fn run(
     let mut report = Report::new(&snapshot, off, &Host::here(), &asker);
     if let Some(path) = &args.web_config {
         let good = format!("{}: good", path.display());
-        report.config(Protection::open(path).map(|_| good).map_err(|error| error.to_string()));
+        report.config(LiveConfig::check(path).map(|_| good).map_err(|error| error.to_string()));
     }
     write!(std::io::stdout(), "{report}").context("writing the report")?;
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -9,7 +9,7 @@ use rustix::termios::{
 };
 use zeroize::Zeroizing;
 
-use crate::http::LONGEST_PASSWORD;
+use crate::http::MAX_PASSWORD_BYTES;
 
 /// Reads a password and prints its hash.
 pub(super) fn run(cost: u32) -> anyhow::Result<ExitCode> {
@@ -44,7 +44,7 @@ pub fn hash_password(password: &[u8], cost: u32) -> Result<String, BadPassword> 
     if password.is_empty() {
         return Err(BadPassword::Empty);
     }
-    if password.len() > LONGEST_PASSWORD {
+    if password.len() > MAX_PASSWORD_BYTES {
         return Err(BadPassword::Long);
     }
     if password.contains(&0) {
@@ -137,11 +137,11 @@ mod tests {
 
     #[test]
     fn a_hash_is_that_of_the_whole_password() {
-        let password = [b'x'; LONGEST_PASSWORD];
+        let password = [b'x'; MAX_PASSWORD_BYTES];
         let hash = hash_password(&password, 4).unwrap();
         assert_eq!(bcrypt::verify(password, &hash).ok(), Some(true));
         assert_eq!(bcrypt::verify(&password[1..], &hash).ok(), Some(false));
-        assert_eq!(hash_password(&[b'x'; LONGEST_PASSWORD + 1], 4), Err(BadPassword::Long));
+        assert_eq!(hash_password(&[b'x'; MAX_PASSWORD_BYTES + 1], 4), Err(BadPassword::Long));
         assert_eq!(hash_password(b"", 4), Err(BadPassword::Empty));
         assert_eq!(hash_password(b"a\0b", 4), Err(BadPassword::Nul));
         assert!(matches!(hash_password(b"a", 3), Err(BadPassword::Failed(_))));

@@ -17,7 +17,7 @@ use tracing::{error, warn};
 
 use crate::app::Exporter;
 use crate::collector::Off;
-use crate::http_counts::Requests;
+use crate::http_counts::HttpCounts;
 use crate::logging::{self, Level};
 use crate::scrape::user_managers::follow::{Terms, Users};
 use crate::scrape::{Host, Scraper};
@@ -79,7 +79,7 @@ fn on_runtime(args: &Args, is_check: bool) -> anyhow::Result<ExitCode> {
 }
 
 async fn with_scraper(args: &Args, is_check: bool) -> anyhow::Result<ExitCode> {
-    let requests: Arc<Requests> = Arc::default();
+    let requests: Arc<HttpCounts> = Arc::default();
     let off = args.off();
     let scraper = start_scraper(args, &off, requests.clone())?;
     if is_check {
@@ -94,7 +94,7 @@ async fn with_scraper(args: &Args, is_check: bool) -> anyhow::Result<ExitCode> {
 }
 
 /// Starts to follow systemd, and returns what reads the rest at each scrape.
-fn start_scraper(args: &Args, off: &Off, requests: Arc<Requests>) -> anyhow::Result<Scraper> {
+fn start_scraper(args: &Args, off: &Off, requests: Arc<HttpCounts>) -> anyhow::Result<Scraper> {
     let selection = Selection::new(&args.unit_include, &args.unit_exclude)?;
     let keep = Retention {
         unloaded_for: args.keep_unloaded,

@@ -10,45 +10,50 @@ use tracing::{error, info, warn};
 
 use super::args::Args;
 use crate::app::Exporter;
-use crate::http::{self, Listener, Protection, Pulse};
-use crate::http_counts::Requests;
+use crate::http::{self, HttpListener, Limits, LiveConfig, Liveness, ServerOptions};
+use crate::http_counts::HttpCounts;
 use crate::scrape::Scraper;
 use crate::sd_notify::Notify;
 
 pub(super) async fn run(
     args: &Args,
     exporter: Exporter,
-    requests: Arc<Requests>,
+    counts: Arc<HttpCounts>,
 ) -> anyhow::Result<ExitCode> {
-    let protection = match &args.web_config {
-        Some(path) => Protection::open(path)?,
-        None => Protection::default(),
+    let config = match &args.web_config {
+        Some(path) => LiveConfig::open(path)?,
+        None => LiveConfig::default(),
     };
-    for warning in protection.warnings() {
+    for warning in config.warnings() {
         warn!("{warning}");
     }
-    let protection = Arc::new(protection);
-    let options = http::Options {
+    let config = Arc::new(config);
+    let max_requests = usize::from(args.max_requests);
+    let options = ServerOptions {
         telemetry_path: args.telemetry_path.clone(),
-        limits: http::Limits { requests: args.max_requests.into(), ..http::Limits::default() },
-        protection: protection.clone(),
-        requests,
-        pulse: Pulse::default(),
+        limits: Limits {
+            // 0 disables the limit, as in systemd_exporter
+            requests: (max_requests > 0).then_some(max_requests),
+            ..Limits::default()
+        },
+        config: config.clone(),
+        counts,
+        liveness: Liveness::default(),
     };
     let notify = Arc::new(Notify::from_env().context("NOTIFY_SOCKET")?);
-    let stop = stop_signal(notify.clone(), protection)?;
+    let stop = stop_signal(notify.clone(), config)?;
     let listeners = listen(args)?;
     // does not wait for the bus: it may start later, or never
     notify.ready();
-    tokio::spawn(keep_watchdog_alive(notify, options.pulse.clone(), exporter.scraper().clone()));
+    tokio::spawn(keep_watchdog_alive(notify, options.liveness.clone(), exporter.scraper().clone()));
     http::serve(listeners, exporter, options, stop).await;
     info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-fn listen(args: &Args) -> anyhow::Result<Vec<Listener>> {
+fn listen(args: &Args) -> anyhow::Result<Vec<HttpListener>> {
     if args.systemd_socket {
-        let passed = Listener::passed().context("--web.systemd-socket")?;
+        let passed = HttpListener::passed().context("--web.systemd-socket")?;
         anyhow::ensure!(
             !passed.is_empty(),
             "--web.systemd-socket: systemd passed no socket; start the .socket unit, not the service"
@@ -65,7 +70,7 @@ fn listen(args: &Args) -> anyhow::Result<Vec<Listener>> {
 
 /// Sends the status text, and watchdog keep-alives while every listener accepts connections. It does
 /// not depend on the bus or PID 1: if these hang, a restart of the exporter would not help.
-async fn keep_watchdog_alive(notify: Arc<Notify>, pulse: Pulse, scraper: Arc<Scraper>) {
+async fn keep_watchdog_alive(notify: Arc<Notify>, liveness: Liveness, scraper: Arc<Scraper>) {
     let pause = notify.watchdog().map_or(STATUS_INTERVAL, |limit| STATUS_INTERVAL.min(limit / 3));
     let mut last_status = String::new();
     // the first status sooner: by then the units have been read
@@ -76,7 +81,7 @@ async fn keep_watchdog_alive(notify: Arc<Notify>, pulse: Pulse, scraper: Arc<Scr
             notify.status(&status);
             last_status = status;
         }
-        if pulse.beats().await {
+        if liveness.check().await {
             notify.alive();
         } else {
             warn!(
@@ -89,7 +94,7 @@ async fn keep_watchdog_alive(notify: Arc<Notify>, pulse: Pulse, scraper: Arc<Scr
 
 fn stop_signal(
     notify: Arc<Notify>,
-    protection: Arc<Protection>,
+    config: Arc<LiveConfig>,
 ) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to handle SIGINT")?;
@@ -102,7 +107,7 @@ fn stop_signal(
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => {
                     notify.reloading();
-                    match protection.reload() {
+                    match config.reload() {
                         Ok(()) => info!("SIGHUP: reloaded"),
                         Err(error) => error!(%error, "SIGHUP: invalid web configuration; all requests are rejected until it is fixed"),
                     }

@@ -1,4 +1,4 @@
-//! What the web side asks of whoever has the pages.
+//! The interface between the server and the program that builds the responses.
 
 use std::time::Duration;
 
@@ -6,56 +6,58 @@ use bytes::Bytes;
 
 pub use crate::metrics::Format;
 
-/// The pages behind the server.
-pub trait Site: Send + Sync + 'static {
-    /// The metrics page, complete.
+/// Builds the responses of the server.
+pub trait App: Send + Sync + 'static {
+    /// The complete scrape response.
     ///
-    /// Scrapes that share one collection should be given clones of one [`Bytes`]: it is then
+    /// Scrapes that share one collection should get clones of one [`Bytes`]: it is then
     /// compressed once and held in memory once, however many clients read it.
-    fn metrics(&self, wanted: Wanted) -> impl Future<Output = Result<Bytes, Refusal>> + Send;
+    fn metrics(
+        &self,
+        request: ScrapeRequest,
+    ) -> impl Future<Output = Result<Bytes, HttpError>> + Send;
 
-    /// The page for people at `path`, percent-encoded as it came; `None` if there is none.
+    /// The HTML page at `path` (percent-encoded as received); `None` if there is none.
     fn page(
         &self,
         path: &str,
         query: Vec<(String, String)>,
-    ) -> impl Future<Output = Result<Option<Page>, Refusal>> + Send;
+    ) -> impl Future<Output = Result<Option<HtmlPage>, HttpError>> + Send;
 
-    /// What happened last, the newest first, as JSON.
-    fn events(&self, wanted: &WantedEvents) -> Bytes;
+    /// The last events as JSON, newest first.
+    fn events(&self, request: &EventsRequest) -> Bytes;
 
-    /// Whether scrapes can be answered now; the error says in one line why not.
+    /// Whether scrapes can be answered now.
     ///
     /// # Errors
-    /// When a scrape would not say anything useful yet.
+    /// The reason in one line, while a scrape response would still be empty.
     fn ready(&self) -> Result<(), String>;
 }
 
-/// A page for people.
+/// An HTML page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
+pub struct HtmlPage {
     /// The document.
     pub html: Bytes,
-    /// Whether it tells of what was asked for, rather than that there is no such thing: status
-    /// 404.
+    /// `false` if the document only states that the requested object does not exist: status 404.
     pub found: bool,
-    /// What the browser may do with it: `Content-Security-Policy`.
+    /// The header `Content-Security-Policy`.
     pub policy: &'static str,
 }
 
-/// What a question for events asked for.
+/// The parameters of a request for events.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct WantedEvents {
-    /// `unit`: only this unit's.
+pub struct EventsRequest {
+    /// `unit`: only events of this unit.
     pub unit: Option<String>,
-    /// `limit`: at most so many.
+    /// `limit`: the maximum number of events.
     pub limit: Option<usize>,
 }
 
-/// What a scrape asked for.
+/// The parameters of a scrape.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Wanted {
-    /// The form of the page.
+pub struct ScrapeRequest {
+    /// The exposition format.
     pub format: Format,
     /// `collect[]`: only these collectors; empty for all.
     pub collect: Vec<String>,
@@ -63,18 +65,18 @@ pub struct Wanted {
     pub exclude: Vec<String>,
     /// `name[]`: only these metric families; empty for all.
     pub names: Vec<String>,
-    /// How long the scraper will wait, already shortened by the time the answer takes to arrive;
-    /// `None` if it did not say.
+    /// The scraper's timeout, less the time that the response needs to arrive; `None` if the
+    /// scraper sent none.
     pub timeout: Option<Duration>,
 }
 
-/// Why there is no page; the text is sent to the client.
+/// Why there is no response body; the text is sent to the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// What was asked for does not exist or contradicts itself: status 400.
+pub enum HttpError {
+    /// The request names something that does not exist, or contradicts itself: status 400.
     #[error("{0}")]
     BadRequest(String),
-    /// No page can be made now: status 503.
+    /// No response can be built now: status 503.
     #[error("{0}")]
     Unavailable(String),
 }

@@ -1,7 +1,7 @@
-//! Who may see the pages: HTTP Basic authentication against bcrypt hashes.
+//! HTTP Basic authentication against bcrypt hashes.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 
 use aws_lc_rs::hmac;
@@ -9,40 +9,42 @@ use aws_lc_rs::rand::SystemRandom;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hyper::header::{AUTHORIZATION, HeaderMap};
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
-/// The users of a server, and which credentials were right lately.
+use crate::single_flight::SingleFlight;
+
+/// The users of a server, and a cache of recently accepted credentials.
 #[derive(Debug)]
-pub(super) struct Auth {
+pub(super) struct BasicAuth {
     users: BTreeMap<String, String>,
-    /// Compared for users that do not exist, so that they take as long as those that do.
+    /// The hash compared for unknown users, so that they take as long as known ones.
     decoy: String,
-    /// `None` if the kernel gave no random bytes: then nothing is remembered.
+    /// `None` if the kernel returned no random bytes: then no comparison is possible.
     key: Option<hmac::Key>,
-    right: Mutex<VecDeque<Tag>>,
-    /// Comparisons going on; who brings the same credentials waits for the same one.
-    comparing: Mutex<HashMap<Tag, Weak<OnceCell<bool>>>>,
-    queue: Arc<Queue>,
+    accepted: Mutex<VecDeque<Tag>>,
+    /// Clients with the same credentials share one comparison.
+    comparisons: SingleFlight<Tag, Result<bool, QueueFull>>,
+    queue: Arc<ComparisonQueue>,
 }
 
-/// What becomes of a request.
+/// The result of authenticating a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Welcome,
-    Stranger,
-    /// Too many passwords are being compared to tell.
-    Busy,
+pub(super) enum AuthResult {
+    Authorized,
+    Unauthorized,
+    /// The queue of password comparisons is full.
+    Overloaded,
 }
 
-/// The comparisons of a server: a few at a time, and a few more that wait.
+/// The comparisons of a server: a few run in parallel, a few more wait.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct ComparisonQueue {
     places: Arc<Semaphore>,
     running: Arc<Semaphore>,
 }
 
-/// Stands for credentials without giving them away: a keyed hash of their parts.
+/// Identifies credentials without containing them: a keyed hash of their parts.
 type Tag = [u8; 32];
 
 #[derive(Debug)]
@@ -51,27 +53,27 @@ pub(super) struct Credentials {
     pub(super) password: Zeroizing<Vec<u8>>,
 }
 
-impl Default for Queue {
+impl Default for ComparisonQueue {
     fn default() -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
         let running = (cores / 2).max(1);
         Self {
-            places: Arc::new(Semaphore::new(running + WAITING)),
+            places: Arc::new(Semaphore::new(running + MAX_WAITING)),
             running: Arc::new(Semaphore::new(running)),
         }
     }
 }
 
-impl Auth {
-    pub(super) fn new(users: BTreeMap<String, String>, queue: Arc<Queue>) -> Self {
+impl BasicAuth {
+    pub(super) fn new(users: BTreeMap<String, String>, queue: Arc<ComparisonQueue>) -> Self {
         let cost = |hash: &String| hash.parse::<bcrypt::HashParts>().map_or(0, |it| it.get_cost());
         let cost = users.values().map(cost).max().unwrap_or(bcrypt::DEFAULT_COST);
         Self {
             users,
             decoy: format!("$2b${cost:02}${DECOY}"),
             key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok(),
-            right: Mutex::default(),
-            comparing: Mutex::default(),
+            accepted: Mutex::default(),
+            comparisons: SingleFlight::default(),
             queue,
         }
     }
@@ -80,48 +82,33 @@ impl Auth {
         &self.users
     }
 
-    /// Whether the credentials in these headers are those of a user.
-    pub(super) async fn judge(&self, headers: &HeaderMap) -> Verdict {
-        let Some(credentials) = credentials(headers) else { return Verdict::Stranger };
+    /// Whether the `Authorization` header contains the credentials of a user.
+    pub(super) async fn authenticate(&self, headers: &HeaderMap) -> AuthResult {
+        let Some(credentials) = credentials(headers) else { return AuthResult::Unauthorized };
         let user = std::str::from_utf8(&credentials.user).ok();
         let hash = user.and_then(|user| self.users.get(user));
-        let Some(tag) = self.tag(&credentials, hash) else { return Verdict::Busy };
-        if lock(&self.right).contains(&tag) {
-            return Verdict::Welcome;
+        let Some(tag) = self.tag(&credentials, hash) else { return AuthResult::Overloaded };
+        if lock(&self.accepted).contains(&tag) {
+            return AuthResult::Authorized;
         }
-        let comparison = self.join(tag);
-        let outcome = comparison.get_or_try_init(|| self.compare(credentials.password, hash)).await;
-        let outcome = outcome.copied();
-        drop(comparison);
-        self.sweep();
-        match outcome {
-            Ok(true) => {
+        let compare = || {
+            let known = hash.is_some();
+            let hash = hash.unwrap_or(&self.decoy).clone();
+            let queue = self.queue.clone();
+            async move { Ok(compare(&queue, credentials.password, hash).await? && known) }
+        };
+        match self.comparisons.share(tag, compare).await {
+            Some(Ok(true)) => {
                 self.remember(tag);
-                Verdict::Welcome
+                AuthResult::Authorized
             }
-            Ok(false) => Verdict::Stranger,
-            Err(Busy) => Verdict::Busy,
+            Some(Ok(false)) | None => AuthResult::Unauthorized,
+            Some(Err(QueueFull)) => AuthResult::Overloaded,
         }
     }
 
-    async fn compare(
-        &self,
-        password: Zeroizing<Vec<u8>>,
-        hash: Option<&String>,
-    ) -> Result<bool, Busy> {
-        let place = self.queue.enter().await?;
-        let known = hash.is_some();
-        let hash = hash.unwrap_or(&self.decoy).clone();
-        let right = tokio::task::spawn_blocking(move || {
-            let _place = place;
-            let right = bcrypt::verify(&*password, &hash).unwrap_or(false);
-            // bcrypt looks at no more than this; what follows must not be taken for right
-            right && password.len() <= LONGEST_PASSWORD
-        });
-        Ok(right.await.unwrap_or(false) && known)
-    }
-
-    /// The lengths keep apart what would otherwise be the same row of bytes (CVE-2022-46146).
+    /// The hash includes the length of each part, so that different credentials cannot have the
+    /// same concatenation (CVE-2022-46146).
     fn tag(&self, credentials: &Credentials, hash: Option<&String>) -> Option<Tag> {
         let mut context = hmac::Context::with_key(self.key.as_ref()?);
         let hash = hash.map_or(&b""[..], |hash| hash.as_bytes());
@@ -132,46 +119,46 @@ impl Auth {
         context.sign().as_ref().try_into().ok()
     }
 
-    fn join(&self, tag: Tag) -> Arc<OnceCell<bool>> {
-        let mut comparing = lock(&self.comparing);
-        let known = comparing.get(&tag).and_then(Weak::upgrade);
-        known.unwrap_or_else(|| {
-            let comparison = Arc::default();
-            comparing.insert(tag, Arc::downgrade(&comparison));
-            comparison
-        })
-    }
-
-    /// Forgets the comparisons that nobody waits for, also of clients that went away meanwhile.
-    fn sweep(&self) {
-        lock(&self.comparing).retain(|_, comparison| comparison.strong_count() > 0);
-    }
-
     fn remember(&self, tag: Tag) {
-        let mut right = lock(&self.right);
-        if right.contains(&tag) {
+        let mut accepted = lock(&self.accepted);
+        if accepted.contains(&tag) {
             return;
         }
-        if right.len() == REMEMBERED {
-            right.pop_front();
+        if accepted.len() == MAX_ACCEPTED {
+            accepted.pop_front();
         }
-        right.push_back(tag);
+        accepted.push_back(tag);
     }
 }
 
-/// No place in the queue.
-#[derive(Debug)]
-struct Busy;
+async fn compare(
+    queue: &ComparisonQueue,
+    password: Zeroizing<Vec<u8>>,
+    hash: String,
+) -> Result<bool, QueueFull> {
+    let permits = queue.enter().await?;
+    let equal = tokio::task::spawn_blocking(move || {
+        let _permits = permits;
+        let equal = bcrypt::verify(&*password, &hash).unwrap_or(false);
+        // bcrypt ignores all bytes after these; a longer password must not be accepted
+        equal && password.len() <= MAX_PASSWORD_BYTES
+    });
+    Ok(equal.await.unwrap_or(false))
+}
 
-impl Queue {
-    async fn enter(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), Busy> {
-        let place = self.places.clone().try_acquire_owned().map_err(|_| Busy)?;
-        let turn = self.running.clone().acquire_owned().await.map_err(|_| Busy)?;
+/// No place is left in the queue of comparisons.
+#[derive(Debug, Clone, Copy)]
+struct QueueFull;
+
+impl ComparisonQueue {
+    async fn enter(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), QueueFull> {
+        let place = self.places.clone().try_acquire_owned().map_err(|_| QueueFull)?;
+        let turn = self.running.clone().acquire_owned().await.map_err(|_| QueueFull)?;
         Ok((place, turn))
     }
 }
 
-/// What a client says it is; `None` if it says nothing, or nothing that makes sense.
+/// The credentials in the `Authorization` header; `None` if it is absent or invalid.
 pub(super) fn credentials(headers: &HeaderMap) -> Option<Credentials> {
     let value = headers.get(AUTHORIZATION)?.as_bytes();
     let (scheme, encoded) = value.split_at_checked(SCHEME.len())?;
@@ -192,18 +179,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 const SCHEME: &[u8] = b"basic ";
 
-/// Salt and hash of nobody's password.
+/// Salt and hash that belong to no password.
 const DECOY: &str = "abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01232";
 
-/// The bytes of a password that bcrypt looks at.
-pub const LONGEST_PASSWORD: usize = 72;
+/// The bytes of a password that bcrypt compares.
+pub const MAX_PASSWORD_BYTES: usize = 72;
 
-/// Credentials remembered as right: more than there are scrapers.
-const REMEMBERED: usize = 256;
+/// Accepted credentials in the cache: more than there are scrapers.
+const MAX_ACCEPTED: usize = 256;
 
-/// Comparisons that wait, beyond those being made. At a quarter of a second each (cost 12), the
-/// last of them still hears within the timeout of a scrape.
-const WAITING: usize = 32;
+/// Comparisons that wait, in addition to those running. At a quarter of a second each (cost 12),
+/// the last one still completes within the timeout of a scrape.
+const MAX_WAITING: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -219,24 +206,27 @@ mod tests {
         headers(&format!("Basic {}", BASE64_STANDARD.encode(credentials)))
     }
 
-    fn auth(users: &[(&str, &[u8])]) -> Auth {
+    fn auth(users: &[(&str, &[u8])]) -> BasicAuth {
         let users = users.iter();
         let users = users.map(|(user, password)| (*user, bcrypt::hash(password, 4).unwrap()));
         let users = users.map(|(user, hash)| (user.to_owned(), hash)).collect();
-        Auth::new(users, Arc::default())
+        BasicAuth::new(users, Arc::default())
     }
 
     #[tokio::test]
-    async fn only_the_right_password_is_welcome() {
+    async fn authorizes_only_the_right_password() {
         let long = [b'x'; 72];
         let auth = auth(&[("dave", b"dave123"), ("long", &long)]);
         for _ in 0..2 {
             let right = BASE64_STANDARD.encode("dave:dave123");
             for scheme in ["Basic", "basic", "BASIC"] {
-                let verdict = auth.judge(&headers(&format!("{scheme} {right}"))).await;
-                assert_eq!(verdict, Verdict::Welcome);
+                let result = auth.authenticate(&headers(&format!("{scheme} {right}"))).await;
+                assert_eq!(result, AuthResult::Authorized);
             }
-            assert_eq!(auth.judge(&basic(&[b"long:", &long[..]].concat())).await, Verdict::Welcome);
+            assert_eq!(
+                auth.authenticate(&basic(&[b"long:", &long[..]].concat())).await,
+                AuthResult::Authorized
+            );
             for wrong in [
                 basic(b"dave:bad"),
                 basic(b"dave:"),
@@ -251,24 +241,24 @@ mod tests {
                 headers(&format!("Bearer {right}")),
                 HeaderMap::new(),
             ] {
-                assert_eq!(auth.judge(&wrong).await, Verdict::Stranger, "{wrong:?}");
+                assert_eq!(auth.authenticate(&wrong).await, AuthResult::Unauthorized, "{wrong:?}");
             }
         }
-        assert!(lock(&auth.comparing).is_empty());
-        assert_eq!(lock(&auth.right).len(), 2);
+        assert!(auth.comparisons.is_empty());
+        assert_eq!(lock(&auth.accepted).len(), 2);
     }
 
     #[test]
-    fn the_decoy_is_a_hash_of_the_highest_cost() {
+    fn decoy_is_a_hash_of_the_highest_cost() {
         let hash = |cost| bcrypt::hash("x", cost).unwrap();
         let users = [("a".to_owned(), hash(4)), ("b".to_owned(), hash(6))].into();
-        let auth = Auth::new(users, Arc::default());
+        let auth = BasicAuth::new(users, Arc::default());
         assert_eq!(auth.decoy.parse::<bcrypt::HashParts>().unwrap().get_cost(), 6);
         assert!(bcrypt::verify("x", &auth.decoy).is_ok());
     }
 
     #[test]
-    fn parts_of_credentials_are_kept_apart() {
+    fn tags_depend_on_the_borders_between_parts() {
         let auth = auth(&[("a", b"x")]);
         let tag = |user: &[u8], hash: &str, password: &[u8]| {
             let credentials = Credentials {
@@ -282,53 +272,46 @@ mod tests {
         assert_ne!(tag(b"a", "hp", b""), tag(b"a", "h", b"p"));
     }
 
-    /// More clients at once than there are places, before any comparison is made; and what holds
-    /// the comparisons back.
+    /// More concurrent clients than there are places in the queue, before any comparison runs, and
+    /// the permit that keeps the comparisons from running.
     async fn flood(
-        auth: &Arc<Auth>,
+        auth: &Arc<BasicAuth>,
         credentials: impl Fn(usize) -> String,
-    ) -> (JoinSet<Verdict>, OwnedSemaphorePermit) {
-        let Queue { places, running } = &*auth.queue;
+    ) -> (JoinSet<AuthResult>, OwnedSemaphorePermit) {
+        let ComparisonQueue { places, running } = &*auth.queue;
         let all = running.available_permits().try_into().unwrap();
         let held = running.clone().acquire_many_owned(all).await.unwrap();
         let mut flood = JoinSet::new();
         for n in 0..places.available_permits() + 1 {
             let (auth, headers) = (auth.clone(), basic(credentials(n).as_bytes()));
-            flood.spawn(async move { auth.judge(&headers).await });
+            flood.spawn(async move { auth.authenticate(&headers).await });
         }
         tokio::task::yield_now().await;
         (flood, held)
     }
 
     #[tokio::test]
-    async fn a_flood_finds_the_queue_full_and_the_remembered_do_not_notice() {
+    async fn full_queue_does_not_affect_cached_credentials() {
         let auth = Arc::new(auth(&[("dave", b"dave123")]));
-        assert_eq!(auth.judge(&basic(b"dave:dave123")).await, Verdict::Welcome);
+        assert_eq!(auth.authenticate(&basic(b"dave:dave123")).await, AuthResult::Authorized);
         let (flood, held) = flood(&auth, |n| format!("x:{n}")).await;
-        assert_eq!(auth.judge(&basic(b"dave:dave123")).await, Verdict::Welcome);
-        assert_eq!(auth.judge(&basic(b"dave:other")).await, Verdict::Busy);
+        assert_eq!(auth.authenticate(&basic(b"dave:dave123")).await, AuthResult::Authorized);
+        assert_eq!(auth.authenticate(&basic(b"dave:other")).await, AuthResult::Overloaded);
         drop(held);
-        let verdicts = flood.join_all().await;
-        assert!(verdicts.contains(&Verdict::Busy) && verdicts.contains(&Verdict::Stranger));
-        assert!(!verdicts.contains(&Verdict::Welcome));
+        let results = flood.join_all().await;
+        assert!(
+            results.contains(&AuthResult::Overloaded)
+                && results.contains(&AuthResult::Unauthorized)
+        );
+        assert!(!results.contains(&AuthResult::Authorized));
     }
 
     #[tokio::test]
-    async fn many_who_bring_the_same_credentials_wait_for_one_comparison() {
+    async fn clients_with_equal_credentials_share_a_comparison() {
         let auth = Arc::new(auth(&[("dave", b"dave123")]));
         let (flood, held) = flood(&auth, |_| "dave:dave123".to_owned()).await;
         drop(held);
-        let verdicts = flood.join_all().await;
-        assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Welcome), "{verdicts:?}");
-    }
-
-    #[test]
-    fn a_comparison_is_kept_as_long_as_somebody_waits_for_it() {
-        let auth = auth(&[]);
-        let waits = auth.join([1; 32]);
-        drop(auth.join([2; 32]));
-        auth.sweep();
-        assert_eq!(lock(&auth.comparing).len(), 1);
-        assert!(Arc::ptr_eq(&waits, &auth.join([1; 32])));
+        let results = flood.join_all().await;
+        assert!(results.iter().all(|result| *result == AuthResult::Authorized), "{results:?}");
     }
 }

@@ -4,7 +4,8 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::pending;
 use std::io;
-use std::pin::pin;
+use std::os::fd::AsFd;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -13,172 +14,190 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use rustix::net::RecvFlags;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
-use super::app::Site;
-use super::body::Body;
-use super::limits::{CHUNK, HEAD_BYTES, HEADERS, LINGER, STREAMS};
-use super::live_config::Current;
-use super::router::Front;
-use super::socket::Stream;
-use super::timeouts::{Pace, Paced, Protocol};
+use super::app::App;
+use super::connection_limit::drain;
+use super::limits::{CHUNK_BYTES, LINGER_TIMEOUT, MAX_HEAD_BYTES, MAX_HEADERS, MAX_STREAMS};
+use super::listen_address::Stream;
+use super::live_config::ConfigState;
+use super::pending_bodies::ResponseBody;
+use super::router::Router;
+use super::timeouts::{ConnectionTimer, HttpVersion, TimedStream};
 
-/// Serves what comes on `stream` until the peer or the clock ends it, or until the server stops
-/// and the answer in flight is out.
-pub(super) async fn serve<S: Site>(
+/// Serves `stream` until the peer closes it or a timeout expires; after a shutdown, until the
+/// response in flight is sent.
+pub(super) async fn serve<A: App>(
     stream: Stream,
-    front: Arc<Front<S>>,
-    stop: watch::Receiver<bool>,
+    router: Arc<Router<A>>,
+    shutdown: watch::Receiver<bool>,
 ) {
-    let tls = match front.options.protection.current() {
-        Current::Ready(loaded) => loaded.tls.clone(),
-        // without a usable certificate there is no way even to say so
-        Current::Broken { tls: true } => return,
-        Current::Broken { tls: false } => None,
+    let tls = match router.options.config.current() {
+        ConfigState::Valid(config) => config.tls.clone(),
+        // without a usable certificate, no response can be sent
+        ConfigState::Invalid { tls: true } => return,
+        ConfigState::Invalid { tls: false } => None,
     };
-    let connection = Connection { front, stop, tls };
+    let connection = Connection { router, shutdown, tls };
     match connection.tls.clone() {
         None => connection.http1(stream).await,
         Some(tls) => {
-            let handshake = timeout(connection.front.options.limits.handshake, secure(stream, tls));
+            let handshake =
+                timeout(connection.router.options.limits.handshake, handshake(stream, tls));
             let secured = tokio::select! {
                 secured = handshake => secured,
-                () = stopped(connection.stop.clone()) => return,
+                () = stopped(connection.shutdown.clone()) => return,
             };
             match secured {
                 Ok(Ok(Some(stream))) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                     connection.http2(stream).await;
                 }
                 Ok(Ok(Some(stream))) => connection.http1(stream).await,
-                Ok(Ok(None)) => connection.front.options.requests.count(400),
+                Ok(Ok(None)) => connection.router.options.counts.count(400),
                 Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-                Err(_) => tracing::debug!("TLS handshake not complete in time"),
+                Err(_) => tracing::debug!("TLS handshake timed out"),
             }
         }
     }
 }
 
-/// Returns when the server stops.
-pub(super) async fn stopped(mut stop: watch::Receiver<bool>) {
-    // an error means that the server is gone, which is no less a stop
-    let _ = stop.wait_for(|stop| *stop).await;
+/// Returns when the server shuts down.
+pub(super) async fn stopped(mut shutdown: watch::Receiver<bool>) {
+    // an error means that the server is gone, which is a shutdown as well
+    let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// The handshake; `None` if the peer does not speak TLS, which it was told.
-async fn secure(
+/// The TLS handshake; `None` if the peer sent plain HTTP and got an error response.
+async fn handshake(
     mut stream: Stream,
     tls: Arc<ServerConfig>,
 ) -> io::Result<Option<TlsStream<Stream>>> {
-    match stream.first_byte().await? {
+    match first_byte(&stream).await? {
         Some(byte) if byte.is_ascii_uppercase() => {
             stream.write_all(NOT_TLS.as_bytes()).await?;
             stream.shutdown().await?;
-            let _ = timeout(LINGER, super::overload::drain(&mut stream)).await;
+            let _ = timeout(LINGER_TIMEOUT, drain(&mut stream)).await;
             Ok(None)
         }
         _ => TlsAcceptor::from(tls).accept(stream).await.map(Some),
     }
 }
 
-struct Connection<S> {
-    front: Arc<Front<S>>,
-    stop: watch::Receiver<bool>,
-    /// What the connection is secured with.
+/// The first byte that the peer sends, left unread; `None` if the peer sends none and closes.
+async fn first_byte(stream: &Stream) -> io::Result<Option<u8>> {
+    fn peek(socket: impl AsFd) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        let (read, _) = rustix::net::recv(socket, &mut byte, RecvFlags::PEEK)?;
+        Ok((read > 0).then_some(byte[0]))
+    }
+    match stream {
+        Either::Left(tcp) => tcp.async_io(Interest::READABLE, || peek(tcp)).await,
+        Either::Right(unix) => unix.async_io(Interest::READABLE, || peek(unix)).await,
+    }
+}
+
+struct Connection<A> {
+    router: Arc<Router<A>>,
+    shutdown: watch::Receiver<bool>,
+    /// The TLS configuration of this connection; `None` for plain HTTP.
     tls: Option<Arc<ServerConfig>>,
 }
 
-impl<S: Site> Connection<S> {
+impl<A: App> Connection<A> {
     async fn http1<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: T) {
-        let pace = Pace::new(Protocol::Http1, &self.front.options.limits);
-        let io = TokioIo::new(Paced::new(stream, pace.clone()));
-        let answer = self.answers(&pace);
+        let timer = ConnectionTimer::new(HttpVersion::Http1, &self.router.options.limits);
+        let io = TokioIo::new(TimedStream::new(stream, timer.clone()));
+        let respond = self.responder(&timer);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            // the pace has the deadlines; hyper's would end idle connections just as early
+            // hyper's timeout would close idle connections as early as slow heads
             .header_read_timeout(None)
-            .max_buf_size(HEAD_BYTES)
-            .max_headers(HEADERS)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .max_headers(MAX_HEADERS)
             .half_close(true)
-            .serve_connection(io, service_fn(answer));
-        self.drive(connection, &pace).await;
+            .serve_connection(io, service_fn(respond));
+        self.run(connection, &timer).await;
     }
 
     async fn http2<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: T) {
-        let pace = Pace::new(Protocol::Http2, &self.front.options.limits);
-        let io = TokioIo::new(Paced::new(stream, pace.clone()));
-        let answer = self.answers(&pace);
+        let timer = ConnectionTimer::new(HttpVersion::Http2, &self.router.options.limits);
+        let io = TokioIo::new(TimedStream::new(stream, timer.clone()));
+        let respond = self.responder(&timer);
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS)
-            .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX))
-            .max_send_buf_size(CHUNK)
-            .serve_connection(io, service_fn(answer));
-        self.drive(connection, &pace).await;
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
+            .max_send_buf_size(CHUNK_BYTES)
+            .serve_connection(io, service_fn(respond));
+        self.run(connection, &timer).await;
     }
 
-    /// What answers the requests of this connection.
-    fn answers(
+    /// The function that responds to the requests of this connection.
+    fn responder(
         &self,
-        pace: &Arc<Pace>,
-    ) -> impl Fn(Request<Incoming>) -> Answer + use<S> + Send + 'static {
-        let (front, pace, secured) = (self.front.clone(), pace.clone(), self.tls.is_some());
+        timer: &Arc<ConnectionTimer>,
+    ) -> impl Fn(Request<Incoming>) -> ResponseFuture + use<A> + Send + 'static {
+        let (router, timer, secure) = (self.router.clone(), timer.clone(), self.tls.is_some());
         move |request| {
-            let answer = front.clone().answer(request, pace.answer(), secured);
-            Box::pin(async { Ok(answer.await) }) as Answer
+            let response = router.clone().respond(request, timer.start_response(), secure);
+            Box::pin(async { Ok(response.await) }) as ResponseFuture
         }
     }
 
-    /// Runs a connection under its clock.
-    async fn drive<C>(self, connection: C, pace: &Pace)
+    /// Runs the connection until it ends or its deadline passes.
+    async fn run<C>(self, connection: C, timer: &ConnectionTimer)
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
         let mut connection = pin!(connection);
-        let mut told = pin!(self.told_to_end());
+        let mut end_requested = pin!(self.end_requested());
         let mut ending = false;
         let ended = loop {
             tokio::select! {
                 ended = &mut connection => break ended,
-                () = pace.expired() => break Ok(()),
-                () = &mut told, if !ending => {
+                () = timer.expired() => break Ok(()),
+                () = &mut end_requested, if !ending => {
                     ending = true;
                     connection.as_mut().graceful_shutdown();
-                    pace.hurry();
+                    timer.shorten_deadline();
                 }
             }
         };
         if let Err(error) = ended {
             if error.is_parse_too_large() {
-                self.front.options.requests.count(431);
+                self.router.options.counts.count(431);
             } else if error.is_parse() {
-                self.front.options.requests.count(400);
+                self.router.options.counts.count(400);
             }
-            tracing::debug!(error = &error as &dyn Error, "connection ended");
+            tracing::debug!(error = &error as &dyn Error, "connection failed");
         }
     }
 
-    /// Returns when the server stops, or when TLS is set up anew.
-    async fn told_to_end(&self) {
+    /// Returns when the server shuts down or the TLS configuration changes.
+    async fn end_requested(&self) {
         let outdated = async {
             match &self.tls {
-                Some(tls) => self.front.options.protection.outdated(tls).await,
+                Some(tls) => self.router.options.config.outdated(tls).await,
                 None => pending().await,
             }
         };
         tokio::select! {
-            () = stopped(self.stop.clone()) => {}
+            () = stopped(self.shutdown.clone()) => {}
             () = outdated => {}
         }
     }
 }
 
-type Answer = std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+type ResponseFuture =
+    Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
 
-/// What Go's servers say to such clients, so that tools recognise it.
+/// The response of Go's servers to plain HTTP, which tools recognize.
 const NOT_TLS: &str =
     "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";

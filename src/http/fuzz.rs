@@ -1,4 +1,4 @@
-//! Fuzzing: what clients send, and the configuration of the server.
+//! Fuzz targets: requests of clients, and the web configuration.
 
 use std::path::Path;
 
@@ -11,18 +11,18 @@ use tokio::net::UnixStream;
 use tokio::runtime;
 use tokio::sync::watch;
 
-use super::app::{Format, Page, Refusal, Site, Wanted, WantedEvents};
-use super::limits::FILTERS;
-use super::router::Front;
-use super::server::Options;
-use super::socket::Stream;
-use super::{basic_auth, config, connection, negotiate, query};
+use super::app::{App, EventsRequest, Format, HtmlPage, HttpError, ScrapeRequest};
+use super::limits::MAX_FILTERS;
+use super::listen_address::Stream;
+use super::router::Router;
+use super::server::ServerOptions;
+use super::{basic_auth, config, connection, scrape_request};
 use crate::systemd::unit::name::is_valid;
 
 /// The query and the headers of a request, a line each.
 pub(crate) fn request(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
-    let asked = lines.next().and_then(|line| std::str::from_utf8(line).ok());
+    let query = lines.next().and_then(|line| std::str::from_utf8(line).ok());
     let mut headers = HeaderMap::new();
     let names = [ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, TIMEOUT, ACCEPT, ACCEPT_ENCODING];
     for (name, line) in names.into_iter().zip(lines) {
@@ -30,23 +30,23 @@ pub(crate) fn request(data: &[u8]) {
             headers.append(name, value);
         }
     }
-    if let Ok(wanted) = query::wanted(asked, &headers) {
-        let most = [&wanted.collect, &wanted.exclude, &wanted.names].map(Vec::len);
-        assert!(most.into_iter().all(|length| length <= FILTERS), "{most:?}");
-        assert!(wanted.timeout.is_none_or(|timeout| !timeout.is_zero()));
-        assert!(headers.contains_key(ACCEPT) || wanted.format == Format::Text);
+    if let Ok(request) = scrape_request::parse(query, &headers) {
+        let lengths = [&request.collect, &request.exclude, &request.names].map(Vec::len);
+        assert!(lengths.into_iter().all(|length| length <= MAX_FILTERS), "{lengths:?}");
+        assert!(request.timeout.is_none_or(|timeout| !timeout.is_zero()));
+        assert!(headers.contains_key(ACCEPT) || request.format == Format::Text);
     }
-    if let Ok(wanted) = query::wanted_events(asked) {
-        assert!(wanted.unit.is_none_or(|unit| is_valid(&unit)));
-        assert!(wanted.limit != Some(0));
+    if let Ok(request) = scrape_request::parse_events(query) {
+        assert!(request.unit.is_none_or(|unit| is_valid(&unit)));
+        assert!(request.limit != Some(0));
     }
-    assert!(query::pairs(asked).len() <= FILTERS);
-    assert!(headers.contains_key(ACCEPT_ENCODING) || !negotiate::gzip(&headers));
+    assert!(scrape_request::pairs(query).len() <= MAX_FILTERS);
+    assert!(headers.contains_key(ACCEPT_ENCODING) || !scrape_request::accepts_gzip(&headers));
     let _ = basic_auth::credentials(&headers);
     credentials(data);
 }
 
-/// Every name without a colon and every password are read as they were meant.
+/// Every name without a colon and every password is decoded unchanged.
 fn credentials(data: &[u8]) {
     let value = format!("Basic {}", BASE64_STANDARD.encode(data));
     let value = HeaderValue::try_from(value).expect("base64");
@@ -64,15 +64,15 @@ pub(crate) fn config(data: &[u8]) {
     }
 }
 
-/// A connection on which a client sends this, and no more.
+/// A connection on which a client sends only `data`.
 pub(crate) fn http(data: &[u8]) {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let (mut client, server) = UnixStream::pair().expect("sockets");
-        let front = Front::new(Nothing, Options::default());
-        let (_tell, stop) = watch::channel(false);
-        let serving = tokio::spawn(connection::serve(Stream::Unix(server), front.clone(), stop));
-        // it may close before it has all
+        let router = Router::new(Empty, ServerOptions::default());
+        let (_sender, shutdown) = watch::channel(false);
+        let serving = tokio::spawn(connection::serve(Stream::Right(server), router, shutdown));
+        // the server may close before it has read everything
         let sent = async {
             let _ = client.write_all(data).await;
             let _ = client.shutdown().await;
@@ -86,24 +86,24 @@ pub(crate) fn http(data: &[u8]) {
     });
 }
 
-/// A site without any page.
-struct Nothing;
+/// An app without HTML pages.
+struct Empty;
 
-impl Site for Nothing {
-    async fn metrics(&self, wanted: Wanted) -> Result<Bytes, Refusal> {
-        Ok(format!("{wanted:?}").into())
+impl App for Empty {
+    async fn metrics(&self, request: ScrapeRequest) -> Result<Bytes, HttpError> {
+        Ok(format!("{request:?}").into())
     }
 
     async fn page(
         &self,
         _path: &str,
         _query: Vec<(String, String)>,
-    ) -> Result<Option<Page>, Refusal> {
+    ) -> Result<Option<HtmlPage>, HttpError> {
         Ok(None)
     }
 
-    fn events(&self, wanted: &WantedEvents) -> Bytes {
-        format!("{wanted:?}").into()
+    fn events(&self, request: &EventsRequest) -> Bytes {
+        format!("{request:?}").into()
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -1,53 +1,36 @@
-//! Compressing pages, each once.
+//! Compression of response bodies, once for all clients of the same body.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 
-/// Compresses pages; scrapes that were given the same page share one compression.
+use crate::single_flight::SingleFlight;
+
+/// Compresses bodies; concurrent requests for the same body share one compression.
 #[derive(Debug, Default)]
 pub(super) struct Gzip {
-    latest: Mutex<Weak<Page>>,
-}
-
-#[derive(Debug)]
-struct Page {
-    plain: Bytes,
-    compressed: OnceCell<Bytes>,
+    /// By address and length of the plain body. The result contains the plain body, so that its
+    /// memory is not reused for another body while the entry exists.
+    in_flight: SingleFlight<(usize, usize), Option<(Bytes, Bytes)>>,
 }
 
 impl Gzip {
-    /// The page, compressed; `None` if the compression died.
+    /// The compressed body; `None` if compression panicked.
     pub(super) async fn compress(&self, plain: Bytes) -> Option<Bytes> {
-        let page = self.share(plain);
-        let compressed = page.compressed.get_or_try_init(|| {
-            let plain = page.plain.clone();
-            async {
-                if plain.len() < LARGE {
-                    return Ok(compress(&plain));
-                }
-                tokio::task::spawn_blocking(move || compress(&plain)).await
-            }
-        });
-        compressed.await.ok().cloned()
-    }
-
-    fn share(&self, plain: Bytes) -> Arc<Page> {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        // the address identifies a page only as long as it is alive, which it is here
-        if let Some(page) = latest.upgrade()
-            && page.plain.as_ptr() == plain.as_ptr()
-            && page.plain.len() == plain.len()
-        {
-            return page;
-        }
-        let page = Arc::new(Page { plain, compressed: OnceCell::new() });
-        *latest = Arc::downgrade(&page);
-        page
+        let key = (plain.as_ptr().addr(), plain.len());
+        let work = || async move {
+            let large = plain.len() >= BLOCKING_BYTES;
+            let compress = move || {
+                let compressed = compress(&plain);
+                (plain, compressed)
+            };
+            if large { spawn_blocking(compress).await.ok() } else { Some(compress()) }
+        };
+        let (_, compressed) = self.in_flight.share(key, work).await.flatten()?;
+        Some(compressed)
     }
 }
 
@@ -58,11 +41,11 @@ fn compress(plain: &[u8]) -> Bytes {
     encoder.finish().unwrap_or_default().into()
 }
 
-/// The next level takes 1.8 times as long for a page a fifth smaller (`cargo bench --bench web`).
+/// The next level takes 1.8 times as long, for a body a fifth smaller (`cargo bench --bench web`).
 const LEVEL: Compression = Compression::new(1);
 
-/// From here on compressing takes longer than a worker of the runtime should be kept.
-const LARGE: usize = 64 << 10;
+/// From this size on, compression would block a worker of the runtime for too long.
+const BLOCKING_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -73,8 +56,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_compressed_reads_back() {
-        for size in [0, 10, LARGE * 3] {
+    async fn compressed_body_decompresses_to_the_plain_one() {
+        for size in [0, 10, BLOCKING_BYTES * 3] {
             let plain: Bytes = (0..size).map(|n| n.to_le_bytes()[0]).collect();
             let compressed = Gzip::default().compress(plain.clone()).await.unwrap();
             let mut read = Vec::new();
@@ -84,9 +67,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_page_is_compressed_once_for_all_who_wait() {
+    async fn concurrent_requests_share_one_compression() {
         let gzip = Gzip::default();
-        let plain = Bytes::from(vec![b'x'; LARGE * 4]);
+        let plain = Bytes::from(vec![b'x'; BLOCKING_BYTES * 4]);
         let (first, second) =
             tokio::join!(gzip.compress(plain.clone()), gzip.compress(plain.clone()));
         assert_eq!(first.unwrap().as_ptr(), second.unwrap().as_ptr());

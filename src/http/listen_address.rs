@@ -1,4 +1,4 @@
-//! The addresses the server listens on.
+//! Listen addresses, and the listeners bound to them or passed by systemd.
 
 use std::fmt;
 use std::io;
@@ -7,12 +7,10 @@ use std::str::FromStr;
 
 use listenfd::ListenFd;
 use rustix::net::sockopt;
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tokio_util::either::Either;
 
-use super::socket::Stream;
-
-/// One listen address as the operator wrote it: `:9558`, `127.0.0.1:9558`, `[::1]:9558` or
-/// `localhost:9558`.
+/// A listen address: `:9558`, `127.0.0.1:9558`, `[::1]:9558` or `localhost:9558`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenAddress {
     /// `None` for all addresses of the host, IPv6 and IPv4.
@@ -20,26 +18,35 @@ pub struct ListenAddress {
     port: u16,
 }
 
-/// Text that is no listen address.
+/// An invalid listen address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no listen address: write HOST:PORT, [IPv6]:PORT or :PORT")]
-pub struct BadAddress(String);
+pub enum InvalidListenAddress {
+    /// The address is not of one of the forms supported.
+    #[error("invalid listen address {0:?}; expected HOST:PORT, [IPv6]:PORT or :PORT")]
+    Syntax(String),
+    /// exporter-toolkit supports `vsock://:PORT`; this server does not.
+    #[error("vsock is not supported: {0:?}; listen on a TCP address or use --web.systemd-socket")]
+    Vsock(String),
+}
 
-/// What connections come from.
+/// A listening socket.
 #[derive(Debug)]
-pub enum Listener {
+pub enum HttpListener {
     /// A TCP socket.
     Tcp(TcpListener),
     /// A Unix socket.
     Unix(UnixListener),
 }
 
-impl Listener {
-    /// The sockets that systemd passed to this process, in its order; empty if it passed none.
-    /// Needs a runtime, and answers only once.
+/// A connection: TCP, or Unix from a socket that systemd passed.
+pub(super) type Stream = Either<TcpStream, UnixStream>;
+
+impl HttpListener {
+    /// The sockets passed by systemd, in its order; empty if it passed none. Needs a Tokio
+    /// runtime; only the first call returns them.
     ///
     /// # Errors
-    /// One of them is no listening stream socket.
+    /// A passed file descriptor is not a listening stream socket.
     pub fn passed() -> io::Result<Vec<Self>> {
         let mut passed = ListenFd::from_env();
         (0..passed.len()).map(|at| take(&mut passed, at)).collect()
@@ -54,7 +61,7 @@ impl Listener {
         }
     }
 
-    /// Whether the kernel still takes connections for it.
+    /// Whether the kernel still accepts connections on the socket (`SO_ACCEPTCONN`).
     pub(super) fn listens(&self) -> bool {
         let listens = match self {
             Self::Tcp(listener) => sockopt::socket_acceptconn(listener),
@@ -63,77 +70,85 @@ impl Listener {
         listens.unwrap_or(false)
     }
 
-    /// The next connection and who made it; users of a Unix socket count as one peer.
+    /// The next connection and its peer; all clients of a Unix socket count as one peer.
     pub(super) async fn accept(&self) -> io::Result<(Stream, IpAddr)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // answers are written whole; waiting for more to send with them gains nothing
+                // responses are written whole, so Nagle's algorithm would only delay them
                 let _ = stream.set_nodelay(true);
-                let _ = sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER);
-                Ok((Stream::Tcp(stream), peer.ip()))
+                let _ = sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER_BYTES);
+                Ok((Stream::Left(stream), peer.ip()))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Stream::Unix(stream), Ipv4Addr::UNSPECIFIED.into()))
+                Ok((Stream::Right(stream), Ipv4Addr::UNSPECIFIED.into()))
             }
         }
     }
 }
 
-fn take(passed: &mut ListenFd, at: usize) -> io::Result<Listener> {
+fn take(passed: &mut ListenFd, at: usize) -> io::Result<HttpListener> {
     if let Ok(Some(listener)) = passed.take_tcp_listener(at) {
         listener.set_nonblocking(true)?;
-        return Ok(Listener::Tcp(TcpListener::from_std(listener)?));
+        return Ok(HttpListener::Tcp(TcpListener::from_std(listener)?));
     }
     if let Ok(Some(listener)) = passed.take_unix_listener(at) {
         listener.set_nonblocking(true)?;
-        return Ok(Listener::Unix(UnixListener::from_std(listener)?));
+        return Ok(HttpListener::Unix(UnixListener::from_std(listener)?));
     }
-    let text = format!("the socket that systemd passed as number {} is no stream socket", at + 3);
+    let text = format!("file descriptor {} passed by systemd is not a stream socket", at + 3);
     Err(io::Error::new(io::ErrorKind::InvalidInput, text))
 }
 
 impl ListenAddress {
-    /// Listens: one listener, or one for each address of a host name.
+    /// Binds and listens: one listener, or one per address of a host name.
     ///
     /// # Errors
-    /// What the kernel or the resolver answered, with the address in the text.
-    pub fn bind(&self) -> io::Result<Vec<Listener>> {
+    /// The error of the kernel or the resolver, with the address in its text.
+    pub fn bind(&self) -> io::Result<Vec<HttpListener>> {
         let bound = self.try_bind();
-        let bound = bound.map(|bound| bound.into_iter().map(Listener::Tcp).collect());
+        let bound = bound.map(|bound| bound.into_iter().map(HttpListener::Tcp).collect());
         bound.map_err(|error| io::Error::new(error.kind(), format!("{self}: {error}")))
     }
 
     fn try_bind(&self) -> io::Result<Vec<TcpListener>> {
         let Some(host) = &self.host else {
-            return Ok(vec![every_address(self.port)?]);
+            return Ok(vec![listen_on_all(self.port)?]);
         };
         let mut addresses: Vec<SocketAddr> = match (host.as_str(), self.port).to_socket_addrs() {
             Ok(addresses) => addresses.collect(),
-            // a container may have no /etc/hosts to say so
+            // a container may have no /etc/hosts
             Err(_) if host == "localhost" => vec![(Ipv4Addr::LOCALHOST, self.port).into()],
             Err(error) => return Err(error),
         };
         addresses.dedup();
-        addresses.into_iter().map(one_address).collect()
+        addresses.into_iter().map(listen_on).collect()
     }
 }
 
 impl FromStr for ListenAddress {
-    type Err = BadAddress;
+    type Err = InvalidListenAddress;
 
-    fn from_str(text: &str) -> Result<Self, BadAddress> {
-        let bad = || BadAddress(text.to_owned());
-        let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
-        let port = port.parse().map_err(|_| bad())?;
+    fn from_str(text: &str) -> Result<Self, InvalidListenAddress> {
+        if text.starts_with("vsock://") {
+            return Err(InvalidListenAddress::Vsock(text.to_owned()));
+        }
+        let invalid = || InvalidListenAddress::Syntax(text.to_owned());
+        let (host, port) = text.rsplit_once(':').ok_or_else(invalid)?;
+        let port = port.parse().map_err(|_| invalid())?;
         let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(address) => {
-                address.split('%').next().unwrap_or("").parse::<Ipv6Addr>().map_err(|_| bad())?;
+                address
+                    .split('%')
+                    .next()
+                    .unwrap_or("")
+                    .parse::<Ipv6Addr>()
+                    .map_err(|_| invalid())?;
                 Some(address.to_owned())
             }
             None if host.is_empty() => None,
-            None if host.contains([':', '[', ']', '/', '@']) => return Err(bad()),
+            None if host.contains([':', '[', ']', '/', '@']) => return Err(invalid()),
             None => Some(host.to_owned()),
         };
         Ok(Self { host, port })
@@ -150,20 +165,19 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// All addresses with one socket; only IPv4's where the kernel has no IPv6.
-fn every_address(port: u16) -> io::Result<TcpListener> {
+/// Listens on all addresses with one socket; on IPv4 only if the kernel has no IPv6.
+fn listen_on_all(port: u16) -> io::Result<TcpListener> {
     match TcpSocket::new_v6() {
         Ok(socket) => {
-            // /proc/sys/net/ipv6/bindv6only may say otherwise
+            // the default is /proc/sys/net/ipv6/bindv6only
             sockopt::set_ipv6_v6only(&socket, false)?;
-            listen(&socket, SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
-            socket.listen(BACKLOG)
+            bind_and_listen(socket, SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
         }
-        Err(_) => one_address(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
+        Err(_) => listen_on(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
     }
 }
 
-fn one_address(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv6() {
         let socket = TcpSocket::new_v6()?;
         sockopt::set_ipv6_v6only(&socket, true)?;
@@ -171,20 +185,21 @@ fn one_address(address: SocketAddr) -> io::Result<TcpListener> {
     } else {
         TcpSocket::new_v4()?
     };
-    listen(&socket, address)?;
+    bind_and_listen(socket, address)
+}
+
+fn bind_and_listen(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpListener> {
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-fn listen(socket: &TcpSocket, address: SocketAddr) -> io::Result<()> {
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)
-}
+/// The kernel's send buffer of a connection; the kernel doubles the value. Without a limit it
+/// grows to megabytes for a client that does not read, and counts as the service's memory.
+const SEND_BUFFER_BYTES: usize = 128 << 10;
 
-/// What the kernel holds for a client that does not read; it doubles the figure. Left alone it
-/// grows to megabytes for each, and the service's memory limit counts them.
-const SEND_BUFFER: usize = 128 << 10;
-
-/// Room for a thousand scrapers at the same moment; the kernel caps it at net.core.somaxconn.
+/// The accept queue: room for a thousand scrapers at once; the kernel caps it at
+/// net.core.somaxconn.
 const BACKLOG: u32 = 1024;
 
 #[cfg(test)]
@@ -192,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_and_written_alike() {
+    fn parsed_address_displays_as_written() {
         for text in [":9558", "127.0.0.1:9558", "[::1]:9558", "localhost:0", "[fe80::1%eth0]:1"] {
             assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), text);
         }
@@ -202,8 +217,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn rejects_vsock_with_a_reason() {
+        let error = "vsock://:9558".parse::<ListenAddress>().unwrap_err();
+        assert!(error.to_string().starts_with("vsock is not supported"), "{error}");
+    }
+
     #[tokio::test]
-    async fn no_host_means_every_address_of_both_families() {
+    async fn listens_on_ipv4_and_ipv6_without_host() {
         let listener = ":0".parse::<ListenAddress>().unwrap().bind().unwrap().remove(0);
         let port = listener.address().unwrap().port();
         for host in ["127.0.0.1", "::1"] {
@@ -214,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_names_the_address() {
+    async fn bind_error_contains_the_address() {
         let taken = "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind().unwrap().remove(0);
         let address = taken.address().unwrap().to_string();
         let error = address.parse::<ListenAddress>().unwrap().bind().unwrap_err();

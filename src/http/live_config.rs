@@ -1,7 +1,7 @@
-//! What stands between a client and the pages, kept as the configuration file says.
+//! The web configuration in force, reloaded when its files change.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest;
 use hyper::header::{HeaderName, HeaderValue};
@@ -11,59 +11,60 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::basic_auth::{Auth, Queue};
-use super::config::file::{self, Stamp};
-use super::config::{self, Config, ConfigError, Pem, Tls};
-use super::rate_limit::Bucket;
+use super::basic_auth::{BasicAuth, ComparisonQueue};
+use super::config::file::{self, FileStamp};
+use super::config::{self, ConfigError, Pem, TlsConfig, WebConfig};
+use super::rate_limit::TokenBucket;
 use super::tls;
 
-/// TLS, passwords, headers and the rate limit of a server.
+/// TLS, users, headers and the rate limit of a server.
 ///
-/// Its files are looked at for every handshake and every request, and read again when they
-/// changed. A broken file lets nobody in; only a certificate that is being replaced is served on
-/// until its key matches.
+/// The files are checked for changes at every handshake and request, and read again if they
+/// changed. While a file is invalid, all requests are rejected, with one exception: while a
+/// certificate and its key do not match, the previous pair stays in use.
 #[derive(Debug)]
-pub struct Protection {
-    /// `None` for a server without configuration file.
+pub struct LiveConfig {
+    /// `None` for a server without a configuration file.
     path: Option<PathBuf>,
     state: Mutex<State>,
-    /// What new connections are secured with.
-    securing: watch::Sender<Option<Arc<ServerConfig>>>,
-    logins: Arc<Queue>,
+    /// The TLS configuration of new connections.
+    tls: watch::Sender<Option<Arc<ServerConfig>>>,
+    comparisons: Arc<ComparisonQueue>,
 }
 
-/// What holds for one request or one handshake.
+/// The configuration for one request or handshake.
 #[derive(Debug, Clone)]
-pub(super) enum Current {
-    Ready(Arc<Loaded>),
-    /// The configuration cannot be used; `tls` tells whether the last one that could had TLS.
-    Broken {
+pub(super) enum ConfigState {
+    Valid(Arc<ActiveConfig>),
+    /// The configuration is invalid; `tls` is whether the last valid one had TLS.
+    Invalid {
         tls: bool,
     },
 }
 
 /// A configuration in force.
 #[derive(Debug, Default)]
-pub(super) struct Loaded {
+pub(super) struct ActiveConfig {
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(super) auth: Option<Arc<Auth>>,
-    pub(super) rate: Option<Arc<Bucket>>,
+    pub(super) auth: Option<Arc<BasicAuth>>,
+    pub(super) rate_limit: Option<Arc<TokenBucket>>,
     warnings: Vec<String>,
+    refuses_all: Option<&'static str>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The files read; without stamp those that could not be.
-    files: Vec<(PathBuf, Option<Stamp>)>,
-    /// Stands for the content of all files; the same content needs no new connections.
-    content: Vec<u8>,
-    loaded: Arc<Loaded>,
+    /// The files read; `None` for a file that could not be read.
+    files: Vec<(PathBuf, Option<FileStamp>)>,
+    /// The hash of all files; connections stay open if it is unchanged.
+    hash: Vec<u8>,
+    active: Arc<ActiveConfig>,
     error: Option<ConfigError>,
     identity: Option<Identity>,
 }
 
-/// A certificate and its key, and where the two came from.
+/// A certificate and its key, with their sources.
 #[derive(Debug, Clone)]
 struct Identity {
     certificate: Pem,
@@ -71,45 +72,59 @@ struct Identity {
     pair: CertifiedKey,
 }
 
-impl Default for Protection {
+impl Default for LiveConfig {
     fn default() -> Self {
         Self {
             path: None,
             state: Mutex::default(),
-            securing: watch::Sender::new(None),
-            logins: Arc::default(),
+            tls: watch::Sender::new(None),
+            comparisons: Arc::default(),
         }
     }
 }
 
-impl Protection {
-    /// The protection that the file at `path` describes.
+impl LiveConfig {
+    /// Reads the configuration file at `path` and the files that it names.
     ///
     /// # Errors
-    /// What is wrong with the file, or with one that it names.
+    /// One of the files is invalid.
     pub fn open(path: &Path) -> Result<Self, ConfigError> {
-        let protection = Self { path: Some(path.to_owned()), ..Self::default() };
-        protection.current();
-        let error = protection.state().error.take();
-        error.map_or(Ok(protection), Err)
+        let config = Self { path: Some(path.to_owned()), ..Self::default() };
+        config.current();
+        let error = config.state().error.take();
+        error.map_or(Ok(config), Err)
     }
 
-    /// What is legal in the file and probably not meant, a line each.
+    /// Checks the configuration file at `path` and the files that it names. Returns the settings
+    /// that are legal and probably a mistake, one per line.
+    ///
+    /// # Errors
+    /// One of the files is invalid, or a server with this configuration refuses every request.
+    pub fn check(path: &Path) -> Result<Vec<String>, ConfigError> {
+        let config = Self::open(path)?;
+        let active = config.state().active.clone();
+        match active.refuses_all {
+            Some(reason) => Err(ConfigError::new(path, reason)),
+            None => Ok(active.warnings.clone()),
+        }
+    }
+
+    /// The settings that are legal and probably a mistake, one per line.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        self.state().loaded.warnings.clone()
+        self.state().active.warnings.clone()
     }
 
-    /// Whether the file could be used when it was last looked at.
+    /// Whether the files were valid at the last check.
     #[must_use]
-    pub fn is_intact(&self) -> bool {
+    pub fn is_valid(&self) -> bool {
         self.state().error.is_none()
     }
 
     /// Reads the files again, changed or not.
     ///
     /// # Errors
-    /// What is wrong with them; nobody is let in until it is mended.
+    /// One of the files is invalid; all requests are rejected until it is fixed.
     pub fn reload(&self) -> Result<(), ConfigError> {
         let Some(path) = &self.path else { return Ok(()) };
         let mut state = self.state();
@@ -117,66 +132,69 @@ impl Protection {
         state.error.clone().map_or(Ok(()), Err)
     }
 
-    /// What holds now.
-    pub(super) fn current(&self) -> Current {
+    /// The configuration now in force.
+    pub(super) fn current(&self) -> ConfigState {
         let Some(path) = &self.path else {
-            return Current::Ready(self.state().loaded.clone());
+            return ConfigState::Valid(self.state().active.clone());
         };
         let mut state = self.state();
         if !state.is_fresh() {
             self.read(path, &mut state);
         }
         match &state.error {
-            None => Current::Ready(state.loaded.clone()),
-            Some(_) => Current::Broken { tls: state.loaded.tls.is_some() },
+            None => ConfigState::Valid(state.active.clone()),
+            Some(_) => ConfigState::Invalid { tls: state.active.tls.is_some() },
         }
     }
 
-    /// Whether connections are secured.
+    /// Whether new connections use TLS.
     pub(super) fn has_tls(&self) -> bool {
-        self.securing.borrow().is_some()
+        self.tls.borrow().is_some()
     }
 
-    /// Returns when new connections are no longer secured with `tls`: older ones should end too,
-    /// for who may connect has perhaps changed.
+    /// Returns when new connections no longer use `tls`: existing ones should end too, since other
+    /// clients may be allowed now.
     pub(super) async fn outdated(&self, tls: &Arc<ServerConfig>) {
-        let mut securing = self.securing.subscribe();
-        let other = |now: &Option<Arc<ServerConfig>>| {
-            !now.as_ref().is_some_and(|now| Arc::ptr_eq(now, tls))
+        let mut current = self.tls.subscribe();
+        let changed = |current: &Option<Arc<ServerConfig>>| {
+            !current.as_ref().is_some_and(|current| Arc::ptr_eq(current, tls))
         };
-        // the sender lives in here, so waiting cannot fail
-        let _ = securing.wait_for(other).await;
+        // self owns the sender, so waiting cannot fail
+        let _ = current.wait_for(changed).await;
     }
 
     fn read(&self, path: &Path, state: &mut State) {
-        // at the start it is the caller who tells
-        let tell = !state.files.is_empty();
+        // at startup the caller logs warnings and errors
+        let log = !state.files.is_empty();
         let mut files = Files::new();
         let outcome = self.load(path, state, &mut files);
-        let content = files.content.finish().as_ref().to_vec();
-        let same = state.content == content && state.error.is_none() && outcome.is_ok();
+        let hash = files.hash.finish().as_ref().to_vec();
+        let same = state.hash == hash && state.error.is_none() && outcome.is_ok();
         state.files = files.read;
-        state.content = content;
+        state.hash = hash;
         if same {
             return;
         }
         match outcome {
-            Ok((loaded, identity)) => {
-                if tell && loaded.warnings != state.loaded.warnings {
-                    for warning in &loaded.warnings {
+            Ok((active, identity)) => {
+                if log && active.warnings != state.active.warnings {
+                    for warning in &active.warnings {
                         tracing::warn!(file = %path.display(), "{warning}");
                     }
                 }
                 if state.error.take().is_some() {
-                    tracing::info!(file = %path.display(), "the web configuration is usable again");
+                    tracing::info!(file = %path.display(), "web configuration is valid again");
                 }
-                self.securing.send_replace(loaded.tls.clone());
-                state.loaded = Arc::new(loaded);
+                self.tls.send_replace(active.tls.clone());
+                state.active = Arc::new(active);
                 state.identity = identity;
             }
             Err(error) => {
-                if tell && state.error.as_ref() != Some(&error) {
-                    tracing::error!(%error, "the web configuration is broken: nobody is let in");
+                if log && state.error.as_ref() != Some(&error) {
+                    tracing::error!(
+                        %error,
+                        "invalid web configuration; all requests are rejected until it is fixed"
+                    );
                 }
                 state.error = Some(error);
             }
@@ -188,19 +206,20 @@ impl Protection {
         path: &Path,
         state: &State,
         files: &mut Files,
-    ) -> Result<(Loaded, Option<Identity>), ConfigError> {
+    ) -> Result<(ActiveConfig, Option<Identity>), ConfigError> {
         let config = config::parse(&files.read(path)?, path)?;
-        let mut loaded = Loaded {
+        let mut active = ActiveConfig {
             tls: None,
             headers: config.headers.clone(),
-            auth: self.auth(&config, &state.loaded),
-            rate: config.rate.map(|rate| match &state.loaded.rate {
-                Some(bucket) if bucket.rate == rate => bucket.clone(),
-                _ => Arc::new(Bucket::new(rate)),
+            auth: self.auth(&config, &state.active),
+            rate_limit: config.rate_limit.map(|limit| match &state.active.rate_limit {
+                Some(bucket) if bucket.limit == limit => bucket.clone(),
+                _ => Arc::new(TokenBucket::new(limit)),
             }),
             warnings: config.warnings.clone(),
+            refuses_all: config.refuses_all,
         };
-        let Some(tls) = &config.tls else { return Ok((loaded, None)) };
+        let Some(tls) = &config.tls else { return Ok((active, None)) };
         let roots = match &tls.client_ca {
             Some(ca) => client_roots(ca, files)?,
             None => Vec::new(),
@@ -208,52 +227,52 @@ impl Protection {
         let identity = match (identity(tls, files), &state.identity) {
             (Ok(identity), _) => identity,
             (Err(error), Some(old)) if old.certificate == tls.certificate && old.key == tls.key => {
-                let text = format!("{error}; the certificate before it is served on");
-                loaded.warnings.push(text);
+                let text = format!("{error}; the previous certificate stays in use");
+                active.warnings.push(text);
                 old.clone()
             }
             (Err(error), _) => return Err(error),
         };
         let server = tls::server(&config, tls, identity.pair.clone(), roots)
-            .map_err(|what| ConfigError::new(path, what))?;
-        loaded.tls = Some(Arc::new(server));
-        Ok((loaded, Some(identity)))
+            .map_err(|reason| ConfigError::new(path, reason))?;
+        active.tls = Some(Arc::new(server));
+        Ok((active, Some(identity)))
     }
 
-    /// Who has logged in stays so while the users are the same.
-    fn auth(&self, config: &Config, before: &Loaded) -> Option<Arc<Auth>> {
+    /// Keeps the cache of accepted credentials while the users are the same.
+    fn auth(&self, config: &WebConfig, before: &ActiveConfig) -> Option<Arc<BasicAuth>> {
         if config.users.is_empty() {
             return None;
         }
         match &before.auth {
             Some(auth) if *auth.users() == config.users => Some(auth.clone()),
-            _ => Some(Arc::new(Auth::new(config.users.clone(), self.logins.clone()))),
+            _ => Some(Arc::new(BasicAuth::new(config.users.clone(), self.comparisons.clone()))),
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
     fn is_fresh(&self) -> bool {
-        let same = |(path, stamp): &(PathBuf, Option<Stamp>)| {
+        let unchanged = |(path, stamp): &(PathBuf, Option<FileStamp>)| {
             stamp.as_ref().is_some_and(|stamp| file::unchanged(path, stamp))
         };
-        !self.files.is_empty() && self.files.iter().all(same)
+        !self.files.is_empty() && self.files.iter().all(unchanged)
     }
 }
 
-/// The files that a configuration consists of, as they are read.
+/// Reads the files of a configuration; collects their stamps and their hash.
 struct Files {
-    read: Vec<(PathBuf, Option<Stamp>)>,
-    content: digest::Context,
+    read: Vec<(PathBuf, Option<FileStamp>)>,
+    hash: digest::Context,
 }
 
 impl Files {
     fn new() -> Self {
-        Self { read: Vec::new(), content: digest::Context::new(&digest::SHA256) }
+        Self { read: Vec::new(), hash: digest::Context::new(&digest::SHA256) }
     }
 
     fn read(&mut self, path: &Path) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
@@ -261,9 +280,9 @@ impl Files {
         let stamp = read.as_ref().ok().map(|(_, stamp)| *stamp);
         self.read.push((path.to_owned(), stamp));
         let (content, _) = read?;
-        self.content.update(path.as_os_str().as_encoded_bytes());
-        self.content.update(&content.len().to_le_bytes());
-        self.content.update(&content);
+        self.hash.update(path.as_os_str().as_encoded_bytes());
+        self.hash.update(&content.len().to_le_bytes());
+        self.hash.update(&content);
         Ok(content)
     }
 
@@ -275,25 +294,25 @@ impl Files {
     }
 }
 
-fn identity(tls: &Tls, files: &mut Files) -> Result<Identity, ConfigError> {
+fn identity(tls: &TlsConfig, files: &mut Files) -> Result<Identity, ConfigError> {
     let certificate = files.pem(&tls.certificate);
-    // read even if the certificate cannot be, so that a change of either is noticed
+    // read even if the certificate is unreadable, so that a change of either file is detected
     let key = files.pem(&tls.key);
     let pair = tls::identity(&certificate?, &key?)
-        .map_err(|what| ConfigError::new(place(&tls.certificate), what))?;
+        .map_err(|reason| ConfigError::new(pem_path(&tls.certificate), reason))?;
     Ok(Identity { certificate: tls.certificate.clone(), key: tls.key.clone(), pair })
 }
 
 fn client_roots(ca: &Pem, files: &mut Files) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
     let roots = tls::certificates(&files.pem(ca)?);
-    let roots = roots.map_err(|what| ConfigError::new(place(ca), what))?;
+    let roots = roots.map_err(|reason| ConfigError::new(pem_path(ca), reason))?;
     if roots.is_empty() {
-        return Err(ConfigError::new(place(ca), "there is no certificate in it"));
+        return Err(ConfigError::new(pem_path(ca), "contains no certificate"));
     }
     Ok(roots)
 }
 
-fn place(pem: &Pem) -> &Path {
+fn pem_path(pem: &Pem) -> &Path {
     match pem {
         Pem::Inline(_) => tls::inline(),
         Pem::File(path) => path,
@@ -305,19 +324,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_logged_in_stays_so_while_the_users_are_the_same() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("web.yml");
+    fn keeps_cached_credentials_while_users_are_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.yml");
         let write = |users: &str, more: &str| {
             std::fs::write(&path, format!("basic_auth_users: {{{users}}}\n{more}")).unwrap();
         };
         let hash = bcrypt::hash("x", 4).unwrap();
         let (one, two) = (format!("a: {hash}"), format!("a: {hash}, b: {hash}"));
         write(&one, "");
-        let protection = Protection::open(&path).unwrap();
-        let auth = || match protection.current() {
-            Current::Ready(loaded) => loaded.auth.clone().unwrap(),
-            Current::Broken { .. } => panic!("{:?}", protection.state().error),
+        let config = LiveConfig::open(&path).unwrap();
+        let auth = || match config.current() {
+            ConfigState::Valid(active) => active.auth.clone().unwrap(),
+            ConfigState::Invalid { .. } => panic!("{:?}", config.state().error),
         };
         let first = auth();
         write(&one, "rate_limit: {interval: 1s, burst: 9}");

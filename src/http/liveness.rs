@@ -1,37 +1,37 @@
-//! Whether the server still accepts connections, as asked from inside.
+//! Liveness check of the accept loops, for the watchdog.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
-/// Feels whether every listener of a server is being served.
+/// Checks whether all listeners of a server accept connections.
 ///
-/// It does not connect: the filters on addresses that a unit may have (`IPAddressDeny=`,
-/// `RestrictAddressFamilies=`) can keep a server from its own port.
+/// The check does not connect: the address filters that a unit may have (`IPAddressDeny=`,
+/// `RestrictAddressFamilies=`) can block connections to the server's own port.
 #[derive(Clone, Debug, Default)]
-pub struct Pulse(Arc<Mutex<Vec<mpsc::Sender<Question>>>>);
+pub struct Liveness(Arc<Mutex<Vec<mpsc::Sender<Probe>>>>);
 
-/// Answered by whoever accepts connections: whether it can.
-pub(super) type Question = oneshot::Sender<bool>;
+/// Receives from an accept loop whether its listener accepts connections.
+pub(super) type Probe = oneshot::Sender<bool>;
 
-impl Pulse {
-    /// Whether there are listeners and all of them accept connections. It waits for those that do
-    /// not answer.
-    pub async fn beats(&self) -> bool {
+impl Liveness {
+    /// Whether there are listeners and all of them accept connections. Waits as long as an accept
+    /// loop does not reply.
+    pub async fn check(&self) -> bool {
         let listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for listener in &listeners {
-            let (question, answer) = oneshot::channel();
-            if listener.send(question).await.is_err() || !answer.await.unwrap_or(false) {
+            let (probe, reply) = oneshot::channel();
+            if listener.send(probe).await.is_err() || !reply.await.unwrap_or(false) {
                 return false;
             }
         }
         !listeners.is_empty()
     }
 
-    /// The questions to one more listener.
-    pub(super) fn join(&self) -> mpsc::Receiver<Question> {
-        let (ask, questions) = mpsc::channel(1);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(ask);
-        questions
+    /// Adds a listener; returns the probes that its accept loop has to answer.
+    pub(super) fn register(&self) -> mpsc::Receiver<Probe> {
+        let (sender, probes) = mpsc::channel(1);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        probes
     }
 }

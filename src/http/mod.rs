@@ -1,10 +1,9 @@
-//! Serving the site over HTTP, with limits against slow, many and hostile clients.
+//! HTTP server with limits against slow, many and hostile clients.
 //!
-//! Nothing here knows of collectors: a [`Site`] gives the pages, and this module answers with them.
+//! It has no notion of collectors: an [`App`] builds the response bodies.
 
 mod app;
 mod basic_auth;
-mod body;
 mod config;
 mod connection;
 mod connection_limit;
@@ -15,21 +14,19 @@ mod limits;
 mod listen_address;
 mod live_config;
 mod liveness;
-mod negotiate;
-mod overload;
-mod query;
+mod pending_bodies;
 mod rate_limit;
 mod router;
+mod scrape_request;
 mod server;
-mod socket;
 mod timeouts;
 mod tls;
 
-pub use app::{Format, Page, Refusal, Site, Wanted, WantedEvents};
-pub use basic_auth::LONGEST_PASSWORD;
+pub use app::{App, EventsRequest, Format, HtmlPage, HttpError, ScrapeRequest};
+pub use basic_auth::MAX_PASSWORD_BYTES;
 pub use config::ConfigError;
 pub use limits::Limits;
-pub use listen_address::{BadAddress, ListenAddress, Listener};
-pub use live_config::Protection;
-pub use liveness::Pulse;
-pub use server::{Options, serve};
+pub use listen_address::{HttpListener, InvalidListenAddress, ListenAddress};
+pub use live_config::LiveConfig;
+pub use liveness::Liveness;
+pub use server::{ServerOptions, serve};

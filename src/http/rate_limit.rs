@@ -1,35 +1,35 @@
-//! How many requests are answered in a time: a token bucket.
+//! The limit on the rate of requests: a token bucket.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::config::Rate;
+use super::config::RateLimit;
 
-/// The bucket; full at first.
+/// A token bucket; full at first.
 #[derive(Debug)]
-pub(super) struct Bucket {
-    pub(super) rate: Rate,
-    /// When the bucket was, or will be, empty if nobody takes from it: the tokens in it are the
+pub(super) struct TokenBucket {
+    pub(super) limit: RateLimit,
+    /// When the bucket was or will be empty if no token is taken: the tokens in the bucket are the
     /// time since then.
     empty: Mutex<Instant>,
 }
 
-impl Bucket {
-    pub(super) fn new(rate: Rate) -> Self {
+impl TokenBucket {
+    pub(super) fn new(limit: RateLimit) -> Self {
         let now = Instant::now();
-        Self { rate, empty: Mutex::new(now.checked_sub(full(rate)).unwrap_or(now)) }
+        Self { limit, empty: Mutex::new(now.checked_sub(fill_time(limit)).unwrap_or(now)) }
     }
 
-    /// Whether there was a token for one request.
-    pub(super) fn take(&self) -> bool {
-        self.take_at(Instant::now())
+    /// Takes a token for one request; `false` if there is none.
+    pub(super) fn try_take(&self) -> bool {
+        self.try_take_at(Instant::now())
     }
 
-    fn take_at(&self, now: Instant) -> bool {
+    fn try_take_at(&self, now: Instant) -> bool {
         let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest = now.checked_sub(full(self.rate)).unwrap_or(*empty);
-        let after = (*empty).max(oldest) + self.rate.interval;
-        if self.rate.burst == 0 || after > now {
+        let oldest = now.checked_sub(fill_time(self.limit)).unwrap_or(*empty);
+        let after = (*empty).max(oldest) + self.limit.interval;
+        if self.limit.burst == 0 || after > now {
             return false;
         }
         *empty = after;
@@ -37,35 +37,35 @@ impl Bucket {
     }
 }
 
-/// The time that fills an empty bucket.
-fn full(rate: Rate) -> Duration {
-    rate.interval.saturating_mul(rate.burst).min(LONGEST)
+/// The time in which an empty bucket fills.
+fn fill_time(limit: RateLimit) -> Duration {
+    limit.interval.saturating_mul(limit.burst).min(MAX_FILL_TIME)
 }
 
-/// A year; clocks need not reach back further.
-const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+/// A year, so that subtracting the time from the clock does not underflow.
+const MAX_FILL_TIME: Duration = Duration::from_secs(365 * 86_400);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_is_let_through_and_then_one_an_interval() {
+    fn admits_a_burst_then_one_request_per_interval() {
         let second = Duration::from_secs(1);
-        let bucket = Bucket::new(Rate { interval: second, burst: 3 });
+        let bucket = TokenBucket::new(RateLimit { interval: second, burst: 3 });
         let now = Instant::now();
-        let taken: Vec<_> = (0..5).map(|_| bucket.take_at(now)).collect();
+        let taken: Vec<_> = (0..5).map(|_| bucket.try_take_at(now)).collect();
         assert_eq!(taken, [true, true, true, false, false]);
-        assert!(!bucket.take_at(now + second / 2));
-        assert!(bucket.take_at(now + second));
-        assert!(!bucket.take_at(now + second));
-        let later: Vec<_> = (0..5).map(|_| bucket.take_at(now + second * 60)).collect();
+        assert!(!bucket.try_take_at(now + second / 2));
+        assert!(bucket.try_take_at(now + second));
+        assert!(!bucket.try_take_at(now + second));
+        let later: Vec<_> = (0..5).map(|_| bucket.try_take_at(now + second * 60)).collect();
         assert_eq!(later, [true, true, true, false, false]);
     }
 
     #[test]
-    fn no_burst_lets_nothing_through() {
-        let bucket = Bucket::new(Rate { interval: Duration::from_secs(1), burst: 0 });
-        assert!(!bucket.take_at(Instant::now() + Duration::from_secs(60)));
+    fn admits_nothing_without_burst() {
+        let bucket = TokenBucket::new(RateLimit { interval: Duration::from_secs(1), burst: 0 });
+        assert!(!bucket.try_take_at(Instant::now() + Duration::from_secs(60)));
     }
 }

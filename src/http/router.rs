@@ -1,4 +1,4 @@
-//! What is answered to a request.
+//! From a request to its response: authorization, routing, building the body.
 
 use std::sync::Arc;
 
@@ -13,209 +13,212 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::app::{Page, Refusal, Site, Wanted};
-use super::basic_auth::Verdict;
-use super::body::{Body, Unsent};
+use super::app::{App, HtmlPage, HttpError, ScrapeRequest};
+use super::basic_auth::AuthResult;
 use super::gzip::Gzip;
-use super::live_config::Current;
-use super::server::Options;
-use super::timeouts::Answering;
-use super::{limits, negotiate, query};
+use super::live_config::ConfigState;
+use super::pending_bodies::{PendingBodies, ResponseBody};
+use super::server::ServerOptions;
+use super::timeouts::ResponseTimer;
+use super::{limits, scrape_request};
 
-/// Everything an answer needs; one for all connections.
+/// Responds to the requests of all connections.
 #[derive(Debug)]
-pub(super) struct Front<S> {
-    site: S,
-    pub(super) options: Options,
-    scrapes: Arc<Semaphore>,
+pub(super) struct Router<A> {
+    app: A,
+    pub(super) options: ServerOptions,
+    requests: Arc<Semaphore>,
     gzip: Gzip,
-    unsent: Arc<Unsent>,
+    pending: Arc<PendingBodies>,
 }
 
-impl<S: Site> Front<S> {
-    pub(super) fn new(site: S, options: Options) -> Arc<Self> {
+impl<A: App> Router<A> {
+    pub(super) fn new(app: A, options: ServerOptions) -> Arc<Self> {
+        let max_requests = options.limits.requests.unwrap_or(Semaphore::MAX_PERMITS);
         Arc::new(Self {
-            site,
-            scrapes: Arc::new(Semaphore::new(options.limits.requests)),
+            app,
+            requests: Arc::new(Semaphore::new(max_requests.min(Semaphore::MAX_PERMITS))),
             gzip: Gzip::default(),
-            unsent: Unsent::new(options.limits.unsent),
+            pending: PendingBodies::new(options.limits.pending_bytes),
             options,
         })
     }
 
-    /// The answer to one request; `answering` ends when it was taken. `secured` tells whether it
-    /// came over TLS.
-    pub(super) async fn answer(
+    /// The response to one request. `timer` is dropped when hyper has taken the whole body;
+    /// `secure` is `true` for a connection with TLS.
+    pub(super) async fn respond(
         self: Arc<Self>,
         request: Request<Incoming>,
-        answering: Answering,
-        secured: bool,
-    ) -> Response<Body> {
-        // a body is never read, so what follows on this connection would be taken for a request
+        timer: ResponseTimer,
+        secure: bool,
+    ) -> Response<ResponseBody> {
+        // request bodies are not read, so the next bytes of this connection are no request
         let close = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
         let mut response = match malformed(&request) {
-            Some(what) => text(StatusCode::BAD_REQUEST, what),
-            None => self.clone().guard(&request, secured).await,
+            Some(error) => text(StatusCode::BAD_REQUEST, error),
+            None => self.clone().authorize(&request, secure).await,
         };
         if request.method() == Method::HEAD {
-            // hyper leaves the body out by itself in HTTP/1 only
+            // hyper omits the body itself only in HTTP/1
             let length = HeaderValue::from(response.body().len());
             response.headers_mut().insert(CONTENT_LENGTH, length);
-            *response.body_mut() = Body::of("");
+            *response.body_mut() = ResponseBody::new("");
         }
         if close {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        self.options.requests.count(response.status().as_u16());
-        response.map(|body| body.timed(answering))
+        self.options.counts.count(response.status().as_u16());
+        response.map(|body| body.timed(timer))
     }
 
-    /// The answer, if the client may have it.
-    async fn guard(self: Arc<Self>, request: &Request<Incoming>, secured: bool) -> Response<Body> {
-        let Current::Ready(loaded) = self.options.protection.current() else {
+    /// Applies the configuration file: TLS, rate limit, users and headers.
+    async fn authorize(
+        self: Arc<Self>,
+        request: &Request<Incoming>,
+        secure: bool,
+    ) -> Response<ResponseBody> {
+        let ConfigState::Valid(config) = self.options.config.current() else {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
         };
-        if loaded.tls.is_some() && !secured {
+        if config.tls.is_some() && !secure {
             // TLS was configured after this connection began
-            let mut response = text(StatusCode::BAD_REQUEST, "this server speaks HTTPS only");
+            let mut response = text(StatusCode::BAD_REQUEST, "this server requires HTTPS");
             insert(response.headers_mut(), CONNECTION, "close");
             return response;
         }
-        if loaded.rate.as_ref().is_some_and(|bucket| !bucket.take()) {
+        if config.rate_limit.as_ref().is_some_and(|bucket| !bucket.try_take()) {
             return text(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests");
         }
-        let verdict = match &loaded.auth {
-            Some(auth) => auth.judge(request.headers()).await,
-            None => Verdict::Welcome,
+        let result = match &config.auth {
+            Some(auth) => auth.authenticate(request.headers()).await,
+            None => AuthResult::Authorized,
         };
-        let mut response = match verdict {
-            Verdict::Welcome => self.route(request).await,
-            Verdict::Stranger => {
+        let mut response = match result {
+            AuthResult::Authorized => self.route(request).await,
+            AuthResult::Unauthorized => {
                 let mut response = text(StatusCode::UNAUTHORIZED, "Unauthorized");
                 insert(response.headers_mut(), WWW_AUTHENTICATE, "Basic");
                 response
             }
-            Verdict::Busy => later("too many logins are being checked".to_owned()),
+            AuthResult::Overloaded => unavailable("too many logins in progress".to_owned()),
         };
-        for (name, value) in &loaded.headers {
+        for (name, value) in &config.headers {
             response.headers_mut().insert(name, value.clone());
         }
         response
     }
 
-    async fn route(self: Arc<Self>, request: &Request<Incoming>) -> Response<Body> {
+    async fn route(self: Arc<Self>, request: &Request<Incoming>) -> Response<ResponseBody> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
         let path = request.uri().path();
-        let gzip = negotiate::gzip(request.headers());
+        let query = request.uri().query();
+        let gzip = scrape_request::accepts_gzip(request.headers());
         if path == self.options.telemetry_path {
-            return match query::wanted(request.uri().query(), request.headers()) {
-                Ok(wanted) => self.scrape(wanted, gzip).await,
+            return match scrape_request::parse(query, request.headers()) {
+                Ok(scrape) => self.scrape(scrape, gzip).await,
                 Err(error) => text(StatusCode::BAD_REQUEST, error),
             };
         }
         match path {
-            "/api/v1/events" => match query::wanted_events(request.uri().query()) {
-                Ok(wanted) => json(self.site.events(&wanted)),
+            "/api/v1/events" => match scrape_request::parse_events(query) {
+                Ok(events) => json(self.app.events(&events)),
                 Err(error) => text(StatusCode::BAD_REQUEST, error),
             },
             "/-/healthy" => text(StatusCode::OK, "healthy"),
-            "/-/ready" => match self.site.ready() {
+            "/-/ready" => match self.app.ready() {
                 Ok(()) => text(StatusCode::OK, "ready"),
                 Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
             },
-            _ => {
-                let (path, query) = (path.to_owned(), query::pairs(request.uri().query()));
-                self.page(path, query, gzip).await
-            }
+            _ => self.html(path.to_owned(), scrape_request::pairs(query), gzip).await,
         }
     }
 
-    async fn scrape(self: Arc<Self>, wanted: Wanted, gzip: bool) -> Response<Body> {
-        let content_type = wanted.format.content_type();
-        let making = |front: Arc<Self>| async move {
-            let body = front.site.metrics(wanted).await?;
+    async fn scrape(self: Arc<Self>, request: ScrapeRequest, gzip: bool) -> Response<ResponseBody> {
+        let content_type = request.format.content_type();
+        let build = |router: Arc<Self>| async move {
+            let body = router.app.metrics(request).await?;
             let headers = vec![(CONTENT_TYPE, content_type), (VARY, "Accept, Accept-Encoding")];
-            Ok(Made { status: StatusCode::OK, headers, body })
+            Ok(Built { status: StatusCode::OK, headers, body })
         };
-        self.make(making, gzip).await
+        self.build(build, gzip).await
     }
 
-    async fn page(
+    async fn html(
         self: Arc<Self>,
         path: String,
         query: Vec<(String, String)>,
         gzip: bool,
-    ) -> Response<Body> {
-        let making = |front: Arc<Self>| async move {
-            let page = front.site.page(&path, query).await?;
-            Ok(page.map_or_else(Made::nothing, Made::html))
+    ) -> Response<ResponseBody> {
+        let build = |router: Arc<Self>| async move {
+            let page = router.app.page(&path, query).await?;
+            Ok(page.map_or_else(Built::not_found, Built::html))
         };
-        self.make(making, gzip).await
+        self.build(build, gzip).await
     }
 
-    /// What is sent is made in a task of its own: a panic in it costs this answer only, and its
-    /// permit is not given back before its work has ended, even if the client has gone.
-    async fn make<F>(
+    /// Builds the response in a task: a panic fails only this response, and the permit is kept
+    /// until the work has ended, even if the client disconnects.
+    async fn build<F>(
         self: Arc<Self>,
-        making: impl FnOnce(Arc<Self>) -> F,
+        build: impl FnOnce(Arc<Self>) -> F,
         gzip: bool,
-    ) -> Response<Body>
+    ) -> Response<ResponseBody>
     where
-        F: Future<Output = Result<Made, Refusal>> + Send + 'static,
+        F: Future<Output = Result<Built, HttpError>> + Send + 'static,
     {
-        let Ok(permit) = self.scrapes.clone().try_acquire_owned() else {
-            let most = self.options.limits.requests;
-            return later(format!("{most} scrapes are being answered already"));
+        let Ok(permit) = self.requests.clone().try_acquire_owned() else {
+            let limit = self.options.limits.requests.unwrap_or(Semaphore::MAX_PERMITS);
+            return unavailable(format!("limit of {limit} concurrent requests reached"));
         };
-        let making = making(self.clone());
-        let front = self.clone();
-        let making = tokio::spawn(async move {
+        let build = build(self.clone());
+        let router = self.clone();
+        let built = tokio::spawn(async move {
             let _permit = permit;
-            let mut made = match timeout(front.options.limits.answer, making).await {
-                Ok(made) => made?,
-                Err(_) => return Err(Refusal::Unavailable("no page in time".to_owned())),
-            };
+            let limit = router.options.limits.response;
+            let mut built = timeout(limit, build).await.map_err(|_| {
+                HttpError::Unavailable(format!("no response within {} s", limit.as_secs()))
+            })??;
             if gzip {
-                let died = || Refusal::Unavailable("the page could not be compressed".to_owned());
-                made.body = front.gzip.compress(made.body).await.ok_or_else(died)?;
-                made.headers.push((CONTENT_ENCODING, "gzip"));
+                let error = || HttpError::Unavailable("failed to compress response".to_owned());
+                built.body = router.gzip.compress(built.body).await.ok_or_else(error)?;
+                built.headers.push((CONTENT_ENCODING, "gzip"));
             }
-            Ok(made)
+            Ok(built)
         });
-        let made = match making.await {
-            Ok(Ok(made)) => made,
-            Ok(Err(Refusal::BadRequest(why))) => return text(StatusCode::BAD_REQUEST, why),
-            Ok(Err(Refusal::Unavailable(why))) => return later(why),
+        let built = match built.await {
+            Ok(Ok(built)) => built,
+            Ok(Err(HttpError::BadRequest(error))) => return text(StatusCode::BAD_REQUEST, error),
+            Ok(Err(HttpError::Unavailable(error))) => return unavailable(error),
             Err(error) => {
-                tracing::error!(%error, "making the page failed");
-                return text(StatusCode::INTERNAL_SERVER_ERROR, "making the page failed");
+                tracing::error!(%error, "failed to build response (bug)");
+                return text(StatusCode::INTERNAL_SERVER_ERROR, "failed to build response");
             }
         };
-        let Some(held) = self.unsent.hold(made.body) else {
-            return later("too many pages are waiting to be read".to_owned());
+        let Some(body) = self.pending.add(built.body) else {
+            return unavailable("too many responses have not been read yet".to_owned());
         };
-        let mut response = Response::new(Body::held(held));
-        *response.status_mut() = made.status;
-        for (name, value) in made.headers {
+        let mut response = Response::new(ResponseBody::pending(body));
+        *response.status_mut() = built.status;
+        for (name, value) in built.headers {
             insert(response.headers_mut(), name, value);
         }
         response
     }
 }
 
-/// An answer of which the site has made the body.
-struct Made {
+/// A response before its body is sent.
+struct Built {
     status: StatusCode,
     headers: Vec<(HeaderName, &'static str)>,
     body: Bytes,
 }
 
-impl Made {
-    fn html(page: Page) -> Self {
+impl Built {
+    fn html(page: HtmlPage) -> Self {
         let headers = vec![
             (CONTENT_TYPE, "text/html; charset=utf-8"),
             (CONTENT_SECURITY_POLICY, page.policy),
@@ -228,38 +231,38 @@ impl Made {
         Self { status, headers, body: page.html }
     }
 
-    fn nothing() -> Self {
+    fn not_found() -> Self {
         let headers =
             vec![(CONTENT_TYPE, "text/plain; charset=utf-8"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
         Self { status: StatusCode::NOT_FOUND, headers, body: Bytes::from_static(b"not found\n") }
     }
 }
 
-/// What makes a request unanswerable, beyond what hyper itself refuses.
+/// Why a request is malformed; hyper itself rejects the other cases.
 fn malformed(request: &Request<Incoming>) -> Option<&'static str> {
     let hosts = request.headers().get_all(HOST).iter().count();
     let bad = request.version() == Version::HTTP_11 && hosts != 1;
-    bad.then_some("a request needs exactly one Host")
+    bad.then_some("exactly one Host header is required")
 }
 
-fn text(status: StatusCode, line: impl Into<String>) -> Response<Body> {
+fn text(status: StatusCode, line: impl Into<String>) -> Response<ResponseBody> {
     let mut line = line.into();
     line.push('\n');
-    let mut response = Response::new(Body::of(line));
+    let mut response = Response::new(ResponseBody::new(line));
     *response.status_mut() = status;
     insert(response.headers_mut(), CONTENT_TYPE, "text/plain; charset=utf-8");
     insert(response.headers_mut(), X_CONTENT_TYPE_OPTIONS, "nosniff");
     response
 }
 
-fn later(why: String) -> Response<Body> {
-    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, why);
+fn unavailable(reason: String) -> Response<ResponseBody> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, reason);
     insert(response.headers_mut(), RETRY_AFTER, limits::RETRY_AFTER);
     response
 }
 
-fn json(body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::of(body));
+fn json(body: Bytes) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::new(body));
     insert(response.headers_mut(), CONTENT_TYPE, "application/json");
     response
 }

@@ -1,4 +1,4 @@
-//! Accepting connections until told to stop.
+//! The accept loops: from a listener to a task per connection, until shutdown.
 
 use std::io;
 use std::net::IpAddr;
@@ -10,88 +10,89 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::app::Site;
+use super::app::App;
 use super::connection;
-use super::connection_limit::Crowd;
-use super::limits::{Limits, TURNED_AWAY};
-use super::listen_address::Listener;
-use super::live_config::Protection;
-use super::liveness::{Pulse, Question};
-use super::overload::turn_away;
-use super::router::Front;
-use super::socket::Stream;
-use crate::http_counts::Requests;
+use super::connection_limit::{ConnectionLimit, reject};
+use super::limits::{Limits, MAX_REJECTING};
+use super::listen_address::{HttpListener, Stream};
+use super::live_config::LiveConfig;
+use super::liveness::{Liveness, Probe};
+use super::router::Router;
+use crate::http_counts::HttpCounts;
 
-/// How a site is served.
+/// How an app is served.
 #[derive(Debug, Clone)]
-pub struct Options {
-    /// The path of the metrics page, with its leading slash.
+pub struct ServerOptions {
+    /// The path of the scrape response, with its leading slash.
     pub telemetry_path: String,
-    /// What clients may take.
+    /// Limits for clients.
     pub limits: Limits,
-    /// TLS, passwords, headers and the rate limit.
-    pub protection: Arc<Protection>,
-    /// Where answers are counted.
-    pub requests: Arc<Requests>,
-    /// Feels whether connections are accepted.
-    pub pulse: Pulse,
+    /// TLS, users, headers and the rate limit.
+    pub config: Arc<LiveConfig>,
+    /// Counters of responses.
+    pub counts: Arc<HttpCounts>,
+    /// Liveness check of the accept loops.
+    pub liveness: Liveness,
 }
 
-impl Default for Options {
+impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             telemetry_path: "/metrics".to_owned(),
             limits: Limits::default(),
-            protection: Arc::default(),
-            requests: Arc::default(),
-            pulse: Pulse::default(),
+            config: Arc::default(),
+            counts: Arc::default(),
+            liveness: Liveness::default(),
         }
     }
 }
 
-/// Serves `site` on all `listeners` until `shutdown`; then answers what is in flight.
+/// Serves `app` on all `listeners` until `shutdown`; then completes the responses in flight.
 pub async fn serve(
-    listeners: Vec<Listener>,
-    site: impl Site,
-    options: Options,
+    listeners: Vec<HttpListener>,
+    app: impl App,
+    options: ServerOptions,
     shutdown: impl Future<Output = ()>,
 ) {
-    let (tell, stop) = watch::channel(false);
-    let door = Arc::new(Door {
-        crowd: Crowd::new(options.limits.connections, options.limits.connections_per_peer),
-        turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
-        front: Front::new(site, options),
+    let (shutdown_tx, shutdown_rx) = watch::channel(false);
+    let acceptor = Arc::new(Acceptor {
+        limit: ConnectionLimit::new(
+            options.limits.connections,
+            options.limits.connections_per_peer,
+        ),
+        rejecting: Arc::new(Semaphore::new(MAX_REJECTING)),
+        router: Router::new(app, options),
     });
-    let mut accepting: JoinSet<()> = listeners
+    let mut loops: JoinSet<()> = listeners
         .into_iter()
         .map(|listener| {
-            let questions = door.front.options.pulse.join();
-            accept(listener, door.clone(), questions, stop.clone())
+            let probes = acceptor.router.options.liveness.register();
+            accept(listener, acceptor.clone(), probes, shutdown_rx.clone())
         })
         .collect();
     shutdown.await;
-    tell.send_replace(true);
-    while let Some(ended) = accepting.join_next().await {
-        report(ended);
+    shutdown_tx.send_replace(true);
+    while let Some(ended) = loops.join_next().await {
+        log_panic(ended);
     }
 }
 
-/// What every new connection passes.
-struct Door<S> {
-    crowd: Arc<Crowd>,
-    turned_away: Arc<Semaphore>,
-    front: Arc<Front<S>>,
+/// Admits new connections, or rejects them when there are too many.
+struct Acceptor<A> {
+    limit: Arc<ConnectionLimit>,
+    rejecting: Arc<Semaphore>,
+    router: Arc<Router<A>>,
 }
 
-async fn accept<S: Site>(
-    listener: Listener,
-    door: Arc<Door<S>>,
-    mut questions: mpsc::Receiver<Question>,
-    stop: watch::Receiver<bool>,
+async fn accept<A: App>(
+    listener: HttpListener,
+    acceptor: Arc<Acceptor<A>>,
+    mut probes: mpsc::Receiver<Probe>,
+    shutdown: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
     let mut pause = Duration::ZERO;
-    let mut stopped = pin!(connection::stopped(stop.clone()));
+    let mut stopped = pin!(connection::stopped(shutdown.clone()));
     loop {
         let accepted = async {
             sleep(pause).await;
@@ -100,81 +101,81 @@ async fn accept<S: Site>(
         tokio::select! {
             biased;
             () = &mut stopped => break,
-            Some(ended) = connections.join_next() => report(ended),
-            Some(question) = questions.recv() => {
-                // who asked may have stopped waiting
-                let _ = question.send(pause < LONGEST_PAUSE && listener.listens());
+            Some(ended) = connections.join_next() => log_panic(ended),
+            Some(probe) = probes.recv() => {
+                // the checker may have stopped waiting
+                let _ = probe.send(pause < MAX_ACCEPT_PAUSE && listener.listens());
             }
             accepted = accepted => match accepted {
                 Ok((stream, peer)) => {
                     pause = Duration::ZERO;
-                    door.admit(stream, peer, &mut connections, &stop);
+                    acceptor.admit(stream, peer, &mut connections, &shutdown);
                 }
-                Err(error) => pause = after(&error, pause),
+                Err(error) => pause = pause_after(&error, pause),
             },
         }
     }
     drop(listener);
     let drained = async {
         while let Some(ended) = connections.join_next().await {
-            report(ended);
+            log_panic(ended);
         }
     };
-    if timeout(door.front.options.limits.shutdown, drained).await.is_err() {
-        tracing::warn!(connections = connections.len(), "answers cut off by the shutdown");
+    if timeout(acceptor.router.options.limits.shutdown, drained).await.is_err() {
+        tracing::warn!(connections = connections.len(), "shutdown aborted responses in flight");
     }
 }
 
-impl<S: Site> Door<S> {
+impl<A: App> Acceptor<A> {
     fn admit(
         &self,
         stream: Stream,
         peer: IpAddr,
         connections: &mut JoinSet<()>,
-        stop: &watch::Receiver<bool>,
+        shutdown: &watch::Receiver<bool>,
     ) {
-        let front = self.front.clone();
-        if let Some(place) = self.crowd.enter(peer) {
-            let stop = stop.clone();
-            connections.spawn(async move {
-                let _place = place;
-                connection::serve(stream, front, stop).await;
-            });
-        } else if let Ok(permit) = self.turned_away.clone().try_acquire_owned() {
+        let router = self.router.clone();
+        if let Some(permit) = self.limit.try_acquire(peer) {
+            let shutdown = shutdown.clone();
             connections.spawn(async move {
                 let _permit = permit;
-                if front.options.protection.has_tls() {
-                    // saying so would take a handshake, the most expensive thing of all
+                connection::serve(stream, router, shutdown).await;
+            });
+        } else if let Ok(permit) = self.rejecting.clone().try_acquire_owned() {
+            connections.spawn(async move {
+                let _permit = permit;
+                if router.options.config.has_tls() {
+                    // a 503 would need a handshake, the most expensive part of all
                     return;
                 }
-                if turn_away(stream).await {
-                    front.options.requests.count(503);
+                if reject(stream).await {
+                    router.options.counts.count(503);
                 }
             });
         }
     }
 }
 
-/// How long to wait after a failed accept: not at all if it was the peer's doing; else, as with
-/// too many open files, ever longer, for the kernel would answer the same at once.
-fn after(error: &io::Error, pause: Duration) -> Duration {
+/// The pause after a failed accept: none if the peer caused the error; otherwise (too many open
+/// files, for example) growing, since the kernel would return the same error at once.
+fn pause_after(error: &io::Error, pause: Duration) -> Duration {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
         return Duration::ZERO;
     }
     if pause.is_zero() {
-        tracing::warn!(%error, "accepting connections failed");
+        tracing::warn!(%error, "failed to accept connections");
     }
-    (pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+    (pause * 2).clamp(MIN_ACCEPT_PAUSE, MAX_ACCEPT_PAUSE)
 }
 
-fn report(ended: Result<(), JoinError>) {
+fn log_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!(%error, "a connection's task panicked");
+        tracing::error!(%error, "panic in a connection task (bug)");
     }
 }
 
-const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const MIN_ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);

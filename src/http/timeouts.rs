@@ -1,4 +1,4 @@
-//! Until when a connection may do what it does: one deadline, moved by what happens on it.
+//! The timeouts of a connection: one deadline, which each phase of a request moves.
 
 use std::io;
 use std::pin::Pin;
@@ -10,77 +10,78 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::limits::{LINGER, LINGER_BYTES, Limits};
+use super::limits::{LINGER_TIMEOUT, Limits, MAX_LINGER_BYTES};
 
-/// The clock of one connection.
+/// The deadline of one connection.
 #[derive(Debug)]
-pub(super) struct Pace {
-    protocol: Protocol,
+pub(super) struct ConnectionTimer {
+    version: HttpVersion,
     head: Duration,
     idle: Duration,
-    answer: Duration,
+    response: Duration,
     state: Mutex<State>,
-    sooner: Notify,
+    /// The deadline may have become earlier.
+    changed: Notify,
 }
 
-/// What is spoken on a connection. In HTTP/2, frames that begin no request come at any time, so
-/// only whole requests move its clock.
+/// The HTTP version of a connection. In HTTP/2, frames that begin no request arrive at any time,
+/// so that only whole requests move the deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(super) enum HttpVersion {
     Http1,
     Http2,
 }
 
-/// An answer on its way; dropped when hyper has taken its last byte.
+/// The timer of one response; dropped when hyper has taken its last byte.
 #[derive(Debug)]
-pub(super) struct Answering {
-    pace: Arc<Pace>,
+pub(super) struct ResponseTimer {
+    timer: Arc<ConnectionTimer>,
     until: Instant,
 }
 
 #[derive(Debug)]
 struct State {
-    doing: Doing,
-    /// The deadline of `doing`.
+    phase: Phase,
+    /// The deadline of `phase`.
     until: Instant,
-    /// The deadlines of the answers being made; while there are any, they are what counts.
-    answers: Vec<Instant>,
+    /// The deadlines of the responses in flight; while there are any, the earliest one applies.
+    responses: Vec<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Doing {
-    /// Waiting for the rest of a request's head, or for the first request of all.
+enum Phase {
+    /// Waiting for the rest of a request head, or for the first request of the connection.
     Head,
     /// Waiting for the next request.
     Idle,
-    /// Waiting until the peer has taken the answer.
+    /// Waiting until the peer has read the response.
     Flush,
-    /// Waiting for the peer to close.
+    /// Waiting for the peer to close the connection.
     Close,
 }
 
-impl Pace {
-    pub(super) fn new(protocol: Protocol, limits: &Limits) -> Arc<Self> {
+impl ConnectionTimer {
+    pub(super) fn new(version: HttpVersion, limits: &Limits) -> Arc<Self> {
         let until = Instant::now() + limits.head;
         Arc::new(Self {
-            protocol,
+            version,
             head: limits.head,
             idle: limits.idle,
-            answer: limits.answer,
-            state: Mutex::new(State { doing: Doing::Head, until, answers: Vec::new() }),
-            sooner: Notify::new(),
+            response: limits.response,
+            state: Mutex::new(State { phase: Phase::Head, until, responses: Vec::new() }),
+            changed: Notify::new(),
         })
     }
 
-    /// A request's head is complete; its answer's time runs from now.
-    pub(super) fn answer(self: &Arc<Self>) -> Answering {
-        let until = Instant::now() + self.answer;
-        self.state().answers.push(until);
-        self.sooner.notify_one();
-        Answering { pace: self.clone(), until }
+    /// Starts the timer of a response; to be called when the request head is complete.
+    pub(super) fn start_response(self: &Arc<Self>) -> ResponseTimer {
+        let until = Instant::now() + self.response;
+        self.state().responses.push(until);
+        self.changed.notify_one();
+        ResponseTimer { timer: self.clone(), until }
     }
 
-    /// Returns when the connection has had its time.
+    /// Returns when the deadline has passed.
     pub(super) async fn expired(&self) {
         loop {
             let deadline = self.state().deadline();
@@ -90,40 +91,40 @@ impl Pace {
                         return;
                     }
                 }
-                () = self.sooner.notified() => {}
+                () = self.changed.notified() => {}
             }
         }
     }
 
-    /// The server stops: who has not finished a request's head gets little more time for it.
-    pub(super) fn hurry(&self) {
+    /// At shutdown: leaves little time to complete a request head.
+    pub(super) fn shorten_deadline(&self) {
         let mut state = self.state();
-        if state.doing != Doing::Flush {
-            state.until = state.until.min(Instant::now() + LINGER);
-            self.sooner.notify_one();
+        if state.phase != Phase::Flush {
+            state.until = state.until.min(Instant::now() + LINGER_TIMEOUT);
+            self.changed.notify_one();
         }
     }
 
     fn received(&self) {
         let mut state = self.state();
-        if self.protocol == Protocol::Http1 && state.doing == Doing::Idle {
-            state.enter(Doing::Head, Instant::now() + self.head);
-            self.sooner.notify_one();
+        if self.version == HttpVersion::Http1 && state.phase == Phase::Idle {
+            state.enter(Phase::Head, Instant::now() + self.head);
+            self.changed.notify_one();
         }
     }
 
     fn flushed(&self) {
         let mut state = self.state();
-        if state.doing == Doing::Flush {
-            state.enter(Doing::Idle, Instant::now() + self.idle);
+        if state.phase == Phase::Flush {
+            state.enter(Phase::Idle, Instant::now() + self.idle);
         }
     }
 
     fn closing(&self) {
         let mut state = self.state();
-        if state.doing != Doing::Close {
-            state.enter(Doing::Close, Instant::now() + LINGER);
-            self.sooner.notify_one();
+        if state.phase != Phase::Close {
+            state.enter(Phase::Close, Instant::now() + LINGER_TIMEOUT);
+            self.changed.notify_one();
         }
     }
 
@@ -133,45 +134,45 @@ impl Pace {
 }
 
 impl State {
-    fn enter(&mut self, doing: Doing, until: Instant) {
-        self.doing = doing;
+    fn enter(&mut self, phase: Phase, until: Instant) {
+        self.phase = phase;
         self.until = until;
     }
 
     fn deadline(&self) -> Instant {
-        self.answers.iter().min().copied().unwrap_or(self.until)
+        self.responses.iter().min().copied().unwrap_or(self.until)
     }
 }
 
-impl Drop for Answering {
+impl Drop for ResponseTimer {
     fn drop(&mut self) {
-        let mut state = self.pace.state();
-        if let Some(at) = state.answers.iter().position(|until| *until == self.until) {
-            state.answers.swap_remove(at);
+        let mut state = self.timer.state();
+        if let Some(at) = state.responses.iter().position(|until| *until == self.until) {
+            state.responses.swap_remove(at);
         }
-        match self.pace.protocol {
-            Protocol::Http1 => state.enter(Doing::Flush, self.until),
-            Protocol::Http2 => state.enter(Doing::Idle, Instant::now() + self.pace.idle),
+        match self.timer.version {
+            HttpVersion::Http1 => state.enter(Phase::Flush, self.until),
+            HttpVersion::Http2 => state.enter(Phase::Idle, Instant::now() + self.timer.idle),
         }
-        self.pace.sooner.notify_one();
+        self.timer.changed.notify_one();
     }
 }
 
-/// A stream that tells its connection's clock what happens on it.
+/// A stream that reports its reads, flushes and shutdown to the timer of its connection.
 #[derive(Debug)]
-pub(super) struct Paced<T> {
+pub(super) struct TimedStream<T> {
     stream: T,
-    pace: Arc<Pace>,
+    timer: Arc<ConnectionTimer>,
     drained: usize,
 }
 
-impl<T> Paced<T> {
-    pub(super) fn new(stream: T, pace: Arc<Pace>) -> Self {
-        Self { stream, pace, drained: 0 }
+impl<T> TimedStream<T> {
+    pub(super) fn new(stream: T, timer: Arc<ConnectionTimer>) -> Self {
+        Self { stream, timer, drained: 0 }
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Paced<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for TimedStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -180,13 +181,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for Paced<T> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         if buffer.filled().len() > before {
-            self.pace.received();
+            self.timer.received();
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -209,18 +210,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.pace.flushed();
+        self.timer.flushed();
         Poll::Ready(Ok(()))
     }
 
-    /// Closing a socket with unread bytes in it resets the connection, and the peer may lose the
-    /// answer: so what it still sends is drained for a moment.
+    /// Closing a socket with unread bytes resets the connection, and the peer may lose the
+    /// response. Therefore incoming bytes are drained for a moment.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-        self.pace.closing();
-        let mut scratch = [0; 4096];
-        while self.drained < LINGER_BYTES {
-            let mut buffer = ReadBuf::new(&mut scratch);
+        self.timer.closing();
+        let mut bytes = [0; 4096];
+        while self.drained < MAX_LINGER_BYTES {
+            let mut buffer = ReadBuf::new(&mut bytes);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
             if buffer.filled().is_empty() {
                 break;
@@ -235,61 +236,65 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<T> {
 mod tests {
     use super::*;
 
-    fn deadline(pace: &Pace) -> Duration {
-        pace.state().deadline() - Instant::now()
+    fn deadline(timer: &ConnectionTimer) -> Duration {
+        timer.state().deadline() - Instant::now()
     }
 
-    fn pace(protocol: Protocol) -> Arc<Pace> {
+    fn timer(version: HttpVersion) -> Arc<ConnectionTimer> {
         let second = Duration::from_secs;
-        let limits =
-            Limits { head: second(10), idle: second(180), answer: second(30), ..Limits::default() };
-        Pace::new(protocol, &limits)
+        let limits = Limits {
+            head: second(10),
+            idle: second(180),
+            response: second(30),
+            ..Limits::default()
+        };
+        ConnectionTimer::new(version, &limits)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn http1_goes_from_head_to_answer_to_flush_to_idle() {
-        let pace = pace(Protocol::Http1);
-        assert_eq!(deadline(&pace).as_secs(), 10);
-        let answering = pace.answer();
-        assert_eq!(deadline(&pace).as_secs(), 30);
+    async fn http1_deadline_follows_head_response_flush_idle() {
+        let timer = timer(HttpVersion::Http1);
+        assert_eq!(deadline(&timer).as_secs(), 10);
+        let response = timer.start_response();
+        assert_eq!(deadline(&timer).as_secs(), 30);
         tokio::time::advance(Duration::from_secs(4)).await;
-        drop(answering);
-        assert_eq!(deadline(&pace).as_secs(), 26, "the answer is still to be taken");
-        pace.flushed();
-        assert_eq!(deadline(&pace).as_secs(), 180);
-        pace.received();
-        assert_eq!(deadline(&pace).as_secs(), 10);
+        drop(response);
+        assert_eq!(deadline(&timer).as_secs(), 26, "the response is still to be read");
+        timer.flushed();
+        assert_eq!(deadline(&timer).as_secs(), 180);
+        timer.received();
+        assert_eq!(deadline(&timer).as_secs(), 10);
         tokio::time::advance(Duration::from_secs(3)).await;
-        pace.received();
-        assert_eq!(deadline(&pace).as_secs(), 7, "dribbling gains no time");
+        timer.received();
+        assert_eq!(deadline(&timer).as_secs(), 7, "single bytes do not extend the deadline");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn http2_counts_from_its_oldest_answer() {
-        let pace = pace(Protocol::Http2);
-        let first = pace.answer();
+    async fn http2_deadline_is_that_of_the_oldest_response() {
+        let timer = timer(HttpVersion::Http2);
+        let first = timer.start_response();
         tokio::time::advance(Duration::from_secs(5)).await;
-        let second = pace.answer();
-        assert_eq!(deadline(&pace).as_secs(), 25);
+        let second = timer.start_response();
+        assert_eq!(deadline(&timer).as_secs(), 25);
         drop(first);
-        assert_eq!(deadline(&pace).as_secs(), 30);
+        assert_eq!(deadline(&timer).as_secs(), 30);
         drop(second);
-        assert_eq!(deadline(&pace).as_secs(), 180);
-        pace.received();
-        assert_eq!(deadline(&pace).as_secs(), 180);
+        assert_eq!(deadline(&timer).as_secs(), 180);
+        timer.received();
+        assert_eq!(deadline(&timer).as_secs(), 180);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_sooner_deadline_is_noticed() {
-        let pace = pace(Protocol::Http1);
-        drop(pace.answer());
-        pace.flushed();
+    async fn waiter_notices_an_earlier_deadline() {
+        let timer = timer(HttpVersion::Http1);
+        drop(timer.start_response());
+        timer.flushed();
         let waiting = tokio::spawn({
-            let pace = pace.clone();
-            async move { pace.expired().await }
+            let timer = timer.clone();
+            async move { timer.expired().await }
         });
         tokio::time::sleep(Duration::from_secs(100)).await;
-        pace.received();
+        timer.received();
         let start = Instant::now();
         waiting.await.unwrap();
         assert_eq!(start.elapsed().as_secs(), 10);

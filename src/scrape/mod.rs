@@ -18,10 +18,10 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::task::JoinError;
 use tracing::{info, warn};
 
-use crate::http_counts::Requests;
+use crate::http_counts::HttpCounts;
 use crate::scrape::blocking_source::Kept;
 use crate::scrape::user_managers::follow::Users;
-use crate::single_flight::Flights;
+use crate::single_flight::SingleFlight;
 use crate::snapshot::{Attempt, Histogram, Snapshot};
 use crate::source::Error;
 use crate::source::cgroup::Cgroups;
@@ -73,10 +73,10 @@ pub struct Scraper {
     own: Kept<()>,
     user_cgroups: Kept<Cgroups>,
     user_processes: Kept<Processes>,
-    flights: Flights<Vec<&'static str>, Arc<Snapshot>>,
+    flights: SingleFlight<Vec<&'static str>, Arc<Snapshot>>,
     durations: Mutex<Histogram>,
     truncated: Mutex<Truncated>,
-    requests: Arc<Requests>,
+    requests: Arc<HttpCounts>,
     started: SystemTime,
 }
 
@@ -106,7 +106,7 @@ impl Scraper {
     /// A scraper of the host whose systemd is mirrored in `shared`, and whose answers are counted
     /// in `requests`.
     #[must_use]
-    pub fn new(shared: Shared, host: Host, requests: Arc<Requests>) -> Self {
+    pub fn new(shared: Shared, host: Host, requests: Arc<HttpCounts>) -> Self {
         let buckets = BUCKETS.into_iter().map(|bound| (bound, 0)).collect();
         Self {
             shared,
@@ -122,7 +122,7 @@ impl Scraper {
             own: Kept::default(),
             user_cgroups: Kept::default(),
             user_processes: Kept::default(),
-            flights: Flights::default(),
+            flights: SingleFlight::default(),
             durations: Mutex::new(Histogram { buckets, sum: 0.0 }),
             truncated: Mutex::default(),
             requests,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::Error;
-use crate::single_flight::Flights;
+use crate::single_flight::SingleFlight;
 
 /// The exposure level of services by name, from 0 to 10.
 pub type Exposures = Arc<BTreeMap<String, f64>>;
@@ -18,7 +18,7 @@ pub type Exposures = Arc<BTreeMap<String, f64>>;
 #[derive(Debug, Default)]
 pub struct Security {
     last: Arc<Mutex<Option<Assessment>>>,
-    flights: Flights<(), Result<Exposures, String>>,
+    flights: SingleFlight<(), Result<Exposures, String>>,
 }
 
 #[derive(Debug)]

@@ -29,7 +29,7 @@ fn waits_without_spinning_when_out_of_descriptors() {
     let works = in_time(|| Scrape::of(exporter).failed.is_empty().then_some(()));
     assert!(works.is_some(), "{:?}\n{}", Scrape::of(exporter), exporter.log());
     assert_eq!(exporter.pid(), pid);
-    assert!(exporter.log().contains("accepting connections failed"), "{}", exporter.log());
+    assert!(exporter.log().contains("failed to accept connections"), "{}", exporter.log());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use unit_exporter::cli::hash_password;
-use unit_exporter::http::{Options, Protection};
+use unit_exporter::http::{LiveConfig, ServerOptions};
 use unit_exporter::snapshot::{Attempt, Snapshot};
 use unit_exporter::source::sockets::{ListenerReading, UnixListener};
 use unit_exporter::systemd::ledger::EventKind;
@@ -207,8 +207,9 @@ async fn index_requires_basic_auth_and_accepts_url_credentials() {
     let file = dir.path().join("web.yml");
     let hash = hash_password(b"dave123", 5).unwrap();
     std::fs::write(&file, format!("basic_auth_users: {{ dave: {hash} }}")).unwrap();
-    let protection = Arc::new(Protection::open(&file).unwrap());
-    let server = PageServer::with(PageData::many(50), Options { protection, ..Options::default() });
+    let config = Arc::new(LiveConfig::open(&file).unwrap());
+    let server =
+        PageServer::with(PageData::many(50), ServerOptions { config, ..ServerOptions::default() });
     let browser = Browser::open().await;
     browser.go(&server.url("/")).await;
     assert!(!browser.driver.source().await.unwrap().contains("application-"));

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use unit_exporter::html;
 use unit_exporter::html::{Place, Share, Shares, View};
 use unit_exporter::http;
-use unit_exporter::http::{ListenAddress, Options, Page, Refusal, Site, Wanted, WantedEvents};
+use unit_exporter::http::{
+    App, EventsRequest, HtmlPage, HttpError, ListenAddress, ScrapeRequest, ServerOptions,
+};
 use unit_exporter::snapshot::Snapshot;
 use unit_exporter::source::cgroup::{Cgroup, Cpu, Memory, Pids, Readings};
 use unit_exporter::systemd::ledger::{Event, EventKind, Ledger};
@@ -123,10 +125,10 @@ pub(crate) struct PageServer {
 
 impl PageServer {
     pub(crate) fn start(data: PageData) -> Self {
-        Self::with(data, Options::default())
+        Self::with(data, ServerOptions::default())
     }
 
-    pub(crate) fn with(data: PageData, options: Options) -> Self {
+    pub(crate) fn with(data: PageData, options: ServerOptions) -> Self {
         let listeners = "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind().unwrap();
         let address = listeners[0].address().unwrap();
         let server = Self { address, data: Arc::new(Mutex::new(data)) };
@@ -144,8 +146,8 @@ impl PageServer {
     }
 }
 
-impl Site for PageServer {
-    async fn metrics(&self, _: Wanted) -> Result<Bytes, Refusal> {
+impl App for PageServer {
+    async fn metrics(&self, _: ScrapeRequest) -> Result<Bytes, HttpError> {
         Ok(Bytes::new())
     }
 
@@ -153,7 +155,7 @@ impl Site for PageServer {
         &self,
         path: &str,
         query: Vec<(String, String)>,
-    ) -> Result<Option<Page>, Refusal> {
+    ) -> Result<Option<HtmlPage>, HttpError> {
         let Some(place) = Place::at(path) else { return Ok(None) };
         let data = &*self.data.lock().unwrap();
         let view = View {
@@ -167,10 +169,10 @@ impl Site for PageServer {
             telemetry_path: "/metrics",
         };
         let page = html::page(&place, &query, &view);
-        Ok(Some(Page { html: page.html.into(), found: page.found, policy: html::policy() }))
+        Ok(Some(HtmlPage { html: page.html.into(), found: page.found, policy: html::policy() }))
     }
 
-    fn events(&self, _: &WantedEvents) -> Bytes {
+    fn events(&self, _: &EventsRequest) -> Bytes {
         Bytes::new()
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::io::AsyncReadExt;
-use unit_exporter::http::{Options, Protection};
+use unit_exporter::http::{LiveConfig, ServerOptions};
 
 use crate::certificates::{ConfigDir, issued_client, server_identity};
 use crate::client::{get, request};
@@ -42,23 +42,23 @@ fn invalid_configuration_is_rejected_with_reason() {
         (tls("server.crt", "somefile", ""), "No such file"),
         (tls("somefile", "somefile", ""), "No such file"),
         (tls("server.crt", "other.key", ""), "certificate and key"),
-        (tls("junk.pem", "server.key", ""), "no certificate in it"),
-        (tls("empty.pem", "server.key", ""), "no certificate in it"),
+        (tls("junk.pem", "server.key", ""), "contains no certificate"),
+        (tls("empty.pem", "server.key", ""), "contains no certificate"),
         (tls("truncated.pem", "server.key", ""), "certificate"),
-        (tls("server.crt", "junk.pem", ""), "no private key in it"),
+        (tls("server.crt", "junk.pem", ""), "contains no private key"),
         (tls("directory", "server.key", ""), "not a regular file"),
         (tls("large.pem", "server.key", ""), "larger than 1 MiB"),
         (tls("server.crt", "server.key", ", client_ca_file: server.crt"), "Client Auth Policy"),
         (ca("somefile"), "No such file"),
-        (ca("junk.pem"), "no certificate in it"),
+        (ca("junk.pem"), "contains no certificate"),
         (ca("truncated.pem"), "certificate"),
-        ("basic_auth_users: {x: short}".to_owned(), "hashedSecret too short"),
+        ("basic_auth_users: {x: short}".to_owned(), "not a bcrypt hash"),
     ] {
         let path = dir.write("web.yml", &text);
-        let error = Protection::open(&path).unwrap_err().to_string();
+        let error = LiveConfig::open(&path).unwrap_err().to_string();
         assert!(error.contains(expected), "{text}: {error}");
     }
-    let error = Protection::open(Path::new("/somefile")).unwrap_err().to_string();
+    let error = LiveConfig::open(Path::new("/somefile")).unwrap_err().to_string();
     assert_eq!(error, "/somefile: No such file or directory (os error 2)");
 }
 
@@ -176,8 +176,8 @@ async fn missing_client_ca_rejects_all_clients() {
 async fn users_reload_and_invalid_config_rejects_all_requests() {
     let dir = ConfigDir::new();
     let path = dir.write("web.yml", "");
-    let protection = Arc::new(Protection::open(&path).unwrap());
-    let options = Options { protection: protection.clone(), ..Options::default() };
+    let config = Arc::new(LiveConfig::open(&path).unwrap());
+    let options = ServerOptions { config: config.clone(), ..ServerOptions::default() };
     let server = Server::start(Script { page: PAGE.into(), ..Script::default() }, options);
     assert_eq!(get(server.address, "/metrics").await.status, 200);
     let hash = unit_exporter::cli::hash_password(b"x", 4).unwrap();
@@ -190,13 +190,13 @@ async fn users_reload_and_invalid_config_rejects_all_requests() {
         dir.write("web.yml", invalid);
         let response = request(server.address, "GET", "/metrics", &login).await;
         assert_eq!((response.status, response.text()), (500, "Internal Server Error\n"));
-        assert!(!protection.is_intact());
+        assert!(!config.is_valid());
     }
     std::fs::remove_file(&path).unwrap();
     assert_eq!(request(server.address, "GET", "/metrics", &login).await.status, 500);
     dir.write("web.yml", &users);
     assert_eq!(request(server.address, "GET", "/metrics", &login).await.status, 200);
-    assert!(protection.is_intact());
+    assert!(config.is_valid());
     // the cached login is dropped together with the old hash
     let hash = unit_exporter::cli::hash_password(b"y", 4).unwrap();
     dir.write("web.yml", &format!("basic_auth_users:\n  dave: {hash}\n"));

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
-use unit_exporter::http::{Limits, Options};
+use unit_exporter::http::{Limits, ServerOptions};
 
 use crate::client::{get, head, parse};
 use crate::scripted_server::{PAGE, Script, Server, large_page};
 
-fn options(limits: Limits) -> Options {
-    Options { limits, ..Options::default() }
+fn options(limits: Limits) -> ServerOptions {
+    ServerOptions { limits, ..ServerOptions::default() }
 }
 
 fn script() -> Script {
@@ -81,7 +81,8 @@ async fn keep_alive_connection_stays_open_until_idle_timeout() {
 
 #[tokio::test]
 async fn clients_that_never_read_are_disconnected() {
-    let limits = Limits { answer: Duration::from_secs(2), requests: 400, ..Limits::default() };
+    let limits =
+        Limits { response: Duration::from_secs(2), requests: Some(400), ..Limits::default() };
     let page = large_page();
     let server = Server::start(Script { page, ..Script::default() }, options(limits));
     let mut clients = Vec::new();
@@ -110,22 +111,22 @@ async fn clients_that_never_read_are_disconnected() {
 #[tokio::test]
 async fn pending_responses_over_limit_get_503() {
     struct LargeResponses;
-    impl unit_exporter::http::Site for LargeResponses {
+    impl unit_exporter::http::App for LargeResponses {
         async fn metrics(
             &self,
-            _: unit_exporter::http::Wanted,
-        ) -> Result<bytes::Bytes, unit_exporter::http::Refusal> {
+            _: unit_exporter::http::ScrapeRequest,
+        ) -> Result<bytes::Bytes, unit_exporter::http::HttpError> {
             Ok(large_page())
         }
         async fn page(
             &self,
             _: &str,
             _: Vec<(String, String)>,
-        ) -> Result<Option<unit_exporter::http::Page>, unit_exporter::http::Refusal> {
+        ) -> Result<Option<unit_exporter::http::HtmlPage>, unit_exporter::http::HttpError> {
             Ok(None)
         }
 
-        fn events(&self, _: &unit_exporter::http::WantedEvents) -> bytes::Bytes {
+        fn events(&self, _: &unit_exporter::http::EventsRequest) -> bytes::Bytes {
             bytes::Bytes::new()
         }
 
@@ -136,7 +137,7 @@ async fn pending_responses_over_limit_get_503() {
     let listeners = "127.0.0.1:0".parse::<unit_exporter::http::ListenAddress>().unwrap();
     let listeners = listeners.bind().unwrap();
     let address = listeners[0].address().unwrap();
-    let limits = Limits { unsent: 60 << 20, ..Limits::default() };
+    let limits = Limits { pending_bytes: 60 << 20, ..Limits::default() };
     tokio::spawn(unit_exporter::http::serve(
         listeners,
         LargeResponses,
@@ -160,7 +161,7 @@ async fn pending_responses_over_limit_get_503() {
 
 #[tokio::test]
 async fn scrapes_over_concurrency_limit_get_503() {
-    let limits = Limits { requests: 4, ..Limits::default() };
+    let limits = Limits { requests: Some(4), ..Limits::default() };
     let script = Script { delay: Duration::from_millis(500), ..script() };
     let server = Server::start(script, options(limits));
     let mut scrapes = JoinSet::new();
@@ -175,6 +176,19 @@ async fn scrapes_over_concurrency_limit_get_503() {
     assert!(served >= 4, "{served}");
     assert!(rejected.clone().all(|response| response.header("retry-after") == "1"));
     assert!(server.script.max_in_flight.load(Ordering::SeqCst) <= 4);
+}
+
+#[tokio::test]
+async fn all_scrapes_are_served_without_concurrency_limit() {
+    let limits = Limits { requests: None, ..Limits::default() };
+    let script = Script { delay: Duration::from_millis(500), ..script() };
+    let server = Server::start(script, options(limits));
+    let mut scrapes = JoinSet::new();
+    for _ in 0..60 {
+        let address = server.address;
+        scrapes.spawn(async move { get(address, "/metrics").await.status });
+    }
+    assert_eq!(scrapes.join_all().await, [200; 60]);
 }
 
 #[tokio::test]
@@ -207,7 +221,7 @@ async fn connections_over_peer_limit_get_503_others_are_served() {
 #[tokio::test]
 async fn thousand_scrapers_each_get_200_or_503() {
     let script = Script { delay: Duration::from_millis(50), ..script() };
-    let server = Server::start(script, Options::default());
+    let server = Server::start(script, ServerOptions::default());
     let mut scrapes = JoinSet::new();
     for _ in 0..1000 {
         let address = server.address;

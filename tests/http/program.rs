@@ -25,7 +25,10 @@ fn check_config_and_startup_reject_invalid_file() {
         (format!("tls_server_config: {{{tls}, cipher_suites: [X]}}"), "unknown cipher"),
         (format!("tls_server_config: {{{tls}, curve_preferences: [X]}}"), "unknown curve"),
         (format!("tls_server_config: {{{tls}, client_auth_type: X}}"), "invalid ClientAuth"),
-        ("basic_auth_users: {dave: short}".to_owned(), "hashedSecret too short"),
+        (
+            "basic_auth_users: {dave: short}".to_owned(),
+            "user \"dave\": not a bcrypt hash; create one with: unit-exporter hash-password",
+        ),
         ("http_server_config: {headers: {Server: x}}".to_owned(), "can not be configured"),
     ] {
         let file = dir.write("web.yml", &text);
@@ -51,6 +54,23 @@ fn check_config_accepts_valid_file_and_prints_warnings() {
     assert!(output.status.success(), "{output:?}");
     assert!(stdout.lines().count() > 1, "no warning: {stdout}");
     assert!(stdout.ends_with(&format!("{}: good\n", file.display())), "{stdout}");
+}
+
+#[test]
+fn check_config_rejects_file_that_refuses_every_request() {
+    let dir = ConfigDir::new();
+    let tls = "cert_file: server.crt, key_file: server.key";
+    for text in [
+        "rate_limit: {interval: 1s}",
+        &format!("tls_server_config: {{{tls}, client_auth_type: RequireAndVerifyClientCert}}"),
+    ] {
+        let file = dir.write("web.yml", text);
+        let output = run(&["check-config".as_ref(), &*file]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("every request is refused"), "{stderr}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::time::Duration;
 
-use unit_exporter::http::{Format, Options};
+use unit_exporter::http::{Format, ServerOptions};
 
 use crate::client::{exchange, get, head, request};
 use crate::scripted_server::{PAGE, Script, Server};
@@ -57,7 +57,7 @@ async fn methods_other_than_get_and_head_get_405() {
 #[tokio::test]
 async fn health_checks_do_not_run_collectors() {
     let script = Script { not_ready: Some("no bus yet".to_owned()), ..Script::default() };
-    let server = Server::start(script, Options::default());
+    let server = Server::start(script, ServerOptions::default());
     assert_eq!(get(server.address, "/-/healthy").await.status, 200);
     let ready = get(server.address, "/-/ready").await;
     assert_eq!((ready.status, ready.text()), (503, "no bus yet\n"));
@@ -67,7 +67,7 @@ async fn health_checks_do_not_run_collectors() {
 
 #[tokio::test]
 async fn telemetry_path_is_configurable() {
-    let options = Options { telemetry_path: "/other".to_owned(), ..Options::default() };
+    let options = ServerOptions { telemetry_path: "/other".to_owned(), ..ServerOptions::default() };
     let server = Server::start(Script { page: PAGE.into(), ..Script::default() }, options);
     assert_eq!(get(server.address, "/other").await.body, PAGE);
     assert_eq!(get(server.address, "/metrics").await.status, 404);

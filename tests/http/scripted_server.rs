@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use unit_exporter::http;
 use unit_exporter::http::{
-    Limits, ListenAddress, Options, Page, Protection, Refusal, Site, Wanted, WantedEvents,
+    App, EventsRequest, HtmlPage, HttpError, Limits, ListenAddress, LiveConfig, ScrapeRequest,
+    ServerOptions,
 };
 use unit_exporter::metrics::Format;
 
@@ -27,7 +28,7 @@ pub(crate) struct Script {
     /// The reason why the server is not ready, if it is not.
     pub(crate) not_ready: Option<String>,
     /// All scrapes so far.
-    pub(crate) scrapes: Mutex<Vec<Wanted>>,
+    pub(crate) scrapes: Mutex<Vec<ScrapeRequest>>,
     /// Scrapes in flight: current and maximum.
     pub(crate) in_flight: AtomicUsize,
     pub(crate) max_in_flight: AtomicUsize,
@@ -35,8 +36,8 @@ pub(crate) struct Script {
 
 pub(crate) struct ScriptedBackend(Arc<Script>);
 
-impl Site for ScriptedBackend {
-    async fn metrics(&self, wanted: Wanted) -> Result<Bytes, Refusal> {
+impl App for ScriptedBackend {
+    async fn metrics(&self, wanted: ScrapeRequest) -> Result<Bytes, HttpError> {
         self.0.scrapes.lock().unwrap().push(wanted.clone());
         let in_flight = self.0.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.max_in_flight.fetch_max(in_flight, Ordering::SeqCst);
@@ -44,9 +45,9 @@ impl Site for ScriptedBackend {
         self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
         match wanted.collect.first().map(String::as_str) {
             Some("panic") => panic!("requested by the test"),
-            Some("unavailable") => Err(Refusal::Unavailable("no bus".to_owned())),
+            Some("unavailable") => Err(HttpError::Unavailable("no bus".to_owned())),
             Some(name) if name != "units" => {
-                Err(Refusal::BadRequest(format!("unknown collector {name:?}")))
+                Err(HttpError::BadRequest(format!("unknown collector {name:?}")))
             }
             _ => {
                 let open_metrics = self.0.open_metrics.lock().unwrap().clone();
@@ -60,8 +61,8 @@ impl Site for ScriptedBackend {
         &self,
         path: &str,
         query: Vec<(String, String)>,
-    ) -> Result<Option<Page>, Refusal> {
-        let page = |html: String, found| Page {
+    ) -> Result<Option<HtmlPage>, HttpError> {
+        let page = |html: String, found| HtmlPage {
             html: html.into(),
             found,
             policy: "default-src 'none'; style-src 'self'",
@@ -74,7 +75,7 @@ impl Site for ScriptedBackend {
         })
     }
 
-    fn events(&self, wanted: &WantedEvents) -> Bytes {
+    fn events(&self, wanted: &EventsRequest) -> Bytes {
         format!("{wanted:?}").into()
     }
 
@@ -87,13 +88,13 @@ impl Site for ScriptedBackend {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) script: Arc<Script>,
-    pub(crate) options: Options,
+    pub(crate) options: ServerOptions,
     stop: Option<oneshot::Sender<()>>,
     pub(crate) task: JoinHandle<()>,
 }
 
 impl Server {
-    pub(crate) fn start(script: Script, options: Options) -> Self {
+    pub(crate) fn start(script: Script, options: ServerOptions) -> Self {
         let listeners = "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind().unwrap();
         let address = listeners[0].address().unwrap();
         let script = Arc::new(script);
@@ -109,7 +110,7 @@ impl Server {
     pub(crate) fn without_config() -> Self {
         Self::start(
             Script { page: Bytes::from_static(PAGE), ..Script::default() },
-            Options::default(),
+            ServerOptions::default(),
         )
     }
 
@@ -122,8 +123,9 @@ impl Server {
     }
 
     pub(crate) fn with_page(path: &Path, limits: Limits, page: Bytes) -> Self {
-        let protection = Protection::open(path).unwrap_or_else(|error| panic!("{error}"));
-        let options = Options { protection: Arc::new(protection), limits, ..Options::default() };
+        let config = LiveConfig::open(path).unwrap_or_else(|error| panic!("{error}"));
+        let options =
+            ServerOptions { config: Arc::new(config), limits, ..ServerOptions::default() };
         Self::start(Script { page, ..Script::default() }, options)
     }
 
@@ -144,7 +146,7 @@ impl Server {
     }
 
     fn count_of(&self, code: u16) -> u64 {
-        self.options.requests.by_code().find(|(status, _)| *status == code).unwrap().1
+        self.options.counts.by_code().find(|(status, _)| *status == code).unwrap().1
     }
 }
 

@@ -12,9 +12,10 @@ use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use unit_exporter::http;
 use unit_exporter::http::{
-    Limits, ListenAddress, Listener, Options, Page, Protection, Refusal, Site, Wanted,
+    App, HtmlPage, HttpError, HttpListener, Limits, ListenAddress, LiveConfig, ScrapeRequest,
+    ServerOptions,
 };
-use unit_exporter::single_flight::Flights;
+use unit_exporter::single_flight::SingleFlight;
 
 /// A running server process; killed when dropped.
 pub(crate) struct ServerProcess {
@@ -71,11 +72,11 @@ impl Drop for ServerProcess {
 /// Renders a scrape response for this many units; concurrent scrapes share one.
 struct ManyUnits {
     units: usize,
-    flights: Flights<(), Bytes>,
+    flights: SingleFlight<(), Bytes>,
 }
 
-impl Site for ManyUnits {
-    async fn metrics(&self, _: Wanted) -> Result<Bytes, Refusal> {
+impl App for ManyUnits {
+    async fn metrics(&self, _: ScrapeRequest) -> Result<Bytes, HttpError> {
         let units = self.units;
         let render = move || async move {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -84,11 +85,11 @@ impl Site for ManyUnits {
         Ok(self.flights.share((), render).await.unwrap())
     }
 
-    async fn page(&self, _: &str, _: Vec<(String, String)>) -> Result<Option<Page>, Refusal> {
+    async fn page(&self, _: &str, _: Vec<(String, String)>) -> Result<Option<HtmlPage>, HttpError> {
         Ok(None)
     }
 
-    fn events(&self, _: &unit_exporter::http::WantedEvents) -> Bytes {
+    fn events(&self, _: &unit_exporter::http::EventsRequest) -> Bytes {
         Bytes::new()
     }
 
@@ -125,9 +126,9 @@ fn serve() {
     }
     let mut limits = Limits::default();
     if let Some(seconds) = number("ANSWER_SECONDS") {
-        limits.answer = Duration::from_secs(seconds);
+        limits.response = Duration::from_secs(seconds);
     }
-    let protection = variables.get("CONFIG").map(|path| Protection::open(path.as_ref()).unwrap());
+    let protection = variables.get("CONFIG").map(|path| LiveConfig::open(path.as_ref()).unwrap());
     let protection = Arc::new(protection.unwrap_or_default());
     let units = number("UNITS").unwrap_or(1).try_into().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -138,14 +139,14 @@ fn serve() {
         .unwrap();
     runtime.block_on(async {
         let listeners = if variables.contains_key("LISTEN_FDS") {
-            Listener::passed().unwrap()
+            HttpListener::passed().unwrap()
         } else {
             "127.0.0.1:0".parse::<ListenAddress>().unwrap().bind().unwrap()
         };
         let address = listeners[0].address().unwrap_or(([127, 0, 0, 1], 0).into());
         println!("{ADDRESS_PREFIX}{address}");
-        let options = Options { limits, protection, ..Options::default() };
-        let site = ManyUnits { units, flights: Flights::default() };
+        let options = ServerOptions { limits, config: protection, ..ServerOptions::default() };
+        let site = ManyUnits { units, flights: SingleFlight::default() };
         http::serve(listeners, site, options, std::future::pending()).await;
     });
 }

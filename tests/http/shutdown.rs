@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use unit_exporter::http::{Limits, Options};
+use unit_exporter::http::{Limits, ServerOptions};
 
 use crate::client::{get, head, parse};
 use crate::scripted_server::{PAGE, Script, Server, large_page};
@@ -12,7 +12,7 @@ use crate::scripted_server::{PAGE, Script, Server, large_page};
 #[tokio::test]
 async fn shutdown_answers_scrape_in_flight_and_closes_idle() {
     let script = Script { page: PAGE.into(), delay: Duration::from_secs(2), ..Script::default() };
-    let mut server = Server::start(script, Options::default());
+    let mut server = Server::start(script, ServerOptions::default());
     let address = server.address;
     let mut unused = TcpStream::connect(address).await.unwrap();
     let mut idle = TcpStream::connect(address).await.unwrap();
@@ -37,7 +37,7 @@ async fn shutdown_answers_scrape_in_flight_and_closes_idle() {
 async fn shutdown_waits_for_unread_response_up_to_timeout() {
     let limits = Limits { shutdown: Duration::from_secs(1), ..Limits::default() };
     let script = Script { page: large_page(), ..Script::default() };
-    let mut server = Server::start(script, Options { limits, ..Options::default() });
+    let mut server = Server::start(script, ServerOptions { limits, ..ServerOptions::default() });
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(head("GET", "/metrics", &[]).as_bytes()).await.unwrap();
     stream.read_exact(&mut [0; 12]).await.unwrap();

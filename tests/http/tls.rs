@@ -130,22 +130,27 @@ async fn only_configured_curves_are_accepted() {
     for group in [kx_group::SECP256R1, kx_group::SECP384R1, kx_group::X25519] {
         assert_eq!(with(group).scrape_status(server.address).await, Ok(200), "{group:?}");
     }
-    let server = Server::with_config(&dir.tls(&["curve_preferences: [CurveP521]"]));
+    let server = Server::with_config(&dir.tls(&["curve_preferences: [CurveP521, CurveP256]"]));
     let refused = with(kx_group::SECP384R1).scrape_status(server.address).await;
     assert_eq!(refused, Err(AlertDescription::HandshakeFailure));
+    // CurveP521 is ignored; without another curve the default ones are used
+    let server = Server::with_config(&dir.tls(&["curve_preferences: [CurveP521]"]));
+    assert_eq!(with(kx_group::SECP384R1).scrape_status(server.address).await, Ok(200));
 }
 
 /// OpenSSL supports P-521 and CBC, which the Rust client does not.
 #[tokio::test(flavor = "multi_thread")]
-async fn openssl_negotiates_p521_but_not_cbc() {
+async fn openssl_negotiates_neither_p521_nor_cbc() {
     let dir = ConfigDir::new();
-    let server = Server::with_config(&dir.tls(&["curve_preferences: [CurveP521]"]));
+    let server = Server::with_config(&dir.tls(&["curve_preferences: [CurveP521, CurveP256]"]));
     for version in ["-tls1_3", "-tls1_2"] {
-        let output = openssl(server.address.port(), &[version, "-groups", "P-521"]).await;
+        let output = openssl(server.address.port(), &[version, "-groups", "P-256"]).await;
         assert!(output.contains("BEGIN CERTIFICATE"), "{version}: {output}");
     }
-    let output = openssl(server.address.port(), &["-groups", "P-384"]).await;
-    assert!(!output.contains("BEGIN CERTIFICATE"), "{output}");
+    for group in ["P-384", "P-521"] {
+        let output = openssl(server.address.port(), &["-groups", group]).await;
+        assert!(!output.contains("BEGIN CERTIFICATE"), "{group}: {output}");
+    }
     let server = Server::with_config(&dir.tls(&[]));
     let cbc = ["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0"];
     let output = openssl(server.address.port(), &cbc).await;
@@ -318,7 +323,7 @@ async fn half_open_handshakes_do_not_delay_scrapes_and_time_out() {
 async fn http2_client_that_never_reads_is_disconnected() {
     let dir = ConfigDir::new();
     let limits = unit_exporter::http::Limits {
-        answer: Duration::from_secs(1),
+        response: Duration::from_secs(1),
         ..unit_exporter::http::Limits::default()
     };
     let server = Server::with_page(&dir.tls(&[]), limits, crate::scripted_server::large_page());

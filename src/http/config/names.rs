@@ -1,11 +1,10 @@
-//! What Go's names for versions, suites, curves and policies mean here.
+//! Go's names of TLS versions, cipher suites, curves and client policies.
 
 use rustls::SupportedCipherSuite;
 use rustls::crypto::SupportedKxGroup;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite as suite, kx_group};
 
 use super::ClientAuth;
-use crate::http::tls::p521::SECP521R1;
 
 pub(super) fn client_auth(name: &str) -> Result<ClientAuth, String> {
     Ok(match name {
@@ -18,7 +17,7 @@ pub(super) fn client_auth(name: &str) -> Result<ClientAuth, String> {
     })
 }
 
-/// Whether TLS 1.2 and 1.3 are spoken; older versions never are.
+/// Whether TLS 1.2 and 1.3 are enabled; older versions never are.
 pub(super) fn versions(
     least: Option<&str>,
     most: Option<&str>,
@@ -27,13 +26,13 @@ pub(super) fn versions(
     let least = least.filter(|name| !name.is_empty()).map_or(Ok(12), version)?;
     let most = most.filter(|name| !name.is_empty()).map_or(Ok(13), version)?;
     if most < 12 {
-        return Err("max_version is below TLS 1.2, the oldest that is spoken".to_owned());
+        return Err("max_version is below TLS 1.2, the oldest version supported".to_owned());
     }
     if least > most {
         return Err("min_version is above max_version".to_owned());
     }
     if least < 12 {
-        warnings.push("min_version: TLS 1.2 is the oldest that is spoken".to_owned());
+        warnings.push("min_version: TLS 1.2 is the oldest version supported".to_owned());
     }
     Ok((least <= 12, most >= 13))
 }
@@ -48,7 +47,7 @@ fn version(name: &str) -> Result<u8, String> {
     })
 }
 
-/// The suites in their order; those of TLS 1.3 cannot be configured and are always there.
+/// The suites in order; those of TLS 1.3 cannot be configured and are always enabled.
 pub(super) fn suites(
     names: Option<&[String]>,
     http2: bool,
@@ -63,7 +62,7 @@ pub(super) fn suites(
         if let Some((_, suite)) = TLS12.iter().find(|(known, _)| known == name) {
             suites.push(*suite);
         } else if WEAK.contains(&name.as_str()) {
-            warnings.push(format!("cipher suite {name} is too weak to be used"));
+            warnings.push(format!("cipher suite {name} is weak and is not used"));
         } else if !TLS13.iter().any(|(known, _)| known == name) {
             return Err(format!("unknown cipher: {name}"));
         }
@@ -81,25 +80,27 @@ pub(super) fn suites(
     Ok(suites)
 }
 
-/// The key exchange groups in their order.
+/// The key exchange groups in order; without `names`, the default groups of rustls.
 pub(super) fn groups(
     names: Option<&[String]>,
+    warnings: &mut Vec<String>,
 ) -> Result<Vec<&'static dyn SupportedKxGroup>, String> {
-    match names.filter(|names| !names.is_empty()) {
-        None => Ok(aws_lc_rs::default_provider().kx_groups),
-        Some(names) => names.iter().map(|name| group(name)).collect(),
+    let mut groups = Vec::new();
+    for name in names.unwrap_or_default() {
+        groups.push(match name.as_str() {
+            "CurveP256" => kx_group::SECP256R1,
+            "CurveP384" => kx_group::SECP384R1,
+            "X25519" => kx_group::X25519,
+            "X25519MLKEM768" => kx_group::X25519MLKEM768,
+            "CurveP521" => {
+                let text = "curve_preferences: CurveP521 is not supported; other curves are used";
+                warnings.push(text.to_owned());
+                continue;
+            }
+            _ => return Err(format!("unknown curve: {name}")),
+        });
     }
-}
-
-fn group(name: &str) -> Result<&'static dyn SupportedKxGroup, String> {
-    Ok(match name {
-        "CurveP256" => kx_group::SECP256R1,
-        "CurveP384" => kx_group::SECP384R1,
-        "CurveP521" => SECP521R1,
-        "X25519" => kx_group::X25519,
-        "X25519MLKEM768" => kx_group::X25519MLKEM768,
-        _ => return Err(format!("unknown curve: {name}")),
-    })
+    Ok(if groups.is_empty() { aws_lc_rs::default_provider().kx_groups } else { groups })
 }
 
 const TLS13: [(&str, SupportedCipherSuite); 3] = [
@@ -128,7 +129,7 @@ const TLS12: [(&str, SupportedCipherSuite); 8] = [
     ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305", suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
 ];
 
-/// Suites that Go knows and rustls, for good reasons, does not.
+/// Suites that Go supports and rustls does not, because they are weak.
 const WEAK: [&str; 16] = [
     "TLS_RSA_WITH_RC4_128_SHA",
     "TLS_RSA_WITH_3DES_EDE_CBC_SHA",

@@ -1,4 +1,4 @@
-//! The configuration file's keys as they are written.
+//! The keys of the configuration file as written.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use serde::Deserialize;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Web {
-    pub(super) tls_server_config: Option<Tls>,
-    pub(super) http_server_config: Option<Http>,
+pub(super) struct WebYaml {
+    pub(super) tls_server_config: Option<TlsYaml>,
+    pub(super) http_server_config: Option<HttpYaml>,
     pub(super) basic_auth_users: Option<BTreeMap<String, String>>,
-    pub(super) rate_limit: Option<RateLimit>,
+    pub(super) rate_limit: Option<RateLimitYaml>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Tls {
+pub(super) struct TlsYaml {
     pub(super) cert: Option<String>,
     pub(super) key: Option<String>,
     pub(super) client_ca: Option<String>,
@@ -33,23 +33,23 @@ pub(super) struct Tls {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Http {
+pub(super) struct HttpYaml {
     pub(super) http2: Option<bool>,
     pub(super) headers: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RateLimit {
+pub(super) struct RateLimitYaml {
     pub(super) interval: Option<String>,
     pub(super) burst: Option<u32>,
 }
 
-/// The keys in a file. The error shows no content: there are keys and password hashes in it.
-pub(super) fn parse(bytes: &[u8]) -> Result<Web, String> {
+/// Parses a file. The error contains no snippet, since the file contains keys and password hashes.
+pub(super) fn parse(bytes: &[u8]) -> Result<WebYaml, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| format!("yaml: {error}"))?;
     let options = serde_saphyr::options! { with_snippet: false };
-    serde_saphyr::from_str_with_options::<Option<Web>>(text, options)
+    serde_saphyr::from_str_with_options::<Option<WebYaml>>(text, options)
         .map(Option::unwrap_or_default)
         .map_err(|error| format!("yaml: {error}"))
 }

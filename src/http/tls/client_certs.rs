@@ -1,4 +1,4 @@
-//! Which client certificates are accepted.
+//! Verification of client certificates.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::http::config::ClientAuth;
 
-/// Accepts what Go accepts: a chain to one of the roots, or a certificate that is itself in the
-/// file of the roots, whatever it says it may be used for.
+/// Accepts the same as Go: a chain to one of the roots, or a certificate that is itself one of the
+/// roots, whatever its key usage.
 #[derive(Debug)]
-pub(super) struct Clients {
+pub(super) struct ClientVerifier {
     policy: ClientAuth,
     roots: Vec<CertificateDer<'static>>,
-    /// `None` where nothing is verified, or nothing can be.
+    /// `None` if the policy requires no verification or there are no usable roots.
     chains: Option<Arc<dyn ClientCertVerifier>>,
     sans: Vec<String>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Clients {
+impl ClientVerifier {
     pub(super) fn new(
         policy: ClientAuth,
         roots: Vec<CertificateDer<'static>>,
@@ -60,22 +60,24 @@ impl Clients {
             return Ok(());
         }
         if self.roots.iter().any(|root| root == leaf) {
-            return in_time(leaf, now);
+            return check_validity(leaf, now);
         }
         let unknown = || Error::from(CertificateError::UnknownIssuer);
         let chains = self.chains.as_ref().ok_or_else(unknown)?;
         chains.verify_client_cert(leaf, intermediates, now).map(|_| ())
     }
 
-    fn verify_name(&self, leaf: &CertificateDer<'_>) -> Result<(), Error> {
-        if self.sans.is_empty() || names(leaf)?.iter().any(|name| self.sans.contains(name)) {
+    fn verify_san(&self, leaf: &CertificateDer<'_>) -> Result<(), Error> {
+        if self.sans.is_empty()
+            || alternative_names(leaf)?.iter().any(|name| self.sans.contains(name))
+        {
             return Ok(());
         }
         Err(CertificateError::NotValidForName.into())
     }
 }
 
-impl ClientCertVerifier for Clients {
+impl ClientCertVerifier for ClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
         self.policy.requires()
     }
@@ -91,7 +93,7 @@ impl ClientCertVerifier for Clients {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         self.verify(end_entity, intermediates, now)?;
-        self.verify_name(end_entity)?;
+        self.verify_san(end_entity)?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -118,13 +120,13 @@ impl ClientCertVerifier for Clients {
     }
 }
 
-fn parsed<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Error> {
+fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Error> {
     let read = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
     Ok(read.1)
 }
 
-fn in_time(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
-    let certificate = parsed(certificate)?;
+fn check_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+    let certificate = parse(certificate)?;
     let validity = certificate.validity();
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     if now < validity.not_before.timestamp() {
@@ -136,16 +138,16 @@ fn in_time(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error>
     Ok(())
 }
 
-/// The alternative names of a certificate: DNS, e-mail, IP and URI.
-fn names(certificate: &CertificateDer<'_>) -> Result<Vec<String>, Error> {
-    let certificate = parsed(certificate)?;
+/// The subject alternative names of a certificate: DNS, e-mail, IP and URI.
+fn alternative_names(certificate: &CertificateDer<'_>) -> Result<Vec<String>, Error> {
+    let certificate = parse(certificate)?;
     let extension =
         certificate.subject_alternative_name().map_err(|_| CertificateError::BadEncoding)?;
     let names = extension.iter().flat_map(|extension| &extension.value.general_names);
-    Ok(names.filter_map(name).collect())
+    Ok(names.filter_map(name_text).collect())
 }
 
-fn name(name: &GeneralName<'_>) -> Option<String> {
+fn name_text(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => {
             Some((*text).to_owned())

@@ -1,7 +1,6 @@
-//! TLS as a configuration wants it.
+//! The TLS configuration of rustls for a web configuration.
 
 mod client_certs;
-pub(super) mod p521;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,22 +12,22 @@ use rustls::server::{NoClientAuth, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 
-use super::config::{ClientAuth, Config, Tls};
+use super::config::{ClientAuth, TlsConfig, WebConfig};
 
-/// A certificate chain and the key to it.
+/// The certificate chain with its private key, from PEM text.
 pub(super) fn identity(certificate: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {
     let chain = certificates(certificate)?;
     if chain.is_empty() {
-        return Err("there is no certificate in it".to_owned());
+        return Err("contains no certificate".to_owned());
     }
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
-        pem::Error::NoItemsFound => "there is no private key in it".to_owned(),
-        error => format!("the private key is unusable: {error}"),
+        pem::Error::NoItemsFound => "contains no private key".to_owned(),
+        error => format!("invalid private key: {error}"),
     })?;
     let key = aws_lc_rs::default_provider()
         .key_provider
         .load_private_key(key)
-        .map_err(|error| format!("the private key is unusable: {error}"))?;
+        .map_err(|error| format!("invalid private key: {error}"))?;
     let identity = CertifiedKey::new(chain, key);
     identity.keys_match().map_err(|error| format!("certificate and key: {error}"))?;
     Ok(identity)
@@ -38,13 +37,13 @@ pub(super) fn identity(certificate: &[u8], key: &[u8]) -> Result<CertifiedKey, S
 pub(super) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     CertificateDer::pem_slice_iter(text)
         .collect::<Result<_, _>>()
-        .map_err(|error| format!("unusable certificate: {error}"))
+        .map_err(|error| format!("invalid certificate: {error}"))
 }
 
-/// What a server with this identity says in its handshakes.
+/// The configuration of handshakes with this certificate.
 pub(super) fn server(
-    config: &Config,
-    tls: &Tls,
+    config: &WebConfig,
+    tls: &TlsConfig,
     identity: CertifiedKey,
     client_roots: Vec<CertificateDer<'static>>,
 ) -> Result<ServerConfig, String> {
@@ -63,13 +62,14 @@ pub(super) fn server(
         builder.with_client_cert_verifier(Arc::new(NoClientAuth))
     } else {
         let sans = tls.client_sans.clone();
-        let clients = client_certs::Clients::new(tls.client_auth, client_roots, sans, &provider)?;
-        builder.with_client_cert_verifier(Arc::new(clients))
+        let verifier =
+            client_certs::ClientVerifier::new(tls.client_auth, client_roots, sans, &provider)?;
+        builder.with_client_cert_verifier(Arc::new(verifier))
     };
     let resolver = rustls::sign::SingleCertAndKey::from(identity);
     let mut server = builder.with_cert_resolver(Arc::new(resolver));
     server.ignore_client_order = tls.server_order;
-    server.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+    server.session_storage = ServerSessionMemoryCache::new(MAX_SESSIONS);
     if config.http2 {
         server.alpn_protocols.push(b"h2".to_vec());
     }
@@ -77,10 +77,10 @@ pub(super) fn server(
     Ok(server)
 }
 
-/// What stands in for the path where PEM text is in the configuration itself.
+/// Used as the path in errors about PEM text in the configuration itself.
 pub(super) fn inline() -> &'static Path {
     Path::new("inline")
 }
 
-/// TLS sessions that can be resumed: a few scrapers, many times.
-const SESSIONS: usize = 256;
+/// TLS sessions that can be resumed; there are few scrapers.
+const MAX_SESSIONS: usize = 256;
