@@ -306,15 +306,17 @@ impl Panel {
         self
     }
 
-    /// Chooses the legend of a graph by its width: a table with values on the right of a wide graph, names below a
-    /// narrow one, none for a single series.
+    /// Chooses the legend of a graph: none for a single series, a table with values on the right if there is room
+    /// for its names, and names below the graph otherwise.
     pub(super) fn with_legend(mut self) -> Self {
         if self.r#type == "timeseries" {
+            let legends = self.targets.iter().map(|target| &target.legend_format);
+            let has_long_names = legends.clone().any(|legend| legend.contains("{{name}}"));
+            let is_single = legends.len() == 1 && !self.targets[0].legend_format.contains("{{");
             let legend = &mut self.options["legend"];
-            let single = self.targets.len() == 1 && !self.targets[0].legend_format.contains("{{");
-            if single {
+            if is_single {
                 legend["showLegend"] = json!(false);
-            } else if self.grid_pos.w >= WIDE {
+            } else if self.grid_pos.w >= if has_long_names { FULL_WIDTH } else { HALF_WIDTH } {
                 legend["placement"] = json!("right");
                 legend["displayMode"] = json!("table");
             } else {
@@ -356,8 +358,9 @@ pub(super) fn to_dashboard(title: &str, uid: &str) -> Value {
     link(title, uid, "${instance:queryparam}")
 }
 
-/// The width from which a graph has room for a legend on its right.
-const WIDE: u32 = 12;
+/// Widths of panels on the grid.
+const FULL_WIDTH: u32 = 24;
+const HALF_WIDTH: u32 = 12;
 
 /// Grafana's variables for the labels of the clicked series.
 pub(super) const HOST: &str = "${__field.labels.instance}";

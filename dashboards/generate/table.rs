@@ -28,7 +28,7 @@ pub(super) struct Cell {
 pub(super) fn table(title: &str, description: &'static str, keys: &[&'static str]) -> Table {
     let mut panel = Panel::new("table", title, description).size(24, 8);
     panel.options = json!({"showHeader": true, "cellHeight": "sm"});
-    panel.config().defaults.custom = json!({"align": "auto", "filterable": false});
+    panel.config().defaults.custom = json!({"align": "auto", "filterable": false, "minWidth": 100});
     let mut table = Table {
         panel,
         keys: Vec::new(),
@@ -123,7 +123,7 @@ impl Table {
     fn key(&mut self, label: &'static str) {
         let (title, cell) = match label {
             "instance" => ("Host", Cell::plain().width(175).link(to_host("${__value.raw}"))),
-            "name" => ("Unit", Cell::plain()),
+            "name" => ("Unit", Cell::plain().min_width(170)),
             "protocol" => ("Protocol", Cell::plain().width(110)),
             "address" => ("Address", Cell::plain()),
             "port" => ("Port", Cell::plain().width(85)),

@@ -396,6 +396,6 @@ fn disjoint(panels: &[Value]) {
 }
 
 // Of a table header in Grafana's font, in pixels: the cell without text, the filter icon, and a tenth of a character.
-const PADDING: u64 = 24;
+const PADDING: u64 = 20;
 const FILTER_ICON: u64 = 20;
-const CHARACTER_TENTHS: u64 = 75;
+const CHARACTER_TENTHS: u64 = 70;

@@ -96,7 +96,7 @@ pub(crate) fn dashboard() -> Dashboard {
             "sum by (instance) (increase(systemd_host_service_failures_total[$__range]))",
             Cell::count(WARNING).width(90),
         )
-        .column("Start limit hit", "sum by (instance) (systemd_service_start_limit_hit)", Cell::count(BAD).width(140))
+        .column("Start limit hit", "sum by (instance) (systemd_service_start_limit_hit)", Cell::count(BAD).width(125))
         .column(
             "CPUs used",
             r#"sum by (instance) (rate(systemd_unit_cpu_seconds_total{name="-.slice"}[$__rate_interval]))"#,
@@ -126,12 +126,12 @@ pub(crate) fn dashboard() -> Dashboard {
         .column(
             "Hosts failed",
             r#"topk(20, count by (name) (systemd_unit_state{state="failed"} == 1))"#,
-            Cell::count(BAD).width(120),
+            Cell::count(BAD).width(110),
         )
         .column(
             "Hosts failing",
             "topk(20, count by (name) (increase(systemd_service_failures_total[15m]) > 0))",
-            Cell::count(WARNING).width(125),
+            Cell::count(WARNING).width(115),
         )
         .column(
             "Failures (15 min)",

@@ -94,7 +94,7 @@ pub(crate) fn dashboard() -> Dashboard {
         .only(FAILING_AT_END)
         .column("State", &state(""), Cell::numbered(&STATES).width(100))
         .labels_of("max by (instance, name, result) (systemd_service_result)")
-        .label("result", "Last result", Cell::words(&RESULTS).width(130))
+        .label("result", "Last result", Cell::words(&RESULTS).width(120))
         .column(
             "Exit code",
             "max by (instance, name) (systemd_service_main_process_exit_code)",
@@ -118,7 +118,7 @@ pub(crate) fn dashboard() -> Dashboard {
         .column(
             "Start limit hit",
             "max by (instance, name) (systemd_service_start_limit_hit)",
-            Cell::count(BAD).width(140),
+            Cell::count(BAD).width(125),
         )
         .column(
             "Last ended",

@@ -25,7 +25,7 @@ pub(crate) fn dashboard() -> Dashboard {
         stat("Full queues", "Accept queues that are more than 80 % full: the service accepts connections too slowly.", "count(systemd_listener_accept_queue_length / (systemd_listener_accept_queue_limit > 0) > 0.8) or vector(0)")
             .zero_is_good(WARNING)
             .if_empty("0"),
-        stat("Max queue usage", "Usage of the fullest accept queue.", "max(systemd_listener_accept_queue_length / (systemd_listener_accept_queue_limit > 0)) or vector(0)")
+        stat("Fullest queue", "Usage of the fullest accept queue.", "max(systemd_listener_accept_queue_length / (systemd_listener_accept_queue_limit > 0)) or vector(0)")
             .unit("percentunit")
             .colored(thresholds(GOOD, &[(0.5, WARNING), (0.8, BAD)]))
             .if_empty("0"),
@@ -44,8 +44,8 @@ pub(crate) fn dashboard() -> Dashboard {
     ])
     .row("Listeners and accept queues", vec![
         table("Listeners", "All listeners, the fullest queue first. Unit: unit of the listening process; absent if that unit is not exported. Address *: all IPv6 and IPv4 addresses.", &["instance", "name", "protocol", "address", "port"])
-            .column("Queue length", "max by (instance, name, protocol, address, port) (systemd_listener_accept_queue_length)", Cell::plain().decimals(0).width(125))
-            .column("Queue limit", "max by (instance, name, protocol, address, port) (systemd_listener_accept_queue_limit)", Cell::plain().decimals(0).width(115))
+            .column("Queue length", "max by (instance, name, protocol, address, port) (systemd_listener_accept_queue_length)", Cell::plain().decimals(0).width(110))
+            .column("Queue limit", "max by (instance, name, protocol, address, port) (systemd_listener_accept_queue_limit)", Cell::plain().decimals(0).width(105))
             .column("Queue usage", "max by (instance, name, protocol, address, port) (systemd_listener_accept_queue_length / (systemd_listener_accept_queue_limit > 0))", Cell::share())
             .column("Drops", "sum by (instance, name, protocol, address, port) (increase(systemd_listener_drops_total[$__range]))", Cell::count(BAD).width(90))
             .labels_of("max by (instance, name, protocol, address, port, socket_unit) (systemd_listener_info)")
