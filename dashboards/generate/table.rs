@@ -123,8 +123,8 @@ impl Table {
     fn key(&mut self, label: &'static str) {
         let (title, cell) = match label {
             "instance" => ("Host", Cell::plain().width(175).link(to_host("${__value.raw}"))),
-            "name" => ("Unit", Cell::plain().min_width(170)),
-            "protocol" => ("Protocol", Cell::plain().width(110)),
+            "name" => ("Unit", Cell::plain().min_width(150)),
+            "protocol" => ("Protocol", Cell::plain().width(96)),
             "address" => ("Address", Cell::plain()),
             "port" => ("Port", Cell::plain().width(85)),
             other => panic!("no title for the label {other}"),

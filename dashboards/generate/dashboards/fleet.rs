@@ -139,7 +139,7 @@ pub(crate) fn dashboard() -> Dashboard {
             Cell::plain().decimals(0).bar(WARNING),
         )
         .sort("Hosts failing", true)
-        .size(12, 8)
+        .size(10, 8)
         .if_empty("No unit is failed, and none failed in the last 15 minutes"),
         table(
             "Firing alerts",
@@ -150,7 +150,7 @@ pub(crate) fn dashboard() -> Dashboard {
         .label("alertname", "Alert", Cell::plain().min_width(250))
         .label("severity", "Severity", Cell::words(&SEVERITIES).width(110))
         .sort("Severity", false)
-        .size(12, 8)
+        .size(14, 8)
         .if_empty("No alert is firing"),
     ])
     .row("Timeline", vec![

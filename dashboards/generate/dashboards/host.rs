@@ -108,12 +108,12 @@ pub(crate) fn dashboard() -> Dashboard {
         .column(
             "Failures",
             "sum by (instance, name) (increase(systemd_service_failures_total[$__range]))",
-            Cell::plain().decimals(0).bar(WARNING),
+            Cell::plain().decimals(0).bar(WARNING).width(110),
         )
         .column(
             "Restarts",
             "sum by (instance, name) (increase(systemd_service_restart_total[$__range]))",
-            Cell::plain().decimals(0).bar(INFO),
+            Cell::plain().decimals(0).bar(INFO).width(110),
         )
         .column(
             "Start limit hit",

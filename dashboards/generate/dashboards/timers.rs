@@ -53,7 +53,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .column("Overdue by", "max by (instance, name) (time() - systemd_timer_next_trigger_seconds > 60)", Cell::unit("dtdurations").width(110).colors(thresholds(QUIET, &[(60.0, WARNING), (900.0, BAD)])))
             .labels_of(&format!("max by (instance, name, result) ({BY_TIMER} (result) label_replace(systemd_service_result, {AS_UNIT}))"))
             .label("result", "Last result", Cell::words(&RESULTS).width(120))
-            .column("Duration", &format!("max by (instance, name) ({BY_TIMER} () label_replace({DURATION}, {AS_UNIT}))"), Cell::unit("s").decimals(1).bar(INFO))
+            .column("Duration", &format!("max by (instance, name) ({BY_TIMER} () label_replace({DURATION}, {AS_UNIT}))"), Cell::unit("s").decimals(1).bar(INFO).width(120))
             .column("Elapses", "sum by (instance, name) (increase(systemd_timer_triggers_total[$__range]))", Cell::plain().decimals(0).width(90))
             .sort("Last", true)
             .size(24, 10)
