@@ -99,8 +99,8 @@ HOSTS = {
         **EVERYWHERE, **WEB,
         "search-index.service": service("Search index of the shop", "--memory 48 --cpu 0.04 --fail hang@150", WatchdogSec=20,
                                         RestartSec=10, unit="StartLimitIntervalSec=0"),
-        "payments.service": service("Payments gateway", "--run 1 --fail exit:78@0.2", unit="StartLimitIntervalSec=60\nStartLimitBurst=3",
-                                    RestartSec=2),
+        "payments.service": service("Payments gateway", "--run 1 --fail exit:78@0.2", unit="StartLimitIntervalSec=600\nStartLimitBurst=3",
+                                    RestartSec=40),
         "certbot.service": job("Certbot: renew certificates", "--fail exit:1@4", user="root"),
     },
     "jobs-1.example": {

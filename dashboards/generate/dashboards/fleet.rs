@@ -120,13 +120,13 @@ pub(crate) fn dashboard() -> Dashboard {
         .if_empty("No host reports"),
         table(
             "Units failing on most hosts",
-            "A unit that fails on many hosts usually indicates a bad release, not a bad host. Hosts failed: hosts where the unit is in state failed. Hosts failing: hosts where it failed in the last 15 minutes.",
+            "A unit that fails on many hosts usually indicates a bad release, not a bad host. Hosts failed: hosts where the unit is in state failed. Hosts failing and Failures: hosts where it failed in the last 15 minutes, and how often.",
             &["name"],
         )
         .column(
             "Hosts failed",
             r#"topk(20, count by (name) (systemd_unit_state{state="failed"} == 1))"#,
-            Cell::count(BAD).width(110),
+            Cell::count(BAD).width(105),
         )
         .column(
             "Hosts failing",
@@ -134,7 +134,7 @@ pub(crate) fn dashboard() -> Dashboard {
             Cell::count(WARNING).width(115),
         )
         .column(
-            "Failures (15 min)",
+            "Failures",
             "topk(20, sum by (name) (increase(systemd_service_failures_total[15m]) > 0))",
             Cell::plain().decimals(0).bar(WARNING),
         )
