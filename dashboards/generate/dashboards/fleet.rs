@@ -147,8 +147,8 @@ pub(crate) fn dashboard() -> Dashboard {
             &["instance", "name"],
         )
         .labels_of(r#"max by (alertname, severity, instance, name) (ALERTS{alertname=~"(Systemd|UnitExporter).+",alertstate="firing"} or ALERTS{alertname=~"(Systemd|UnitExporter).+",alertstate="firing",instance=""})"#)
-        .label("alertname", "Alert", Cell::plain().min_width(250))
-        .label("severity", "Severity", Cell::words(&SEVERITIES).width(110))
+        .label("alertname", "Alert", Cell::plain().min_width(220))
+        .label("severity", "Severity", Cell::words(&SEVERITIES).width(100))
         .sort("Severity", false)
         .size(14, 8)
         .if_empty("No alert is firing"),
