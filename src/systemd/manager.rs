@@ -17,7 +17,7 @@ pub struct Manager {
     pub system_state: Option<InternedStr>,
     /// `Virtualization`: kvm, docker …; empty on bare metal.
     pub virtualization: Option<InternedStr>,
-    /// `Tainted`: what is unusual about the host, one string each.
+    /// `Tainted`: the taint flags of the host, such as `unmerged-bin`.
     pub tainted: Vec<InternedStr>,
     /// The stages of the boot, in the order of [`STAGES`].
     pub boot: [Stage; STAGES.len()],

@@ -100,8 +100,7 @@ mod tests {
         assert_eq!(all.iter().count(), names.len() * Relation::ALL.len());
         let unmet: Vec<_> = UnmetDependencies::new(&mirror).of(&all).collect();
         let [requires, binds_to, requisite, wants] = Relation::ALL;
-        // undone, bad, down, broken.mount, gone and masked; of what is wanted only, not the last
-        // two
+        // undone, bad, down, broken.mount, gone and masked; the last two do not count for Wants=
         assert_eq!(unmet, [(requires, 6), (binds_to, 6), (requisite, 6), (wants, 4)]);
         let mut met = Dependencies::default();
         met.set("Wants", &Variant::from(vec!["up.service", "done.service", "gone.service"]));

@@ -57,7 +57,7 @@ impl Refetch {
         }
     }
 
-    /// Plans what is read at intervals.
+    /// Plans the reads that are due at intervals; requests properties of the manager at once.
     pub(super) fn poll(
         &mut self,
         state: &State,

@@ -297,7 +297,7 @@ impl Unit {
 }
 
 impl Service {
-    /// Whether `Restart=` asks for restarts.
+    /// Whether `Restart=` enables restarts.
     #[must_use]
     pub fn is_restarted(&self) -> bool {
         self.restart.as_deref().is_some_and(|restart| restart != "no")
