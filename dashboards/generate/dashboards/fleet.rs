@@ -136,7 +136,7 @@ pub(crate) fn dashboard() -> Dashboard {
         .column(
             "Failures",
             "topk(20, sum by (name) (increase(systemd_service_failures_total[15m]) > 0))",
-            Cell::plain().decimals(0).bar(WARNING),
+            Cell::count(WARNING).width(90),
         )
         .sort("Hosts failing", true)
         .size(10, 8)
