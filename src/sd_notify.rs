@@ -1,4 +1,4 @@
-//! Tells systemd how its service goes: that it is ready, reloads, stops, is alive, and what it sees.
+//! Notifications to systemd (sd_notify(3)): ready, reloading, stopping, watchdog, status.
 
 use std::ffi::OsString;
 use std::io;
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::systemd::unit::value::Timestamp;
 
-/// The socket on which systemd hears this service. Nothing is waited for: where systemd does not
-/// read, or did not start this process at all, nothing is said.
+/// The notification socket. Sending never blocks: if systemd does not read, or did not start this
+/// process, notifications are dropped.
 #[derive(Debug, Default)]
 pub struct Notify {
     socket: Option<UnixDatagram>,
@@ -18,10 +18,10 @@ pub struct Notify {
 }
 
 impl Notify {
-    /// What systemd set up for this process; one that says nothing if it set up nothing.
+    /// The socket of `NOTIFY_SOCKET`; without that variable, all notifications are dropped.
     ///
     /// # Errors
-    /// There is to be a socket and it cannot be reached, or the variables hold nonsense.
+    /// The socket cannot be reached, or a variable is invalid.
     pub fn from_env() -> io::Result<Self> {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(Self::default()) };
         let own = std::process::id().to_string();
@@ -35,61 +35,61 @@ impl Notify {
         socket.connect_addr(&address(name.as_bytes())?)?;
         // PID 1 may be stopped, with its queue full
         socket.set_nonblocking(true)?;
-        let bad = |_| io::Error::new(io::ErrorKind::InvalidInput, "WATCHDOG_USEC is no number");
+        let bad = |_| io::Error::new(io::ErrorKind::InvalidInput, "WATCHDOG_USEC is not a number");
         let watchdog = watchdog.map(|text| text.parse().map_err(bad)).transpose()?;
         Ok(Self { socket: Some(socket), watchdog: watchdog.map(Duration::from_micros) })
     }
 
-    /// How long systemd waits for a sign of life before it ends the service; `None` if it does not
-    /// look.
+    /// How long systemd waits for a keep-alive before it kills the service (`WatchdogSec=`); `None`
+    /// without a watchdog.
     #[must_use]
     pub fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
 
-    /// It serves, at first or again after a reload.
+    /// The service is ready, after its start or a reload.
     pub fn ready(&self) {
-        self.say("READY=1");
+        self.send("READY=1");
     }
 
-    /// It reads its configuration again; [`Notify::ready`] has to follow.
+    /// The service reloads its configuration; [`Notify::ready`] must follow.
     pub fn reloading(&self) {
         let Timestamp(micros) = Timestamp::monotonic();
-        self.say(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
     }
 
-    /// It ends.
+    /// The service stops.
     pub fn stopping(&self) {
-        self.say("STOPPING=1");
+        self.send("STOPPING=1");
     }
 
-    /// It is alive.
+    /// Watchdog keep-alive.
     pub fn alive(&self) {
-        self.say("WATCHDOG=1");
+        self.send("WATCHDOG=1");
     }
 
-    /// What `systemctl status` shows of it, in one line.
+    /// The status text in `systemctl status`, one line.
     pub fn status(&self, line: &str) {
-        // a second line would be a message of its own
+        // systemd would read a second line as another assignment
         let line = line.replace(char::is_control, " ");
-        self.say(&format!("STATUS={line}"));
+        self.send(&format!("STATUS={line}"));
     }
 
-    fn say(&self, message: &str) {
+    fn send(&self, message: &str) {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(message.as_bytes())
         {
-            tracing::debug!(%error, message, "systemd does not hear");
+            tracing::debug!(%error, message, "failed to send sd_notify message");
         }
     }
 }
 
-/// A path, or a name in the abstract namespace after an `@`.
+/// A path, or `@` and a name in the abstract namespace.
 fn address(name: &[u8]) -> io::Result<SocketAddr> {
     match name {
         [b'/', ..] => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(name)),
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "NOTIFY_SOCKET is no unix socket")),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "NOTIFY_SOCKET is not a unix socket")),
     }
 }
 
@@ -97,7 +97,7 @@ fn address(name: &[u8]) -> io::Result<SocketAddr> {
 mod tests {
     use super::*;
 
-    fn heard(socket: &UnixDatagram) -> String {
+    fn received(socket: &UnixDatagram) -> String {
         socket.set_nonblocking(true).unwrap();
         let mut message = [0; 256];
         let length = socket.recv(&mut message).unwrap();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn systemd_hears_through_a_path_and_through_an_abstract_name() {
+    fn sends_to_path_and_to_abstract_name() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let name = format!("unit-exporter-{}", std::process::id());
@@ -121,21 +121,21 @@ mod tests {
             let notify = Notify::new(&name, Some("30000000")).unwrap();
             assert_eq!(notify.watchdog(), Some(Duration::from_secs(30)));
             notify.ready();
-            assert_eq!(heard(&socket), "READY=1");
+            assert_eq!(received(&socket), "READY=1");
             notify.status("5 units\nMAINPID=1");
-            assert_eq!(heard(&socket), "STATUS=5 units MAINPID=1");
+            assert_eq!(received(&socket), "STATUS=5 units MAINPID=1");
             notify.reloading();
-            let message = heard(&socket);
+            let message = received(&socket);
             let since = message.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
             assert!(since.parse::<u64>().unwrap() > 0);
         }
     }
 
     #[test]
-    fn one_who_does_not_listen_holds_up_nothing() {
+    fn full_notify_socket_does_not_block() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
-        let _deaf = UnixDatagram::bind(&path).unwrap();
+        let _unread = UnixDatagram::bind(&path).unwrap();
         let notify = Notify::new(&path.into_os_string(), None).unwrap();
         for _ in 0..10_000 {
             notify.alive();
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn rejects_invalid_variables() {
         for name in ["", "vsock:2:1234", "relative/path"] {
             assert!(Notify::new(&name.into(), None).is_err(), "{name}");
         }

@@ -1,4 +1,4 @@
-//! Which units are exported.
+//! The selection of units to export.
 
 use regex::Regex;
 
@@ -10,15 +10,15 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Takes two regular expressions, each anchored at both ends.
+    /// Each expression must match the whole name.
     ///
     /// # Errors
-    /// The expression that is not valid, with the place marked.
+    /// An invalid expression; the text marks the position.
     pub fn new(include: &str, exclude: &str) -> Result<Self, regex::Error> {
         Ok(Self { include: anchored(include)?, exclude: anchored(exclude)? })
     }
 
-    /// Whether the unit of that name is exported.
+    /// Whether the unit with this name is exported.
     #[must_use]
     pub fn includes(&self, name: &str) -> bool {
         self.include.is_match(name) && !self.exclude.is_match(name)
@@ -31,21 +31,21 @@ impl Default for Selection {
     }
 }
 
-/// Checks one expression as the command line gives it.
+/// Compiles an expression that must match the whole text.
 ///
 /// # Errors
-/// What is wrong with it, with the place marked.
+/// The expression is invalid; the text marks the position.
 pub fn anchored(expression: &str) -> Result<Regex, regex::Error> {
-    // checked alone first: the place that an error marks is then the user's own
+    // compiled alone first, so that the position in an error is the user's
     Regex::new(expression)?;
     Regex::new(&format!("^(?:{expression})$"))
 }
 
-/// Every unit.
+/// All units.
 pub const INCLUDE: &str = ".+";
 
 /// Device units, the scopes of sessions and of transient programs, and user managers: many,
-/// short-lived, and seldom what somebody watches a server for.
+/// short-lived, and rarely monitored.
 pub const EXCLUDE: &str = r".+\.device|(session|run)-.+\.scope|user@.+\.service";
 
 #[cfg(test)]
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_leaves_out_noise_and_nothing_else() {
+    fn default_excludes_only_short_lived_units() {
         let selection = Selection::default();
         for name in ["dev-sda.device", "session-3.scope", "run-u7.scope", "user@1000.service"] {
             assert!(!selection.includes(name), "{name}");
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_point_at_the_place() {
+    fn error_marks_the_position() {
         let error = Selection::new("a(b", "").unwrap_err().to_string();
         assert!(error.contains("a(b\n     ^"), "{error}");
     }
