@@ -1,4 +1,4 @@
-//! The exporter as the web side sees it: a page for each scrape, made once for all who ask.
+//! The responses to HTTP requests, built from scrapes.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -6,38 +6,37 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use serde_json::json;
 
-use crate::collector::Off;
+use crate::collector::{Disabled, Profile};
 use crate::html;
 use crate::html::{Host, Place, Shares, View};
 use crate::http::{App, EventsRequest, HtmlPage, HttpError, ScrapeRequest};
 use crate::metrics::{DroppedSeries, Format, MetricsQuery, render};
-use crate::profile::Profile;
 use crate::scrape::Scraper;
 use crate::single_flight::SingleFlight;
 use crate::systemd::ledger::Event;
 use crate::systemd::unit::value::InvocationId;
 
-/// Scrapes the host and writes pages.
+/// Scrapes the host and renders responses.
 #[derive(Debug)]
 pub struct Exporter {
     scraper: Arc<Scraper>,
     profile: Profile,
-    off: Off,
+    disabled: Disabled,
     max_series: usize,
     telemetry_path: String,
-    remembered: Arc<DroppedSeries>,
+    dropped: Arc<DroppedSeries>,
     shares: Arc<Shares>,
     flights: SingleFlight<(Format, MetricsQuery), Option<Bytes>>,
 }
 
-/// Why there is no page.
+/// Why there is no scrape response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoPage {
-    /// The question makes no sense.
+pub enum ScrapeError {
+    /// The filters are invalid.
     #[error("{0}")]
-    BadQuestion(String),
-    /// Making the page failed.
-    #[error("the page could not be made; the log says why")]
+    InvalidRequest(String),
+    /// The scrape or the rendering panicked.
+    #[error("internal error while scraping; see the log")]
     Failed,
 }
 
@@ -51,10 +50,10 @@ impl App for Exporter {
         };
         match page {
             Ok(Ok(page)) => Ok(page),
-            Ok(Err(NoPage::BadQuestion(text))) => Err(HttpError::BadRequest(text)),
+            Ok(Err(ScrapeError::InvalidRequest(text))) => Err(HttpError::BadRequest(text)),
             Ok(Err(error)) => Err(HttpError::Unavailable(error.to_string())),
             Err(_) => {
-                let text = "the page took longer than the scraper is willing to wait";
+                let text = "the scrape took longer than the scrape timeout";
                 Err(HttpError::Unavailable(text.to_owned()))
             }
         }
@@ -66,9 +65,9 @@ impl App for Exporter {
         query: Vec<(String, String)>,
     ) -> Result<Option<HtmlPage>, HttpError> {
         let Some(place) = Place::at(path) else { return Ok(None) };
-        let failed = || HttpError::Unavailable(NoPage::Failed.to_string());
-        // the same list as for a whole metrics page, so that both can share one scrape
-        let off = self.off.and_left_out(&[], &[]).unwrap_or_default();
+        let failed = || HttpError::Unavailable(ScrapeError::Failed.to_string());
+        // the same list as for an unfiltered scrape request, so that both can share one scrape
+        let off = self.disabled.excluded_for(&[], &[]).unwrap_or_default();
         let snapshot = self.scraper.scrape(&off).await.ok_or_else(failed)?;
         self.shares.take(&snapshot, Instant::now());
         let events = self.scraper.events();
@@ -87,7 +86,7 @@ impl App for Exporter {
             };
             html::page(&place, &query, &view)
         };
-        // with thousands of units it takes milliseconds
+        // takes milliseconds with thousands of units: not on a thread that serves other requests
         let page = tokio::task::spawn_blocking(make).await.map_err(|_| failed())?;
         Ok(Some(HtmlPage { html: page.html.into(), found: page.found, policy: html::policy() }))
     }
@@ -107,13 +106,13 @@ impl App for Exporter {
 }
 
 impl Exporter {
-    /// An exporter of a profile, without the collectors that are off, with a budget of series for
-    /// each family, whose pages say that the metrics are at `telemetry_path`.
+    /// An exporter with at most `max_series` series per metric. `telemetry_path` is the path of the
+    /// metrics, for links on the status page.
     #[must_use]
     pub fn new(
         scraper: Scraper,
         profile: Profile,
-        off: Off,
+        disabled: Disabled,
         max_series: usize,
         telemetry_path: String,
     ) -> Self {
@@ -122,46 +121,48 @@ impl Exporter {
             shares: Arc::default(),
             scraper: Arc::new(scraper),
             profile,
-            off,
+            disabled,
             max_series,
-            remembered: Arc::default(),
+            dropped: Arc::default(),
             flights: SingleFlight::default(),
         }
     }
 
-    /// What reads the host.
+    /// The scraper of the host.
     #[must_use]
     pub fn scraper(&self) -> &Arc<Scraper> {
         &self.scraper
     }
 
-    /// The page with all families, or with those asked for.
+    /// The scrape response with all metrics, or with those of the collectors in `collect`, without
+    /// those in `exclude`, and with the metrics in `names` only.
     ///
     /// # Errors
-    /// Collectors that are unknown or off, `collect` and `exclude` at once; a panic.
+    /// An unknown or disabled collector, both `collect` and `exclude`; a panic.
     pub async fn page(
         &self,
         format: Format,
         collect: &[String],
         exclude: &[String],
         names: &[String],
-    ) -> Result<Bytes, NoPage> {
-        let without = self.off.and_left_out(collect, exclude).map_err(NoPage::BadQuestion)?;
+    ) -> Result<Bytes, ScrapeError> {
+        let without =
+            self.disabled.excluded_for(collect, exclude).map_err(ScrapeError::InvalidRequest)?;
         let max_series = self.max_series;
         let names = names.to_vec();
         let selected = MetricsQuery { without, names, profile: self.profile, max_series };
-        let (scraper, remembered) = (self.scraper.clone(), self.remembered.clone());
+        let (scraper, dropped) = (self.scraper.clone(), self.dropped.clone());
         let shares = self.shares.clone();
         let key = (format, selected.clone());
         let work = move || async move {
             let snapshot = scraper.scrape(&selected.without).await?;
             shares.take(&snapshot, Instant::now());
-            // a big page takes milliseconds: not on a thread that serves others
-            let page = move || render(&snapshot, format, &selected, &remembered);
+            // as above
+            let page = move || render(&snapshot, format, &selected, &dropped);
             let page = tokio::task::spawn_blocking(page).await.ok()?.ok()?;
             Some(Bytes::from(page))
         };
-        self.flights.share(key, work).await.flatten().ok_or(NoPage::Failed)
+        self.flights.share(key, work).await.flatten().ok_or(ScrapeError::Failed)
     }
 }
 

@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::collector::Profile;
 use crate::fuzzing::samples::{Sample, Samples};
 use crate::html;
 use crate::html::{Host, Place, View};
 use crate::metrics::{DroppedSeries, Format, MetricsQuery, render};
-use crate::profile::Profile;
 use crate::snapshot::Snapshot;
 use crate::source::{cgroup, dbus_daemons, journal, process, sockets};
 use crate::{http, systemd};

@@ -13,6 +13,11 @@
 //! http/        serving it            limits, TLS, passwords
 //! ```
 //!
+//! Around them: `cli/` parses flags and files and runs one command, `collector` lists the collectors and
+//! profiles, `unit_filter` selects units, `app` answers the requests of `http/` from scrapes, `single_flight`
+//! shares one scrape between simultaneous requests, `http_counts` counts responses, `sd_notify` reports to
+//! systemd, `logging` writes the log.
+//!
 //! To add a metric, declare it in `metrics/`. If its value is not read yet, parse it in `source/`
 //! first, or add the property's line to `systemd/unit/property_tables.rs`.
 
@@ -27,7 +32,6 @@ pub mod http;
 pub mod http_counts;
 pub mod logging;
 pub mod metrics;
-pub mod profile;
 pub mod scrape;
 pub mod sd_notify;
 pub mod single_flight;

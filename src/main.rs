@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use unit_exporter::cli::args::Args;
 use unit_exporter::cli::run;
 
 fn main() -> ExitCode {
-    run(Args::parse())
+    run(Args::from_command_line(std::env::args_os()).unwrap_or_else(|error| error.exit()))
 }

@@ -31,7 +31,7 @@ pub struct Snapshot {
     /// The exporter as a process.
     pub own: Option<ProcessUsage>,
     /// What the exporter counts of its own work.
-    pub exporter: Exporter,
+    pub exporter: ExporterStats,
     /// What has been logged since the exporter started.
     pub journal: Option<journal::JournalReading>,
     /// Who listens; `None` if it was not asked or did not answer.
@@ -80,7 +80,7 @@ pub struct Daemons {
 
 /// What the exporter counts of its own work.
 #[derive(Clone, Debug, Default)]
-pub struct Exporter {
+pub struct ExporterStats {
     /// HTTP answers by status code.
     pub requests: BTreeMap<String, u64>,
     /// How long scrapes took.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use unit_exporter::collector::Profile;
 use unit_exporter::metrics::{DroppedSeries, Format, MetricsQuery, render};
-use unit_exporter::profile::Profile;
 use unit_exporter::snapshot::Snapshot;
 use unit_exporter::systemd::ledger::Ledger;
 use unit_exporter::systemd::mirror::{ListedUnit, Mirror};

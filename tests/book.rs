@@ -98,8 +98,7 @@ fn readme_lists_every_collector_with_its_default() {
     let rows: BTreeSet<_> =
         row.captures_iter(&readme).map(|found| (found[1].to_owned(), &found[2] == "on")).collect();
     let collectors = COLLECTORS.iter();
-    let collectors: BTreeSet<_> =
-        collectors.map(|each| (each.name.to_owned(), each.off.is_none())).collect();
+    let collectors: BTreeSet<_> = collectors.map(|each| (each.name.to_owned(), each.on)).collect();
     assert_eq!(rows, collectors);
 }
 

@@ -7,9 +7,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use unit_exporter::collector::COLLECTORS;
+use unit_exporter::collector::{COLLECTORS, Profile};
 use unit_exporter::metrics::{DroppedSeries, Format, Kind, MetricsQuery, Per, Reference, render};
-use unit_exporter::profile::Profile;
 
 mod fixture;
 

@@ -1,23 +1,26 @@
-//! The flags and their defaults.
+//! The flags, their defaults, and their precedence over the environment and the configuration file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{
     Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
 };
+use jiff::SpanRelativeTo;
+use jiff::fmt::friendly::SpanParser;
 
-use crate::collector::{COLLECTORS, Collector, Off};
+use super::config_file::ConfigFile;
+use crate::collector::{COLLECTORS, Collector, Disabled, Profile};
 use crate::http::ListenAddress;
 use crate::logging::{Level, LogFormat};
-use crate::profile::Profile;
-use crate::source::journal;
-use crate::source::sockets;
-use crate::source::sockets::Expectation;
+use crate::source::journal::JournalOptions;
+use crate::source::sockets::{Expectation, SocketOptions};
 use crate::systemd::unit::name::is_valid;
 use crate::unit_filter;
 use crate::unit_filter::{Selection, anchored};
@@ -25,135 +28,233 @@ use crate::unit_filter::{Selection, anchored};
 /// Prometheus exporter for systemd hosts: units, crashes and their causes, resources and
 /// listeners, by unit.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "unit-exporter", version = VERSION, max_term_width = 100)]
+#[command(name = "unit-exporter", version = VERSION, max_term_width = 100,
+          after_help = ENVIRONMENT, mut_args(with_environment))]
 pub struct Args {
-    /// Where to listen: HOST:PORT, or :PORT for all addresses; may be given several times
-    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = ":9558")]
+    /// The subcommand; none to serve.
+    #[command(subcommand)]
+    pub action: Option<Action>,
+
+    /// Configuration file (YAML) with expectations, filters, profile and collectors; flags take
+    /// precedence
+    #[arg(long = "config.file", value_name = "PATH")]
+    pub config_file: Option<PathBuf>,
+
+    /// Print the metrics to stdout and exit; the exit status is 0 only if all collectors succeeded
+    #[arg(long)]
+    pub once: bool,
+
+    /// Address to listen on: HOST:PORT, or :PORT for all addresses; repeatable
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = ":9558",
+          value_delimiter = ',', help_heading = WEB)]
     pub listen: Vec<ListenAddress>,
 
-    /// The path of the metrics page
-    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics",
-          value_parser = telemetry_path)]
-    pub telemetry_path: String,
-
-    /// The most series of one metric on a page; the rest is left out, and counted
-    #[arg(long = "web.max-series", value_name = "N", default_value = "50000")]
-    pub max_series: usize,
-
-    /// The most metrics pages made at the same time; beyond it, scrapes are answered 503
-    #[arg(long = "web.max-requests", value_name = "N", default_value = "40",
-          value_parser = clap::value_parser!(u16).range(1..))]
-    pub max_requests: u16,
-
-    /// TLS, passwords, headers and rate limit, in the format that Prometheus's own exporters use
-    #[arg(long = "web.config.file", value_name = "PATH")]
-    pub web_config: Option<PathBuf>,
-
-    /// Listen on the sockets that systemd passes instead
-    #[arg(long = "web.systemd-socket", conflicts_with = "listen")]
+    /// Listen on the sockets passed by systemd instead
+    #[arg(long = "web.systemd-socket", conflicts_with = "listen", help_heading = WEB)]
     pub systemd_socket: bool,
 
-    /// Leave out what the exporter tells of itself, as --no-collector.exporter does
-    #[arg(long = "web.disable-exporter-metrics")]
+    /// Path of the metrics
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics",
+          value_parser = telemetry_path, help_heading = WEB)]
+    pub telemetry_path: String,
+
+    /// TLS, passwords, headers and rate limit, in the format of the Prometheus exporter-toolkit
+    #[arg(long = "web.config.file", value_name = "PATH", help_heading = WEB)]
+    pub web_config: Option<PathBuf>,
+
+    /// Maximum number of parallel scrape requests; more are answered 503. 0: no limit
+    #[arg(long = "web.max-requests", value_name = "N", default_value = "40", help_heading = WEB)]
+    pub max_requests: u16,
+
+    /// Maximum number of series per metric in a scrape response; more are dropped and counted
+    #[arg(long = "web.max-series", value_name = "N", default_value = "50000", help_heading = WEB)]
+    pub max_series: usize,
+
+    /// Exclude metrics about the exporter itself, as --no-collector.exporter does
+    #[arg(long = "web.disable-exporter-metrics", help_heading = WEB)]
     pub disable_exporter_metrics: bool,
 
     /// Units to export: a regular expression that matches the whole name
     #[arg(long = "systemd.collector.unit-include", value_name = "REGEX",
-          default_value = unit_filter::INCLUDE, value_parser = expression)]
+          default_value = unit_filter::INCLUDE, value_parser = expression, help_heading = FILTERS)]
     pub unit_include: String,
 
-    /// Units to leave out: a regular expression that matches the whole name
+    /// Units to exclude: a regular expression that matches the whole name
     #[arg(long = "systemd.collector.unit-exclude", value_name = "REGEX",
-          default_value = unit_filter::EXCLUDE, value_parser = expression)]
+          default_value = unit_filter::EXCLUDE, value_parser = expression, help_heading = FILTERS)]
     pub unit_exclude: String,
 
-    /// Also export units that have no file and do nothing: names that others mention
-    #[arg(long = "systemd.collector.not-found")]
+    /// Also export units that are referenced but have no unit file (load state not-found)
+    #[arg(long = "systemd.collector.not-found", help_heading = FILTERS)]
     pub not_found: bool,
 
-    /// A unit that has to exist: systemd_unit_missing is 1 while it does not; may be given
-    /// several times
-    #[arg(long = "expect-unit", value_name = "UNIT", value_parser = unit)]
-    pub expect_unit: Vec<String>,
-
-    /// Which listeners are exported.
-    #[command(flatten)]
-    pub listeners: ListenerArgs,
-
     /// Export the units of the service manager of the exporter's own user instead of the system's
-    #[arg(long = "systemd.collector.user")]
+    #[arg(long = "systemd.collector.user", help_heading = FILTERS)]
     pub user: bool,
 
-    /// How often the units in memory are compared with systemd's list
-    #[arg(long = "systemd.resync-interval", value_name = "DURATION", default_value = "5m",
-          value_parser = duration)]
-    pub resync: Duration,
-
-    /// How long counts of a unit are kept after systemd has unloaded it
-    #[arg(long = "systemd.keep-unloaded", value_name = "DURATION", default_value = "1h",
-          value_parser = duration)]
-    pub keep_unloaded: Duration,
-
-    /// Counts of at most so many unloaded units are kept, the latest
-    #[arg(long = "systemd.keep-unloaded-max", value_name = "N", default_value = "1000")]
-    pub keep_unloaded_max: usize,
-
-    /// The last events that are kept for /api/v1/events
-    #[arg(long = "systemd.events", value_name = "N", default_value = "256")]
-    pub events: usize,
-
-    /// The system bus
-    #[arg(
-        long = "dbus.address",
-        value_name = "ADDRESS",
-        default_value = "unix:path=/run/dbus/system_bus_socket"
-    )]
-    pub dbus_address: String,
-
-    /// Where /proc is mounted
-    #[arg(long = "path.procfs", value_name = "PATH", default_value = "/proc")]
-    pub procfs: PathBuf,
-
-    /// How much is exported
-    #[arg(long, value_name = "PROFILE", default_value = "default")]
+    /// Set of collectors and metrics
+    #[arg(long, value_name = "PROFILE", default_value = "default", help_heading = COLLECTOR_FLAGS)]
     pub profile: Profile,
 
-    /// Which collectors are on, and which off.
+    /// Disable all collectors that no --collector.NAME and no configuration file enables
+    #[arg(long = "collector.disable-defaults", help_heading = COLLECTOR_FLAGS)]
+    pub disable_defaults: bool,
+
+    /// The collectors enabled and disabled by name.
     #[command(flatten)]
     pub collectors: CollectorArgs,
 
-    /// What to do instead of serving.
-    #[command(subcommand)]
-    pub action: Option<Action>,
+    /// The options of the collector `listeners`.
+    #[command(flatten)]
+    pub listeners: ListenerArgs,
 
-    /// Print the metrics page and end: with 0 only if everything could be read
-    #[arg(long)]
-    pub once: bool,
+    /// Unit that must exist, e.g. nginx.service: systemd_unit_missing is 1 while the unit does not
+    /// exist; repeatable
+    #[arg(long = "expect-unit", value_name = "UNIT", value_parser = expected_unit,
+          value_delimiter = ',', help_heading = EXPECTATIONS)]
+    pub expect_unit: Vec<String>,
 
-    /// How much is logged
-    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
+    /// Listener that must exist, e.g. nginx.service:tcp:443: systemd_listener_missing is 1 while
+    /// the listener is absent; repeatable
+    #[arg(long = "expect-listener", value_name = "UNIT:PROTO:PORT", value_delimiter = ',',
+          help_heading = EXPECTATIONS)]
+    pub expect_listener: Vec<Expectation>,
+
+    /// Interval at which the units in memory are compared with systemd's list
+    #[arg(long = "systemd.resync-interval", value_name = "DURATION", default_value = "5m",
+          value_parser = duration, help_heading = TUNING)]
+    pub resync: Duration,
+
+    /// How long counters of a unit are kept after systemd has unloaded the unit
+    #[arg(long = "systemd.keep-unloaded", value_name = "DURATION", default_value = "1h",
+          value_parser = duration, help_heading = TUNING)]
+    pub keep_unloaded: Duration,
+
+    /// Maximum number of unloaded units whose counters are kept
+    #[arg(long = "systemd.keep-unloaded-max", value_name = "N", default_value = "1000",
+          help_heading = TUNING)]
+    pub keep_unloaded_max: usize,
+
+    /// Number of events kept for /api/v1/events
+    #[arg(long = "systemd.events", value_name = "N", default_value = "256", help_heading = TUNING)]
+    pub events: usize,
+
+    /// D-Bus address of the system bus
+    #[arg(long = "dbus.address", value_name = "ADDRESS", default_value = DBUS_ADDRESS,
+          help_heading = TUNING)]
+    pub dbus_address: String,
+
+    /// procfs mount point
+    #[arg(long = "path.procfs", value_name = "PATH", default_value = "/proc",
+          help_heading = TUNING)]
+    pub procfs: PathBuf,
+
+    /// Lowest level that is logged
+    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info",
+          help_heading = LOGGING)]
     pub log_level: Level,
 
-    /// How log lines are written
-    #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt")]
+    /// Format of log lines
+    #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt",
+          help_heading = LOGGING)]
     pub log_format: LogFormat,
 
-    /// Accepted for systemd_exporter's sake: restarts are always counted
-    #[arg(long = "systemd.collector.enable-restart-count", hide = true,
-          action = ArgAction::SetTrue)]
-    pub enable_restart_count: bool,
+    /// The flags of systemd_exporter that have no effect.
+    #[command(flatten)]
+    pub ignored: IgnoredArgs,
 
-    /// Accepted for systemd_exporter's sake: traffic is exported wherever IPAccounting= is on
-    #[arg(long = "systemd.collector.enable-ip-accounting", hide = true,
-          action = ArgAction::SetTrue)]
-    pub enable_ip_accounting: bool,
+    /// The settings given by a flag or the environment, by the name of their field.
+    #[arg(skip)]
+    pub given: BTreeSet<String>,
 }
 
 impl Args {
-    /// Where the journal is, and which units' messages are counted by name.
+    /// Parses the command line and the environment.
+    ///
+    /// # Errors
+    /// An invalid flag or value; also the texts of `--help` and `--version`.
+    pub fn from_command_line(
+        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches_from(arguments)?;
+        let mut args = Self::from_arg_matches(&matches)?;
+        let is_given = |id: &&str| {
+            matches.value_source(id).is_some_and(|source| source != ValueSource::DefaultValue)
+        };
+        args.given =
+            matches.ids().map(|id| id.as_str()).filter(is_given).map(str::to_owned).collect();
+        // where /var/run is not a link to /run, a container may have mounted only that
+        let exists = |path: &str| Path::new(path).exists();
+        if !args.is_given("dbus_address") && !exists(RUN_BUS) && exists(VAR_RUN_BUS) {
+            args.dbus_address = format!("unix:path={VAR_RUN_BUS}");
+        }
+        Ok(args)
+    }
+
+    /// The flags before and after `check host`.
     #[must_use]
-    pub fn journal(&self, selection: Selection) -> journal::JournalOptions {
-        journal::JournalOptions {
+    pub fn to_check(flags: &[OsString]) -> Self {
+        let all: Vec<_> = std::env::args_os().collect();
+        let before =
+            all.iter().take_while(|argument| *argument != "check" && *argument != "check-host");
+        let args = Self::from_command_line(before.chain(flags)).unwrap_or_else(|e| e.exit());
+        if args.action.is_some() {
+            let text = "check host accepts only the flags for serving";
+            Self::command().error(ErrorKind::ArgumentConflict, text).exit();
+        }
+        args
+    }
+
+    /// Whether a flag or the environment sets this field.
+    #[must_use]
+    pub fn is_given(&self, field: &str) -> bool {
+        self.given.contains(field)
+    }
+
+    /// Takes the settings of a configuration file, except those given by a flag or the environment.
+    pub fn apply(&mut self, file: &ConfigFile) {
+        self.expect_unit = self.expected_units(file);
+        self.expect_listener = self.expected_listeners(file);
+        if let Some(include) = file.unit_include.as_ref().filter(|_| !self.is_given("unit_include"))
+        {
+            self.unit_include.clone_from(&include.0);
+        }
+        if let Some(exclude) = file.unit_exclude.as_ref().filter(|_| !self.is_given("unit_exclude"))
+        {
+            self.unit_exclude.clone_from(&exclude.0);
+        }
+        if let Some(profile) = file.profile.as_ref().filter(|_| !self.is_given("profile")) {
+            self.profile = profile.0;
+        }
+        for (name, on) in file.collectors.switched() {
+            self.collectors.switched.entry(name).or_insert(on);
+        }
+    }
+
+    /// The units that must exist.
+    #[must_use]
+    pub fn expected_units(&self, file: &ConfigFile) -> Vec<String> {
+        match &file.expect_units {
+            _ if self.is_given("expect_unit") => self.expect_unit.clone(),
+            Some(units) => units.iter().map(|unit| unit.0.clone()).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// The listeners that must exist.
+    #[must_use]
+    pub fn expected_listeners(&self, file: &ConfigFile) -> Vec<Expectation> {
+        match &file.expect_listeners {
+            _ if self.is_given("expect_listener") => self.expect_listener.clone(),
+            Some(listeners) => listeners.iter().map(|listener| listener.0.clone()).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// The locations of the journal, and the units whose messages are counted by name.
+    #[must_use]
+    pub fn journal(&self, selection: Selection) -> JournalOptions {
+        JournalOptions {
             persistent: "/var/log/journal".into(),
             volatile: "/run/log/journal".into(),
             machine_id: "/etc/machine-id".into(),
@@ -164,15 +265,34 @@ impl Args {
         }
     }
 
-    /// The collectors that are off.
+    /// The options for reading listeners.
     #[must_use]
-    pub fn off(&self) -> Off {
-        let mut off = self.collectors.off(self.profile);
-        off.0.extend(self.disable_exporter_metrics.then_some("exporter"));
-        off
+    pub fn sockets(&self) -> SocketOptions {
+        SocketOptions {
+            proc: self.procfs.clone(),
+            max: self.listeners.max,
+            unix: self.listeners.unix,
+            connections: self.listeners.connections,
+            namespaces: self.listeners.namespaces,
+            expected: self.expect_listener.iter().cloned().map(Arc::new).collect(),
+            ..SocketOptions::default()
+        }
     }
 
-    /// The bus of the manager that is followed: the system's, or the exporter's own user's.
+    /// The collectors that are disabled.
+    #[must_use]
+    pub fn disabled(&self) -> Disabled {
+        let is_on = |collector: &Collector| {
+            let default = !self.disable_defaults && self.profile.has(collector);
+            self.collectors.switched.get(collector.name).copied().unwrap_or(default)
+        };
+        let off = COLLECTORS.iter().filter(|collector| !is_on(collector));
+        let mut off: Vec<_> = off.map(|collector| collector.name).collect();
+        off.extend(self.disable_exporter_metrics.then_some("exporter"));
+        Disabled(off)
+    }
+
+    /// The bus of the manager to follow: the system's, or that of the exporter's own user.
     #[must_use]
     pub fn manager_address(&self) -> String {
         if !self.user {
@@ -188,79 +308,80 @@ impl Args {
     }
 }
 
-/// What the program does instead of serving.
+/// A command other than serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Action {
-    /// Check the file that --web.config.file would name, and end: with 0 if it is good
+    /// Check a configuration file, or the collectors on this host
+    #[command(subcommand)]
+    Check(Check),
+    /// Read a password and print its bcrypt hash for the web configuration file
+    HashPassword {
+        /// bcrypt cost: each step doubles the time of a login
+        #[arg(long, default_value = "10", value_parser = clap::value_parser!(u32).range(4..=16))]
+        cost: u32,
+    },
+    /// Alias of `check web-config`
+    #[command(hide = true)]
     CheckConfig {
-        /// The file
+        /// Web configuration file
         file: PathBuf,
     },
-    /// Tell which collectors work on this host and what to change where one does not, and end:
-    /// with 0 if all that are on work
+    /// Alias of `check host`
+    #[command(hide = true)]
     CheckHost {
         /// Flags as for serving
         #[arg(value_name = "FLAGS", trailing_var_arg = true, allow_hyphen_values = true)]
         flags: Vec<OsString>,
     },
-    /// Read a password and print what basic_auth_users in that file wants of it
-    HashPassword {
-        /// How much work each check of the password is: each step doubles it
-        #[arg(long, default_value = "10", value_parser = clap::value_parser!(u32).range(4..=16))]
-        cost: u32,
+}
+
+/// The object of a check.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Check {
+    /// Check a file of --config.file; the exit status is 0 if it is valid
+    Config {
+        /// Configuration file
+        file: PathBuf,
+    },
+    /// Check a file of --web.config.file; the exit status is 0 if it is valid
+    WebConfig {
+        /// Web configuration file
+        file: PathBuf,
+    },
+    /// Report which collectors work on this host and how to fix the others; the exit status is 0
+    /// if all enabled collectors work
+    Host {
+        /// Flags as for serving
+        #[arg(value_name = "FLAGS", trailing_var_arg = true, allow_hyphen_values = true)]
+        flags: Vec<OsString>,
     },
 }
 
-/// Collectors switched on and off: `--collector.NAME`, `--no-collector.NAME`; the last of them
-/// counts.
+/// Collectors enabled and disabled by `--collector.NAME` and `--no-collector.NAME`; the last flag
+/// for a collector counts.
 #[derive(Clone, Debug, Default)]
 pub struct CollectorArgs {
     switched: BTreeMap<&'static str, bool>,
 }
 
-impl Args {
-    /// The flags behind `check-host`, and those before it.
-    #[must_use]
-    pub fn to_check(flags: &[OsString]) -> Self {
-        let all: Vec<_> = std::env::args_os().collect();
-        let before = all.iter().take_while(|argument| *argument != "check-host");
-        let args = Self::parse_from(before.chain(flags));
-        if args.action.is_some() {
-            let text = "check-host takes the flags for serving, and nothing else";
-            Self::command().error(ErrorKind::ArgumentConflict, text).exit();
-        }
-        args
-    }
-}
-
-impl CollectorArgs {
-    /// Those that are off, by flag or by profile.
-    #[must_use]
-    pub fn off(&self, profile: Profile) -> Off {
-        let is_on = |collector: &Collector| {
-            self.switched.get(collector.name).copied().unwrap_or(profile.has(collector))
-        };
-        let off = COLLECTORS.iter().filter(|collector| !is_on(collector));
-        Off(off.map(|collector| collector.name).collect())
-    }
-}
-
 impl clap::Args for CollectorArgs {
     fn augment_args(command: Command) -> Command {
-        COLLECTORS.iter().fold(command, |command, Collector { name, off }| {
+        COLLECTORS.iter().fold(command, |command, Collector { name, reads, on }| {
             let (with, without) = (format!("collector.{name}"), format!("no-collector.{name}"));
-            let flag =
-                |id: &String| Arg::new(id.clone()).long(id.clone()).action(ArgAction::SetTrue);
-            let tells = off.map(|tells| format!("Also tell {tells}"));
-            let leaves = format!("Leave out the collector {name}");
-            let renamed = RENAMED.iter().filter(|(_, now)| now == name).map(|(was, _)| *was);
-            // help shows what differs from the default
-            let on =
-                flag(&with).overrides_with(without.clone()).hide(off.is_none()).aliases(renamed);
-            let on = tells.into_iter().fold(on, Arg::help);
+            let flag = |id: &String, other: &String| {
+                Arg::new(id.clone())
+                    .long(id.clone())
+                    .action(ArgAction::SetTrue)
+                    .overrides_with(other.clone())
+                    .help_heading(COLLECTOR_FLAGS)
+            };
+            let alias = (*name == "resolved").then_some("systemd.collector.enable-resolved");
+            // help shows the flag that differs from the default
+            let enable = flag(&with, &without).hide(*on).aliases(alias);
+            let disable = flag(&without, &with).hide(!*on);
             command
-                .arg(on)
-                .arg(flag(&without).overrides_with(with).hide(off.is_some()).help(leaves))
+                .arg(enable.help(format!("Enable {name}: {reads}")))
+                .arg(disable.help(format!("Disable {name}: {reads}")))
         })
     }
 
@@ -272,9 +393,14 @@ impl clap::Args for CollectorArgs {
 impl FromArgMatches for CollectorArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let switched = |name: &'static str| {
-            let given = |prefix: &str| matches.get_flag(&format!("{prefix}collector.{name}"));
-            let (on, off) = (given(""), given("no-"));
-            (on || off).then_some((name, on))
+            let given = |id: String| match matches.value_source(&id) {
+                Some(source) if matches.get_flag(&id) => Some(source),
+                _ => None,
+            };
+            let on = given(format!("collector.{name}"));
+            let off = given(format!("no-collector.{name}"));
+            // a flag overrides an opposite variable of the environment
+            (on.is_some() || off.is_some()).then_some((name, on >= off))
         };
         let names = COLLECTORS.iter().map(|collector| collector.name);
         Ok(Self { switched: names.filter_map(switched).collect() })
@@ -286,19 +412,15 @@ impl FromArgMatches for CollectorArgs {
     }
 }
 
-/// Which listeners are exported.
+/// The options of the collector `listeners`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = COLLECTOR_FLAGS)]
 pub struct ListenerArgs {
-    /// Who ought to listen where: systemd_listener_missing is 1 while nobody does, as in
-    /// nginx.service:tcp:443; may be given several times
-    #[arg(long = "expect-listener", value_name = "UNIT:PROTO:PORT")]
-    pub expect_listener: Vec<Expectation>,
-
-    /// The most listeners to export: each unit keeps some before any keeps more
+    /// Maximum number of listeners to export; each unit keeps some before any keeps more
     #[arg(long = "collector.listeners.max", value_name = "N", default_value = "1000")]
     pub max: usize,
 
-    /// Also export the unix sockets that socket units listen on
+    /// Also export the unix sockets of socket units
     #[arg(long = "collector.listeners.unix")]
     pub unix: bool,
 
@@ -306,82 +428,115 @@ pub struct ListenerArgs {
     #[arg(long = "collector.listeners.connections")]
     pub connections: bool,
 
-    /// Also look into the network namespaces of services, such as those with PrivateNetwork=;
-    /// takes about 10 ms for each
+    /// Also read the network namespaces of services, such as those with PrivateNetwork=; about
+    /// 10 ms for each
     #[arg(long = "collector.listeners.namespaces")]
     pub namespaces: bool,
 }
 
-impl ListenerArgs {
-    /// The same for what reads listeners.
-    #[must_use]
-    pub fn options(&self, proc: &Path) -> sockets::SocketOptions {
-        sockets::SocketOptions {
-            proc: proc.to_owned(),
-            max: self.max,
-            unix: self.unix,
-            connections: self.connections,
-            namespaces: self.namespaces,
-            expected: self.expect_listener.iter().cloned().map(Arc::new).collect(),
-            ..sockets::SocketOptions::default()
-        }
+/// Flags of systemd_exporter that are accepted and have no effect.
+#[derive(Clone, Debug, clap::Args)]
+pub struct IgnoredArgs {
+    /// Restarts are always counted
+    #[arg(long = "systemd.collector.enable-restart-count", hide = true)]
+    pub restart_count: bool,
+
+    /// Traffic is exported for units with IPAccounting=
+    #[arg(long = "systemd.collector.enable-ip-accounting", hide = true)]
+    pub ip_accounting: bool,
+
+    /// systemd is always reached through the system bus
+    #[arg(long = "systemd.collector.private", hide = true)]
+    pub private: bool,
+
+    /// Open files are exported by the collector process
+    #[arg(long = "systemd.collector.enable-file-descriptor-size", hide = true)]
+    pub file_descriptor_size: bool,
+}
+
+impl IgnoredArgs {
+    /// A log line for each flag that is given and changes less than in systemd_exporter.
+    pub fn warnings(&self) -> impl Iterator<Item = &'static str> {
+        let private = "--systemd.collector.private is ignored: systemd is reached through the \
+                       system bus (--dbus.address)";
+        let descriptors = "--systemd.collector.enable-file-descriptor-size is ignored: open files \
+                           are exported as systemd_unit_open_fds by the collector process";
+        let warnings = [(self.private, private), (self.file_descriptor_size, descriptors)];
+        warnings.into_iter().filter_map(|(given, warning)| given.then_some(warning))
     }
 }
 
-fn expression(text: &str) -> Result<String, String> {
+/// Lets an environment variable set the flag.
+fn with_environment(arg: Arg) -> Arg {
+    let Some(long) = arg.get_long() else { return arg };
+    let variable = format!("UNIT_EXPORTER_{}", long.to_uppercase().replace(['.', '-'], "_"));
+    let arg = arg.env(variable).hide_env(true);
+    match arg.get_action() {
+        ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+        _ => arg,
+    }
+}
+
+pub(super) fn expression(text: &str) -> Result<String, String> {
     anchored(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn telemetry_path(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#%\"<>".contains(&byte);
     if !text.starts_with('/') || text.len() < 2 || !text.bytes().all(plain) {
-        return Err("a path starts with / and holds no ?, # or %: /metrics".to_owned());
+        return Err("a path starts with / and contains no ?, # or %, e.g. /metrics".to_owned());
     }
-    let taken = ["/-/healthy", "/-/ready", "/reference"];
+    let reserved = ["/-/healthy", "/-/ready", "/reference"];
     let below = ["/api/", "/unit/"];
-    if taken.contains(&text) || below.iter().any(|path| text.starts_with(path)) {
-        return Err("this path is taken: choose another, such as /metrics".to_owned());
+    if reserved.contains(&text) || below.iter().any(|path| text.starts_with(path)) {
+        return Err("this path is reserved; choose another, e.g. /metrics".to_owned());
     }
     Ok(text.to_owned())
 }
 
-fn unit(text: &str) -> Result<String, String> {
+pub(super) fn expected_unit(text: &str) -> Result<String, String> {
     if is_valid(text) {
         return Ok(text.to_owned());
     }
-    Err("not the name of a unit: write it whole, such as nginx.service".to_owned())
+    Err("not a unit name; write it with its suffix, e.g. nginx.service".to_owned())
 }
 
-/// A number and a unit: `30s`, `5m`, `1h30m`.
+/// A duration as in Prometheus's configuration: `30s`, `1h30m`, `1d`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let bad = || "a duration is a number and s, m or h: 30s, 5m, 1h30m".to_owned();
-    let mut seconds: u64 = 0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
-        let number: u64 = rest[..digits].parse().map_err(|_| bad())?;
-        let factor = match rest.as_bytes()[digits] {
-            b's' => 1,
-            b'm' => 60,
-            b'h' => 3600,
-            _ => return Err(bad()),
-        };
-        let part = number.checked_mul(factor).ok_or_else(bad)?;
-        seconds = seconds.checked_add(part).ok_or_else(bad)?;
-        rest = &rest[digits + 1..];
+    let invalid = || {
+        "a duration is a number and ms, s, m, h, d or w, or several of these: 30s, 5m, 1h30m, 1d"
+            .to_owned()
+    };
+    let span = SpanParser::new().parse_span(text).map_err(|_| invalid())?;
+    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| invalid())?;
+    let duration = Duration::try_from(duration).map_err(|_| invalid())?;
+    if duration < MIN_DURATION || duration > MAX_DURATION {
+        return Err("between 1s and 365d".to_owned());
     }
-    if seconds == 0 || seconds > LONGEST {
-        return Err("between 1s and 8760h".to_owned());
-    }
-    Ok(Duration::from_secs(seconds))
+    Ok(duration)
 }
 
-/// Other names of flags that switch a collector on: systemd_exporter's, and a longer one.
-const RENAMED: [(&str, &str); 2] =
-    [("systemd.collector.enable-resolved", "resolved"), ("user-managers", "users")];
+const MIN_DURATION: Duration = Duration::from_secs(1);
 
 /// A year.
-const LONGEST: u64 = 8760 * 3600;
+const MAX_DURATION: Duration = Duration::from_secs(365 * 86_400);
+
+const RUN_BUS: &str = "/run/dbus/system_bus_socket";
+
+const VAR_RUN_BUS: &str = "/var/run/dbus/system_bus_socket";
+
+const DBUS_ADDRESS: &str = "unix:path=/run/dbus/system_bus_socket";
+
+const WEB: &str = "Web";
+const FILTERS: &str = "Filters";
+const COLLECTOR_FLAGS: &str = "Collectors";
+const EXPECTATIONS: &str = "Expectations";
+const TUNING: &str = "Tuning";
+const LOGGING: &str = "Logging";
+
+const ENVIRONMENT: &str = "\
+Each flag can be set by an environment variable: --web.listen-address by
+UNIT_EXPORTER_WEB_LISTEN_ADDRESS. Order of precedence: flag, environment, --config.file, default.";
 
 const VERSION: &str = concat!(
     "version ",
@@ -395,21 +550,23 @@ const VERSION: &str = concat!(
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
+    fn parse(arguments: &[&str]) -> Result<Args, clap::Error> {
+        Args::from_command_line(["unit-exporter"].iter().chain(arguments))
+    }
+
     fn error(arguments: &[&str]) -> clap::Error {
-        Args::try_parse_from(["unit-exporter"].iter().chain(arguments)).unwrap_err()
+        parse(arguments).unwrap_err()
     }
 
     #[test]
-    fn the_flags_are_consistent() {
+    fn flags_are_consistent() {
         Args::command().debug_assert();
     }
 
     #[test]
-    fn a_bad_expression_is_shown_with_the_place() {
+    fn invalid_expression_is_shown_with_the_position() {
         let error = error(&["--systemd.collector.unit-include=nginx(.service"]);
         assert_eq!(error.exit_code(), 2);
         let text = error.to_string();
@@ -418,14 +575,17 @@ mod tests {
     }
 
     #[test]
-    fn bad_values_say_what_is_good() {
+    fn invalid_value_error_names_a_valid_one() {
         for (argument, hint) in [
             ("--expect-unit=nginx", "nginx.service"),
             ("--expect-listener=nginx:443", "nginx.service:tcp:443"),
             ("--systemd.resync-interval=5", "5m"),
+            ("--systemd.resync-interval=5m ago", "5m"),
             ("--systemd.resync-interval=0s", "1s"),
+            ("--systemd.resync-interval=500ms", "1s"),
             ("--web.telemetry-path=metrics", "/metrics"),
             ("--web.listen-address=9558", ":PORT"),
+            ("--web.listen-address=vsock://:9558", "--web.systemd-socket"),
         ] {
             let error = error(&[argument]);
             assert_eq!(error.exit_code(), 2);
@@ -434,7 +594,7 @@ mod tests {
     }
 
     #[test]
-    fn collectors_are_switched_by_the_last_flag_and_by_systemd_exporters() {
+    fn last_flag_for_a_collector_counts() {
         for (arguments, resolved, boot) in [
             (&[][..], false, true),
             (&["--collector.resolved", "--no-collector.boot"], true, false),
@@ -442,17 +602,77 @@ mod tests {
             (&["--collector.resolved", "--no-collector.resolved"], false, true),
             (&["--no-collector.resolved", "--collector.resolved"], true, true),
             (&["--no-collector.boot", "--collector.boot"], false, true),
+            (&["--collector.disable-defaults", "--collector.resolved"], true, false),
+            (&["--profile=full", "--collector.disable-defaults"], false, false),
         ] {
-            let args = Args::try_parse_from(["unit-exporter"].iter().chain(arguments)).unwrap();
-            let off = args.collectors.off(args.profile).0;
-            assert_eq!(!off.contains(&"resolved"), resolved, "{arguments:?}");
-            assert_eq!(!off.contains(&"boot"), boot, "{arguments:?}");
+            let off = parse(arguments).unwrap().disabled();
+            assert_eq!(!off.has("resolved"), resolved, "{arguments:?}");
+            assert_eq!(!off.has("boot"), boot, "{arguments:?}");
         }
     }
 
     #[test]
-    fn durations_add_up() {
-        assert_eq!(duration("1h30m5s"), Ok(Duration::from_secs(5405)));
-        assert!(duration("18446744073709551615h").is_err());
+    fn accepts_every_flag_of_systemd_exporter() {
+        let ignored = [
+            "--systemd.collector.private",
+            "--systemd.collector.enable-file-descriptor-size",
+            "--systemd.collector.enable-restart-count",
+            "--systemd.collector.enable-ip-accounting",
+        ];
+        let args = parse(&ignored).unwrap();
+        assert_eq!(args.ignored.warnings().count(), 2);
+        assert_eq!(parse(&["--web.max-requests=0"]).unwrap().max_requests, 0);
+    }
+
+    #[test]
+    fn every_flag_has_a_variable_in_the_environment() {
+        let command = Args::command();
+        let flags = command.get_arguments().filter(|argument| argument.get_long().is_some());
+        let mut variables = BTreeSet::new();
+        for argument in flags {
+            let variable = argument.get_env().expect("a variable").to_owned();
+            assert!(variables.insert(variable), "{argument}");
+        }
+        for name in ["UNIT_EXPORTER_WEB_LISTEN_ADDRESS", "UNIT_EXPORTER_NO_COLLECTOR_UNIT_FILES"] {
+            assert!(variables.contains(std::ffi::OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn configuration_file_sets_what_no_flag_sets() {
+        let text = "profile: full\nexpect_units: [a.service]\nexpect_listeners: [a:tcp:1]\n\
+                    unit_include: a.*\nunit_exclude: b.*\n\
+                    collectors: {enable: [resolved], disable: [boot, logind]}\n";
+        let file = ConfigFile::parse(text).unwrap();
+        let mut args = parse(&[]).unwrap();
+        args.apply(&file);
+        assert_eq!((args.expect_unit.len(), args.expect_listener.len()), (1, 1));
+        assert_eq!((&*args.unit_include, &*args.unit_exclude), ("a.*", "b.*"));
+        assert_eq!(args.disabled().0, ["boot", "logind"]);
+        let mut args = parse(&[
+            "--profile=minimal",
+            "--expect-unit=b.service,c.service",
+            "--systemd.collector.unit-include=c.*",
+            "--no-collector.resolved",
+            "--collector.boot",
+        ])
+        .unwrap();
+        args.apply(&file);
+        assert_eq!(args.expect_unit, ["b.service", "c.service"]);
+        assert_eq!((&*args.unit_include, &*args.unit_exclude), ("c.*", "b.*"));
+        let off = args.disabled();
+        assert!(off.has("resolved") && !off.has("boot") && off.has("cgroup"), "{off:?}");
+    }
+
+    #[test]
+    fn durations_are_those_of_prometheus() {
+        for (text, seconds) in
+            [("1h30m5s", 5405), ("1d", 86_400), ("1w", 604_800), ("5m", 300), ("1000ms", 1)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["18446744073709551615h", "366d", "", "-5m", "1mo"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Whether each collector works on this host, and what to change where one does not.
+//! `check host`: whether each collector works on this host, and how to fix the others.
 
 use std::fmt;
 use std::io::Write;
@@ -11,7 +11,7 @@ use procfs::process::Process;
 
 use super::args::Args;
 use super::{FILL_TIMEOUT, wait_for_units};
-use crate::collector::{COLLECTORS, Collector, Off};
+use crate::collector::{COLLECTORS, Collector, Disabled};
 use crate::html::Host;
 use crate::http::LiveConfig;
 use crate::scrape::Scraper;
@@ -19,65 +19,57 @@ use crate::snapshot::Snapshot;
 use crate::source::cgroup::Cgroup;
 use crate::systemd::unit::name::UnitKind;
 
-/// Prints the report; success only if every collector that is on works.
+/// Prints the report; success only if every enabled collector works.
 pub(super) async fn run(
     args: &Args,
-    off: &Off,
+    disabled: &Disabled,
     scraper: &Arc<Scraper>,
 ) -> anyhow::Result<ExitCode> {
     wait_for_units(scraper, FILL_TIMEOUT / 3).await;
     // the journal and other sources that count from the start have no values in the first scrape
-    let without = off.and_left_out(&[], &[]).unwrap_or_default();
+    let without = disabled.excluded_for(&[], &[]).unwrap_or_default();
     scraper.scrape(&without).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let snapshot = scraper.scrape(&without).await.context("reading the host")?;
-    let asker = Asker::here(&args.dbus_address);
-    let mut report = Report::new(&snapshot, off, &Host::here(), &asker);
+    let snapshot = scraper.scrape(&without).await.context("failed to read the host")?;
+    let caller = CallerRights::here(&args.dbus_address);
+    let mut report = Report::new(&snapshot, disabled, &Host::here(), &caller);
     if let Some(path) = &args.web_config {
-        let good = format!("{}: good", path.display());
-        report.config(LiveConfig::check(path).map(|_| good).map_err(|error| error.to_string()));
+        report.web_config(LiveConfig::check(path).map_err(|error| error.to_string()));
     }
-    write!(std::io::stdout(), "{report}").context("writing the report")?;
+    write!(std::io::stdout(), "{report}").context("failed to write the report")?;
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What was found: a line for each part of the host, then one for each collector.
+/// The host and its collectors.
 #[derive(Debug, Default)]
 pub struct Report {
-    lines: Vec<Line>,
+    host: Vec<(&'static str, String)>,
+    collectors: Vec<(&'static Collector, CollectorState)>,
+    invalid_config: bool,
 }
 
 #[derive(Debug)]
-struct Line {
-    about: &'static str,
-    outcome: Outcome,
-}
-
-#[derive(Debug)]
-enum Outcome {
-    /// Something to know.
-    Fact(String),
-    /// It works; what it lacks all the same.
+enum CollectorState {
+    /// The collector works; what is missing nevertheless.
     Works(Vec<String>),
-    /// It does not, and why.
+    /// The reason of the failure.
     Fails(String),
-    /// It is off, and what it would tell.
-    Off(Option<&'static str>),
+    Off,
 }
 
-/// The process that asks.
+/// The user and capabilities of the process that checks.
 #[derive(Debug)]
-pub struct Asker {
-    /// The bus that it asks.
+pub struct CallerRights {
+    /// The address of the system bus.
     pub bus: String,
-    /// Its effective user.
+    /// The effective user.
     pub uid: u32,
-    /// What it may do beyond that: `CapEff` of /proc/self/status, 64 bits.
+    /// The effective capabilities: `CapEff` of /proc/self/status, 64 bits.
     pub capabilities: Option<u64>,
 }
 
-impl Asker {
-    /// This process.
+impl CallerRights {
+    /// Those of this process.
     #[must_use]
     pub fn here(bus: &str) -> Self {
         let status = Process::myself().and_then(|process| process.status());
@@ -90,59 +82,73 @@ impl Asker {
 }
 
 impl Report {
-    /// Judges what a scrape found.
+    /// Evaluates the snapshot of a scrape.
     #[must_use]
-    pub fn new(snapshot: &Snapshot, off: &Off, host: &Host, asker: &Asker) -> Self {
+    pub fn new(
+        snapshot: &Snapshot,
+        disabled: &Disabled,
+        host: &Host,
+        caller: &CallerRights,
+    ) -> Self {
         let mut report = Self::default();
-        report.fact("host", self::host(snapshot, host));
-        report.fact("bus", bus(snapshot, asker));
+        report.host.push(("name", self::host(snapshot, host)));
+        report.host.push(("bus", bus(snapshot, caller)));
         if let Some(layout) = snapshot.cgroups.as_ref().and_then(|cgroups| cgroups.layout) {
-            report.fact("cgroups", format!("{layout} layout"));
+            report.host.push(("cgroups", format!("{layout} layout")));
         }
-        report.fact("rights", rights(asker));
-        for collector in COLLECTORS {
-            let outcome = match off.has(collector.name) {
-                true => Outcome::Off(collector.off),
-                false => outcome(snapshot, collector),
-            };
-            report.lines.push(Line { about: collector.name, outcome });
-        }
+        report.host.push(("rights", rights(caller)));
+        report.collectors = COLLECTORS
+            .iter()
+            .map(|collector| match disabled.has(collector.name) {
+                true => (collector, CollectorState::Off),
+                false => (collector, state(snapshot, collector)),
+            })
+            .collect();
         report
     }
 
-    /// Adds a configuration file, or what is wrong with it.
-    pub fn config(&mut self, good: Result<String, String>) {
-        let outcome = match good {
-            Ok(text) => Outcome::Fact(text),
-            Err(error) => Outcome::Fails(error),
+    /// Adds the result of checking the web configuration: its warnings, or the error.
+    pub fn web_config(&mut self, result: Result<Vec<String>, String>) {
+        self.invalid_config |= result.is_err();
+        let text = match result {
+            Ok(warnings) if warnings.is_empty() => "valid".to_owned(),
+            Ok(warnings) => format!("valid, but {}", warnings.join("; ")),
+            Err(error) => format!("invalid: {error}"),
         };
-        self.lines.push(Line { about: "web", outcome });
+        self.host.push(("web config", text));
     }
 
-    /// Whether everything that is on works.
+    /// Whether every enabled collector works and the web configuration is valid.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        !self.lines.iter().any(|line| matches!(line.outcome, Outcome::Fails(_)))
-    }
-
-    fn fact(&mut self, about: &'static str, text: String) {
-        self.lines.push(Line { about, outcome: Outcome::Fact(text) });
+        let fails = |(_, state): &(_, CollectorState)| matches!(state, CollectorState::Fails(_));
+        !self.invalid_config && !self.collectors.iter().any(fails)
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Line { about, outcome } in &self.lines {
-            write!(f, "{about:<10} ")?;
-            match outcome {
-                Outcome::Fact(text) => writeln!(f, "{text}")?,
-                Outcome::Works(lacking) if lacking.is_empty() => writeln!(f, "works")?,
-                Outcome::Works(lacking) => writeln!(f, "works, but {}", lacking.join("; "))?,
-                Outcome::Fails(why) => writeln!(f, "does not work: {why}")?,
-                Outcome::Off(Some(tells)) => {
-                    writeln!(f, "is off; --collector.{about} also tells {tells}")?;
-                }
-                Outcome::Off(None) => writeln!(f, "is off")?,
+        let mut groups = [
+            ("Host", self.host.clone()),
+            ("Collectors that work", Vec::new()),
+            ("Collectors that fail", Vec::new()),
+            ("Collectors that are off", Vec::new()),
+        ];
+        for (collector, state) in &self.collectors {
+            let (group, text) = match state {
+                CollectorState::Works(missing) if missing.is_empty() => (1, "ok".to_owned()),
+                CollectorState::Works(missing) => (1, format!("ok, but {}", missing.join("; "))),
+                CollectorState::Fails(reason) => (2, reason.clone()),
+                CollectorState::Off => (3, collector.reads.to_owned()),
+            };
+            groups[group].1.push((collector.name, text));
+        }
+        let names = groups.iter().flat_map(|(_, lines)| lines).map(|(name, _)| name.len());
+        let width = names.max().unwrap_or_default();
+        for (title, lines) in groups.iter().filter(|(_, lines)| !lines.is_empty()) {
+            writeln!(f, "{title}")?;
+            for (name, text) in lines {
+                writeln!(f, "  {name:<width$}  {text}")?;
             }
         }
         Ok(())
@@ -163,25 +169,25 @@ fn host(snapshot: &Snapshot, host: &Host) -> String {
     text
 }
 
-fn bus(snapshot: &Snapshot, asker: &Asker) -> String {
+fn bus(snapshot: &Snapshot, caller: &CallerRights) -> String {
     let outcome = match &snapshot.systemd {
         Some(systemd) if snapshot.status.following => {
-            format!("systemd is followed, {} units", systemd.units.len())
+            format!("connected to systemd, {} units", systemd.units.len())
         }
-        _ => "systemd is not followed".to_owned(),
+        _ => "not connected to systemd".to_owned(),
     };
-    format!("{}: {outcome}", asker.bus)
+    format!("{}: {outcome}", caller.bus)
 }
 
-fn rights(asker: &Asker) -> String {
-    let user = if asker.uid == 0 { "root".to_owned() } else { format!("user {}", asker.uid) };
-    match asker.capabilities {
+fn rights(caller: &CallerRights) -> String {
+    let user = if caller.uid == 0 { "root".to_owned() } else { format!("user {}", caller.uid) };
+    match caller.capabilities {
         Some(0) => format!("{user}, without capabilities"),
         Some(capabilities) => {
             let named = CAPABILITIES.iter().filter(|(bit, _)| capabilities >> bit & 1 == 1);
             let named: Vec<_> = named.map(|(_, name)| *name).collect();
             match named.is_empty() {
-                true => format!("{user}, without a capability that matters here"),
+                true => format!("{user}, without relevant capabilities"),
                 false => format!("{user}, {}", named.join(" ")),
             }
         }
@@ -189,17 +195,17 @@ fn rights(asker: &Asker) -> String {
     }
 }
 
-fn outcome(snapshot: &Snapshot, collector: &Collector) -> Outcome {
+fn state(snapshot: &Snapshot, collector: &Collector) -> CollectorState {
     let attempt = snapshot.attempts.iter().find(|attempt| attempt.collector == collector.name);
     if let Some(error) = attempt.and_then(|attempt| attempt.error.as_ref()) {
-        return Outcome::Fails(with_remedy(collector.name, error));
+        return CollectorState::Fails(with_remedy(collector.name, error));
     }
     if snapshot.systemd.is_none() && collector.name == "units" {
-        return Outcome::Fails(with_remedy("units", "systemd has not told its units yet"));
+        return CollectorState::Fails(with_remedy("units", "systemd has not listed its units yet"));
     }
-    // those without a source of their own tell what the mirror holds
+    // collectors without a source export what the unit cache has
     if snapshot.systemd.is_none() && (attempt.is_none() || collector.name == "manager") {
-        return Outcome::Fails("systemd is not followed: see units".to_owned());
+        return CollectorState::Fails("no connection to systemd: see units".to_owned());
     }
     let kinds = |kind: &UnitKind| match collector.name {
         "services" => *kind == UnitKind::Service,
@@ -212,21 +218,21 @@ fn outcome(snapshot: &Snapshot, collector: &Collector) -> Outcome {
     let unlisted: Vec<_> =
         unlisted.map(|(kind, why)| format!("{kind} units cannot be listed: {why}")).collect();
     if !unlisted.is_empty() {
-        return Outcome::Fails(unlisted.join("; "));
+        return CollectorState::Fails(unlisted.join("; "));
     }
-    Outcome::Works(match collector.name {
+    CollectorState::Works(match collector.name {
         "cgroup" => cgroups(snapshot),
         "process" => processes(snapshot),
         _ => Vec::new(),
     })
 }
 
-/// Adds what to change, where the error does not say it itself.
+/// Adds how to fix the error, unless its text contains that.
 fn with_remedy(collector: &str, error: &str) -> String {
     let remedy = match collector {
         "units" => {
-            "systemd and its bus have to run here, and --dbus.address has to name that bus; in a \
-             container, mount /run/dbus into it"
+            "systemd and D-Bus must run on this host, and --dbus.address must name the bus; for a \
+             container, mount /run/dbus"
         }
         "manager" if error.contains("No such file") => {
             "PID 1 is hidden: allow it with ProtectProc=default"
@@ -234,65 +240,67 @@ fn with_remedy(collector: &str, error: &str) -> String {
         _ if error.contains("ermission denied") => {
             "run it as the shipped unit does, or as root: systemd/system/unit-exporter.service"
         }
-        _ if error.contains("in time") => "the host may be too busy just now: try again",
+        _ if error.contains("in time") => "the host may be busy: try again",
         _ => return error.to_owned(),
     };
     format!("{error}; {remedy}")
 }
 
 fn cgroups(snapshot: &Snapshot) -> Vec<String> {
-    let mut lacking = Vec::new();
-    let Some(cgroups) = &snapshot.cgroups else { return lacking };
+    let mut missing = Vec::new();
+    let Some(cgroups) = &snapshot.cgroups else { return missing };
     if cgroups.units.is_empty() {
-        lacking.push("no unit has a control group, as far as is known".to_owned());
-        return lacking;
+        missing.push("found no unit cgroups".to_owned());
+        return missing;
     }
-    let nobody_has = |has: Has| !cgroups.units.iter().any(|(_, cgroup)| has(cgroup));
+    let no_unit_has = |has: Has| !cgroups.units.iter().any(|(_, cgroup)| has(cgroup));
     let controllers: [(&str, Has); 4] = [
         ("CPU", |cgroup| cgroup.cpu.user.is_some()),
         ("Memory", |cgroup| cgroup.memory.current.is_some()),
         ("IO", |cgroup| cgroup.io.is_some()),
         ("Tasks", |cgroup| cgroup.pids.current.is_some()),
     ];
-    let missing = controllers.into_iter().filter(|(_, has)| nobody_has(*has));
-    let settings: Vec<_> = missing.map(|(name, _)| format!("Default{name}Accounting=")).collect();
+    let absent = controllers.into_iter().filter(|(_, has)| no_unit_has(*has));
+    let settings: Vec<_> = absent.map(|(name, _)| format!("Default{name}Accounting=")).collect();
     if !settings.is_empty() {
-        lacking.push(format!(
-            "not everything is accounted for: {} in /etc/systemd/system.conf would, if the kernel \
-             has the controllers",
+        missing.push(format!(
+            "accounting is incomplete: set {} in /etc/systemd/system.conf, if the kernel has the \
+             controllers",
             settings.join(", ")
         ));
     }
-    if nobody_has(|cgroup| cgroup.pressure.cpu.is_some()) {
-        lacking.push("there is no pressure: the kernel has none, or wants psi=1".to_owned());
+    if no_unit_has(|cgroup| cgroup.pressure.cpu.is_some()) {
+        missing.push(
+            "there is no pressure: the kernel is built without PSI, or needs psi=1".to_owned(),
+        );
     }
     if let Some(failure) = &cgroups.failure {
-        lacking.push(format!("{} files cannot be read, the first: {failure}", cgroups.failed));
+        missing.push(format!("{} files cannot be read, first: {failure}", cgroups.failed));
     }
-    lacking
+    missing
 }
 
-/// Whether a control group has something.
+/// Whether a cgroup has a value.
 type Has = fn(&Cgroup) -> bool;
 
 fn processes(snapshot: &Snapshot) -> Vec<String> {
-    let mut lacking = Vec::new();
-    let Some(processes) = &snapshot.processes else { return lacking };
+    let mut missing = Vec::new();
+    let Some(processes) = &snapshot.processes else { return missing };
     let units = &processes.units;
     if !units.is_empty() && units.iter().all(|(_, unit)| unit.open_fds.is_none()) {
-        lacking.push(
-            "open files cannot be counted: that takes Linux 6.2, or the capabilities \
+        missing.push(
+            "open files cannot be counted without Linux 6.2 or the capabilities \
              CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
                 .to_owned(),
         );
     }
     if let Some(failure) = &processes.failure {
-        lacking.push(format!("{} cannot be read, the first: {failure}", processes.failed));
+        missing.push(format!("{} cannot be read, first: {failure}", processes.failed));
     }
-    lacking
+    missing
 }
 
-/// By their numbers in capabilities(7), those that show an exporter more.
+/// The capabilities that make more data readable, with their numbers (linux/capability.h).
 const CAPABILITIES: [(u32, &str); 3] =
     [(2, "CAP_DAC_READ_SEARCH"), (12, "CAP_NET_ADMIN"), (19, "CAP_SYS_PTRACE")];
 
@@ -304,37 +312,45 @@ mod tests {
     use crate::systemd::state::Status;
 
     fn report(snapshot: &Snapshot, off: &[&'static str]) -> Report {
-        let asker = Asker { bus: "unix:path=/bus".into(), uid: 998, capabilities: Some(0) };
-        Report::new(snapshot, &Off(off.to_vec()), &Host::default(), &asker)
+        let caller = CallerRights { bus: "unix:path=/bus".into(), uid: 998, capabilities: Some(0) };
+        Report::new(snapshot, &Disabled(off.to_vec()), &Host::default(), &caller)
     }
 
     #[test]
-    fn what_has_no_source_of_its_own_works_with_the_units() {
+    fn collectors_without_a_source_need_the_units() {
         let working = Snapshot { systemd: Some(SystemdSnapshot::default()), ..Snapshot::default() };
         let good = report(&working, &["resolved"]);
         assert!(good.is_good(), "{good}");
-        assert!(good.to_string().contains("\ntimers     works\n"), "{good}");
-        assert!(good.to_string().contains("resolved   is off; --collector.resolved"), "{good}");
+        assert!(good.to_string().contains("\n  timers         ok\n"), "{good}");
+        let off = good.to_string();
+        let (_, off) = off.split_once("Collectors that are off\n").unwrap();
+        assert_eq!(off, "  resolved       DNS queries and cache, from systemd-resolved\n");
         let broken = report(&Snapshot::default(), &[]);
         assert!(!broken.is_good());
         let text = broken.to_string();
-        assert!(text.contains("timers     does not work: systemd is not followed"), "{text}");
-        assert!(text.contains("units      does not work: systemd has not told"), "{text}");
+        assert!(
+            text.contains("\n  timers         no connection to systemd: see units\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\n  units          systemd has not listed its units yet; "),
+            "{text}"
+        );
     }
 
     #[test]
-    fn a_kind_that_cannot_be_listed_is_its_collectors_fault_alone() {
+    fn unlisted_unit_type_fails_only_its_collector() {
         let status =
             Status { unlisted: [(UnitKind::Timer, "invalid".into())].into(), ..Status::default() };
         let systemd = Some(SystemdSnapshot::default());
         let report = report(&Snapshot { systemd, status, ..Snapshot::default() }, &[]);
         let text = report.to_string();
-        assert!(text.contains("timers     does not work: timer units cannot be listed"), "{text}");
-        assert!(text.contains("sockets    works"), "{text}");
+        assert!(text.contains("\n  timers         timer units cannot be listed"), "{text}");
+        assert!(text.contains("\n  sockets        ok\n"), "{text}");
     }
 
     #[test]
-    fn a_refusal_says_what_to_change() {
+    fn denied_access_names_the_fix() {
         let attempt = Attempt {
             collector: "cgroup",
             error: Some("/sys/fs/cgroup: Permission denied (os error 13)".into()),
@@ -344,7 +360,7 @@ mod tests {
         };
         let systemd = Some(SystemdSnapshot::default());
         let snapshot = Snapshot { systemd, attempts: vec![attempt], ..Snapshot::default() };
-        assert!(report(&snapshot, &["cgroup"]).is_good(), "what is off may fail");
+        assert!(report(&snapshot, &["cgroup"]).is_good(), "a disabled collector may fail");
         let text = report(&snapshot, &[]).to_string();
         assert!(text.contains("run it as the shipped unit does"), "{text}");
     }

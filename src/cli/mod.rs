@@ -1,8 +1,9 @@
 //! The command line: the flags, and a file for each command.
 
 pub mod args;
-mod check_config;
+mod check_files;
 pub mod check_host;
+pub mod config_file;
 mod hash_password;
 mod once;
 mod serve;
@@ -16,7 +17,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tracing::{error, warn};
 
 use crate::app::Exporter;
-use crate::collector::Off;
+use crate::collector::Disabled;
 use crate::http_counts::HttpCounts;
 use crate::logging::{self, Level};
 use crate::scrape::user_managers::follow::{Terms, Users};
@@ -27,31 +28,47 @@ use crate::systemd::mirror::Mirror;
 use crate::systemd::state::Shared;
 use crate::systemd::unit::properties::Extras;
 use crate::unit_filter::Selection;
-use args::{Action, Args};
+use args::{Action, Args, Check};
+use config_file::ConfigFile;
 pub use hash_password::{BadPassword, hash_password, read_password};
 
-/// Runs the command that the arguments ask for. Errors go to the log.
+/// Runs the command that the arguments name. Errors go to the log.
 #[must_use]
 pub fn run(mut args: Args) -> ExitCode {
-    let is_check = if let Some(Action::CheckHost { flags }) = &args.action {
-        args = Args::to_check(flags);
-        // the report contains what would be logged
-        args.log_level = Level::Error;
-        true
-    } else {
-        false
+    let host_check = match &args.action {
+        Some(Action::CheckHost { flags } | Action::Check(Check::Host { flags })) => Some(flags),
+        _ => None,
     };
+    let is_check = host_check.is_some();
+    if let Some(flags) = host_check {
+        args = Args::to_check(flags);
+        // the report contains everything below this level
+        args.log_level = Level::Error;
+    }
     let _flush = logging::init(args.log_level, args.log_format);
     disable_core_dumps_and_ptrace();
     let outcome = match &args.action {
-        Some(Action::CheckConfig { file }) => check_config::run(file),
+        Some(Action::Check(Check::Config { file })) => check_files::config(file),
+        Some(Action::Check(Check::WebConfig { file }) | Action::CheckConfig { file }) => {
+            check_files::web_config(file)
+        }
         Some(Action::HashPassword { cost }) => hash_password::run(*cost),
-        Some(Action::CheckHost { .. }) | None => on_runtime(&args, is_check),
+        Some(Action::CheckHost { .. } | Action::Check(Check::Host { .. })) | None => {
+            read_config_file(&mut args).and_then(|file| on_runtime(&args, file, is_check))
+        }
     };
     outcome.unwrap_or_else(|error| {
         error!("{error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// The file of `--config.file`; empty without that flag. Its settings are applied to `args`.
+fn read_config_file(args: &mut Args) -> anyhow::Result<ConfigFile> {
+    let Some(path) = &args.config_file else { return Ok(ConfigFile::default()) };
+    let file = ConfigFile::read(path)?;
+    args.apply(&file);
+    Ok(file)
 }
 
 /// Passwords and keys are in memory: the kernel writes no core dump, and only root can trace this
@@ -62,39 +79,43 @@ fn disable_core_dumps_and_ptrace() {
     }
 }
 
-fn on_runtime(args: &Args, is_check: bool) -> anyhow::Result<ExitCode> {
+fn on_runtime(args: &Args, file: ConfigFile, is_check: bool) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
-        // one a source and one a response; sources that hang must not start hundreds
+        // one per source and one per response; a source that hangs must not start hundreds
         .max_blocking_threads(MAX_BLOCKING_THREADS)
         // threads of the first scrape are kept: under a fork bomb, no others can be started
         .thread_keep_alive(Duration::MAX)
         .enable_all()
         .build()
         .context("failed to start threads")?;
-    let outcome = runtime.block_on(with_scraper(args, is_check));
+    let outcome = runtime.block_on(with_scraper(args, file, is_check));
     // a source that hangs in the kernel must not keep the process alive
     runtime.shutdown_background();
     outcome
 }
 
-async fn with_scraper(args: &Args, is_check: bool) -> anyhow::Result<ExitCode> {
+async fn with_scraper(args: &Args, file: ConfigFile, is_check: bool) -> anyhow::Result<ExitCode> {
     let requests: Arc<HttpCounts> = Arc::default();
-    let off = args.off();
-    let scraper = start_scraper(args, &off, requests.clone())?;
+    let disabled = args.disabled();
+    let scraper = start_scraper(args, &disabled, requests.clone())?;
     if is_check {
-        return check_host::run(args, &off, &Arc::new(scraper)).await;
+        return check_host::run(args, &disabled, &Arc::new(scraper)).await;
     }
-    let exporter =
-        Exporter::new(scraper, args.profile, off, args.max_series, args.telemetry_path.clone());
+    let telemetry_path = args.telemetry_path.clone();
+    let exporter = Exporter::new(scraper, args.profile, disabled, args.max_series, telemetry_path);
     if args.once {
         return once::run(&exporter).await;
     }
-    serve::run(args, exporter, requests).await
+    serve::run(args, file, exporter, requests).await
 }
 
-/// Starts to follow systemd, and returns what reads the rest at each scrape.
-fn start_scraper(args: &Args, off: &Off, requests: Arc<HttpCounts>) -> anyhow::Result<Scraper> {
+/// Starts to follow systemd and, unless disabled, the journal and the managers of users.
+fn start_scraper(
+    args: &Args,
+    off: &Disabled,
+    requests: Arc<HttpCounts>,
+) -> anyhow::Result<Scraper> {
     let selection = Selection::new(&args.unit_include, &args.unit_exclude)?;
     let keep = Retention {
         unloaded_for: args.keep_unloaded,
@@ -119,13 +140,13 @@ fn start_scraper(args: &Args, off: &Off, requests: Arc<HttpCounts>) -> anyhow::R
         thread,
         dbus_address: args.dbus_address.clone(),
     };
-    let users = if off.has("users") { Users::default() } else { Users::watch(terms) };
+    let users = if off.has("user-managers") { Users::default() } else { Users::watch(terms) };
     let host = Host {
         proc: args.procfs.clone(),
         cgroup: "/sys/fs/cgroup".into(),
         expected: args.expect_unit.iter().map(|name| name.as_str().into()).collect(),
         not_found: args.not_found,
-        listeners: args.listeners.options(&args.procfs),
+        listeners: args.sockets(),
         dbus_address: args.dbus_address.clone(),
         journal: args.journal(selection),
         users,
@@ -144,11 +165,11 @@ async fn wait_for_units(scraper: &Scraper, limit: Duration) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    // after that, the output itself says that units are missing
+    // after the limit, the output itself reports that units are missing
     let _ = tokio::time::timeout(limit, filled).await;
 }
 
-/// One for the scraper and one for HTTP: neither is busy.
+/// One for the scraper and one for HTTP; neither is busy.
 const WORKER_THREADS: usize = 2;
 
 const MAX_BLOCKING_THREADS: usize = 16;

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::args::Args;
+use super::config_file::ConfigFile;
 use crate::app::Exporter;
 use crate::http::{self, HttpListener, Limits, LiveConfig, Liveness, ServerOptions};
 use crate::http_counts::HttpCounts;
@@ -17,9 +18,15 @@ use crate::sd_notify::Notify;
 
 pub(super) async fn run(
     args: &Args,
+    file: ConfigFile,
     exporter: Exporter,
     counts: Arc<HttpCounts>,
 ) -> anyhow::Result<ExitCode> {
+    let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("BUILT_FROM"));
+    info!(version, revision, "starting unit-exporter");
+    for warning in args.ignored.warnings() {
+        warn!("{warning}");
+    }
     let config = match &args.web_config {
         Some(path) => LiveConfig::open(path)?,
         None => LiveConfig::default(),
@@ -41,7 +48,8 @@ pub(super) async fn run(
         liveness: Liveness::default(),
     };
     let notify = Arc::new(Notify::from_env().context("NOTIFY_SOCKET")?);
-    let stop = stop_signal(notify.clone(), config)?;
+    let reload = Reload { args: args.clone(), file, scraper: exporter.scraper().clone(), config };
+    let stop = stop_signal(notify.clone(), reload)?;
     let listeners = listen(args)?;
     // does not wait for the bus: it may start later, or never
     notify.ready();
@@ -58,12 +66,16 @@ fn listen(args: &Args) -> anyhow::Result<Vec<HttpListener>> {
             !passed.is_empty(),
             "--web.systemd-socket: systemd passed no socket; start the .socket unit, not the service"
         );
+        for listener in &passed {
+            let address = listener.address().map_or("unix".to_owned(), |ip| ip.to_string());
+            info!(address, path = args.telemetry_path, "listening on a socket passed by systemd");
+        }
         return Ok(passed);
     }
     let mut listeners = Vec::new();
     for address in &args.listen {
         listeners.extend(address.bind().context("failed to listen; is another exporter running?")?);
-        info!(%address, path = %args.telemetry_path, "listening");
+        info!(%address, path = args.telemetry_path, "listening");
     }
     Ok(listeners)
 }
@@ -73,7 +85,7 @@ fn listen(args: &Args) -> anyhow::Result<Vec<HttpListener>> {
 async fn keep_watchdog_alive(notify: Arc<Notify>, liveness: Liveness, scraper: Arc<Scraper>) {
     let pause = notify.watchdog().map_or(STATUS_INTERVAL, |limit| STATUS_INTERVAL.min(limit / 3));
     let mut last_status = String::new();
-    // the first status sooner: by then the units have been read
+    // the first status sooner: the units have been read by then
     tokio::time::sleep(pause / 10).await;
     loop {
         let status = scraper.summary();
@@ -92,10 +104,49 @@ async fn keep_watchdog_alive(notify: Arc<Notify>, liveness: Liveness, scraper: A
     }
 }
 
-fn stop_signal(
-    notify: Arc<Notify>,
+/// The state that SIGHUP reloads.
+struct Reload {
+    args: Args,
+    /// The configuration file as read at the start: some settings need a restart.
+    file: ConfigFile,
+    scraper: Arc<Scraper>,
     config: Arc<LiveConfig>,
-) -> anyhow::Result<impl Future<Output = ()>> {
+}
+
+impl Reload {
+    fn reload(&self) {
+        let web = self.config.reload();
+        if let Err(error) = &web {
+            error!(%error, "SIGHUP: invalid web configuration; all requests are rejected until it is fixed");
+        }
+        let file = self.reload_config_file();
+        if let Err(error) = &file {
+            error!(
+                error = format!("{error:#}"),
+                "SIGHUP: invalid configuration file; the settings in use are kept"
+            );
+        }
+        if web.is_ok() && file.is_ok() {
+            info!("SIGHUP: reloaded");
+        }
+    }
+
+    /// Replaces the expected units and listeners; no counter is reset.
+    fn reload_config_file(&self) -> anyhow::Result<()> {
+        let Some(path) = &self.args.config_file else { return Ok(()) };
+        let new = ConfigFile::read(path)?;
+        let keys = self.file.restart_required(&new);
+        if !keys.is_empty() {
+            let keys = keys.join(",");
+            warn!(keys, "SIGHUP: changed settings take effect after a restart");
+        }
+        let units = self.args.expected_units(&new);
+        self.scraper.expect(&units, self.args.expected_listeners(&new));
+        Ok(())
+    }
+}
+
+fn stop_signal(notify: Arc<Notify>, reload: Reload) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to handle SIGINT")?;
     // a reload must never end the process
@@ -107,10 +158,7 @@ fn stop_signal(
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => {
                     notify.reloading();
-                    match config.reload() {
-                        Ok(()) => info!("SIGHUP: reloaded"),
-                        Err(error) => error!(%error, "SIGHUP: invalid web configuration; all requests are rejected until it is fixed"),
-                    }
+                    reload.reload();
                     notify.ready();
                 }
             }

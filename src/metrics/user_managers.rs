@@ -7,7 +7,7 @@ use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
-    if !out.subject(Subject { collector: "users", title: "Managers of users" }) {
+    if !out.subject(Subject { collector: "user-managers", title: "Managers of users" }) {
         return Ok(());
     }
 

@@ -22,7 +22,7 @@ use crate::http_counts::HttpCounts;
 use crate::scrape::blocking_source::Kept;
 use crate::scrape::user_managers::follow::Users;
 use crate::single_flight::SingleFlight;
-use crate::snapshot::{Attempt, Histogram, Snapshot};
+use crate::snapshot::{Attempt, ExporterStats, Histogram, Snapshot};
 use crate::source::Error;
 use crate::source::cgroup::Cgroups;
 use crate::source::dbus_daemons::DaemonClient;
@@ -30,7 +30,7 @@ use crate::source::journal::{Journal, JournalOptions};
 use crate::source::process::Processes;
 use crate::source::process::usage;
 use crate::source::security_assessment::Security;
-use crate::source::sockets::{Listeners, SocketOptions};
+use crate::source::sockets::{Expectation, Listeners, SocketOptions};
 use crate::systemd::ledger::Event;
 use crate::systemd::snapshot::SystemdSnapshot;
 use crate::systemd::state::{Shared, State};
@@ -61,6 +61,7 @@ pub struct Host {
 pub struct Scraper {
     shared: Shared,
     host: Host,
+    expected: Mutex<Expected>,
     journal: Kept<Journal>,
     listeners: Kept<Listeners>,
     daemons: Arc<DaemonClient>,
@@ -82,6 +83,13 @@ pub struct Scraper {
 
 /// What reading a source came to; a panic is a join error.
 type Read<T> = Result<Result<T, Error>, JoinError>;
+
+/// The units and listeners that must exist; a reload replaces them.
+#[derive(Clone, Debug, Default)]
+struct Expected {
+    units: Vec<Arc<str>>,
+    listeners: Vec<Arc<Expectation>>,
+}
 
 /// What scrapes lacked, summed since the exporter started.
 #[derive(Clone, Debug, Default)]
@@ -112,6 +120,10 @@ impl Scraper {
             shared,
             security: Arc::default(),
             daemons: Arc::new(DaemonClient::new(host.dbus_address.clone())),
+            expected: Mutex::new(Expected {
+                units: host.expected.clone(),
+                listeners: host.listeners.expected.clone(),
+            }),
             host,
             journal: Kept::default(),
             listeners: Kept::default(),
@@ -137,6 +149,18 @@ impl Scraper {
         let key = without.to_vec();
         let without = key.clone();
         self.flights.share(key, move || async move { Arc::new(scraper.read(&without).await) }).await
+    }
+
+    /// Replaces the units and listeners that must exist.
+    pub fn expect(&self, units: &[String], listeners: Vec<Expectation>) {
+        *self.expected.lock().unwrap_or_else(PoisonError::into_inner) = Expected {
+            units: units.iter().map(|unit| unit.as_str().into()).collect(),
+            listeners: listeners.into_iter().map(Arc::new).collect(),
+        };
+    }
+
+    fn expected(&self) -> Expected {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Follows the journal without end. Otherwise it is read at scrapes alone, and what is deleted
@@ -222,7 +246,13 @@ impl Scraper {
         let (host, cgroup_units) = (&self.host, units.clone());
         let cgroups = cgroups_and_processes::cgroups(&self.cgroups, host, cgroup_units, deadline);
         let processes = cgroups_and_processes::processes(&self.processes, host, units, deadline);
-        let listeners = sockets::listeners(&self.listeners, &host.listeners, input, deadline);
+        let listeners = sockets::listeners(
+            &self.listeners,
+            &host.listeners,
+            self.expected().listeners,
+            input,
+            deadline,
+        );
         let journal = journal::journal(&self.journal, &host.journal, &self.shared, deadline);
         let pid1 = self.pid1.read(|| Ok(()), move |()| usage::read(&pid1));
         let own = self.own.read(|| Ok(()), |()| usage::read(Path::new("/proc/self")));
@@ -259,7 +289,7 @@ impl Scraper {
         snapshot.users = users;
         snapshot.attempts.extend(seen);
         let truncated = self.add_truncated(&snapshot);
-        snapshot.exporter = crate::snapshot::Exporter {
+        snapshot.exporter = ExporterStats {
             truncated_units: truncated.units,
             failed_reads: truncated.failed_reads,
             truncated_processes: truncated.processes,
@@ -287,7 +317,8 @@ impl Scraper {
             let unit = state.mirror.unit(name);
             unit.is_none_or(|unit| unit.load_state.as_deref() == Some("not-found"))
         };
-        let expected = self.host.expected.iter().map(|name| (name.clone(), missing(name)));
+        let expected = self.expected().units.into_iter();
+        let expected = expected.map(|name| (name.clone(), missing(&name)));
         let systemd = SystemdSnapshot::copy(state, self.host.not_found);
         Snapshot {
             expected: expected.collect(),

@@ -1,11 +1,12 @@
 //! Reads the listening sockets.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Read;
 use crate::scrape::blocking_source::Kept;
 use crate::source::sockets::{
-    ListenerInput, ListenerReading, Listeners, SocketOptions, SocketUnit,
+    Expectation, ListenerInput, ListenerReading, Listeners, SocketOptions, SocketUnit,
 };
 use crate::systemd::state::State;
 
@@ -13,11 +14,13 @@ use crate::systemd::state::State;
 pub(super) async fn listeners(
     kept: &Kept<Listeners>,
     options: &SocketOptions,
+    expected: Vec<Arc<Expectation>>,
     input: ListenerInput,
     deadline: Instant,
 ) -> Read<(ListenerReading, Option<String>)> {
     let options = options.clone();
     let read = move |listeners: &mut Listeners| {
+        listeners.expect(expected);
         let reading = listeners.read(&input, deadline)?;
         let shortfall = reading.degraded.clone();
         Ok((reading, shortfall))

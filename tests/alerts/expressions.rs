@@ -6,7 +6,7 @@ use std::path::Path;
 
 use promql_parser::parser::{BinaryExpr, Expr, parse, token};
 
-use unit_exporter::profile::MINIMAL;
+use unit_exporter::collector::MINIMAL;
 
 use super::promql::{Vocabulary, each, rules, selector};
 

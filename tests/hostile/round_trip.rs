@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use unit_exporter::collector::Profile;
 use unit_exporter::metrics::{DroppedSeries, Format, MetricsQuery, render};
-use unit_exporter::profile::Profile;
 use unit_exporter::snapshot::Snapshot;
 use unit_exporter::source::sockets::{Listener, ListenerReading, Protocol};
 use unit_exporter::systemd::ledger::Ledger;

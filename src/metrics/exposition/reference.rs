@@ -3,9 +3,8 @@
 use std::fmt::{self, Write};
 
 use super::render::SeriesCounts;
-use crate::collector::COLLECTORS;
+use crate::collector::{COLLECTORS, MINIMAL};
 use crate::metrics::{BaseUnit, Family, Kind, Per, Resets, Sample, Sink, Subject, all, exporter};
-use crate::profile::MINIMAL;
 use crate::snapshot::{Histogram, Snapshot};
 
 /// Every declaration, in the order of the page.
@@ -59,7 +58,7 @@ impl Reference {
         }
         for rows in sections {
             let Subject { collector, title } = rows[0].subject;
-            let is_off = COLLECTORS.iter().any(|c| c.name == collector && c.off.is_some());
+            let is_off = COLLECTORS.iter().any(|c| c.name == collector && !c.on);
             let state = if is_off {
                 format!("Off by default: enable it with `--collector.{collector}`.")
             } else {
@@ -148,7 +147,7 @@ impl fmt::Display for MetricReference {
             BaseUnit::Seconds => ", seconds",
             BaseUnit::Ratio => ", ratio",
         };
-        let is_off = COLLECTORS.iter().any(|c| c.name == self.subject.collector && c.off.is_some());
+        let is_off = COLLECTORS.iter().any(|c| c.name == self.subject.collector && !c.on);
         let stability = match (self.is_inherited(), is_off) {
             (true, _) => "inherited",
             (false, true) => "experimental",

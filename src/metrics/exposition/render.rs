@@ -12,8 +12,8 @@ use super::openmetrics::{self, OpenMetrics};
 use super::series_limit::SeriesLimit;
 use super::text_format::{self, Text};
 use super::user_samples::UserSamples;
+use crate::collector::Profile;
 use crate::metrics::{Sink, all, exporter};
-use crate::profile::Profile;
 use crate::snapshot::Snapshot;
 
 /// The formats of a response.

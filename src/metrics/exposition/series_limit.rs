@@ -37,7 +37,7 @@ impl<S: Sink> Sink for SeriesLimit<'_, S> {
         if !self.query.wants(self.collector, family.name) {
             return Ok(());
         }
-        let with_zeros = !self.query.profile.leaves_out_zeros_of(family.name);
+        let with_zeros = !self.query.profile.drops_zeros_of(family.name);
         let limit = self.query.max_series as u64;
         let mut count = 0;
         let is_kept = |sample: &Sample<'_, N>| {

@@ -22,7 +22,7 @@ impl Scraper {
         deadline: Instant,
     ) -> (Vec<User>, Option<Attempt>) {
         let reading = self.read_users(&wants, deadline);
-        match self.attempt_in_part("users", wants("users"), reading).await {
+        match self.attempt_in_part("user-managers", wants("user-managers"), reading).await {
             Some((users, attempt)) => (users.unwrap_or_default(), Some(attempt)),
             None => (Vec::new(), None),
         }

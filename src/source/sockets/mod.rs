@@ -100,16 +100,24 @@ impl Listeners {
     /// Nothing is opened or read yet.
     #[must_use]
     pub fn new(mut options: SocketOptions) -> Self {
-        let mut before = BTreeSet::new();
-        options.expected.retain(|expected| before.insert(expected.to_string()));
         let owners = CgroupOwners::new(options.cgroup_root.clone());
-        Self {
+        let expected = std::mem::take(&mut options.expected);
+        let mut listeners = Self {
             options,
             owners,
             services: SocketToService::default(),
             drops: DropTotals::default(),
             buffer: vec![0; sock_diag::BUFFER_SIZE],
-        }
+        };
+        listeners.expect(expected);
+        listeners
+    }
+
+    /// Replaces the expected listeners.
+    pub fn expect(&mut self, mut expected: Vec<Arc<Expectation>>) {
+        let mut before = BTreeSet::new();
+        expected.retain(|expected| before.insert(expected.to_string()));
+        self.options.expected = expected;
     }
 
     /// Reads all listeners. Blocks for about 0.1 ms, 1 ms at 1,000 listeners.
