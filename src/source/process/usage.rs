@@ -7,6 +7,7 @@ use std::path::Path;
 
 use procfs::ProcError;
 use procfs::process::{LimitValue, Process};
+use rustix::io::Errno;
 
 use crate::source::Error;
 
@@ -57,10 +58,9 @@ pub fn read(directory: &Path) -> Result<ProcessUsage, Error> {
 fn error(path: &Path) -> impl FnOnce(ProcError) -> Error {
     move |error| match error {
         ProcError::Io(error, _) => Error::io(path)(error),
-        ProcError::PermissionDenied(_) => {
-            Error::io(path)(std::io::ErrorKind::PermissionDenied.into())
-        }
-        ProcError::NotFound(_) => Error::io(path)(std::io::ErrorKind::NotFound.into()),
+        // procfs drops the error of the kernel
+        ProcError::PermissionDenied(_) => Error::io(path)(Errno::ACCESS.into()),
+        ProcError::NotFound(_) => Error::io(path)(Errno::NOENT.into()),
         error => Error::malformed(path, error.to_string().as_bytes()),
     }
 }
@@ -88,7 +88,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let process = directory.path().join("1");
         let missing = read(&process).unwrap_err().to_string();
-        assert!(missing.contains("/1") && missing.contains("not found"), "{missing}");
+        assert!(missing.contains("/1") && missing.contains("No such file"), "{missing}");
         fs::create_dir(&process).unwrap();
         fs::write(process.join("stat"), "1 (x) S").unwrap();
         let malformed = read(&process).unwrap_err().to_string();
