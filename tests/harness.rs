@@ -166,7 +166,7 @@ fn parses_samples_with_labels_escapes_and_exemplars() {
 }
 
 #[test]
-#[should_panic(expected = "no sample")]
+#[should_panic(expected = "not a sample")]
 fn rejects_raw_newline_in_label() {
     Samples::parse("up{name=\"a\nb\"} 1\n");
 }
