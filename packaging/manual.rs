@@ -33,13 +33,24 @@ fn write_page(mut command: clap::Command, page: &mut impl Write) -> io::Result<(
     man.render_options_section(page)?;
     page.write_all(b".SH SUBCOMMANDS\n")?;
     command.build();
-    for subcommand in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+    let is_shown = |sub: &&clap::Command| sub.get_name() != "help" && !sub.is_hide_set();
+    let mut subcommands = Vec::new();
+    for subcommand in command.get_subcommands().filter(is_shown) {
+        let name = subcommand.get_name().to_owned();
+        if !subcommand.has_subcommands() {
+            subcommands.push((name, subcommand));
+            continue;
+        }
+        let nested = subcommand.get_subcommands().filter(is_shown);
+        subcommands.extend(nested.map(|sub| (format!("{name} {}", sub.get_name()), sub)));
+    }
+    for (name, subcommand) in subcommands {
         let arguments = subcommand.get_arguments().filter(|argument| argument.get_id() != "help");
         let arguments = arguments.map(|argument| match argument.is_required_set() {
             true => format!(" {argument}"),
             false => format!(" [{argument}]"),
         });
-        let (name, arguments) = (subcommand.get_name(), arguments.collect::<String>());
+        let arguments = arguments.collect::<String>();
         let about = subcommand.get_about().unwrap_or_default();
         let entry = format!(".TP\n\\fB{name}\\fR{arguments}\n{about}\n");
         page.write_all(entry.replace('-', r"\-").as_bytes())?;
@@ -69,7 +80,7 @@ Report which collectors work on this host and how to fix the others:
 .PP
 .RS
 .nf
-unit\-exporter check\-host
+unit\-exporter check host
 .fi
 .RE
 .PP
@@ -94,19 +105,24 @@ unit\-exporter \-\-web.listen\-address=127.0.0.1:9558 \-\-expect\-unit=nginx.ser
 Finish requests in progress (at most 5 seconds) and exit.
 .TP
 \fBSIGHUP\fR
-Reload the file of \fB\-\-web.config.file\fR. Changes of the file are also detected without the signal.
+Reload the files of \fB\-\-config.file\fR (expected units and listeners; other keys need a restart) and
+\fB\-\-web.config.file\fR. Changes of the latter are also detected without the signal.
 .SH EXIT STATUS
 .TP
 \fB0\fR
 Success, or exit after SIGTERM or SIGINT.
 .TP
 \fB1\fR
-Start\-up or runtime error. With \fB\-\-once\fR, a collector failed. With \fBcheck\-host\fR, an enabled collector does not
-work.
+Start\-up or runtime error. With \fB\-\-once\fR, a collector failed. With \fBcheck host\fR, an enabled collector does not
+work. With \fBcheck config\fR or \fBcheck web\-config\fR, the file is invalid.
 .TP
 \fB2\fR
 Invalid flag or value.
 .SH ENVIRONMENT
+.TP
+\fBUNIT_EXPORTER_\fIFLAG\fR
+Sets a flag: \fB\-\-web.listen\-address\fR is \fBUNIT_EXPORTER_WEB_LISTEN_ADDRESS\fR. A flag takes precedence over the
+environment, the environment over the file of \fB\-\-config.file\fR. Values of repeatable flags are separated by commas.
 .TP
 \fBDBUS_SESSION_BUS_ADDRESS\fR, \fBXDG_RUNTIME_DIR\fR
 D\-Bus address of the user's manager with \fB\-\-systemd.collector.user\fR; the default is \fI/run/user/UID/bus\fR.

@@ -13,7 +13,8 @@ use unit_exporter::cli::args::Args;
 #[test]
 fn page_and_completions_list_every_flag_and_subcommand() {
     let command = Args::command();
-    let subcommands = command.get_subcommands().map(|sub| sub.get_name());
+    let subcommands = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+    let subcommands = subcommands.map(|sub| sub.get_name());
     let shown = command.get_arguments().filter(|argument| !argument.is_hide_set());
     let flags = shown.filter_map(|argument| argument.get_long());
     let words: Vec<&str> = flags.chain(subcommands).collect();

@@ -125,7 +125,7 @@ fn tls_drop_in_enables_basic_auth_and_reload() {
     machine().write("etc/unit-exporter/web.yml", "basic_auth_users: [nonsense]\n");
     machine().ok(&["systemctl", "reload", SERVICE]);
     eventually("the error is logged", || {
-        log().contains("SIGHUP: the web configuration is broken").then_some(())
+        log().contains("SIGHUP: invalid web configuration").then_some(())
     });
     assert_eq!(status(), 500);
     machine().write("etc/unit-exporter/web.yml", "{}\n");

@@ -19,7 +19,7 @@ fn units_of_lingering_user_match_its_systemctl() {
     // a unit of the same name in the system manager
     machine.unit("queue.service", SLEEP);
     machine.ok(&["systemctl", "start", "queue.service"]);
-    let exporter = machine.exporter_unit(&sandbox(), &["--user-managers"]).ready();
+    let exporter = machine.exporter_unit(&sandbox(), &["--collector.user-managers"]).ready();
     wait_for_up(&exporter, "app", 1.0);
     app.exec(&["start", "broken.service"]);
     eventually("every state matches systemctl", || {
@@ -73,7 +73,7 @@ fn units_of_lingering_user_match_its_systemctl() {
 #[test]
 fn user_managers_are_followed_as_they_start_and_stop() {
     let machine = Machine::options().boot();
-    let exporter = machine.exporter(&["--user-managers"]);
+    let exporter = machine.exporter(&["--collector.user-managers"]);
     assert_eq!(exporter.samples().all("systemd_user_manager_up", &[]).count(), 0);
     assert_eq!(success(&exporter.samples()), Some(1.0));
     let one = User::lingers(&machine, "one", 1501);
@@ -113,7 +113,7 @@ fn frozen_user_manager_is_reported_and_affects_no_other() {
     let machine = Machine::options().boot();
     let _one = User::lingers(&machine, "one", 1501);
     let _two = User::lingers(&machine, "two", 1502);
-    let exporter = machine.exporter(&["--user-managers"]);
+    let exporter = machine.exporter(&["--collector.user-managers"]);
     wait_for_up(&exporter, "one", 1.0);
     wait_for_up(&exporter, "two", 1.0);
     let signal_manager = |signal: &str| {
@@ -145,7 +145,7 @@ fn frozen_user_manager_is_reported_and_affects_no_other() {
 fn logs_reason_without_cap_setuid() {
     let machine = Machine::options().boot();
     let _app = User::lingers(&machine, "app", 1500);
-    let exporter = machine.exporter_unit(&["User=nobody"], &["--user-managers"]).ready();
+    let exporter = machine.exporter_unit(&["User=nobody"], &["--collector.user-managers"]).ready();
     wait_for_up(&exporter, "app", 0.0);
     let page = exporter.samples();
     assert_eq!(success(&page), Some(0.0));
@@ -159,7 +159,7 @@ fn system_bus_posing_as_user_bus_is_rejected() {
     let app = User::lingers(&machine, "app", 1500);
     app.ok(&["stop", "dbus.socket"]);
     machine.ok(&["ln", "-sf", "/run/dbus/system_bus_socket", "/run/user/1500/bus"]);
-    let exporter = machine.exporter(&["--user-managers"]);
+    let exporter = machine.exporter(&["--collector.user-managers"]);
     wait_for_up(&exporter, "app", 0.0);
     let logged = in_time(|| exporter.log().contains("not trusted").then_some(()));
     assert!(logged.is_some(), "{}", exporter.log());
@@ -279,7 +279,7 @@ fn wait_for_up(exporter: &Exporter, user: &str, expected: f64) {
 }
 
 fn success(page: &Samples) -> Option<f64> {
-    page.value("unit_exporter_collector_success", &[("collector", "users")])
+    page.value("unit_exporter_collector_success", &[("collector", "user-managers")])
 }
 
 /// The sandbox settings of the shipped service and of its drop-in for user managers.

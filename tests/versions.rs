@@ -173,7 +173,7 @@ fn families(machine: Machine) -> (u32, BTreeSet<String>) {
     }
     let arguments = [
         "--profile=full",
-        "--user-managers",
+        "--collector.user-managers",
         "--collector.listeners.unix",
         "--collector.listeners.connections",
         "--collector.listeners.namespaces",

@@ -150,12 +150,12 @@ fn save_logs<'a>(fault_log: &str, log: &str, lists: impl Iterator<Item = (&'a st
     let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos");
     fs::create_dir_all(&directory).unwrap();
     fs::write(directory.join("faults"), fault_log).unwrap();
-    let warnings = log.lines().filter(|line| !line.contains("level=debug"));
+    let warnings = log.lines().filter(|line| !line.contains("level=DEBUG"));
     fs::write(directory.join("log"), warnings.collect::<Vec<_>>().join("\n")).unwrap();
     for (name, list) in lists {
         let lines = log
             .lines()
-            .filter(|line| line.contains(&format!("={name} ")) || !line.contains("level=debug"));
+            .filter(|line| line.contains(&format!("={name} ")) || !line.contains("level=DEBUG"));
         let lines: String = lines.flat_map(|line| [line, "\n"]).collect();
         fs::write(directory.join(format!("{name}.log")), lines).unwrap();
         fs::write(directory.join(format!("{name}.list")), list).unwrap();

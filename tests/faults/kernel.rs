@@ -35,7 +35,7 @@ fn cgroups_removed_during_read_cause_no_error() {
     assert!(scrapes.failed_but(&[]).is_empty(), "{}", exporter.log());
     assert_eq!(failed, 0.0, "{}", exporter.log());
     let log = exporter.log();
-    assert!(!log.contains("level=warn") && !log.contains("level=error"), "{log}");
+    assert!(!log.contains("level=WARN") && !log.contains("level=ERROR"), "{log}");
 }
 
 #[test]

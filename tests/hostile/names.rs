@@ -156,7 +156,7 @@ fn overlong_mount_path_is_exported_by_its_hashed_name() {
 fn newline_in_logged_text_does_not_split_log_line() {
     let machine = Machine::options().boot();
     let injection =
-        "--dbus.address=unix:path=/run/a\"\nlevel=error message=forged\n{\"level\":\"ERROR\"}";
+        "--dbus.address=unix:path=/run/a\"\nlevel=ERROR msg=forged\n{\"level\":\"ERROR\"}";
     for (format, log) in [("logfmt", "/opt/logfmt"), ("json", "/opt/json")] {
         let file = format!("StandardError=file:{log}");
         let log_format = format!("--log.format={format}");
@@ -169,7 +169,7 @@ fn newline_in_logged_text_does_not_split_log_line() {
             let intact = match format {
                 "json" => serde_json::from_str::<serde_json::Value>(line)
                     .is_ok_and(|line| line["level"] != "ERROR"),
-                _ => line.contains(" message=") && !line.starts_with("level=error"),
+                _ => line.contains(" msg=") && !line.starts_with("level=ERROR"),
             };
             assert!(intact, "{line}");
         }

@@ -36,7 +36,7 @@ fn secrets_appear_in_no_response_and_no_log() {
         "listeners.unix",
         "listeners.connections",
         "listeners.namespaces",
-        "users",
+        "user-managers",
         "logind",
         "dbus",
     ]
@@ -86,7 +86,7 @@ fn secrets_appear_in_no_response_and_no_log() {
         }
     }
     let log = std::fs::read_to_string(machine.path("/opt/log")).expect("a log");
-    assert!(log.contains("level=debug") && log.lines().count() > 20, "not at level debug: {log}");
+    assert!(log.contains("level=DEBUG") && log.lines().count() > 20, "not at level debug: {log}");
     for secret in [CANARY, &*basic] {
         assert!(!log.contains(secret), "in the log: {log}");
     }

@@ -1,4 +1,4 @@
-//! The subcommands `check-config` and `hash-password`, and startup with an invalid configuration.
+//! The subcommands `check web-config`, `check config` and `hash-password`, and startup with an invalid configuration.
 #![expect(clippy::disallowed_types, reason = "the tests run the program")]
 
 use std::io::Write;
@@ -33,7 +33,7 @@ fn check_config_and_startup_reject_invalid_file() {
     ] {
         let file = dir.write("web.yml", &text);
         let flag = format!("--web.config.file={}", file.display());
-        let checked = run(&["check-config".as_ref(), &*file]);
+        let checked = run(&["check".as_ref(), "web-config".as_ref(), &*file]);
         let served = run(&[Path::new(&flag), "--web.listen-address=127.0.0.1:0".as_ref()]);
         for output in [checked, served] {
             let stderr = String::from_utf8_lossy(&output.stderr);
@@ -42,18 +42,23 @@ fn check_config_and_startup_reject_invalid_file() {
         }
     }
     let absent = dir.path().join("nowhere.yml");
-    assert_eq!(run(&["check-config".as_ref(), &*absent]).status.code(), Some(1));
+    for command in [&["check", "web-config"][..], &["check", "config"], &["check-config"]] {
+        let command: Vec<&Path> = command.iter().map(Path::new).chain([&*absent]).collect();
+        assert_eq!(run(&command).status.code(), Some(1));
+    }
 }
 
 #[test]
 fn check_config_accepts_valid_file_and_prints_warnings() {
     let dir = ConfigDir::new();
     let file = dir.tls(&["client_auth_type: VerifyClientCertIfGiven"]);
-    let output = run(&["check-config".as_ref(), &*file]);
+    let output = run(&["check".as_ref(), "web-config".as_ref(), &*file]);
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");
-    assert!(stdout.lines().count() > 1, "no warning: {stdout}");
-    assert!(stdout.ends_with(&format!("{}: good\n", file.display())), "{stdout}");
+    let (name, lines) = (file.display(), stdout.lines().collect::<Vec<_>>());
+    assert_eq!(lines[0], format!("Checking {name}"));
+    assert!(lines[1].starts_with(" WARNING: "), "{stdout}");
+    assert_eq!(lines.last(), Some(&&*format!(" SUCCESS: {name} is a valid web configuration")));
 }
 
 #[test]
@@ -65,12 +70,32 @@ fn check_config_rejects_file_that_refuses_every_request() {
         &format!("tls_server_config: {{{tls}, client_auth_type: RequireAndVerifyClientCert}}"),
     ] {
         let file = dir.write("web.yml", text);
-        let output = run(&["check-config".as_ref(), &*file]);
+        let output = run(&["check".as_ref(), "web-config".as_ref(), &*file]);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{stderr}");
         assert!(stderr.contains("every request is refused"), "{stderr}");
-        assert!(output.stdout.is_empty(), "{output:?}");
+        assert!(stderr.starts_with(" FAILED: "), "{stderr}");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(stdout, format!("Checking {}\n", file.display()));
     }
+}
+
+#[test]
+fn invalid_configuration_file_is_reported_with_its_line() {
+    let dir = ConfigDir::new();
+    let file = dir.write("config.yml", "profile: full\nexpect_units:\n- nginx\n");
+    let flag = format!("--config.file={}", file.display());
+    let checked = run(&["check".as_ref(), "config".as_ref(), &*file]);
+    let served = run(&[Path::new(&flag), "--web.listen-address=127.0.0.1:0".as_ref()]);
+    for output in [checked, served] {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("config.yml: ") && stderr.contains("line 3"), "{stderr}");
+    }
+    let file = dir.write("config.yml", "profile: full\nexpect_units:\n- nginx.service\n");
+    let output = run(&["check".as_ref(), "config".as_ref(), &*file]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stdout.ends_with(b"config.yml is a valid configuration\n"), "{output:?}");
 }
 
 #[test]
