@@ -61,7 +61,7 @@ fn read(bencher: Bencher, units: &Units, root: &Path, descriptors: usize) {
     let mut cgroups = Cgroups::open(root, descriptors).unwrap();
     bencher.bench_local(|| {
         let readings = cgroups.read(&units.groups, Instant::now() + Duration::from_secs(60));
-        assert_eq!((readings.units.len(), readings.failed), (units.groups.len(), 0));
+        assert_eq!((readings.units.len(), readings.failures.count), (units.groups.len(), 0));
         readings
     });
 }

@@ -29,7 +29,7 @@ fn units(bencher: Bencher, count: usize) {
     bencher.bench_local(|| {
         let deadline = Instant::now() + Duration::from_secs(60);
         let readings = processes.read(&units.groups, deadline).unwrap();
-        assert_eq!((readings.units.len(), readings.failed), (count, 0));
+        assert_eq!((readings.units.len(), readings.failures.count), (count, 0));
         readings
     });
 }
@@ -44,7 +44,7 @@ fn settled_units(bencher: Bencher, count: usize) {
     bencher.bench_local(|| {
         let deadline = Instant::now() + Duration::from_secs(60);
         let readings = processes.read(&units.groups, deadline).unwrap();
-        assert_eq!((readings.units.len(), readings.failed), (count, 0));
+        assert_eq!((readings.units.len(), readings.failures.count), (count, 0));
         readings
     });
 }

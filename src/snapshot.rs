@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::source::cgroup::{Cgroup, Layout};
+use crate::source::process::UnitProcesses;
 use crate::source::process::usage::ProcessUsage;
 use crate::source::security_assessment::Exposures;
-use crate::source::{cgroup, dbus_daemons, journal, process, sockets};
+use crate::source::{UnitReadings, dbus_daemons, journal, sockets};
 use crate::systemd::snapshot::SystemdSnapshot;
 use crate::systemd::state::Status;
 
@@ -22,10 +24,12 @@ pub struct Snapshot {
     pub last_seen: Option<SystemTime>,
     /// The units that must be there, and whether each is missing.
     pub expected: Vec<(Arc<str>, bool)>,
-    /// What each unit uses.
-    pub cgroups: Option<cgroup::Readings>,
-    /// Each unit's processes.
-    pub processes: Option<process::Readings>,
+    /// Resource usage of each unit.
+    pub cgroups: Option<UnitReadings<Cgroup>>,
+    /// Which cgroup versions the host has mounted.
+    pub cgroup_layout: Option<Layout>,
+    /// The processes of each unit.
+    pub processes: Option<UnitReadings<UnitProcesses>>,
     /// PID 1 as a process.
     pub pid1: Option<ProcessUsage>,
     /// The exporter as a process.
@@ -38,8 +42,8 @@ pub struct Snapshot {
     pub listeners: Option<sockets::ListenerReading>,
     /// What other daemons say.
     pub daemons: Daemons,
-    /// What is known of the managers of users.
-    pub users: Vec<User>,
+    /// The service managers of users.
+    pub users: Vec<UserSnapshot>,
     /// How reading each collector's source went.
     pub attempts: Vec<Attempt>,
 }
@@ -52,9 +56,9 @@ impl Snapshot {
     }
 }
 
-/// What is known of one user's manager.
+/// The service manager of one user.
 #[derive(Debug)]
-pub struct User {
+pub struct UserSnapshot {
     /// The user's name.
     pub name: Arc<str>,
     /// Its manager, its units and what they use; nothing else.

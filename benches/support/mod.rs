@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use unit_exporter::source::cgroup::UnitGroup;
+use unit_exporter::source::cgroup_tree::UnitGroup;
 
 /// Control groups below the roots of hierarchies, removed on drop.
 pub(crate) struct Units {

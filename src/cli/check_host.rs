@@ -93,7 +93,7 @@ impl Report {
         let mut report = Self::default();
         report.host.push(("name", self::host(snapshot, host)));
         report.host.push(("bus", bus(snapshot, caller)));
-        if let Some(layout) = snapshot.cgroups.as_ref().and_then(|cgroups| cgroups.layout) {
+        if let Some(layout) = snapshot.cgroup_layout {
             report.host.push(("cgroups", format!("{layout} layout")));
         }
         report.host.push(("rights", rights(caller)));
@@ -274,8 +274,8 @@ fn cgroups(snapshot: &Snapshot) -> Vec<String> {
             "there is no pressure: the kernel is built without PSI, or needs psi=1".to_owned(),
         );
     }
-    if let Some(failure) = &cgroups.failure {
-        missing.push(format!("{} files cannot be read, first: {failure}", cgroups.failed));
+    if let Some(failure) = &cgroups.failures.first {
+        missing.push(format!("{} files cannot be read, first: {failure}", cgroups.failures.count));
     }
     missing
 }
@@ -294,8 +294,8 @@ fn processes(snapshot: &Snapshot) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if let Some(failure) = &processes.failure {
-        missing.push(format!("{} cannot be read, first: {failure}", processes.failed));
+    if let Some(failure) = &processes.failures.first {
+        missing.push(format!("{} cannot be read, first: {failure}", processes.failures.count));
     }
     missing
 }

@@ -20,8 +20,8 @@ use crate::app::Exporter;
 use crate::collector::Disabled;
 use crate::http_counts::HttpCounts;
 use crate::logging::{self, Level};
-use crate::scrape::user_managers::follow::{Terms, Users};
-use crate::scrape::{Host, Scraper};
+use crate::scrape::user_managers::follow::{UserManagerConfig, UserManagers};
+use crate::scrape::{ScrapeConfig, Scraper};
 use crate::systemd::follow::{FollowOptions, ManagerAddress, Thread, follow};
 use crate::systemd::ledger::{Ledger, Retention};
 use crate::systemd::mirror::Mirror;
@@ -132,7 +132,7 @@ fn start_scraper(
     let manager = ManagerAddress::Bus(args.manager_address());
     let options = FollowOptions { manager, resync: args.resync, extras };
     thread.spawn(follow(shared.clone(), options));
-    let terms = Terms {
+    let user_manager_config = UserManagerConfig {
         selection: selection.clone(),
         keep,
         resync: args.resync,
@@ -140,8 +140,12 @@ fn start_scraper(
         thread,
         dbus_address: args.dbus_address.clone(),
     };
-    let users = if off.has("user-managers") { Users::default() } else { Users::watch(terms) };
-    let host = Host {
+    let users = if off.has("user-managers") {
+        UserManagers::default()
+    } else {
+        UserManagers::watch(user_manager_config)
+    };
+    let config = ScrapeConfig {
         proc: args.procfs.clone(),
         cgroup: "/sys/fs/cgroup".into(),
         expected: args.expect_unit.iter().map(|name| name.as_str().into()).collect(),
@@ -151,7 +155,7 @@ fn start_scraper(
         journal: args.journal(selection),
         users,
     };
-    let scraper = Scraper::new(shared, host, requests);
+    let scraper = Scraper::new(shared, config, requests);
     if !off.has("journal") {
         tokio::spawn(scraper.follow_journal());
     }

@@ -77,7 +77,8 @@ const SHORTEST: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::cgroup::{Cgroup, Cpu, Readings};
+    use crate::source::UnitReadings;
+    use crate::source::cgroup::{Cgroup, Cpu};
 
     fn snapshot(units: &[(&str, u64)]) -> Snapshot {
         let unit = |(name, millis): &(&str, u64)| {
@@ -86,7 +87,7 @@ mod tests {
             (Arc::from(*name), Cgroup { cpu, ..Cgroup::default() })
         };
         let units = units.iter().map(unit).collect();
-        let cgroups = Some(Readings { units, ..Readings::default() });
+        let cgroups = Some(UnitReadings { units, ..UnitReadings::default() });
         Snapshot { cgroups, ..Snapshot::default() }
     }
 

@@ -32,11 +32,16 @@ pub(super) fn section(view: &View<'_>, html: &mut Html) {
     html.put("</tbody></table>\n<ul class=notes>");
     following(view, html);
     if let Some(cgroups) = &snapshot.cgroups {
-        in_part("control group files", cgroups.failed, cgroups.failure.as_ref(), html);
+        in_part(
+            "control group files",
+            cgroups.failures.count,
+            cgroups.failures.first.as_ref(),
+            html,
+        );
         cut_short("control groups", cgroups.truncated, html);
     }
     if let Some(processes) = &snapshot.processes {
-        in_part("processes", processes.failed, processes.failure.as_ref(), html);
+        in_part("processes", processes.failures.count, processes.failures.first.as_ref(), html);
         cut_short("units' processes", processes.truncated, html);
     }
     if let Some(listeners) = &snapshot.listeners {

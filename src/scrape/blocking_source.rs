@@ -7,27 +7,27 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use crate::source::Error;
 
-/// A source of which one reading at a time makes use; others wait for it, and hold no thread while
-/// they do. It is opened at its first reading, and anew after one that panicked.
+/// A source that one reader uses at a time, on a blocking thread; other readers wait without a thread.
+/// It is opened at the first read, and again after a read that panicked.
 #[derive(Debug)]
-pub struct Kept<T>(Arc<Mutex<Option<T>>>);
+pub struct BlockingSource<T>(Arc<Mutex<Option<T>>>);
 
-impl<T> Clone for Kept<T> {
+impl<T> Clone for BlockingSource<T> {
     /// Another handle on the same source.
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<T> Default for Kept<T> {
+impl<T> Default for BlockingSource<T> {
     fn default() -> Self {
         Self(Arc::default())
     }
 }
 
-impl<T: Send + 'static> Kept<T> {
-    /// Makes use of the source, on a thread that may block. A reading given up on goes on to its
-    /// end and keeps the source until then.
+impl<T: Send + 'static> BlockingSource<T> {
+    /// Reads the source on a blocking thread. A read whose future is dropped runs to its end and holds
+    /// the source until then.
     ///
     /// # Errors
     /// Those of opening and of reading; a panic of either as a join error.
@@ -38,7 +38,7 @@ impl<T: Send + 'static> Kept<T> {
     ) -> Result<Result<R, Error>, JoinError> {
         let mut kept = self.0.clone().lock_owned().await;
         spawn_blocking(move || {
-            // out of its place while it is read: a panic leaves nothing behind that is half read
+            // taken out during the read: a panic leaves no half-read source behind
             let mut source = match kept.take() {
                 Some(source) => source,
                 None => open()?,
@@ -58,8 +58,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_source_is_opened_until_that_works_and_then_kept() {
-        let kept = Kept::default();
+    async fn source_is_opened_until_that_succeeds_then_kept() {
+        let kept = BlockingSource::default();
         assert!(kept.read(|| Err::<u32, _>(Error::Late), |_| Ok(())).await.unwrap().is_err());
         let add = |source: &mut u32| {
             *source += 1;
@@ -70,16 +70,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_a_panic_it_is_opened_anew() {
-        let kept = Kept::default();
+    async fn source_is_opened_again_after_a_panic() {
+        let kept = BlockingSource::default();
         let panics = |_: &mut u32| -> Result<u32, Error> { panic!("on purpose") };
         assert!(kept.read(|| Ok(1), panics).await.is_err());
         assert_eq!(kept.read(|| Ok(2), |source| Ok(*source)).await.unwrap().unwrap(), 2);
     }
 
     #[tokio::test]
-    async fn readings_wait_for_each_other() {
-        let kept = Kept::default();
+    async fn reads_wait_for_each_other() {
+        let kept = BlockingSource::default();
         let slow = |source: &mut u32| {
             std::thread::sleep(Duration::from_millis(50));
             *source += 1;

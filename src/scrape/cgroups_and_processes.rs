@@ -1,19 +1,21 @@
-//! Reading what units use: each one's control group, and the processes in it.
+//! Reading the cgroup and the processes of each unit.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::info;
 
-use super::{Host, Read};
-use crate::scrape::blocking_source::Kept;
-use crate::source::cgroup::{self, Cgroups, UnitGroup};
-use crate::source::process::{self, Processes};
+use super::{Read, ScrapeConfig};
+use crate::scrape::blocking_source::BlockingSource;
+use crate::source::UnitReadings;
+use crate::source::cgroup::{Cgroup, Cgroups, Layout};
+use crate::source::cgroup_tree::UnitGroup;
+use crate::source::process::{Processes, UnitProcesses};
 use crate::systemd::state::State;
 use crate::systemd::unit::Unit;
 use crate::systemd::unit::name::UnitKind;
 
-/// Where the selected units' processes are, as far as the mirror knows.
+/// The cgroups of the selected units.
 pub(super) fn groups(state: &State) -> Vec<UnitGroup> {
     let group = |unit: &Arc<Unit>| {
         Some(UnitGroup {
@@ -25,36 +27,36 @@ pub(super) fn groups(state: &State) -> Vec<UnitGroup> {
     state.mirror.units_by_priority().filter(|unit| unit.selected).filter_map(group).collect()
 }
 
-/// Reads their control groups.
-pub(super) async fn cgroups(
-    kept: &Kept<Cgroups>,
-    host: &Host,
-    units: Vec<UnitGroup>,
+/// Reads the cgroup of each unit.
+pub(super) async fn cgroups<K: Clone + Send + 'static>(
+    source: &BlockingSource<Cgroups>,
+    config: &ScrapeConfig,
+    units: Vec<UnitGroup<K>>,
     deadline: Instant,
-) -> Read<cgroup::Readings> {
-    let root = host.cgroup.clone();
+) -> Read<(Layout, UnitReadings<Cgroup, K>)> {
+    let root = config.cgroup.clone();
     let open = move || {
         let cgroups = Cgroups::open(&root, DESCRIPTORS)?;
         info!(layout = %cgroups.layout(), "control groups found");
         Ok(cgroups)
     };
-    kept.read(open, move |cgroups| Ok(cgroups.read(&units, deadline))).await
+    source.read(open, move |cgroups| Ok((cgroups.layout(), cgroups.read(&units, deadline)))).await
 }
 
-/// Reads their processes.
-pub(super) async fn processes(
-    kept: &Kept<Processes>,
-    host: &Host,
-    mut units: Vec<UnitGroup>,
+/// Reads the processes of each unit but slices.
+pub(super) async fn processes<K: AsRef<str> + Clone + Send + 'static>(
+    source: &BlockingSource<Processes>,
+    config: &ScrapeConfig,
+    mut units: Vec<UnitGroup<K>>,
     deadline: Instant,
-) -> Read<process::Readings> {
-    let (proc, root) = (host.proc.clone(), host.cgroup.clone());
-    // a slice has its units' processes
-    units.retain(|unit| UnitKind::of(&unit.unit) != Some(UnitKind::Slice));
+) -> Read<UnitReadings<UnitProcesses, K>> {
+    let (proc, root) = (config.proc.clone(), config.cgroup.clone());
+    // the processes of a slice are those of its units
+    units.retain(|unit| UnitKind::of(unit.unit.as_ref()) != Some(UnitKind::Slice));
     let open = move || Processes::open(&proc, &root, DESCRIPTORS);
-    kept.read(open, move |processes| processes.read(&units, deadline)).await
+    source.read(open, move |processes| processes.read(&units, deadline)).await
 }
 
-/// How many files stay open between scrapes: all that `LimitNOFILE=` leaves room for. Each costs the kernel
-/// up to 4.6 KiB; see benches/cgroup.rs for what it saves.
+/// Files that may stay open between scrapes: as many as `LimitNOFILE=` leaves room for. Each takes up
+/// to 4.6 KiB of kernel memory; benches/cgroup.rs measures the CPU time that they save.
 const DESCRIPTORS: usize = usize::MAX;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Scraper;
+use crate::scrape::attempt::take;
 use crate::snapshot::{Attempt, Daemons};
 use crate::source::Error;
 use crate::source::dbus_daemons;
@@ -25,12 +26,12 @@ impl Scraper {
         );
         let mut attempts = Vec::new();
         let daemons = Daemons {
-            bus: super::take(bus, &mut attempts),
-            logins: super::take(logind, &mut attempts),
-            machines: super::take(machined, &mut attempts),
-            network: super::take(networkd, &mut attempts),
-            resolved: super::take(resolved, &mut attempts),
-            exposures: super::take(security, &mut attempts),
+            bus: take(bus, &mut attempts),
+            logins: take(logind, &mut attempts),
+            machines: take(machined, &mut attempts),
+            network: take(networkd, &mut attempts),
+            resolved: take(resolved, &mut attempts),
+            exposures: take(security, &mut attempts),
         };
         (daemons, attempts)
     }
@@ -57,6 +58,6 @@ impl Scraper {
                 (value, shortfall)
             }))
         };
-        self.attempt_in_part(collector, wants(collector), reading).await
+        self.collectors.attempt_in_part(collector, wants(collector), reading).await
     }
 }

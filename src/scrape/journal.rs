@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use super::Read;
-use crate::scrape::blocking_source::Kept;
+use crate::scrape::blocking_source::BlockingSource;
 use crate::source::journal::exits::JournalExits;
 use crate::source::journal::{Journal, JournalOptions, JournalReading};
 use crate::systemd::state::Shared;
@@ -14,7 +14,7 @@ use crate::systemd::unit::value::Timestamp;
 /// Reads the new entries, and returns the counters; a reading that is incomplete has the reason beside
 /// it.
 pub(super) async fn journal(
-    kept: &Kept<Journal>,
+    kept: &BlockingSource<Journal>,
     options: &JournalOptions,
     shared: &Shared,
     deadline: Instant,
@@ -30,7 +30,7 @@ pub(super) async fn journal(
 }
 
 /// Reads the new entries every second, without end, and sends the exits of units to the ledger.
-pub(super) async fn follow(kept: Kept<Journal>, options: JournalOptions, shared: Shared) {
+pub(super) async fn follow(kept: BlockingSource<Journal>, options: JournalOptions, shared: Shared) {
     shared.lock().ledger.enable_reconciliation();
     loop {
         let (options, reading) = (options.clone(), shared.clone());

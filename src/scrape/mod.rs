@@ -1,5 +1,6 @@
-//! One scrape: every source read at once, each under the same deadline.
+//! One scrape: all sources are read in parallel, under the same deadline.
 
+mod attempt;
 pub mod blocking_source;
 mod cgroups_and_processes;
 mod dbus_daemons;
@@ -15,14 +16,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::task::JoinError;
-use tracing::{info, warn};
-
 use crate::http_counts::HttpCounts;
-use crate::scrape::blocking_source::Kept;
-use crate::scrape::user_managers::follow::Users;
+use crate::scrape::attempt::{CollectorsHealth, Read, take};
+use crate::scrape::blocking_source::BlockingSource;
+use crate::scrape::user_managers::follow::UserManagers;
 use crate::single_flight::SingleFlight;
-use crate::snapshot::{Attempt, ExporterStats, Histogram, Snapshot};
+use crate::snapshot::{ExporterStats, Histogram, Snapshot};
 use crate::source::Error;
 use crate::source::cgroup::Cgroups;
 use crate::source::dbus_daemons::DaemonClient;
@@ -35,54 +34,60 @@ use crate::systemd::ledger::Event;
 use crate::systemd::snapshot::SystemdSnapshot;
 use crate::systemd::state::{Shared, State};
 
-/// Where on this machine to look, and for what.
+/// What to read, and where.
 #[derive(Clone, Debug)]
-pub struct Host {
+pub struct ScrapeConfig {
     /// `/proc`, or a fixture of it.
     pub proc: PathBuf,
     /// `/sys/fs/cgroup`, or a fixture of it.
     pub cgroup: PathBuf,
-    /// Units that must be there.
+    /// Units that must be loaded.
     pub expected: Vec<Arc<str>>,
-    /// Whether units without a file that do nothing are exported.
+    /// Whether units without a unit file that are inactive are exported.
     pub not_found: bool,
     /// Which listeners to read.
     pub listeners: SocketOptions,
-    /// The bus on which other daemons are asked.
+    /// The address of the bus of other daemons.
     pub dbus_address: String,
     /// Where the journal is.
     pub journal: JournalOptions,
-    /// The users whose managers are followed.
-    pub users: Users,
+    /// The service managers of users.
+    pub users: UserManagers,
 }
 
-/// Reads the host for each scrape, and remembers how that went.
+/// Reads the host for each scrape, and records the health of collectors.
 #[derive(Debug)]
 pub struct Scraper {
     shared: Shared,
-    host: Host,
+    config: ScrapeConfig,
     expected: Mutex<Expected>,
-    journal: Kept<Journal>,
-    listeners: Kept<Listeners>,
+    journal: BlockingSource<Journal>,
+    listeners: BlockingSource<Listeners>,
     daemons: Arc<DaemonClient>,
     security: Arc<Security>,
-    outcomes: Mutex<BTreeMap<&'static str, Outcome>>,
-    cgroups: Kept<Cgroups>,
-    processes: Kept<Processes>,
-    // nothing to keep, but one that hangs must not take a thread at each scrape
-    pid1: Kept<()>,
-    own: Kept<()>,
-    user_cgroups: Kept<Cgroups>,
-    user_processes: Kept<Processes>,
+    collectors: CollectorsHealth,
+    cgroups: BlockingSource<Cgroups>,
+    processes: BlockingSource<Processes>,
+    // no state: only one read at a time, so that reads that hang block one thread, not one per scrape
+    pid1: BlockingSource<()>,
+    own: BlockingSource<()>,
+    user_cgroups: BlockingSource<Cgroups>,
+    user_processes: BlockingSource<Processes>,
     flights: SingleFlight<Vec<&'static str>, Arc<Snapshot>>,
     durations: Mutex<Histogram>,
-    truncated: Mutex<Truncated>,
+    truncated: Mutex<TruncationTotals>,
     requests: Arc<HttpCounts>,
     started: SystemTime,
 }
 
-/// What reading a source came to; a panic is a join error.
-type Read<T> = Result<Result<T, Error>, JoinError>;
+/// Skipped units, processes and listeners and failed reads, summed since the exporter started.
+#[derive(Clone, Debug, Default)]
+struct TruncationTotals {
+    units: BTreeMap<&'static str, u64>,
+    failed_reads: BTreeMap<&'static str, u64>,
+    processes: u64,
+    listeners: u64,
+}
 
 /// The units and listeners that must exist; a reload replaces them.
 #[derive(Clone, Debug, Default)]
@@ -91,49 +96,30 @@ struct Expected {
     listeners: Vec<Arc<Expectation>>,
 }
 
-/// What scrapes lacked, summed since the exporter started.
-#[derive(Clone, Debug, Default)]
-struct Truncated {
-    units: BTreeMap<&'static str, u64>,
-    failed_reads: BTreeMap<&'static str, u64>,
-    processes: u64,
-    listeners: u64,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Outcome {
-    error: Option<String>,
-    /// Whether it answered but in part.
-    partial: bool,
-    last_success: Option<SystemTime>,
-    /// How often reading panicked.
-    panics: u64,
-}
-
 impl Scraper {
     /// A scraper of the host whose systemd is mirrored in `shared`, and whose answers are counted
     /// in `requests`.
     #[must_use]
-    pub fn new(shared: Shared, host: Host, requests: Arc<HttpCounts>) -> Self {
+    pub fn new(shared: Shared, config: ScrapeConfig, requests: Arc<HttpCounts>) -> Self {
         let buckets = BUCKETS.into_iter().map(|bound| (bound, 0)).collect();
         Self {
             shared,
             security: Arc::default(),
-            daemons: Arc::new(DaemonClient::new(host.dbus_address.clone())),
+            daemons: Arc::new(DaemonClient::new(config.dbus_address.clone())),
             expected: Mutex::new(Expected {
-                units: host.expected.clone(),
-                listeners: host.listeners.expected.clone(),
+                units: config.expected.clone(),
+                listeners: config.listeners.expected.clone(),
             }),
-            host,
-            journal: Kept::default(),
-            listeners: Kept::default(),
-            outcomes: Mutex::default(),
-            cgroups: Kept::default(),
-            processes: Kept::default(),
-            pid1: Kept::default(),
-            own: Kept::default(),
-            user_cgroups: Kept::default(),
-            user_processes: Kept::default(),
+            config,
+            journal: BlockingSource::default(),
+            listeners: BlockingSource::default(),
+            collectors: CollectorsHealth::default(),
+            cgroups: BlockingSource::default(),
+            processes: BlockingSource::default(),
+            pid1: BlockingSource::default(),
+            own: BlockingSource::default(),
+            user_cgroups: BlockingSource::default(),
+            user_processes: BlockingSource::default(),
             flights: SingleFlight::default(),
             durations: Mutex::new(Histogram { buckets, sum: 0.0 }),
             truncated: Mutex::default(),
@@ -166,7 +152,7 @@ impl Scraper {
     /// Follows the journal without end. Otherwise it is read at scrapes alone, and what is deleted
     /// in between is not counted.
     pub fn follow_journal(&self) -> impl Future<Output = ()> + Send + use<> {
-        journal::follow(self.journal.clone(), self.host.journal.clone(), self.shared.clone())
+        journal::follow(self.journal.clone(), self.config.journal.clone(), self.shared.clone())
     }
 
     /// Whether the mirror has been filled, or why not.
@@ -220,19 +206,15 @@ impl Scraper {
         self.shared.lock().ledger.events().cloned().collect()
     }
 
-    /// The collectors that failed last time, and why.
+    /// The collectors that failed in the last scrape, and why.
     pub fn failed(&self) -> Vec<(&'static str, String)> {
-        let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed = |(collector, outcome): (&&'static str, &Outcome)| {
-            Some((*collector, outcome.error.clone()?))
-        };
-        outcomes.iter().filter_map(failed).collect()
+        self.collectors.failed()
     }
 
     async fn read(&self, without: &[&'static str]) -> Snapshot {
         let began = Instant::now();
         let wants = |collector| !without.contains(&collector);
-        let pid1 = self.host.proc.join("1");
+        let pid1 = self.config.proc.join("1");
         self.shared.coalescing.catch_up().await;
         let (units, input) = {
             let state = &self.shared.lock();
@@ -242,43 +224,43 @@ impl Scraper {
             let input = wants("listeners").then(|| sockets::input(state));
             (units, input.unwrap_or_default())
         };
-        let deadline = began + READING;
-        let (host, cgroup_units) = (&self.host, units.clone());
-        let cgroups = cgroups_and_processes::cgroups(&self.cgroups, host, cgroup_units, deadline);
-        let processes = cgroups_and_processes::processes(&self.processes, host, units, deadline);
+        let deadline = began + SOURCE_DEADLINE;
+        let (config, cgroup_units) = (&self.config, units.clone());
+        let cgroups = cgroups_and_processes::cgroups(&self.cgroups, config, cgroup_units, deadline);
+        let processes = cgroups_and_processes::processes(&self.processes, config, units, deadline);
         let listeners = sockets::listeners(
             &self.listeners,
-            &host.listeners,
+            &config.listeners,
             self.expected().listeners,
             input,
             deadline,
         );
-        let journal = journal::journal(&self.journal, &host.journal, &self.shared, deadline);
+        let journal = journal::journal(&self.journal, &config.journal, &self.shared, deadline);
         let pid1 = self.pid1.read(|| Ok(()), move |()| usage::read(&pid1));
         let own = self.own.read(|| Ok(()), |()| usage::read(Path::new("/proc/self")));
         let (cgroups, processes, journal, listeners, pid1, own, others) = tokio::join!(
-            self.attempt("cgroup", wants("cgroup"), cgroups),
-            self.attempt("process", wants("process"), processes),
-            self.attempt_in_part("journal", wants("journal"), journal),
-            self.attempt_in_part("listeners", wants("listeners"), listeners),
-            self.attempt("manager", wants("manager"), pid1),
-            self.attempt("exporter", wants("exporter"), own),
+            self.collectors.attempt("cgroup", wants("cgroup"), cgroups),
+            self.collectors.attempt("process", wants("process"), processes),
+            self.collectors.attempt_in_part("journal", wants("journal"), journal),
+            self.collectors.attempt_in_part("listeners", wants("listeners"), listeners),
+            self.collectors.attempt("manager", wants("manager"), pid1),
+            self.collectors.attempt("exporter", wants("exporter"), own),
             async { tokio::join!(self.daemons(wants), self.users(wants, deadline)) },
         );
         let ((daemons, asked), (users, seen)) = others;
         // last, so that the states are as new as can be
         let mut snapshot = catch_unwind(AssertUnwindSafe(|| self.systemd())).unwrap_or_else(|_| {
             let error = Some(Error::Panicked.to_string());
-            let attempts = vec![self.outcome("units", error, true, Duration::ZERO)];
+            let attempts = vec![self.collectors.record("units", error, true, Duration::ZERO)];
             Snapshot { attempts, ..Snapshot::default() }
         });
-        snapshot.cgroups = take(cgroups, &mut snapshot.attempts);
+        (snapshot.cgroup_layout, snapshot.cgroups) = take(cgroups, &mut snapshot.attempts).unzip();
         snapshot.processes = take(processes, &mut snapshot.attempts);
         if let Some(cgroups) = &snapshot.cgroups {
-            self.partial("cgroup", cgroups.failed, cgroups.failure.as_ref());
+            self.collectors.log_failures("cgroup", &cgroups.failures);
         }
         if let Some(processes) = &snapshot.processes {
-            self.partial("process", processes.failed, processes.failure.as_ref());
+            self.collectors.log_failures("process", &processes.failures);
         }
         snapshot.pid1 = take(pid1, &mut snapshot.attempts);
         snapshot.own = take(own, &mut snapshot.attempts);
@@ -302,13 +284,14 @@ impl Scraper {
         snapshot
     }
 
-    /// The mirror is no source that is read: it is there, and true or not.
+    /// Copies the mirror, which is current or not, but never read in a scrape.
     fn systemd(&self) -> Snapshot {
         let began = Instant::now();
         let state: &State = &self.shared.lock();
         let status = state.status.clone();
         let last_seen = status.last_seen();
-        let outcome = |trouble| vec![self.outcome("units", trouble, false, began.elapsed())];
+        let outcome =
+            |trouble| vec![self.collectors.record("units", trouble, false, began.elapsed())];
         if !status.filled {
             let attempts = outcome(status.trouble.clone());
             return Snapshot { status, last_seen, attempts, ..Snapshot::default() };
@@ -319,7 +302,7 @@ impl Scraper {
         };
         let expected = self.expected().units.into_iter();
         let expected = expected.map(|name| (name.clone(), missing(&name)));
-        let systemd = SystemdSnapshot::copy(state, self.host.not_found);
+        let systemd = SystemdSnapshot::copy(state, self.config.not_found);
         Snapshot {
             expected: expected.collect(),
             systemd: Some(systemd),
@@ -330,86 +313,14 @@ impl Scraper {
         }
     }
 
-    async fn attempt<T>(
-        &self,
-        collector: &'static str,
-        wanted: bool,
-        reading: impl Future<Output = Read<T>>,
-    ) -> Option<(Option<T>, Attempt)> {
-        let whole = async { reading.await.map(|read| read.map(|value| (value, None))) };
-        self.attempt_in_part(collector, wanted, whole).await
-    }
-
-    /// What `reading` gives may fall short of all there is: then it says why, and the collector
-    /// counts as failed though what it gave is exported.
-    async fn attempt_in_part<T>(
-        &self,
-        collector: &'static str,
-        wanted: bool,
-        reading: impl Future<Output = Read<(T, Option<String>)>>,
-    ) -> Option<(Option<T>, Attempt)> {
-        if !wanted {
-            return None;
-        }
-        let began = Instant::now();
-        let outcome = match tokio::time::timeout(DEADLINE, reading).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(Error::Panicked),
-            Err(_) => Err(Error::Late),
-        };
-        let panicked = matches!(outcome, Err(Error::Panicked));
-        let (value, error) = match outcome {
-            Ok((value, shortfall)) => (Some(value), shortfall),
-            Err(error) => (None, Some(error.to_string())),
-        };
-        let attempt = self.outcome(collector, error, panicked, began.elapsed());
-        Some((value, attempt))
-    }
-
-    /// Remembers how a collector went, and logs it when that changed.
-    fn outcome(
-        &self,
-        collector: &'static str,
-        error: Option<String>,
-        panicked: bool,
-        took: Duration,
-    ) -> Attempt {
-        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = outcomes.entry(collector).or_default();
-        match &error {
-            Some(error) if outcome.error.is_none() => {
-                warn!(collector, %error, "collector failed; everything else is served");
-            }
-            None if outcome.error.is_some() => info!(collector, "collector works again"),
-            _ => {}
-        }
-        outcome.error.clone_from(&error);
-        outcome.panics += u64::from(panicked);
-        if error.is_none() {
-            outcome.last_success = Some(SystemTime::now());
-        }
-        let Outcome { last_success, panics, .. } = *outcome;
-        Attempt { collector, error, took, last_success, panics }
-    }
-
-    /// Logs the first failure of a collector that answered all the same, until one had none.
-    fn partial(&self, collector: &'static str, failed: u64, failure: Option<&Error>) {
-        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = outcomes.entry(collector).or_default();
-        if let Some(error) = failure.filter(|_| !outcome.partial) {
-            warn!(collector, failed, first = %error, "some files could not be read");
-        }
-        outcome.partial = failure.is_some();
-    }
-
-    /// Adds what this scrape lacks, and returns the totals.
-    fn add_truncated(&self, snapshot: &Snapshot) -> Truncated {
+    /// Adds what this scrape skipped, and returns the totals.
+    fn add_truncated(&self, snapshot: &Snapshot) -> TruncationTotals {
         let mut totals = self.truncated.lock().unwrap_or_else(PoisonError::into_inner);
         let cgroups = snapshot.cgroups.as_ref();
         let processes = snapshot.processes.as_ref();
         let partial = [
-            ("cgroup", cgroups.map(|read| (read.truncated, read.failed))),
-            ("process", processes.map(|read| (read.truncated, read.failed))),
+            ("cgroup", cgroups.map(|read| (read.truncated, read.failures.count))),
+            ("process", processes.map(|read| (read.truncated, read.failures.count))),
         ];
         for (collector, read) in partial {
             let Some((truncated, failed)) = read else { continue };
@@ -434,16 +345,8 @@ impl Scraper {
     }
 }
 
-fn take<T>(read: Option<(Option<T>, Attempt)>, attempts: &mut Vec<Attempt>) -> Option<T> {
-    let (value, attempt) = read?;
-    attempts.push(attempt);
-    value
-}
+/// When a source stops and returns what it has read so far.
+const SOURCE_DEADLINE: Duration = Duration::from_secs(4);
 
-/// When a source stops by itself and hands over what it has.
-const READING: Duration = Duration::from_secs(4);
-
-/// Under Prometheus's default scrape timeout of 10 s, so that the rest is still served.
-const DEADLINE: Duration = Duration::from_secs(5);
-
+/// In seconds.
 const BUCKETS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 5.0, f64::INFINITY];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Read;
-use crate::scrape::blocking_source::Kept;
+use crate::scrape::blocking_source::BlockingSource;
 use crate::source::sockets::{
     Expectation, ListenerInput, ListenerReading, Listeners, SocketOptions, SocketUnit,
 };
@@ -12,7 +12,7 @@ use crate::systemd::state::State;
 
 /// Reads the listeners; a reading that is incomplete has the reason beside it.
 pub(super) async fn listeners(
-    kept: &Kept<Listeners>,
+    kept: &BlockingSource<Listeners>,
     options: &SocketOptions,
     expected: Vec<Arc<Expectation>>,
     input: ListenerInput,

@@ -1,10 +1,12 @@
-//! Sources that panic or hang, which no host can be made to have.
+//! Sources that panic or hang, which cannot be provoked on a host.
 
 use clap::Parser;
 use tokio::task::spawn_blocking;
 
 use super::*;
 use crate::cli::args::Args;
+use crate::scrape::attempt::SOURCE_TIMEOUT;
+use crate::source::Error;
 use crate::systemd::ledger::Ledger;
 use crate::systemd::mirror::Mirror;
 use crate::unit_filter::Selection;
@@ -15,7 +17,7 @@ fn scraper() -> Arc<Scraper> {
 
 fn scraper_of(proc: PathBuf) -> Arc<Scraper> {
     let nowhere = PathBuf::from("/nowhere");
-    let host = Host {
+    let config = ScrapeConfig {
         proc,
         cgroup: nowhere.clone(),
         expected: Vec::new(),
@@ -23,22 +25,22 @@ fn scraper_of(proc: PathBuf) -> Arc<Scraper> {
         listeners: SocketOptions::default(),
         dbus_address: "unix:path=/nowhere".to_owned(),
         journal: Args::parse_from(["unit-exporter"]).journal(Selection::default()),
-        users: Users::default(),
+        users: UserManagers::default(),
     };
     let shared = Shared::new(Mirror::new(Selection::default()), Ledger::default());
-    Arc::new(Scraper::new(shared, host, Arc::default()))
+    Arc::new(Scraper::new(shared, config, Arc::default()))
 }
 
 #[tokio::test]
-async fn a_panic_is_caught_counted_and_costs_only_its_collector() {
+async fn panic_is_counted_and_fails_only_its_collector() {
     let scraper = scraper();
     let panics =
         || async { spawn_blocking(|| -> Result<u8, Error> { panic!("on purpose") }).await };
     let works = || async { Ok(Ok(7)) };
     for round in 1..=3 {
         let (bad, good) = tokio::join!(
-            scraper.attempt("cgroup", true, panics()),
-            scraper.attempt("process", true, works()),
+            scraper.collectors.attempt("cgroup", true, panics()),
+            scraper.collectors.attempt("process", true, works()),
         );
         let (value, attempt) = bad.unwrap();
         assert_eq!((value, attempt.panics), (None, round));
@@ -47,12 +49,12 @@ async fn a_panic_is_caught_counted_and_costs_only_its_collector() {
         assert_eq!((value, attempt.panics, attempt.error), (Some(7), 0, None));
     }
     // it works again, and what was counted stays
-    let (value, attempt) = scraper.attempt("cgroup", true, works()).await.unwrap();
+    let (value, attempt) = scraper.collectors.attempt("cgroup", true, works()).await.unwrap();
     assert_eq!((value, attempt.panics, attempt.error), (Some(7), 3, None));
 }
 
 #[tokio::test]
-async fn a_panic_of_whoever_holds_the_mirror_spreads_to_no_scrape() {
+async fn panic_while_the_mirror_is_locked_fails_no_scrape() {
     let scraper = scraper();
     let shared = scraper.shared.clone();
     let holds = move || {
@@ -81,12 +83,12 @@ async fn panic_in_procfs_fails_only_the_manager_collector() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_hangs_is_given_up_at_the_deadline() {
+async fn source_that_hangs_fails_at_the_deadline() {
     let scraper = scraper();
     let hangs = std::future::pending::<Read<u8>>();
     let began = tokio::time::Instant::now();
-    let (value, attempt) = scraper.attempt("cgroup", true, hangs).await.unwrap();
+    let (value, attempt) = scraper.collectors.attempt("cgroup", true, hangs).await.unwrap();
     assert!(value.is_none());
     assert_eq!(attempt.error, Some(Error::Late.to_string()));
-    assert_eq!(began.elapsed(), DEADLINE);
+    assert_eq!(began.elapsed(), SOURCE_TIMEOUT);
 }

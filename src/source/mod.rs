@@ -3,6 +3,7 @@
 //! A source reads and parses; it names no metric and does not decide what is exported.
 
 pub mod cgroup;
+pub mod cgroup_tree;
 pub mod dbus_daemons;
 mod fd_cache;
 pub mod journal;
@@ -10,9 +11,13 @@ mod kernel_file;
 pub mod process;
 pub mod security_assessment;
 pub mod sockets;
+mod unit_readings;
 
 use std::io;
 use std::path::{Path, PathBuf};
+
+pub use kernel_file::Limit;
+pub use unit_readings::{Failures, UnitReadings};
 
 /// Why a source failed. Every error names the file or interface.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +30,7 @@ pub enum Error {
         /// The error of the kernel.
         error: io::Error,
     },
-    /// The content is not what the kernel documents; at most its first 80 bytes are kept.
+    /// The content is not in the format that the kernel documents.
     #[error("{}: unexpected content {text:?}", path.display())]
     Malformed {
         /// The file or interface that was read.
@@ -42,7 +47,7 @@ pub enum Error {
          please report it at https://github.com/unit-exporter/unit-exporter/issues"
     )]
     Panicked,
-    /// The source cannot work here; the text says why and what to change.
+    /// The source cannot work here; the text names the cause and the remedy.
     #[error("{0}")]
     Unavailable(String),
 }

@@ -12,7 +12,8 @@ use unit_exporter::http::{
     App, EventsRequest, HtmlPage, HttpError, ListenAddress, ScrapeRequest, ServerOptions,
 };
 use unit_exporter::snapshot::Snapshot;
-use unit_exporter::source::cgroup::{Cgroup, Cpu, Memory, Pids, Readings};
+use unit_exporter::source::UnitReadings;
+use unit_exporter::source::cgroup::{Cgroup, Cpu, Memory, Pids};
 use unit_exporter::systemd::ledger::{Event, EventKind, Ledger};
 use unit_exporter::systemd::mirror::{ListedUnit, Mirror};
 use unit_exporter::systemd::snapshot::SystemdSnapshot;
@@ -65,7 +66,7 @@ impl PageData {
         }
         let snapshot = Snapshot {
             systemd: Some(SystemdSnapshot::copy(state, false)),
-            cgroups: Some(Readings { units: readings, ..Readings::default() }),
+            cgroups: Some(UnitReadings { units: readings, ..UnitReadings::default() }),
             ..Snapshot::default()
         };
         let shares = Shares::default();

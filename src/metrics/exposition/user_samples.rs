@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::render::MetricsQuery;
 use crate::metrics::{Exemplar, Family, Per, Sample, Sink, Subject, Value, all};
-use crate::snapshot::{Histogram, User};
+use crate::snapshot::{Histogram, UserSnapshot};
 
 /// The samples by family: a family is written as a whole, the system's samples first.
 #[derive(Debug, Default)]
@@ -23,7 +23,10 @@ struct UserSample {
 
 impl UserSamples {
     /// Runs the declarations over the snapshot of each user's manager.
-    pub(super) fn collect(users: &[User], query: &MetricsQuery) -> Result<Self, fmt::Error> {
+    pub(super) fn collect(
+        users: &[UserSnapshot],
+        query: &MetricsQuery,
+    ) -> Result<Self, fmt::Error> {
         let mut rows = Self::default();
         for user in users {
             let name = &*user.name;

@@ -11,7 +11,8 @@ use std::fmt;
 use super::Kind::Gauge;
 use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
-use crate::source::cgroup::{Cgroup, Limit};
+use crate::source::Limit;
+use crate::source::cgroup::Cgroup;
 use crate::systemd::unit::name::UnitKind;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -38,7 +39,7 @@ fn layout(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
             labels: ["layout"],
         },
         {
-            let layout = snapshot.cgroups.as_ref().and_then(|readings| readings.layout);
+            let layout = snapshot.cgroup_layout;
             layout.map(|layout| ([layout.name()], true))
         },
     )

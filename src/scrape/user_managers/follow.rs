@@ -1,4 +1,4 @@
-//! The managers of users that linger, each with a mirror of its own.
+//! Follows the service managers of users with lingering enabled, each in its own mirror.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -17,141 +17,145 @@ use crate::systemd::state::Shared;
 use crate::systemd::unit::properties::Extras;
 use crate::unit_filter::Selection;
 
-/// The users whose managers are followed.
+/// The service managers that are followed.
 #[derive(Clone, Debug, Default)]
-pub struct Users(Arc<Mutex<Found>>);
+pub struct UserManagers(Arc<Mutex<FollowedManagers>>);
 
-/// One of them.
+/// The service manager of one user.
 #[derive(Clone, Debug)]
-pub struct User {
-    /// Its name.
+pub struct UserManager {
+    /// The name of the user.
     pub name: Arc<str>,
-    /// Its number.
+    /// The user ID.
     pub uid: u32,
-    /// What is known of its manager.
+    /// The state of the manager.
     pub shared: Shared,
 }
 
-/// How managers are followed that are found.
+/// How the managers are followed.
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub struct UserManagerConfig {
     /// Which of their units are exported.
     pub selection: Selection,
-    /// What is kept of the past.
+    /// How long events and counts of unloaded units are kept.
     pub keep: Retention,
     /// How often a mirror is compared with its manager.
     pub resync: Duration,
-    /// What else is asked of their units.
+    /// Additional properties that are read of their units.
     pub extras: Extras,
-    /// Where all that is done.
+    /// The thread on which managers are followed.
     pub thread: Thread,
-    /// The system bus, on which systemd-logind is asked for names.
+    /// The address of the system bus, for systemd-logind.
     pub dbus_address: String,
 }
 
 #[derive(Debug, Default)]
-struct Found {
-    users: BTreeMap<u32, (User, JoinSet<()>)>,
+struct FollowedManagers {
+    users: BTreeMap<u32, (UserManager, JoinSet<()>)>,
     trouble: Option<String>,
 }
 
-impl Users {
-    /// Looks for users that linger, again and again, and follows the managers of those found.
+impl UserManagers {
+    /// Polls for users with lingering enabled, and follows their managers.
     #[must_use]
-    pub fn watch(terms: Terms) -> Self {
+    pub fn watch(config: UserManagerConfig) -> Self {
         let users = Self::default();
-        terms.thread.clone().spawn(watch(users.clone(), terms));
+        config.thread.clone().spawn(watch(users.clone(), config));
         users
     }
 
-    /// Those found, by their number.
+    /// The managers, ordered by user ID.
     #[must_use]
-    pub fn all(&self) -> Vec<User> {
+    pub fn all(&self) -> Vec<UserManager> {
         self.lock().users.values().map(|(user, _)| user.clone()).collect()
     }
 
-    /// Why users may be missing; `None` if all is well.
+    /// Why managers may be missing; `None` if all are followed.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.lock().trouble.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Found> {
+    fn lock(&self) -> MutexGuard<'_, FollowedManagers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn watch(users: Users, terms: Terms) -> Infallible {
-    let daemons = Arc::new(DaemonClient::new(terms.dbus_address.clone()));
+async fn watch(users: UserManagers, config: UserManagerConfig) -> Infallible {
+    let daemons = Arc::new(DaemonClient::new(config.dbus_address.clone()));
     let mut known: Option<(BTreeSet<u32>, Instant)> = None;
     loop {
         let there = directories();
-        let is_known =
-            known.as_ref().is_some_and(|(before, asked)| *before == there && asked.elapsed() < ASK);
+        let is_known = known.as_ref().is_some_and(|(before, asked)| {
+            *before == there && asked.elapsed() < LINGER_POLL_INTERVAL
+        });
         if !is_known {
             let lingering = logind::lingering(daemons.clone()).await;
             let mut found = users.lock();
             match lingering {
                 Ok(lingering) => {
                     let have = lingering.into_iter().filter(|(uid, _)| there.contains(uid));
-                    found.replace(have.collect(), &terms);
+                    found.replace(have.collect(), &config);
                     known = Some((there, Instant::now()));
                 }
                 Err(error) => found.trouble = Some(error.to_string()),
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(USER_POLL_INTERVAL).await;
     }
 }
 
-/// The numbers of users that have a directory at run time: a manager runs for each.
+/// The IDs of users with a directory below /run/user: a manager runs for each.
 fn directories() -> BTreeSet<u32> {
-    // where there is no directory at all, there is no such user
+    // without the directory there are no such users
     let entries = std::fs::read_dir(RUN_USER).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-impl Found {
-    /// Follows those that are new, and no longer those that are gone.
-    fn replace(&mut self, mut lingering: BTreeMap<u32, String>, terms: &Terms) {
+impl FollowedManagers {
+    /// Starts to follow new managers, and stops for users that no longer linger.
+    fn replace(&mut self, mut lingering: BTreeMap<u32, String>, config: &UserManagerConfig) {
         self.trouble = None;
-        if lingering.len() > MOST {
-            self.trouble =
-                Some(format!("{} users linger: the first {MOST} are followed", lingering.len()));
-            lingering = lingering.into_iter().take(MOST).collect();
+        if lingering.len() > MAX_USERS {
+            self.trouble = Some(format!(
+                "{} users have lingering enabled; only the first {MAX_USERS} are followed",
+                lingering.len()
+            ));
+            lingering = lingering.into_iter().take(MAX_USERS).collect();
         }
         self.users.retain(|uid, (user, _)| {
             let stays = lingering.get(uid).is_some_and(|name| **name == *user.name);
             if !stays {
-                info!(user = &*user.name, "the user's manager is followed no longer");
+                info!(user = &*user.name, "stopped monitoring user manager");
             }
             stays
         });
         for (uid, name) in lingering {
-            self.users.entry(uid).or_insert_with(|| follow_user(uid, &name, terms));
+            self.users.entry(uid).or_insert_with(|| follow_user(uid, &name, config));
         }
     }
 }
 
-fn follow_user(uid: u32, name: &str, terms: &Terms) -> (User, JoinSet<()>) {
-    let shared = Shared::new(Mirror::new(terms.selection.clone()), Ledger::new(terms.keep));
+fn follow_user(uid: u32, name: &str, config: &UserManagerConfig) -> (UserManager, JoinSet<()>) {
+    let shared = Shared::new(Mirror::new(config.selection.clone()), Ledger::new(config.keep));
     let socket = Path::new(RUN_USER).join(uid.to_string()).join("bus");
     let manager = ManagerAddress::UserBus { uid, socket };
-    let options = FollowOptions { manager, resync: terms.resync, extras: terms.extras };
+    let options = FollowOptions { manager, resync: config.resync, extras: config.extras };
     let span = info_span!("user", user = name);
-    // ends with the set
+    // aborted when the set is dropped
     let mut following = JoinSet::new();
     following.spawn(follow(shared.clone(), options).instrument(span));
-    (User { name: name.into(), uid, shared }, following)
+    (UserManager { name: name.into(), uid, shared }, following)
 }
 
 const RUN_USER: &str = "/run/user";
 
-/// How often users are looked for.
-const LOOK: Duration = Duration::from_secs(2);
+/// How often /run/user is read.
+const USER_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often systemd-logind is asked though no user came or went: one may begin to linger.
-const ASK: Duration = Duration::from_secs(30);
+/// How often the list of lingering users is requested from systemd-logind although /run/user did not
+/// change: lingering may be enabled for a user who is logged in.
+const LINGER_POLL_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Users whose managers are followed at most.
-const MOST: usize = 64;
+/// UserManagers whose managers are followed at most.
+const MAX_USERS: usize = 64;

@@ -1,74 +1,74 @@
-//! The files of control groups, some of them kept open between scrapes.
+//! The files of cgroups, some of them kept open between scrapes.
 
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Mount, Readings, relative};
-use crate::source::Error;
-use crate::source::fd_cache::Held;
+use crate::source::cgroup_tree::{Hierarchy, relative};
+use crate::source::fd_cache::FdCache;
 use crate::source::kernel_file::{Buffer, open};
+use crate::source::{Error, Failures};
 
-/// Every file that is open, and the buffer that all are read into.
+/// The open files, and the buffer that all are read into.
 #[derive(Debug)]
 pub(super) struct Files {
-    held: Held<Place, Kept>,
+    cache: FdCache<GroupKey, OpenFiles>,
     buffer: Buffer,
     path: Vec<u8>,
 }
 
-/// A control group: the hierarchy's descriptor, and the path in it.
-type Place = (i32, Arc<str>);
-type Kept = Vec<(&'static CStr, OwnedFd)>;
+/// A cgroup: the descriptor of the hierarchy, and the path in it.
+type GroupKey = (i32, Arc<str>);
+type OpenFiles = Vec<(&'static CStr, OwnedFd)>;
 
 impl Files {
     pub(super) fn new(descriptors: usize) -> Self {
-        Self { held: Held::new(descriptors), buffer: Buffer::new(), path: Vec::new() }
+        Self { cache: FdCache::new(descriptors), buffer: Buffer::new(), path: Vec::new() }
     }
 
     /// Begins a pass over the units.
-    pub(super) fn start(&mut self) {
-        self.held.start();
+    pub(super) fn start_pass(&mut self) {
+        self.cache.start_pass();
     }
 
-    /// Ends it: what was not come to is closed, unless the pass was cut short.
-    pub(super) fn finish(&mut self, cut_short: bool) {
-        self.held.finish(cut_short);
+    /// Ends the pass and closes files that it did not read, unless it was cut short.
+    pub(super) fn finish_pass(&mut self, cut_short: bool) {
+        self.cache.finish_pass(cut_short);
     }
 
-    /// Reads files of the control group at `path` in a hierarchy, if the path is a plain one.
+    /// Reads files of the cgroup at `path` in a hierarchy; nothing if [`relative`] rejects the path.
     pub(super) fn group(
         &mut self,
-        mount: &Mount,
+        hierarchy: &Hierarchy,
         path: &Arc<str>,
-        readings: &mut Readings,
-        read: impl FnOnce(&mut Group<'_>),
+        failures: &mut Failures,
+        read: impl FnOnce(&mut GroupFiles<'_>),
     ) {
         let Some(relative) = relative(path) else { return };
-        let place = (mount.fd.as_raw_fd(), Arc::clone(path));
-        let kept = self.held.take(&place).unwrap_or_default();
-        let mut group = Group { mount, relative, files: self, kept, readings };
+        let key = (hierarchy.fd.as_raw_fd(), Arc::clone(path));
+        let open = self.cache.take(&key).unwrap_or_default();
+        let mut group = GroupFiles { hierarchy, relative, files: self, open, failures };
         read(&mut group);
-        let kept = group.kept;
-        if !kept.is_empty() {
-            self.held.keep(place, kept);
+        let open = group.open;
+        if !open.is_empty() {
+            self.cache.keep(key, open);
         }
     }
 }
 
-/// One control group in one hierarchy.
-pub(super) struct Group<'a> {
-    mount: &'a Mount,
+/// The files of one cgroup in one hierarchy.
+pub(super) struct GroupFiles<'a> {
+    hierarchy: &'a Hierarchy,
     relative: &'a str,
     files: &'a mut Files,
-    kept: Kept,
-    readings: &'a mut Readings,
+    open: OpenFiles,
+    failures: &'a mut Failures,
 }
 
-impl Group<'_> {
-    /// What a file holds; `None` if the kernel offers none, or if that is not understood, which
-    /// counts as a failure.
+impl GroupFiles<'_> {
+    /// The value of a file; `None` if the kernel does not offer it, and if it cannot be read or
+    /// parsed, which counts as a failure.
     pub(super) fn value<T>(
         &mut self,
         name: &'static CStr,
@@ -85,34 +85,34 @@ impl Group<'_> {
             }
             Err(error) => Error::io(&self.path_of(name))(error.into()),
         };
-        self.readings.fail(error);
+        self.failures.add(error);
         None
     }
 
-    /// Reads a file into the buffer, and says how long it is.
+    /// Reads a file into the buffer and returns its length.
     fn read(&mut self, name: &'static CStr) -> rustix::io::Result<Option<usize>> {
-        let Files { buffer, path, held } = &mut *self.files;
-        if let Some((_, file)) = self.kept.iter().find(|(kept, _)| *kept == name) {
+        let Files { buffer, path, cache } = &mut *self.files;
+        if let Some((_, file)) = self.open.iter().find(|(open, _)| *open == name) {
             let length = buffer.fill(file)?;
             if length.is_some() {
                 return Ok(length);
             }
-            // The control group has gone, and another may have its name.
-            self.kept.clear();
+            // The cgroup was removed; there may be another of the same name.
+            self.open.clear();
         }
         path.clear();
         path.extend_from_slice(self.relative.as_bytes());
         path.push(b'/');
         path.extend_from_slice(name.to_bytes());
-        let Some(file) = open(&self.mount.fd, path.as_slice())? else { return Ok(None) };
+        let Some(file) = open(&self.hierarchy.fd, path.as_slice())? else { return Ok(None) };
         let length = buffer.fill(&file)?;
-        if length.is_some() && held.has_room(1) {
-            self.kept.push((name, file));
+        if length.is_some() && cache.reserve(1) {
+            self.open.push((name, file));
         }
         Ok(length)
     }
 
     fn path_of(&self, name: &CStr) -> PathBuf {
-        self.mount.path.join(self.relative).join(&*name.to_string_lossy())
+        self.hierarchy.path.join(self.relative).join(&*name.to_string_lossy())
     }
 }

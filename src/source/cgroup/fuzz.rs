@@ -1,25 +1,27 @@
-//! Fuzzing: the files of a control group, and the path to it.
+//! Fuzzing: the files of a cgroup, and the path to it.
 
 use std::path::{Component, Path};
 
-use super::{Cgroup, Cpu, Memory, Pids, Pressures, Readings, parse, relative};
+use super::{Cgroup, Cpu, Memory, Pids, Pressures, UnitReadings, parse};
 use crate::fuzzing::page;
 use crate::snapshot::Snapshot;
+use crate::source::cgroup_tree::relative;
+use crate::source::kernel_file::integer;
 
-/// One content for every file: whatever is understood can be exported.
+/// One content for every file: parsed values can be exported.
 pub(crate) fn files(data: &[u8]) {
     path(&String::from_utf8_lossy(data));
-    integer(data);
+    any_integer(data);
     page(with(v2(data)));
     page(with(v1(data)));
 }
 
 fn v2(data: &[u8]) -> Cgroup {
     let mut memory = Memory::default();
-    // what was understood before the fault stays, as in the reader
+    // values before the malformed line stay, as in the reader
     let _ = parse::memory_stat(data, &mut memory);
     let _ = parse::memory_events(data, &mut memory);
-    (memory.current, memory.peak) = (parse::integer(data), parse::integer(data));
+    (memory.current, memory.peak) = (integer(data), integer(data));
     (memory.max, memory.high) = (parse::limit(data), parse::limit(data));
     let pressure = parse::pressure(data);
     Cgroup {
@@ -27,7 +29,7 @@ fn v2(data: &[u8]) -> Cgroup {
         memory,
         io: parse::io_stat(data).flatten(),
         pids: Pids {
-            current: parse::integer(data),
+            current: integer(data),
             max: parse::limit(data),
             events_max: parse::pids_events(data),
         },
@@ -51,15 +53,15 @@ fn v1(data: &[u8]) -> Cgroup {
 
 fn with(cgroup: Cgroup) -> Snapshot {
     let units = vec![("a.service".into(), cgroup.clone()), ("b.service".into(), cgroup)];
-    let readings = Readings { units, ..Readings::default() };
+    let readings = UnitReadings { units, ..UnitReadings::default() };
     Snapshot { cgroups: Some(readings), ..Snapshot::default() }
 }
 
 /// A number is one as Rust reads it, without a sign.
-fn integer(data: &[u8]) {
+fn any_integer(data: &[u8]) {
     let text = std::str::from_utf8(data.trim_ascii()).ok();
     let digits = text.filter(|text| !text.starts_with('+'));
-    assert_eq!(parse::integer(data), digits.and_then(|digits| digits.parse().ok()));
+    assert_eq!(integer(data), digits.and_then(|digits| digits.parse().ok()));
 }
 
 /// No path leads out of the mount.

@@ -1,21 +1,9 @@
-//! The formats of control group files, from bytes; `None` is content that the kernel does not
-//! document.
+//! Parsers of cgroup files; `None` is content that the kernel does not document.
 
 use std::time::Duration;
 
-use super::values::{Cpu, CpuMax, Io, Limit, Memory, Pressure};
-
-/// A single number.
-pub(crate) fn integer(content: &[u8]) -> Option<u64> {
-    let digits = content.trim_ascii();
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |number, &byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    })
-}
+use super::values::{Cpu, CpuMax, Io, Memory, Pressure};
+use crate::source::kernel_file::{Limit, integer};
 
 /// A number, or `max`.
 pub(super) fn limit(content: &[u8]) -> Option<Limit> {
@@ -30,7 +18,7 @@ pub(super) fn microseconds(content: &[u8]) -> Option<Duration> {
     integer(content).map(Duration::from_micros)
 }
 
-/// `cpu.stat` of v2, and of v1, which has throttling alone and counts it in nanoseconds.
+/// `cpu.stat` of v2, and of v1, which has only throttling and counts it in nanoseconds.
 pub(super) fn cpu_stat(content: &[u8]) -> Option<Cpu> {
     let mut cpu = Cpu::default();
     for line in lines(content) {
@@ -66,8 +54,8 @@ pub(super) fn cfs_quota(content: &[u8]) -> Option<Option<Duration>> {
     }
 }
 
-/// `cpuacct.stat` of v1: user and system time in the 100ths of a second that the kernel shows
-/// to programs on every architecture Rust's standard library knows.
+/// `cpuacct.stat` of v1: user and system time in 100ths of a second, the unit (USER_HZ) of every
+/// architecture that Rust's standard library supports.
 pub(super) fn cpuacct_stat(content: &[u8]) -> Option<(Duration, Duration)> {
     let (mut user, mut system) = (None, None);
     for line in lines(content) {
@@ -80,9 +68,9 @@ pub(super) fn cpuacct_stat(content: &[u8]) -> Option<(Duration, Duration)> {
     Some((user?, system?))
 }
 
-/// `memory.stat` of v2. What is wanted stands at its start; the rest is not looked at.
+/// `memory.stat` of v2. The needed keys are the first lines; the rest is not parsed.
 pub(super) fn memory_stat(content: &[u8], memory: &mut Memory) -> Option<()> {
-    for line in lines(content).take(WANTED_OF_MEMORY_STAT) {
+    for line in lines(content).take(MAX_MEMORY_STAT_LINES) {
         match pair(line)? {
             (b"anon", bytes) => memory.stat_anon = Some(integer(bytes)?),
             (b"file", bytes) => memory.stat_file = Some(integer(bytes)?),
@@ -93,7 +81,7 @@ pub(super) fn memory_stat(content: &[u8], memory: &mut Memory) -> Option<()> {
     Some(())
 }
 
-/// `memory.stat` of v1, the sums over the control groups below.
+/// `memory.stat` of v1: the sums that include the cgroups below.
 pub(super) fn memory_stat_v1(content: &[u8], memory: &mut Memory) -> Option<()> {
     for line in lines(content) {
         match pair(line)? {
@@ -138,14 +126,14 @@ pub(super) fn pids_events(content: &[u8]) -> Option<u64> {
     })
 }
 
-/// `io.stat`, summed over devices; `Some(None)` if the kernel cut it off, as some did at a page.
+/// `io.stat`, summed over devices; `Some(None)` if the kernel truncated it, as some do at 4 KiB.
 pub(super) fn io_stat(content: &[u8]) -> Option<Option<Io>> {
     if content.last().is_some_and(|&last| last != b'\n') {
         return Some(None);
     }
     let mut io = Io::default();
     for line in lines(content) {
-        // The device's number comes first; a device without traffic may have nothing after it.
+        // The device number comes first; a device without traffic may have nothing after it.
         for word in line.split(|&byte| byte == b' ').skip(1).filter(|word| !word.is_empty()) {
             let at = word.iter().position(|&byte| byte == b'=')?;
             let (key, value) = (&word[..at], &word[at + 1..]);
@@ -162,9 +150,8 @@ pub(super) fn io_stat(content: &[u8]) -> Option<Option<Io>> {
     Some(Some(io))
 }
 
-/// A `blkio.throttle` file of v1: what was read and what was written, summed over devices.
-/// `Some(None)` if it names no device: recent kernels count nothing there until a throttling limit
-/// has been set for one.
+/// A `blkio.throttle` file of v1: reads and writes, summed over devices. `Some(None)` if it lists no
+/// device: recent kernels count a device only after a throttling limit was set for it.
 pub(super) fn blkio(content: &[u8]) -> Option<Option<(u64, u64)>> {
     let mut sums = None;
     for line in lines(content) {
@@ -180,7 +167,7 @@ pub(super) fn blkio(content: &[u8]) -> Option<Option<(u64, u64)>> {
     Some(sums)
 }
 
-/// A pressure file.
+/// `cpu.pressure`, `memory.pressure` or `io.pressure`: the totals.
 pub(super) fn pressure(content: &[u8]) -> Option<Pressure> {
     let (mut some, mut full) = (None, None);
     for line in lines(content) {
@@ -209,5 +196,5 @@ fn user_hz(ticks: &[u8]) -> Option<Duration> {
     integer(ticks)?.checked_mul(10).map(Duration::from_millis)
 }
 
-/// anon, file and kernel are its first three lines; a few more are allowed for.
-const WANTED_OF_MEMORY_STAT: usize = 8;
+/// anon, file and kernel are the first three lines; a few more are a reserve.
+const MAX_MEMORY_STAT_LINES: usize = 8;

@@ -1,4 +1,4 @@
-//! Control groups: the fixture host, layouts made of files, hostile content.
+//! Cgroups: the fixture host, layouts made of files, hostile content.
 
 use std::fs;
 use std::path::Path;
@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
+use crate::source::Limit;
+use crate::source::kernel_file::integer;
 
 #[test]
-fn a_unit_with_every_controller_has_every_value() {
+fn unit_with_every_controller_has_every_value() {
     let nginx = &fixture(&["/system.slice/nginx.service"]).units[0].1;
     assert_eq!(
         *nginx,
@@ -52,7 +54,7 @@ fn a_unit_with_every_controller_has_every_value() {
 }
 
 #[test]
-fn what_the_kernel_does_not_offer_is_absent() {
+fn values_without_kernel_support_are_absent() {
     let readings = fixture(&[
         "/",
         "/system.slice/cron.service",
@@ -61,7 +63,12 @@ fn what_the_kernel_does_not_offer_is_absent() {
         "/system.slice/docker.service",
         r"/system.slice/dev-disk-by\x2duuid-1.swap",
     ]);
-    assert_eq!((readings.failed, readings.truncated), (0, 0), "{:?}", readings.failure);
+    assert_eq!(
+        (readings.failures.count, readings.truncated),
+        (0, 0),
+        "{:?}",
+        readings.failures.first
+    );
     let [root, cron, quiet, backup, docker, swap] = &readings.units[..] else {
         panic!("{} units", readings.units.len())
     };
@@ -80,23 +87,14 @@ fn what_the_kernel_does_not_offer_is_absent() {
 }
 
 #[test]
-fn a_unit_that_has_gone_or_never_had_a_control_group_is_left_out() {
+fn skips_units_without_cgroup() {
     let readings = fixture(&["/system.slice/gone.service", "", "/system.slice/nginx.service"]);
     assert_eq!(readings.units.len(), 1);
-    assert_eq!(readings.failed, 0);
+    assert_eq!(readings.failures.count, 0);
 }
 
 #[test]
-fn a_path_that_leads_out_of_the_mount_is_refused() {
-    for path in ["/..", "/system.slice/../..", "//etc", "relative", "/a/./b", "/a//b", "/a\0b"] {
-        assert_eq!(relative(path), None, "{path:?}");
-    }
-    assert_eq!(relative("/"), Some("."));
-    assert_eq!(relative(r"/a.slice/dev-\x2d.swap"), Some(r"a.slice/dev-\x2d.swap"));
-}
-
-#[test]
-fn a_past_deadline_truncates_and_counts() {
+fn counts_truncated_units_after_the_deadline() {
     let mut cgroups = Cgroups::open(Path::new(FIXTURE), 0).unwrap();
     let asked = [unit("/system.slice/nginx.service"), unit("/init.scope")];
     let readings = cgroups.read(&asked, Instant::now());
@@ -104,7 +102,7 @@ fn a_past_deadline_truncates_and_counts() {
 }
 
 #[test]
-fn a_file_that_is_not_understood_costs_only_its_value() {
+fn malformed_file_omits_only_its_value() {
     let tree = tempfile::tempdir().unwrap();
     write(tree.path(), "cgroup.controllers", "memory pids");
     write(tree.path(), "a.service/cpu.stat", "user_usec many\n");
@@ -118,13 +116,13 @@ fn a_file_that_is_not_understood_costs_only_its_value() {
     assert_eq!(cgroup.memory, Memory::default());
     assert_eq!(cgroup.pids, Pids::default());
     assert_eq!(cgroup.pressure.cpu, Some(Pressure { some: Duration::from_micros(7), full: None }));
-    assert_eq!(readings.failed, 4);
-    let failure = readings.failure.unwrap().to_string();
+    assert_eq!(readings.failures.count, 4);
+    let failure = readings.failures.first.unwrap().to_string();
     assert!(failure.contains("a.service/cpu.stat: unexpected content"), "{failure}");
 }
 
 #[test]
-fn a_hybrid_host_has_v2_time_and_v1_controllers() {
+fn hybrid_host_has_v2_time_and_v1_controllers() {
     let tree = v1_tree();
     write(tree.path(), "unified/cgroup.controllers", "");
     write(tree.path(), "unified/a.service/cpu.stat", "user_usec 5\nsystem_usec 6\n");
@@ -132,7 +130,7 @@ fn a_hybrid_host_has_v2_time_and_v1_controllers() {
     let cgroups = Cgroups::open(tree.path(), 0).unwrap();
     assert_eq!(cgroups.layout(), Layout::Hybrid);
     let readings = read(tree.path(), &["/a.service"]);
-    assert_eq!(readings.failed, 0, "{:?}", readings.failure);
+    assert_eq!(readings.failures.count, 0, "{:?}", readings.failures.first);
     let cgroup = &readings.units[0].1;
     assert_eq!(cgroup.cpu.user, Some(Duration::from_micros(5)));
     assert_eq!(cgroup.cpu.throttled, Some(Duration::from_nanos(700)));
@@ -140,11 +138,11 @@ fn a_hybrid_host_has_v2_time_and_v1_controllers() {
 }
 
 #[test]
-fn a_v1_host_has_the_controllers_files() {
+fn v1_host_has_values_of_its_controllers() {
     let tree = v1_tree();
     assert_eq!(Cgroups::open(tree.path(), 0).unwrap().layout(), Layout::V1);
     let readings = read(tree.path(), &["/a.service", "/b.service"]);
-    assert_eq!(readings.failed, 0, "{:?}", readings.failure);
+    assert_eq!(readings.failures.count, 0, "{:?}", readings.failures.first);
     assert_eq!(
         readings.units[0].1,
         Cgroup {
@@ -180,28 +178,28 @@ fn a_v1_host_has_the_controllers_files() {
 }
 
 #[test]
-fn a_directory_without_hierarchies_says_so() {
+fn open_fails_without_hierarchies() {
     let empty = tempfile::tempdir().unwrap();
     let error = Cgroups::open(empty.path(), 0).unwrap_err().to_string();
-    assert!(error.contains("no control group hierarchy is mounted at"), "{error}");
+    assert!(error.contains("no cgroup hierarchy is mounted at"), "{error}");
     let error = Cgroups::open(Path::new("/nowhere"), 0).unwrap_err().to_string();
     assert!(error.contains("/nowhere"), "{error}");
 }
 
 #[test]
-fn old_kernels_formats_are_understood() {
+fn parses_formats_of_old_kernels() {
     assert_eq!(parse::pressure(b"some avg10=0.00 total=3\n").unwrap().full, None);
     assert_eq!(parse::oom_control(b"oom_kill_disable 0\nunder_oom 0\n"), Some(None));
     assert_eq!(parse::cpu_max(b"max 100000\n"), Some(CpuMax::Unlimited));
     assert_eq!(parse::io_stat(b""), Some(Some(Io::default())));
     assert_eq!(parse::io_stat(b"8:0 rbytes=1 wby"), Some(None));
     assert_eq!(parse::blkio(b"Total 0\n"), Some(None));
-    assert_eq!(parse::integer(b"-1"), None);
+    assert_eq!(integer(b"-1"), None);
 }
 
 proptest! {
     #[test]
-    fn no_content_makes_a_parser_panic(content in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn parsers_do_not_panic_on_any_content(content in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut memory = Memory::default();
         let _ = parse::cpu_stat(&content);
         let _ = parse::cpu_max(&content);
@@ -218,17 +216,17 @@ proptest! {
     }
 
     #[test]
-    fn integers_are_read_as_the_standard_library_reads_them(number in any::<u64>()) {
-        prop_assert_eq!(parse::integer(format!("{number}\n").as_bytes()), Some(number));
+    fn integers_parse_as_in_the_standard_library(number in any::<u64>()) {
+        prop_assert_eq!(integer(format!("{number}\n").as_bytes()), Some(number));
     }
 }
 
-fn fixture(paths: &[&str]) -> Readings {
+fn fixture(paths: &[&str]) -> UnitReadings<Cgroup> {
     read(Path::new(FIXTURE), paths)
 }
 
-/// What is read, which must be the same with descriptors kept and without.
-fn read(root: &Path, paths: &[&str]) -> Readings {
+/// Reads units, and checks that readings with and without open descriptors are equal.
+fn read(root: &Path, paths: &[&str]) -> UnitReadings<Cgroup> {
     let units: Vec<_> = paths.iter().map(|path| unit(path)).collect();
     let deadline = Instant::now() + Duration::from_secs(60);
     let readings = Cgroups::open(root, 0).unwrap().read(&units, deadline);
@@ -236,7 +234,10 @@ fn read(root: &Path, paths: &[&str]) -> Readings {
         let mut cgroups = Cgroups::open(root, descriptors).unwrap();
         for _pass in 0..3 {
             let kept = cgroups.read(&units, deadline);
-            assert_eq!((&kept.units, kept.failed), (&readings.units, readings.failed));
+            assert_eq!(
+                (&kept.units, kept.failures.count),
+                (&readings.units, readings.failures.count)
+            );
         }
     }
     readings

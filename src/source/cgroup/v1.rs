@@ -1,14 +1,15 @@
-//! The files of a v1 control group, one hierarchy a controller.
+//! The files of a v1 cgroup: one hierarchy per controller.
 
-use super::files::Group;
+use super::files::GroupFiles;
 use super::layout::Controllers;
 use super::parse;
 use super::v2::pids;
-use super::values::{Cgroup, CpuMax, Io, Limit, Memory};
+use super::values::{Cgroup, CpuMax, Io, Memory};
+use crate::source::kernel_file::{Limit, integer};
 
-/// A v1 controller that is read.
+/// The v1 controllers that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Controller {
+pub(super) enum Controller {
     Cpu,
     Cpuacct,
     Memory,
@@ -20,7 +21,7 @@ impl Controller {
     pub(super) const ALL: [Self; 5] =
         [Self::Cpu, Self::Cpuacct, Self::Memory, Self::Pids, Self::Blkio];
 
-    /// Where systemd mounts it; controllers mounted together have a link by each name.
+    /// Where systemd mounts the controller; controllers mounted together have one link per name.
     pub(super) fn directory(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
@@ -31,7 +32,7 @@ impl Controller {
         }
     }
 
-    /// Whether v2 has its counterpart; what cpuacct counts is on v2 always.
+    /// Whether v2 has the counterpart; v2 always counts what cpuacct counts.
     pub(super) fn is_on(self, v2: &Controllers) -> bool {
         match self {
             Self::Cpu => v2.cpu,
@@ -43,8 +44,8 @@ impl Controller {
     }
 }
 
-/// Fills in what the controller's hierarchy offers.
-pub(super) fn read(controller: Controller, group: &mut Group<'_>, cgroup: &mut Cgroup) {
+/// Fills in the values of one controller.
+pub(super) fn read(controller: Controller, group: &mut GroupFiles<'_>, cgroup: &mut Cgroup) {
     match controller {
         Controller::Cpu => cpu(group, cgroup),
         Controller::Cpuacct => cpuacct(group, cgroup),
@@ -54,7 +55,7 @@ pub(super) fn read(controller: Controller, group: &mut Group<'_>, cgroup: &mut C
     }
 }
 
-fn cpu(group: &mut Group<'_>, cgroup: &mut Cgroup) {
+fn cpu(group: &mut GroupFiles<'_>, cgroup: &mut Cgroup) {
     let cpu = &mut cgroup.cpu;
     if let Some(stat) = group.value(c"cpu.stat", parse::cpu_stat) {
         (cpu.nr_periods, cpu.nr_throttled) = (stat.nr_periods, stat.nr_throttled);
@@ -70,31 +71,31 @@ fn cpu(group: &mut Group<'_>, cgroup: &mut Cgroup) {
     };
 }
 
-fn cpuacct(group: &mut Group<'_>, cgroup: &mut Cgroup) {
+fn cpuacct(group: &mut GroupFiles<'_>, cgroup: &mut Cgroup) {
     if let Some((user, system)) = group.value(c"cpuacct.stat", parse::cpuacct_stat) {
         (cgroup.cpu.user, cgroup.cpu.system) = (Some(user), Some(system));
     }
 }
 
-fn memory(group: &mut Group<'_>) -> Memory {
-    let current = group.value(c"memory.usage_in_bytes", parse::integer);
+fn memory(group: &mut GroupFiles<'_>) -> Memory {
+    let current = group.value(c"memory.usage_in_bytes", integer);
     let mut memory = Memory { current, ..Memory::default() };
     if memory.current.is_none() {
         return memory;
     }
     group.value(c"memory.stat", |content| parse::memory_stat_v1(content, &mut memory));
-    memory.peak = group.value(c"memory.max_usage_in_bytes", parse::integer);
-    memory.max = group.value(c"memory.limit_in_bytes", parse::integer).map(limit);
+    memory.peak = group.value(c"memory.max_usage_in_bytes", integer);
+    memory.max = group.value(c"memory.limit_in_bytes", integer).map(limit);
     memory.events_oom_kill = group.value(c"memory.oom_control", parse::oom_control).flatten();
     memory
 }
 
-/// v1 writes "no limit" as the greatest page-aligned number.
+/// v1 writes "no limit" as the largest page-aligned number.
 fn limit(bytes: u64) -> Limit {
     if bytes >= 1 << 62 { Limit::Unlimited } else { Limit::At(bytes) }
 }
 
-fn io(group: &mut Group<'_>) -> Option<Io> {
+fn io(group: &mut GroupFiles<'_>) -> Option<Io> {
     let bytes =
         group.value(c"blkio.throttle.io_service_bytes_recursive", parse::blkio).flatten()?;
     let operations =

@@ -1,13 +1,14 @@
-//! The files of a v2 control group.
+//! The files of a v2 cgroup.
 
-use super::files::Group;
+use super::files::GroupFiles;
 use super::layout::Controllers;
 use super::parse;
 use super::values::{Cgroup, Memory, Pids};
+use crate::source::kernel_file::integer;
 
-/// Fills in what the v2 hierarchy offers: processor time and pressure always, the rest where its
-/// controller is on for the unit.
-pub(super) fn read(group: &mut Group<'_>, on: &Controllers, cgroup: &mut Cgroup) {
+/// Fills in the values of v2: CPU time and pressure always, the rest if the controller is on for the
+/// unit.
+pub(super) fn read(group: &mut GroupFiles<'_>, on: &Controllers, cgroup: &mut Cgroup) {
     if let Some(cpu) = group.value(c"cpu.stat", parse::cpu_stat) {
         cgroup.cpu = cpu;
     }
@@ -30,28 +31,28 @@ pub(super) fn read(group: &mut Group<'_>, on: &Controllers, cgroup: &mut Cgroup)
     }
 }
 
-fn memory(group: &mut Group<'_>) -> Memory {
+fn memory(group: &mut GroupFiles<'_>) -> Memory {
     let mut memory = Memory::default();
-    // The root has memory.stat alone.
+    // The root has only memory.stat.
     group.value(c"memory.stat", |content| parse::memory_stat(content, &mut memory));
-    memory.current = group.value(c"memory.current", parse::integer);
+    memory.current = group.value(c"memory.current", integer);
     if memory.current.is_none() {
         return memory;
     }
     group.value(c"memory.events", |content| parse::memory_events(content, &mut memory));
-    memory.peak = group.value(c"memory.peak", parse::integer);
+    memory.peak = group.value(c"memory.peak", integer);
     memory.max = group.value(c"memory.max", parse::limit);
     memory.high = group.value(c"memory.high", parse::limit);
-    memory.swap_current = group.value(c"memory.swap.current", parse::integer);
+    memory.swap_current = group.value(c"memory.swap.current", integer);
     if memory.swap_current.is_some() {
         memory.swap_max = group.value(c"memory.swap.max", parse::limit);
     }
     memory
 }
 
-/// Tasks; the files are the same on v1.
-pub(super) fn pids(group: &mut Group<'_>) -> Pids {
-    let current = group.value(c"pids.current", parse::integer);
+/// Tasks; v1 has the same files.
+pub(super) fn pids(group: &mut GroupFiles<'_>) -> Pids {
+    let current = group.value(c"pids.current", integer);
     if current.is_none() {
         return Pids::default();
     }

@@ -1,4 +1,4 @@
-//! The kernel's ticks, and when they started.
+//! Kernel ticks since boot, as points in time.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use rustix::time::{ClockId, clock_gettime};
 use super::parse;
 use crate::source::kernel_file::Buffer;
 
-/// Turns ticks since boot into points in time.
+/// Converts ticks since boot to points in time.
 #[derive(Debug)]
 pub(super) struct Clock {
     pub(super) page_size: u64,
     ticks_per_second: u64,
-    /// When the host booted, since the epoch.
+    /// Boot time, since the epoch.
     boot: Option<Duration>,
-    /// How far the epoch's clock was ahead of the one since boot when that was read.
+    /// Difference of CLOCK_REALTIME and CLOCK_BOOTTIME when the boot time was read.
     ahead: Option<Duration>,
 }
 
@@ -29,14 +29,14 @@ impl Clock {
         }
     }
 
-    /// Reads the time of boot again if the clock has been set since. The difference of the two
-    /// clocks jitters from reading to reading, so that it only tells when to read the file, whose
-    /// number moves with the clock alone. A sandbox may lack the file (ProcSubset=pid).
+    /// Reads the boot time again if the clock was set. The difference of the two clocks jitters, so
+    /// it only decides when to read `btime`, which changes only when the clock is set. A sandbox may
+    /// lack the file (ProcSubset=pid).
     pub(super) fn refresh(&mut self, proc: &OwnedFd, buffer: &mut Buffer) {
         let Some(ahead) = now(ClockId::Realtime).checked_sub(now(ClockId::Boottime)) else {
             return;
         };
-        if self.ahead.is_some_and(|before| before.abs_diff(ahead) < SET) {
+        if self.ahead.is_some_and(|before| before.abs_diff(ahead) < CLOCK_SET_THRESHOLD) {
             return;
         }
         let content = buffer.read(proc, c"stat").ok().flatten();
@@ -44,14 +44,14 @@ impl Clock {
         (self.boot, self.ahead) = (Some(Duration::from_secs(seconds)), Some(ahead));
     }
 
-    /// The tick that is running now.
+    /// The current tick.
     pub(super) fn ticks(&self) -> u64 {
         let now = now(ClockId::Boottime);
         let part = u64::from(now.subsec_nanos()) * self.ticks_per_second / NANOS_PER_SECOND;
         now.as_secs() * self.ticks_per_second + part
     }
 
-    /// How long ago a tick was.
+    /// The time since a tick.
     pub(super) fn age(&self, ticks: u64) -> Duration {
         self.duration(self.ticks().saturating_sub(ticks))
     }
@@ -61,7 +61,7 @@ impl Clock {
         self.boot?.checked_add(self.duration(ticks))
     }
 
-    /// The time that so many ticks take.
+    /// The duration of `ticks` ticks.
     pub(super) fn duration(&self, ticks: u64) -> Duration {
         let rest = ticks % self.ticks_per_second * NANOS_PER_SECOND / self.ticks_per_second;
         Duration::from_secs(ticks / self.ticks_per_second) + Duration::from_nanos(rest)
@@ -74,5 +74,5 @@ fn now(clock: ClockId) -> Duration {
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-/// A clock that moves by so much at once was set, not slewed.
-const SET: Duration = Duration::from_millis(500);
+/// A clock that jumps by this much was set, not slewed.
+const CLOCK_SET_THRESHOLD: Duration = Duration::from_millis(500);

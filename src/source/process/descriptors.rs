@@ -1,20 +1,20 @@
-//! How many descriptors a process has open.
+//! Counting the open descriptors of a process.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat, openat, statat};
 
-/// How this kernel tells it.
+/// How descriptors are counted on this kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Counting {
-    /// The size of the directory, which anyone may ask (Linux 6.2).
+    /// By the size of /proc/PID/fd, which any user may stat (Linux 6.2).
     Size,
-    /// Its entries, which only the same user may list.
+    /// By its entries, which only the same user may list.
     Entries,
 }
 
 impl Counting {
-    /// Asks for this process, which has some open: older kernels give the directory no size.
+    /// Checks the own process, which has open descriptors: older kernels report a size of 0.
     pub(super) fn detect(proc: &OwnedFd) -> Self {
         match statat(proc, "self/fd", AtFlags::empty()).ok().and_then(size) {
             Some(1..) => Self::Size,
@@ -23,12 +23,12 @@ impl Counting {
     }
 }
 
-/// What the state of a directory of descriptors says.
+/// The number of descriptors by the size of /proc/PID/fd.
 pub(super) fn size(directory: Stat) -> Option<u64> {
     u64::try_from(directory.st_size).ok()
 }
 
-/// The entries of a directory of descriptors; `None` if it cannot be listed.
+/// The number of entries of /proc/PID/fd; `None` if it cannot be listed.
 pub(super) fn entries(proc: impl AsFd, directory: &str) -> Option<u64> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = openat(proc, directory, flags, Mode::empty()).ok()?;

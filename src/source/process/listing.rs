@@ -1,81 +1,75 @@
-//! Which processes each unit has: its control group's, and those of the tree it delegates.
+//! The PIDs of each unit: those in its cgroup, and in the cgroups below it.
 
-use std::ffi::OsStr;
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, openat};
-
-use super::Readings;
 use super::clock::Clock;
 use super::parse::pids;
-use crate::source::Error;
-use crate::source::cgroup::{Hierarchies, Mount, UnitGroup, relative};
-use crate::source::fd_cache::{Held, Pair, Place};
+use crate::source::cgroup_tree::{Hierarchy, UnitGroup, children, is_leaf, relative};
+use crate::source::fd_cache::{FdCache, FilePair, OpenFilePair};
 use crate::source::kernel_file::Buffer;
+use crate::source::{Error, Failures};
 
-/// Lists processes, kept between scrapes.
+/// Lists the processes of units; kept between scrapes.
 #[derive(Debug)]
-pub(super) struct Lister {
-    hierarchies: Hierarchies,
+pub(super) struct PidLister {
+    hierarchy: Hierarchy,
     clock: Clock,
-    /// Every process listed in this pass, one unit's after another's.
+    /// All processes listed in this pass, unit by unit.
     pids: Vec<u32>,
-    /// The lists of units' own control groups, by path.
-    lists: Held<Arc<str>, Pair>,
+    /// `cgroup.procs` of the cgroups of units, by path.
+    lists: FdCache<Arc<str>, OpenFilePair>,
 }
 
-/// One unit's processes.
+/// The processes of one unit.
 #[derive(Debug)]
-pub(super) struct Listing {
+pub(super) struct PidListing {
     first: usize,
     past_last: usize,
-    /// The tick in which the listing ended: whoever started later was not listed.
+    /// The tick at the end of the listing: processes that started later are not in it.
     pub(super) at: u64,
-    /// Processes and control groups that were not listed.
+    /// Processes and cgroups that were not listed.
     pub(super) truncated: u64,
 }
 
-impl Lister {
+impl PidLister {
     pub(super) fn open(sys_fs_cgroup: &Path, descriptors: usize) -> Result<Self, Error> {
-        let hierarchies = Hierarchies::open(sys_fs_cgroup)?;
-        if hierarchies.processes().is_none() {
-            return Err(Error::Unavailable(format!(
-                "{} has neither a v2 hierarchy nor systemd's own, so nothing says which process \
-                 is whose",
+        let hierarchy = Hierarchy::open_with_processes(sys_fs_cgroup)?.ok_or_else(|| {
+            Error::Unavailable(format!(
+                "{} has neither a v2 hierarchy nor systemd's v1 hierarchy: the processes of units \
+                 cannot be determined",
                 sys_fs_cgroup.display()
-            )));
-        }
-        let lists = Held::new(descriptors);
-        Ok(Self { hierarchies, clock: Clock::new(), pids: Vec::new(), lists })
+            ))
+        })?;
+        let lists = FdCache::new(descriptors);
+        Ok(Self { hierarchy, clock: Clock::new(), pids: Vec::new(), lists })
     }
 
-    /// Forgets the pass before.
-    pub(super) fn start(&mut self) {
+    /// Begins a pass and drops the listings of the previous one.
+    pub(super) fn start_pass(&mut self) {
         self.pids.clear();
-        self.lists.start();
+        self.lists.start_pass();
     }
 
     /// Ends the pass.
-    pub(super) fn finish(&mut self, cut_short: bool) {
-        self.lists.finish(cut_short);
+    pub(super) fn finish_pass(&mut self, cut_short: bool) {
+        self.lists.finish_pass(cut_short);
     }
 
     pub(super) fn pid(&self, index: usize) -> u32 {
         self.pids[index]
     }
 
-    /// Lists the unit's processes, its main one first.
-    pub(super) fn list(
+    /// Lists the processes of the unit, the main process first.
+    pub(super) fn list<K>(
         &mut self,
-        unit: &UnitGroup,
+        unit: &UnitGroup<K>,
         deadline: Instant,
         buffer: &mut Buffer,
-        readings: &mut Readings,
-    ) -> Listing {
+        failures: &mut Failures,
+    ) -> PidListing {
         let first = self.pids.len();
         let mut truncated = 0;
         let mut groups: Vec<(Vec<u8>, usize)> = Vec::new();
@@ -87,14 +81,13 @@ impl Lister {
                 break;
             }
             let key = (depth == 0).then(|| Arc::clone(&unit.control_group));
-            let (left_out, leaf) = self.list_group(first, key, &path, buffer, readings);
-            truncated += left_out;
-            let Some(mount) = self.hierarchies.processes() else { break };
+            let (skipped, leaf) = self.list_group(first, key, &path, buffer, failures);
+            truncated += skipped;
             if leaf {
                 continue;
             }
             path.push(b'/');
-            for child in children(mount, &path).take(2 * MAX_GROUPS) {
+            for (child, _) in children(&self.hierarchy.fd, &path).take(2 * MAX_GROUPS) {
                 if depth < MAX_DEPTH && seen < MAX_GROUPS {
                     seen += 1;
                     groups.push(([path.as_slice(), &child].concat(), depth + 1));
@@ -108,33 +101,35 @@ impl Lister {
         {
             self.pids.swap(first, first + at);
         }
-        Listing { first, past_last: self.pids.len(), at: self.clock.ticks(), truncated }
+        PidListing { first, past_last: self.pids.len(), at: self.clock.ticks(), truncated }
     }
 
-    /// Lists one control group's own processes; says how many were left out, and whether no control
-    /// group is below. The list of a unit's own one is kept open under `key`.
+    /// Lists the processes of one cgroup; returns how many were skipped, and whether the cgroup has none
+    /// below. The files of a unit's own cgroup are kept open under `key`.
     fn list_group(
         &mut self,
         first: usize,
         key: Option<Arc<str>>,
         path: &[u8],
         buffer: &mut Buffer,
-        readings: &mut Readings,
+        failures: &mut Failures,
     ) -> (u64, bool) {
-        let Some(mount) = self.hierarchies.processes() else { return (0, true) };
+        let hierarchy = &self.hierarchy;
         let file = [path, b"/cgroup.procs"].concat();
-        let place = Place { root: &mount.fd, directory: path, file: &file };
-        let look = match key {
-            Some(key) => self.lists.look(key, place, buffer),
-            None => place.look(buffer),
+        let pair = FilePair { root: &hierarchy.fd, directory: path, file: file.as_slice() };
+        let read = match key {
+            Some(key) => self.lists.read(key, pair, buffer),
+            None => pair.read(buffer),
         };
-        let file = || mount.path.join(OsStr::from_bytes(&file));
-        let (content, leaf) = match look {
-            Ok(Some(look)) => (buffer.content(look.length), look.directory.is_some_and(is_leaf)),
-            // gone, or one of threads, which may have others below it
+        let file = || hierarchy.path_of(&file);
+        let (content, leaf) = match read {
+            Ok(Some(found)) => {
+                (buffer.content(found.length), found.directory.as_ref().is_some_and(is_leaf))
+            }
+            // removed, or a threaded cgroup, which may have cgroups below
             Ok(None) => (&[][..], false),
             Err(error) => {
-                readings.fail(Error::io(&file())(error.into()));
+                failures.add(Error::io(&file())(error.into()));
                 return (0, false);
             }
         };
@@ -146,7 +141,7 @@ impl Lister {
                 }
                 Some(_) => truncated += 1,
                 None => {
-                    readings.fail(Error::malformed(&file(), content));
+                    failures.add(Error::malformed(&file(), content));
                     break;
                 }
             }
@@ -155,7 +150,7 @@ impl Lister {
     }
 }
 
-impl Listing {
+impl PidListing {
     pub(super) fn range(&self) -> Range<usize> {
         self.first..self.past_last
     }
@@ -165,26 +160,9 @@ impl Listing {
     }
 }
 
-/// Whether a control group has none below it: a directory has one link by its name, one by its
-/// own `.`, and one by the `..` of each directory in it. Some file systems do not count (1).
-fn is_leaf(directory: Stat) -> bool {
-    directory.st_nlink == 2
-}
-
-/// The names of the control groups right below `path`, which may be any bytes.
-fn children(mount: &Mount, path: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = openat(&mount.fd, path, flags, Mode::empty());
-    let entries = directory.and_then(Dir::new).into_iter().flatten();
-    entries
-        .map_while(Result::ok)
-        .filter(|entry| entry.file_type() == FileType::Directory)
-        .map(|entry| entry.file_name().to_bytes().to_vec())
-        .filter(|name| !matches!(name.as_slice(), b"." | b".."))
-}
-
+/// Levels of cgroups below a unit.
 const MAX_DEPTH: usize = 32;
-/// Control groups of one unit.
+/// Cgroups of one unit.
 const MAX_GROUPS: usize = 1000;
 /// Processes of one unit.
 const MAX_PROCESSES: usize = 20_000;

@@ -1,4 +1,4 @@
-//! Processes of each unit, from /proc and the unit's control group.
+//! Processes of each unit, from /proc and the cgroup of the unit.
 //!
 //! Kernel reference: proc_pid_stat(5), proc_pid_limits(5), proc_pid_fd(5).
 
@@ -7,7 +7,8 @@ mod descriptors;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod listing;
-pub(super) mod parse;
+mod parse;
+mod sums;
 pub mod usage;
 mod values;
 
@@ -15,65 +16,52 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-pub use values::{MainProcess, States, UnitProcesses};
+pub use values::{MainProcess, ProcessStates, UnitProcesses};
 
-use super::Error;
-use super::cgroup::UnitGroup;
-use super::fd_cache::{Held, Look, Pair, Place};
+use super::cgroup_tree::UnitGroup;
+use super::fd_cache::{FdCache, FilePair, OpenFilePair, PairContent};
 use super::kernel_file::{Buffer, open_root};
+use super::{Error, Failures, UnitReadings};
 use crate::source::process::clock::Clock;
 use crate::source::process::descriptors::{Counting, entries, size};
-use crate::source::process::listing::{Lister, Listing};
-use crate::source::process::parse::{Limits, Stat};
+use crate::source::process::listing::{PidLister, PidListing};
+use crate::source::process::parse::SoftLimits;
+use crate::source::process::sums::{Process, ProcessSums, main_process};
 
 /// The processes of this host, kept between scrapes.
 #[derive(Debug)]
 pub struct Processes {
     path: PathBuf,
     proc: OwnedFd,
-    lister: Lister,
+    lister: PidLister,
     clock: Clock,
     counting: Counting,
-    /// Limits by PID: they change so rarely that reading them each time would be most of the cost.
+    /// Limits by PID: reading them in each scrape would take most of its time, and they rarely change.
     limits: HashMap<u32, KnownLimits>,
-    /// Each process's stat, and its directory of descriptors where that has a size, by PID.
-    stats: Held<u32, Pair>,
+    /// `stat` and `fd/` of each process, by PID.
+    stats: FdCache<u32, OpenFilePair>,
     buffer: Buffer,
     name: String,
     directory: String,
 }
 
-/// What one pass over the units found.
-#[derive(Debug, Default)]
-pub struct Readings {
-    /// Each unit that has processes now, in the order asked.
-    pub units: Vec<(Arc<str>, UnitProcesses)>,
-    /// Units of which nothing was read because the deadline struck.
-    pub truncated: u64,
-    /// Processes and control groups that could not be read or understood.
-    pub failed: u64,
-    /// The first of those failures.
-    pub failure: Option<Error>,
-}
-
 impl Processes {
-    /// Prepares to read `proc`, usually `/proc`, by the control groups at `sys_fs_cgroup`.
+    /// Opens `proc`, usually `/proc`, and the cgroups at `sys_fs_cgroup`.
     ///
-    /// Up to `descriptors` of their files stay open between scrapes, as far as the limit of this process
-    /// leaves enough for everything else.
+    /// Up to `descriptors` of their files stay open between scrapes, as far as the limit of this
+    /// process leaves enough for everything else.
     ///
     /// # Errors
-    /// When one of the two cannot be opened, or says nothing of processes.
+    /// One of the two cannot be opened, or no hierarchy there has the processes of units.
     pub fn open(proc: &Path, sys_fs_cgroup: &Path, descriptors: usize) -> Result<Self, Error> {
         let fd = open_root(proc)?;
         Ok(Self {
-            lister: Lister::open(sys_fs_cgroup, descriptors / 2)?,
-            stats: Held::new(descriptors / 2),
+            lister: PidLister::open(sys_fs_cgroup, descriptors / 2)?,
+            stats: FdCache::new(descriptors / 2),
             clock: Clock::new(),
             counting: Counting::detect(&fd),
             limits: HashMap::new(),
@@ -85,23 +73,28 @@ impl Processes {
         })
     }
 
-    /// Reads every unit's processes, the units with the fewest first, so that one with very many
-    /// cannot keep the others from being read before the deadline. Slices have their units'
-    /// processes, which would only be read again: leave them out.
+    /// Reads the processes of every unit, units with the fewest first, so that a unit with very many
+    /// does not use up the time of the others. Exclude slices: their processes are those of their
+    /// units.
     ///
     /// # Errors
-    /// When other users' processes are hidden: what is left would pass for the whole.
-    pub fn read(&mut self, units: &[UnitGroup], deadline: Instant) -> Result<Readings, Error> {
+    /// The processes of other users are hidden: sums over the rest would be wrong.
+    pub fn read<K: Clone>(
+        &mut self,
+        units: &[UnitGroup<K>],
+        deadline: Instant,
+    ) -> Result<UnitReadings<UnitProcesses, K>, Error> {
         self.clock.refresh(&self.proc, &mut self.buffer);
-        let mut readings = Readings::default();
+        let mut readings = UnitReadings::default();
+        let failures = &mut readings.failures;
         let mut listings = Vec::with_capacity(units.len());
-        self.lister.start();
-        self.stats.start();
+        self.lister.start_pass();
+        self.stats.start_pass();
         for unit in units {
             if Instant::now() >= deadline {
                 break;
             }
-            listings.push(self.lister.list(unit, deadline, &mut self.buffer, &mut readings));
+            listings.push(self.lister.list(unit, deadline, &mut self.buffer, failures));
         }
         let mut order: Vec<usize> = (0..listings.len()).collect();
         order.sort_by_key(|&index| listings[index].len());
@@ -115,28 +108,28 @@ impl Processes {
                 break;
             }
             let unit = &units[index];
-            found[index] = self.unit(unit, &listings[index], &known, deadline, &mut readings)?;
+            found[index] = self.unit(unit, &listings[index], &known, deadline, failures)?;
         }
-        self.lister.finish(readings.truncated > 0);
-        self.stats.finish(readings.truncated > 0);
+        self.lister.finish_pass(readings.truncated > 0);
+        self.stats.finish_pass(readings.truncated > 0);
         readings.units = units
             .iter()
             .zip(found)
-            .filter_map(|(unit, found)| Some((Arc::clone(&unit.unit), found?)))
+            .filter_map(|(unit, found)| Some((unit.unit.clone(), found?)))
             .collect();
         Ok(readings)
     }
 
-    fn unit(
+    fn unit<K>(
         &mut self,
-        unit: &UnitGroup,
-        listing: &Listing,
+        unit: &UnitGroup<K>,
+        listing: &PidListing,
         known: &HashMap<u32, KnownLimits>,
         deadline: Instant,
-        readings: &mut Readings,
+        failures: &mut Failures,
     ) -> Result<Option<UnitProcesses>, Error> {
         let mut sum = UnitProcesses { truncated: listing.truncated, ..UnitProcesses::default() };
-        let mut tally = Tally::default();
+        let mut sums = ProcessSums::default();
         let mut missing = Vec::new();
         for index in listing.range() {
             if Instant::now() >= deadline {
@@ -144,44 +137,44 @@ impl Processes {
                 break;
             }
             let pid = self.lister.pid(index);
-            match self.process(pid, listing.at, known, readings) {
+            match self.process(pid, listing.at, known, failures) {
                 Ok(Some(process)) => {
-                    tally.add(&mut sum, &process, &self.clock);
+                    sums.add(&mut sum, &process, &self.clock);
                     if unit.main_pid == Some(pid) {
-                        sum.main = Some(main(&process, &self.clock));
+                        sum.main = Some(main_process(&process, &self.clock));
                     }
                 }
                 Ok(None) => missing.push(pid),
                 Err(error @ Error::Unavailable(_)) => return Err(error),
-                Err(error) => readings.fail(error),
+                Err(error) => failures.add(error),
             }
         }
-        if !missing.is_empty() && self.are_hidden(unit, &missing, deadline, readings) {
+        if !missing.is_empty() && self.are_hidden(unit, &missing, deadline, failures) {
             return Err(hidden(&self.path));
         }
-        Ok(tally.finish(sum))
+        Ok(sums.finish(sum))
     }
 
-    /// One process; `None` if it has gone since it was listed.
+    /// Reads one process; `None` if it exited after it was listed.
     fn process(
         &mut self,
         pid: u32,
         listed_at: u64,
         known: &HashMap<u32, KnownLimits>,
-        readings: &mut Readings,
+        failures: &mut Failures,
     ) -> Result<Option<Process>, Error> {
-        // The number of descriptors comes before the stat, whose start time then tells that both
-        // are of the process that was listed, not of a later one with its PID.
+        // Descriptors are counted before `stat` is read: its start time then proves that both are of
+        // the listed process, not of a later one with the same PID.
         let directory = pid_file(&mut self.directory, pid, "fd");
         let file = pid_file(&mut self.name, pid, "stat");
         let listed = match self.counting {
             Counting::Entries => entries(&self.proc, directory),
             Counting::Size => None,
         };
-        let place = Place { root: &self.proc, directory, file };
-        let (stat, open_fds) = match self.stats.look(pid, place, &mut self.buffer) {
+        let pair = FilePair { root: &self.proc, directory, file };
+        let (stat, open_fds) = match self.stats.read(pid, pair, &mut self.buffer) {
             Ok(None) => return Ok(None),
-            Ok(Some(Look { directory, length })) => {
+            Ok(Some(PairContent { directory, length })) => {
                 let content = self.buffer.content(length);
                 let stat = parse::stat(content)
                     .ok_or_else(|| Error::malformed(&self.path.join(file), content))?;
@@ -191,7 +184,7 @@ impl Processes {
                 };
                 (stat, counted)
             }
-            // With hidepid=1 other users' processes have a directory, but no file to open.
+            // With hidepid=1, processes of other users have a directory, but no file can be opened.
             Err(Errno::PERM) => return Err(hidden(&self.path)),
             Err(error) => return Err(Error::io(&self.path.join(file))(error.into())),
         };
@@ -199,8 +192,8 @@ impl Processes {
             return Ok(None);
         }
         let limits = self.limits_of(pid, stat.start_ticks, known).unwrap_or_else(|error| {
-            readings.fail(error);
-            Limits::default()
+            failures.add(error);
+            SoftLimits::default()
         });
         Ok(Some(Process { stat, open_fds, limits }))
     }
@@ -210,38 +203,38 @@ impl Processes {
         pid: u32,
         start_ticks: u64,
         known: &HashMap<u32, KnownLimits>,
-    ) -> Result<Limits, Error> {
+    ) -> Result<SoftLimits, Error> {
         if let Some(known) = known.get(&pid)
             && known.start_ticks == start_ticks
-            && known.read_at.elapsed() < LIMITS_HOLD
+            && known.read_at.elapsed() < LIMITS_MAX_AGE
         {
             self.limits.insert(pid, *known);
             return Ok(known.limits);
         }
         let name = pid_file(&mut self.name, pid, "limits");
         let limits = match self.buffer.read(&self.proc, name) {
-            Ok(None) => return Ok(Limits::default()),
+            Ok(None) => return Ok(SoftLimits::default()),
             Ok(Some(content)) => parse::limits(content)
                 .ok_or_else(|| Error::malformed(&self.path.join(name), content))?,
             Err(error) => return Err(Error::io(&self.path.join(name))(error.into())),
         };
-        // A program that raises its own limits does so at its start.
-        if self.clock.age(start_ticks) > SETTLED {
+        // Programs raise their own limits shortly after the start.
+        if self.clock.age(start_ticks) > LIMITS_SETTLE_TIME {
             let read_at = Instant::now();
             self.limits.insert(pid, KnownLimits { start_ticks, limits, read_at });
         }
         Ok(limits)
     }
 
-    /// Whether one of the processes that /proc does not know is in the unit all the same.
-    fn are_hidden(
+    /// Whether one of the `missing` processes is still listed in the unit, but not visible in /proc.
+    fn are_hidden<K>(
         &mut self,
-        unit: &UnitGroup,
+        unit: &UnitGroup<K>,
         missing: &[u32],
         deadline: Instant,
-        readings: &mut Readings,
+        failures: &mut Failures,
     ) -> bool {
-        let listing = self.lister.list(unit, deadline, &mut self.buffer, readings);
+        let listing = self.lister.list(unit, deadline, &mut self.buffer, failures);
         let listed: HashSet<u32> = listing.range().map(|index| self.lister.pid(index)).collect();
         missing.iter().filter(|pid| listed.contains(pid)).any(|&pid| {
             let name = pid_file(&mut self.name, pid, "stat");
@@ -250,89 +243,11 @@ impl Processes {
     }
 }
 
-impl Readings {
-    fn fail(&mut self, error: Error) {
-        self.failed += 1;
-        self.failure.get_or_insert(error);
-    }
-}
-
-fn main(process: &Process, clock: &Clock) -> MainProcess {
-    let Process { stat, open_fds, limits } = process;
-    MainProcess {
-        cpu: clock.duration(stat.user_ticks.saturating_add(stat.system_ticks)),
-        resident_bytes: stat.resident_pages.saturating_mul(clock.page_size),
-        virtual_bytes: stat.virtual_bytes,
-        virtual_max_bytes: limits.address_space,
-        open_fds: *open_fds,
-        max_fds: limits.open_files,
-        threads: stat.threads,
-        start_time: clock.since_epoch(stat.start_ticks),
-    }
-}
-
-struct Process {
-    stat: Stat,
-    open_fds: Option<u64>,
-    limits: Limits,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct KnownLimits {
     start_ticks: u64,
-    limits: Limits,
+    limits: SoftLimits,
     read_at: Instant,
-}
-
-/// What is summed up over a unit's processes before it can be said.
-#[derive(Default)]
-struct Tally {
-    processes: u64,
-    uncounted: bool,
-    open_fds: u64,
-    oldest_ticks: Option<u64>,
-}
-
-impl Tally {
-    fn add(&mut self, sum: &mut UnitProcesses, process: &Process, clock: &Clock) {
-        let Process { stat, open_fds, limits } = process;
-        self.processes += 1;
-        sum.states.count(stat.state);
-        let resident_bytes = stat.resident_pages.saturating_mul(clock.page_size);
-        sum.threads = Some(sum.threads.unwrap_or(0).saturating_add(stat.threads));
-        sum.resident_bytes = Some(sum.resident_bytes.unwrap_or(0).saturating_add(resident_bytes));
-        if self.oldest_ticks.is_none_or(|oldest| stat.start_ticks < oldest) {
-            self.oldest_ticks = Some(stat.start_ticks);
-            sum.oldest_start_time = clock.since_epoch(stat.start_ticks);
-        }
-        match *open_fds {
-            Some(count) => {
-                self.open_fds = self.open_fds.saturating_add(count);
-                sum.max_fds_ratio = worse(sum.max_fds_ratio, ratio(count, limits));
-            }
-            None => self.uncounted = true,
-        }
-    }
-
-    fn finish(self, mut sum: UnitProcesses) -> Option<UnitProcesses> {
-        if self.processes > 0 && !self.uncounted {
-            sum.open_fds = Some(self.open_fds);
-        }
-        (self.processes > 0 || sum.truncated > 0).then_some(sum)
-    }
-}
-
-fn worse(one: Option<f64>, other: Option<f64>) -> Option<f64> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.max(other)),
-        (one, other) => one.or(other),
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "no process has 2^53 descriptors")]
-fn ratio(open_fds: u64, limits: &Limits) -> Option<f64> {
-    let limit = limits.open_files?.number()?;
-    (limit > 0).then(|| open_fds as f64 / limit as f64)
 }
 
 fn pid_file<'a>(name: &'a mut String, pid: u32, file: &str) -> &'a str {
@@ -350,8 +265,10 @@ fn hidden(proc: &Path) -> Error {
     ))
 }
 
-const SETTLED: Duration = Duration::from_secs(60);
-const LIMITS_HOLD: Duration = Duration::from_secs(300);
+/// Limits of younger processes are read in every scrape.
+const LIMITS_SETTLE_TIME: Duration = Duration::from_secs(60);
+/// How long read limits are used.
+const LIMITS_MAX_AGE: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests;

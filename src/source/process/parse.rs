@@ -1,43 +1,42 @@
-//! The formats of /proc/PID files, from bytes; `None` is content that the kernel does not document.
+//! Parsers of /proc/PID files; `None` is content that the kernel does not document.
 
-use crate::source::cgroup::Limit;
-use crate::source::cgroup::parse::integer;
+use crate::source::kernel_file::{Limit, integer};
 
-/// What is wanted of /proc/PID/stat.
+/// The needed fields of /proc/PID/stat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::source) struct Stat {
-    /// The state's letter.
-    pub(in crate::source) state: u8,
+pub(super) struct Stat {
+    /// The letter of the state.
+    pub(super) state: u8,
     /// `utime`.
-    pub(in crate::source) user_ticks: u64,
+    pub(super) user_ticks: u64,
     /// `stime`.
-    pub(in crate::source) system_ticks: u64,
+    pub(super) system_ticks: u64,
     /// `num_threads`.
-    pub(in crate::source) threads: u64,
+    pub(super) threads: u64,
     /// `starttime`, since boot.
-    pub(in crate::source) start_ticks: u64,
+    pub(super) start_ticks: u64,
     /// `vsize`.
-    pub(in crate::source) virtual_bytes: u64,
+    pub(super) virtual_bytes: u64,
     /// `rss`.
-    pub(in crate::source) resident_pages: u64,
+    pub(super) resident_pages: u64,
 }
 
-/// What is wanted of /proc/PID/limits: soft limits.
+/// The needed soft limits of /proc/PID/limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::source) struct Limits {
+pub(super) struct SoftLimits {
     /// `Max open files`.
-    pub(in crate::source) open_files: Option<Limit>,
+    pub(super) open_files: Option<Limit>,
     /// `Max address space`.
-    pub(in crate::source) address_space: Option<Limit>,
+    pub(super) address_space: Option<Limit>,
 }
 
-/// /proc/PID/stat. The name is the process's own to set, with any byte but NUL: what counts
-/// stands after the last `)`, for the fields there are numbers.
-pub(in crate::source) fn stat(content: &[u8]) -> Option<Stat> {
+/// /proc/PID/stat. A process can set its name to any bytes but NUL; the fields after the last `)` are
+/// numbers, so the name cannot imitate them.
+pub(super) fn stat(content: &[u8]) -> Option<Stat> {
     let name_end = content.iter().rposition(|&byte| byte == b')')?;
     let mut fields = content[name_end + 1..].split(u8::is_ascii_whitespace).skip(1);
     let [state] = fields.next()? else { return None };
-    // Fields are numbered from 1 in the manual, and the state is the third.
+    // The manual numbers fields from 1; the state is the third.
     let mut at = 3;
     let mut field = |number: usize| {
         let value = fields.nth(number - at - 1).and_then(integer);
@@ -55,9 +54,9 @@ pub(in crate::source) fn stat(content: &[u8]) -> Option<Stat> {
     })
 }
 
-/// /proc/PID/limits: a name that holds spaces, the soft limit, the hard one, the unit.
-pub(in crate::source) fn limits(content: &[u8]) -> Option<Limits> {
-    let mut limits = Limits::default();
+/// /proc/PID/limits: a name with spaces, the soft limit, the hard limit, the unit.
+pub(super) fn limits(content: &[u8]) -> Option<SoftLimits> {
+    let mut limits = SoftLimits::default();
     for line in content.split(|&byte| byte == b'\n') {
         if let Some(rest) = line.strip_prefix(b"Max open files") {
             limits.open_files = Some(soft(rest)?);
@@ -69,15 +68,15 @@ pub(in crate::source) fn limits(content: &[u8]) -> Option<Limits> {
 }
 
 /// `btime` of /proc/stat: when the host booted, in seconds since the epoch.
-pub(in crate::source) fn boot_time(content: &[u8]) -> Option<u64> {
+pub(super) fn boot_time(content: &[u8]) -> Option<u64> {
     content
         .split(|&byte| byte == b'\n')
         .find_map(|line| line.strip_prefix(b"btime "))
         .and_then(integer)
 }
 
-/// Whole lines of a `cgroup.procs`; a PID of 0 is a process outside of our PID namespace.
-pub(in crate::source) fn pids(content: &[u8]) -> impl Iterator<Item = Option<u32>> {
+/// The lines of `cgroup.procs`; PID 0 is a process outside the PID namespace of the exporter.
+pub(super) fn pids(content: &[u8]) -> impl Iterator<Item = Option<u32>> {
     content
         .split(|&byte| byte == b'\n')
         .filter(|line| !line.is_empty())

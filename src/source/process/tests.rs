@@ -1,4 +1,4 @@
-//! Processes: the fixture host, and real processes that mean to be misread.
+//! Processes: the fixture host, and real processes with hostile names.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,22 +11,31 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use proptest::prelude::*;
 use rustix::fs::{AtFlags, statat};
 
+use super::parse::Stat;
 use super::*;
-use crate::source::cgroup::Limit;
+use crate::source::Limit;
 
 #[test]
-fn the_fixture_host_has_its_processes() {
+fn fixture_host_has_its_processes() {
     let readings = fixture(&[
         ("/system.slice/nginx.service", Some(101)),
         ("/system.slice/docker.service", Some(201)),
         (r"/system.slice/dev-disk-by\x2duuid-1.swap", None),
         ("/system.slice/backup.service", None),
     ]);
-    assert_eq!((readings.failed, readings.truncated), (0, 0), "{:?}", readings.failure);
+    assert_eq!(
+        (readings.failures.count, readings.truncated),
+        (0, 0),
+        "{:?}",
+        readings.failures.first
+    );
     let [nginx, docker, backup] = &readings.units[..] else {
         panic!("a unit without processes has no entry: {:?}", readings.units)
     };
-    assert_eq!(nginx.1.states, States { running: 1, sleeping: 1, ..States::default() });
+    assert_eq!(
+        nginx.1.states,
+        ProcessStates { running: 1, sleeping: 1, ..ProcessStates::default() }
+    );
     assert_eq!((nginx.1.threads, nginx.1.open_fds), (Some(10), Some(13)));
     assert_eq!(nginx.1.resident_bytes, Some(4000 * rustix::param::page_size() as u64));
     assert_eq!(nginx.1.max_fds_ratio, Some(0.5));
@@ -46,15 +55,21 @@ fn the_fixture_host_has_its_processes() {
     );
     assert_eq!(docker.1.truncated, 1, "one process is in a namespace that is not ours");
     assert_eq!(docker.1.threads, Some(18), "the delegated tree belongs to its unit");
-    assert_eq!(docker.1.states, States { sleeping: 1, disk_sleep: 1, ..States::default() });
+    assert_eq!(
+        docker.1.states,
+        ProcessStates { sleeping: 1, disk_sleep: 1, ..ProcessStates::default() }
+    );
     assert_eq!(docker.1.max_fds_ratio, Some(4.0 / 1024.0), "one of the two has no limit");
-    assert_eq!(backup.1.states, States { sleeping: 1, zombie: 1, ..States::default() });
+    assert_eq!(
+        backup.1.states,
+        ProcessStates { sleeping: 1, zombie: 1, ..ProcessStates::default() }
+    );
     assert_eq!(backup.1.open_fds, None, "one of the two could not be counted");
     assert_eq!(backup.1.main, None);
 }
 
 #[test]
-fn a_process_may_call_itself_what_it_likes() {
+fn any_process_name_is_parsed() {
     // printf escapes, as the shell below understands them.
     for name in [
         "a) R 1 (b",
@@ -72,7 +87,7 @@ fn a_process_may_call_itself_what_it_likes() {
         let readings =
             tree.read(&[("/plain.service", None), ("/hostile.service", Some(child.id()))]);
         let readings = readings.unwrap();
-        assert_eq!(readings.failed, 0, "{name}: {:?}", readings.failure);
+        assert_eq!(readings.failures.count, 0, "{name}: {:?}", readings.failures.first);
         assert_eq!(readings.units.len(), 2, "{name}");
         let hostile = &readings.units[1].1;
         assert_eq!(hostile.threads, Some(1), "{name}");
@@ -88,7 +103,7 @@ fn a_process_may_call_itself_what_it_likes() {
 }
 
 #[test]
-fn our_own_process_is_told_as_it_is() {
+fn own_process_has_all_values() {
     let open: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
     let tree = Tree::new();
     tree.unit("own.service", &[std::process::id()]);
@@ -104,7 +119,7 @@ fn our_own_process_is_told_as_it_is() {
 }
 
 #[test]
-fn the_two_ways_of_counting_descriptors_agree() {
+fn both_ways_of_counting_descriptors_agree() {
     let mut child = named("counted");
     let proc = open_root(Path::new("/proc")).unwrap();
     let directory = format!("{}/fd", child.id());
@@ -121,13 +136,13 @@ fn the_two_ways_of_counting_descriptors_agree() {
 }
 
 #[test]
-fn a_later_process_with_the_same_pid_is_not_taken_for_the_listed_one() {
+fn ignores_later_process_with_the_listed_pid() {
     let mut child = named("reused");
     let tree = Tree::new();
     let mut processes = tree.open();
-    let mut readings = Readings::default();
+    let mut failures = Failures::default();
     let mut read = |listed_at: u64| {
-        processes.process(child.id(), listed_at, &HashMap::new(), &mut readings).unwrap()
+        processes.process(child.id(), listed_at, &HashMap::new(), &mut failures).unwrap()
     };
     assert!(read(0).is_none(), "it started after the listing");
     assert!(read(u64::MAX).is_some());
@@ -136,7 +151,7 @@ fn a_later_process_with_the_same_pid_is_not_taken_for_the_listed_one() {
 }
 
 #[test]
-fn a_listed_process_that_proc_does_not_know_is_hidden_not_absent() {
+fn fails_when_proc_hides_a_listed_process() {
     let mut child = named("ended");
     child.kill().unwrap();
     child.wait().unwrap();
@@ -149,7 +164,7 @@ fn a_listed_process_that_proc_does_not_know_is_hidden_not_absent() {
 }
 
 #[test]
-fn processes_of_another_pid_namespace_are_counted_as_left_out() {
+fn counts_processes_of_other_pid_namespaces_as_truncated() {
     let tree = Tree::new();
     tree.unit("container.service", &[0, std::process::id(), 0]);
     let readings = tree.read(&[("/container.service", None)]).unwrap();
@@ -158,7 +173,7 @@ fn processes_of_another_pid_namespace_are_counted_as_left_out() {
 }
 
 #[test]
-fn a_tree_that_is_too_deep_or_too_wide_is_cut_off() {
+fn truncates_a_tree_past_its_depth_or_width_limit() {
     let tree = Tree::new();
     let deep = format!("deep.service{}", "/d".repeat(100));
     tree.unit(&deep, &[1]);
@@ -177,7 +192,7 @@ fn a_tree_that_is_too_deep_or_too_wide_is_cut_off() {
 }
 
 #[test]
-fn a_past_deadline_truncates_and_counts() {
+fn counts_truncated_units_after_the_deadline() {
     let tree = Tree::new();
     tree.unit("own.service", &[std::process::id()]);
     let units = [group("/own.service", None)];
@@ -202,7 +217,7 @@ fn start_times_do_not_jitter() {
 
 proptest! {
     #[test]
-    fn no_name_changes_what_follows_it(name in proptest::collection::vec(any::<u8>(), 0..64)) {
+    fn process_name_does_not_change_other_fields(name in proptest::collection::vec(any::<u8>(), 0..64)) {
         let rest = ") S 1 7 7 0 -1 4194560 9 0 0 0 21 34 0 0 20 0 3 0 4242 8192 5 18446744073709551615 1\n";
         let content = [b"7 (".as_slice(), &name, rest.as_bytes()].concat();
         let expected = Stat {
@@ -218,7 +233,7 @@ proptest! {
     }
 
     #[test]
-    fn no_content_makes_a_parser_panic(content in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn parsers_do_not_panic_on_any_content(content in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse::stat(&content);
         let _ = parse::limits(&content);
         let _ = parse::boot_time(&content);
@@ -227,7 +242,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_kept_open_of_a_process_is_not_taken_for_its_successor() {
+fn open_files_of_exited_process_are_not_reused() {
     let (mut first, mut second) = (named("first"), named("second"));
     let tree = Tree::new();
     let mut processes = tree.open();
@@ -236,7 +251,7 @@ fn what_is_kept_open_of_a_process_is_not_taken_for_its_successor() {
         tree.unit("some.service", pids);
         let units = groups(&[("/some.service", Some(main))]);
         let readings = processes.read(&units, Instant::now() + MINUTE).unwrap();
-        assert_eq!(readings.failed, 0, "{:?}", readings.failure);
+        assert_eq!(readings.failures.count, 0, "{:?}", readings.failures.first);
         readings.units[0].1.clone()
     };
     for _ in 0..3 {
@@ -251,7 +266,7 @@ fn what_is_kept_open_of_a_process_is_not_taken_for_its_successor() {
     second.kill().and_then(|()| second.wait()).unwrap();
 }
 
-/// A tree of control groups made of plain files, whose processes are real.
+/// A tree of cgroups made of plain files, with real processes.
 struct Tree(tempfile::TempDir);
 
 impl Tree {
@@ -272,12 +287,12 @@ impl Tree {
         Processes::open(Path::new("/proc"), self.0.path(), 64).unwrap()
     }
 
-    fn read(&self, units: &[(&str, Option<u32>)]) -> Result<Readings, Error> {
+    fn read(&self, units: &[(&str, Option<u32>)]) -> Result<UnitReadings<UnitProcesses>, Error> {
         self.open().read(&groups(units), Instant::now() + MINUTE)
     }
 }
 
-fn fixture(units: &[(&str, Option<u32>)]) -> Readings {
+fn fixture(units: &[(&str, Option<u32>)]) -> UnitReadings<UnitProcesses> {
     let host = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/host"));
     let mut processes = Processes::open(&host.join("proc"), &host.join("cgroup"), 0).unwrap();
     processes.read(&groups(units), Instant::now() + MINUTE).unwrap()
