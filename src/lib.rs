@@ -16,7 +16,7 @@
 //! Around them: `cli/` parses flags and files and runs one command, `collector` lists the collectors and
 //! profiles, `unit_filter` selects units, `app` answers the requests of `http/` from scrapes, `single_flight`
 //! shares one scrape between simultaneous requests, `http_counts` counts responses, `sd_notify` reports to
-//! systemd, `logging` writes the log.
+//! systemd, `logging` writes the log, `fuzzing` has the functions that fuzz/ runs.
 //!
 //! To add a metric, declare it in `metrics/`. If its value is not read yet, parse it in `source/`
 //! first, or add the property's line to `systemd/unit/property_tables.rs`.
