@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::collector::{Disabled, Profile};
 use crate::html;
-use crate::html::{Host, Place, Shares, View};
+use crate::html::{CpuUsageTracker, HostInfo, PageRoute, View};
 use crate::http::{App, EventsRequest, HtmlPage, HttpError, ScrapeRequest};
 use crate::metrics::{DroppedSeries, Format, MetricsQuery, render};
 use crate::scrape::Scraper;
@@ -25,7 +25,7 @@ pub struct Exporter {
     max_series: usize,
     telemetry_path: String,
     dropped: Arc<DroppedSeries>,
-    shares: Arc<Shares>,
+    cpu_usage: Arc<CpuUsageTracker>,
     flights: SingleFlight<(Format, MetricsQuery), Option<Bytes>>,
 }
 
@@ -64,27 +64,27 @@ impl App for Exporter {
         path: &str,
         query: Vec<(String, String)>,
     ) -> Result<Option<HtmlPage>, HttpError> {
-        let Some(place) = Place::at(path) else { return Ok(None) };
+        let Some(route) = PageRoute::parse(path) else { return Ok(None) };
         let failed = || HttpError::Unavailable(ScrapeError::Failed.to_string());
         // the same list as for an unfiltered scrape request, so that both can share one scrape
         let off = self.disabled.excluded_for(&[], &[]).unwrap_or_default();
         let snapshot = self.scraper.scrape(&off).await.ok_or_else(failed)?;
-        self.shares.take(&snapshot, Instant::now());
+        self.cpu_usage.record(&snapshot, Instant::now());
         let events = self.scraper.events();
-        let share = self.shares.share();
+        let cpu_usage = self.cpu_usage.usage();
         let (started, telemetry_path) = (self.scraper.started(), self.telemetry_path.clone());
         let make = move || {
             let view = View {
-                host: &Host::here(),
+                host: &HostInfo::here(),
                 now: SystemTime::now(),
                 started,
                 snapshot: &snapshot,
                 events: &events,
-                cpu: share.as_ref(),
-                off: &off,
+                cpu: cpu_usage.as_ref(),
+                disabled: &off,
                 telemetry_path: &telemetry_path,
             };
-            html::page(&place, &query, &view)
+            html::page(&route, &query, &view)
         };
         // takes milliseconds with thousands of units: not on a thread that serves other requests
         let page = tokio::task::spawn_blocking(make).await.map_err(|_| failed())?;
@@ -118,7 +118,7 @@ impl Exporter {
     ) -> Self {
         Self {
             telemetry_path,
-            shares: Arc::default(),
+            cpu_usage: Arc::default(),
             scraper: Arc::new(scraper),
             profile,
             disabled,
@@ -152,11 +152,11 @@ impl Exporter {
         let names = names.to_vec();
         let selected = MetricsQuery { without, names, profile: self.profile, max_series };
         let (scraper, dropped) = (self.scraper.clone(), self.dropped.clone());
-        let shares = self.shares.clone();
+        let cpu_usage = self.cpu_usage.clone();
         let key = (format, selected.clone());
         let work = move || async move {
             let snapshot = scraper.scrape(&selected.without).await?;
-            shares.take(&snapshot, Instant::now());
+            cpu_usage.record(&snapshot, Instant::now());
             // as above
             let page = move || render(&snapshot, format, &selected, &dropped);
             let page = tokio::task::spawn_blocking(page).await.ok()?.ok()?;

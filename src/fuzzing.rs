@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use crate::collector::Profile;
 use crate::fuzzing::samples::{Sample, Samples};
 use crate::html;
-use crate::html::{Host, Place, View};
+use crate::html::{HostInfo, PageRoute, View};
 use crate::metrics::{DroppedSeries, Format, MetricsQuery, render};
 use crate::snapshot::Snapshot;
 use crate::source::{cgroup, dbus_daemons, journal, process, sockets};
@@ -103,19 +103,19 @@ pub(crate) fn page(snapshot: Snapshot) -> [Samples; 2] {
 
 fn people(snapshot: &Snapshot) {
     let view = View {
-        host: &Host::default(),
+        host: &HostInfo::default(),
         now: SystemTime::now(),
         started: SystemTime::UNIX_EPOCH,
         snapshot,
         events: &[],
         cpu: None,
-        off: &[],
+        disabled: &[],
         telemetry_path: "/metrics",
     };
     let units = snapshot.systemd.iter().flat_map(|systemd| &systemd.units);
-    let units = units.map(|unit| Place::Unit(unit.name.to_string()));
-    for place in units.take(2).chain([Place::Status]) {
-        assert!(!html::page(&place, &[], &view).html.is_empty());
+    let units = units.map(|unit| PageRoute::Unit(unit.name.to_string()));
+    for route in units.take(2).chain([PageRoute::Status]) {
+        assert!(!html::page(&route, &[], &view).html.is_empty());
     }
 }
 

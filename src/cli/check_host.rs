@@ -12,7 +12,7 @@ use procfs::process::Process;
 use super::args::Args;
 use super::{FILL_TIMEOUT, wait_for_units};
 use crate::collector::{COLLECTORS, Collector, Disabled};
-use crate::html::Host;
+use crate::html::HostInfo;
 use crate::http::LiveConfig;
 use crate::scrape::Scraper;
 use crate::snapshot::Snapshot;
@@ -32,7 +32,7 @@ pub(super) async fn run(
     tokio::time::sleep(Duration::from_secs(1)).await;
     let snapshot = scraper.scrape(&without).await.context("failed to read the host")?;
     let caller = CallerRights::here(&args.dbus_address);
-    let mut report = Report::new(&snapshot, disabled, &Host::here(), &caller);
+    let mut report = Report::new(&snapshot, disabled, &HostInfo::here(), &caller);
     if let Some(path) = &args.web_config {
         report.web_config(LiveConfig::check(path).map_err(|error| error.to_string()));
     }
@@ -87,7 +87,7 @@ impl Report {
     pub fn new(
         snapshot: &Snapshot,
         disabled: &Disabled,
-        host: &Host,
+        host: &HostInfo,
         caller: &CallerRights,
     ) -> Self {
         let mut report = Self::default();
@@ -155,7 +155,7 @@ impl fmt::Display for Report {
     }
 }
 
-fn host(snapshot: &Snapshot, host: &Host) -> String {
+fn host(snapshot: &Snapshot, host: &HostInfo) -> String {
     let mut text = format!("{}, Linux {}", host.name, host.kernel);
     if let Some(systemd) = &snapshot.systemd {
         if let Some(version) = &systemd.manager.version {
@@ -313,7 +313,7 @@ mod tests {
 
     fn report(snapshot: &Snapshot, off: &[&'static str]) -> Report {
         let caller = CallerRights { bus: "unix:path=/bus".into(), uid: 998, capabilities: Some(0) };
-        Report::new(snapshot, &Disabled(off.to_vec()), &Host::default(), &caller)
+        Report::new(snapshot, &Disabled(off.to_vec()), &HostInfo::default(), &caller)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How much of a processor each unit takes: what two readings of its processor time differ by.
+//! The CPU usage of each unit: the difference of two readings of its CPU time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,73 +6,73 @@ use std::time::{Duration, Instant};
 
 use crate::snapshot::Snapshot;
 
-/// The last readings of processor time, whoever asked for them.
+/// The last two readings of CPU time, of scrape responses and status pages alike.
 #[derive(Debug, Default)]
-pub struct Shares(Mutex<Kept>);
+pub struct CpuUsageTracker(Mutex<Readings>);
 
 #[derive(Debug, Default)]
-struct Kept {
-    /// Older than the latest by at least [`SHORTEST`].
-    before: Option<Reading>,
-    latest: Option<Reading>,
+struct Readings {
+    /// At least [`MIN_INTERVAL`] before `latest`.
+    previous: Option<CpuReading>,
+    latest: Option<CpuReading>,
 }
 
 #[derive(Debug)]
-struct Reading {
+struct CpuReading {
     at: Instant,
     cpu: Vec<(Arc<str>, Duration)>,
 }
 
-/// Each unit's share between two readings.
+/// The CPU usage of each unit between two readings.
 #[derive(Debug)]
-pub struct Share {
-    /// The time between them.
-    pub over: Duration,
-    shares: HashMap<Arc<str>, f64>,
+pub struct CpuUsage {
+    /// The time between the readings.
+    pub interval: Duration,
+    cores: HashMap<Arc<str>, f64>,
 }
 
-impl Share {
-    /// Processors' worth of time: 0.5 is half of one. `None` for a unit that was not there at
-    /// both readings.
+impl CpuUsage {
+    /// CPU cores that the unit used: 0.5 is half a core. `None` if the unit is not in both readings.
     #[must_use]
-    pub fn of(&self, unit: &str) -> Option<f64> {
-        self.shares.get(unit).copied()
+    pub fn cores(&self, unit: &str) -> Option<f64> {
+        self.cores.get(unit).copied()
     }
 }
 
-impl Shares {
-    /// Takes a reading; one that follows the last too closely is left out, as it would tell little.
-    pub fn take(&self, snapshot: &Snapshot, at: Instant) {
+impl CpuUsageTracker {
+    /// Records a reading, unless the last one is less than two seconds old.
+    pub fn record(&self, snapshot: &Snapshot, at: Instant) {
         let Some(cgroups) = &snapshot.cgroups else { return };
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.latest.as_ref().is_some_and(|latest| at.duration_since(latest.at) < SHORTEST) {
+        let mut readings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = readings.latest.as_ref();
+        if latest.is_some_and(|latest| at.duration_since(latest.at) < MIN_INTERVAL) {
             return;
         }
         let cpu = cgroups.units.iter().filter_map(|(name, cgroup)| {
             Some((name.clone(), cgroup.cpu.user? + cgroup.cpu.system?))
         });
-        kept.before = kept.latest.replace(Reading { at, cpu: cpu.collect() });
+        readings.previous = readings.latest.replace(CpuReading { at, cpu: cpu.collect() });
     }
 
-    /// The shares between the last two readings; `None` before there are two.
+    /// The usage between the last two readings; `None` before there are two.
     #[must_use]
-    pub fn share(&self) -> Option<Share> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (before, latest) = (kept.before.as_ref()?, kept.latest.as_ref()?);
-        let over = latest.at.duration_since(before.at);
-        let was: HashMap<&str, Duration> =
-            before.cpu.iter().map(|(name, cpu)| (&**name, *cpu)).collect();
-        let shares = latest.cpu.iter().filter_map(|(name, is)| {
-            // less than before: the control group was made anew in between
-            let spent = is.checked_sub(*was.get(&**name)?)?;
-            Some((name.clone(), spent.as_secs_f64() / over.as_secs_f64()))
+    pub fn usage(&self) -> Option<CpuUsage> {
+        let readings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (previous, latest) = (readings.previous.as_ref()?, readings.latest.as_ref()?);
+        let interval = latest.at.duration_since(previous.at);
+        let before: HashMap<&str, Duration> =
+            previous.cpu.iter().map(|(name, cpu)| (&**name, *cpu)).collect();
+        let cores = latest.cpu.iter().filter_map(|(name, cpu)| {
+            // less than before: the cgroup was recreated in between
+            let used = cpu.checked_sub(*before.get(&**name)?)?;
+            Some((name.clone(), used.as_secs_f64() / interval.as_secs_f64()))
         });
-        Some(Share { over, shares: shares.collect() })
+        Some(CpuUsage { interval, cores: cores.collect() })
     }
 }
 
-/// The kernel brings a control group's time up to date at its ticks: over a shorter time they show.
-const SHORTEST: Duration = Duration::from_secs(2);
+/// The kernel updates a cgroup's CPU time at its ticks, which distort the usage over a shorter time.
+const MIN_INTERVAL: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -92,21 +92,21 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_what_two_readings_differ_by() {
-        let shares = Shares::default();
+    fn usage_is_the_difference_of_two_readings() {
+        let tracker = CpuUsageTracker::default();
         let start = Instant::now();
         let later = |millis| start + Duration::from_millis(millis);
-        shares.take(&snapshot(&[("a", 1000), ("b", 5000), ("gone", 1)]), start);
-        assert!(shares.share().is_none());
-        // too early to tell
-        shares.take(&snapshot(&[("a", 1001)]), later(100));
-        assert!(shares.share().is_none());
-        shares.take(&snapshot(&[("a", 3000), ("b", 10), ("new", 1)]), later(4000));
-        let share = shares.share().unwrap();
-        assert_eq!(share.over, Duration::from_secs(4));
-        assert_eq!(share.of("a"), Some(0.5));
+        tracker.record(&snapshot(&[("a", 1000), ("b", 5000), ("gone", 1)]), start);
+        assert!(tracker.usage().is_none());
+        // too soon after the first
+        tracker.record(&snapshot(&[("a", 1001)]), later(100));
+        assert!(tracker.usage().is_none());
+        tracker.record(&snapshot(&[("a", 3000), ("b", 10), ("new", 1)]), later(4000));
+        let usage = tracker.usage().unwrap();
+        assert_eq!(usage.interval, Duration::from_secs(4));
+        assert_eq!(usage.cores("a"), Some(0.5));
         for unknown in ["b", "gone", "new"] {
-            assert_eq!(share.of(unknown), None, "{unknown}");
+            assert_eq!(usage.cores(unknown), None, "{unknown}");
         }
     }
 }

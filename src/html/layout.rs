@@ -1,4 +1,4 @@
-//! What every page has around it: head, links, style and script.
+//! The frame of every page: head, links, style and script.
 
 use std::sync::LazyLock;
 
@@ -7,23 +7,23 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::View;
-use super::human::Lasting;
+use super::human::HumanDuration;
 use super::writer::Html;
 
-/// How the page looks, as it is told in its icon.
+/// The status that the icon of a page shows.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mood {
-    Well,
-    Unwell,
+pub(super) enum PageStatus {
+    Ok,
+    Problem,
 }
 
-/// A document around what `body` puts into it. `home` leads from the page to the one at `/`, unless
-/// it is that: pages hold relative links only, so that they can be served below any path.
+/// A document with the content that `body` writes. `home` is the relative link to the page at `/`,
+/// `None` on that page: all links are relative, so that a proxy can serve the pages below any path.
 pub(super) fn document(
     view: &View<'_>,
     title: &str,
     home: Option<&'static str>,
-    mood: Mood,
+    status: PageStatus,
     body: impl FnOnce(&mut Html),
 ) -> String {
     let mut html = Html::default();
@@ -31,12 +31,12 @@ pub(super) fn document(
     html.put("<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n");
     html.put("<meta name=viewport content=\"width=device-width, initial-scale=1\">\n");
     html.put("<meta name=color-scheme content=\"light dark\">\n");
-    html.put(match mood {
-        Mood::Well => ICON_WELL,
-        Mood::Unwell => ICON_UNWELL,
+    html.put(match status {
+        PageStatus::Ok => ICON_OK,
+        PageStatus::Problem => ICON_PROBLEM,
     });
     html.put("<title>").text(title).put("</title>\n<style>").put(STYLE).put("</style>\n");
-    html.put("</head>\n<body>\n<a class=skip href=\"#main\">Skip to the content</a>\n");
+    html.put("</head>\n<body>\n<a class=skip href=\"#main\">Skip to content</a>\n");
     html.put("<nav class=bar aria-label=Pages>");
     match home {
         None => html.put("<span class=home>unit-exporter</span>"),
@@ -52,14 +52,14 @@ pub(super) fn document(
     body(&mut html);
     html.put("\n<footer><p>unit-exporter ").text(env!("CARGO_PKG_VERSION"));
     if let Some(took) = view.snapshot.attempts.iter().map(|attempt| attempt.took).max() {
-        html.put(" · read in ").text(Lasting(took));
+        html.put(" · scraped in ").text(HumanDuration(took));
     }
     html.put("</footer>\n<script>").put(SCRIPT).put("</script>\n</body>\n</html>\n");
     html.into_string()
 }
 
-/// What a browser may do with a page: show it, with the style and the script that stand in it,
-/// and ask this server for more. Goes into the header `Content-Security-Policy`.
+/// The header `Content-Security-Policy`: allows the inline style and script, and requests to this
+/// server.
 #[must_use]
 pub fn policy() -> &'static str {
     static POLICY: LazyLock<String> = LazyLock::new(|| {
@@ -77,5 +77,5 @@ pub fn policy() -> &'static str {
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
-const ICON_WELL: &str = "<link rel=icon href=\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='7' fill='%232e8b57'/%3E%3C/svg%3E\">\n";
-const ICON_UNWELL: &str = "<link rel=icon href=\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='7' fill='%23c8372d'/%3E%3C/svg%3E\">\n";
+const ICON_OK: &str = "<link rel=icon href=\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='7' fill='%232e8b57'/%3E%3C/svg%3E\">\n";
+const ICON_PROBLEM: &str = "<link rel=icon href=\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='7' fill='%23c8372d'/%3E%3C/svg%3E\">\n";

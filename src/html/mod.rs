@@ -1,7 +1,7 @@
-//! The pages that people read: the host at a glance, each unit, and what the metrics mean.
+//! The status pages: an overview of the host, one page per unit, and the metric reference.
 //!
-//! Pure functions from what a scrape knows to HTML. A page needs nothing but itself: its style and
-//! its script stand in it, and it is complete without the script.
+//! Pure functions from the data of a scrape to HTML. A page is self-contained: style and script are
+//! inline, and all content is there without the script.
 
 mod cpu_usage;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -23,65 +23,65 @@ mod writer;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-pub use cpu_usage::{Share, Shares};
+pub use cpu_usage::{CpuUsage, CpuUsageTracker};
 pub use layout::policy;
 
 use crate::snapshot::Snapshot;
 use crate::systemd::ledger::Event;
-use table_query::Question;
+use table_query::TableQuery;
 
-/// What the pages tell of.
+/// The data that the pages show.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// The machine.
-    pub host: &'a Host,
-    /// When the page is made.
+    /// The host.
+    pub host: &'a HostInfo,
+    /// The time of the request.
     pub now: SystemTime,
-    /// When the exporter began to count.
+    /// When the exporter started to count.
     pub started: SystemTime,
-    /// What a scrape knows.
+    /// The data of the scrape.
     pub snapshot: &'a Snapshot,
-    /// What happened last, the newest first.
+    /// Recent events, newest first.
     pub events: &'a [Arc<Event>],
-    /// What each unit takes of the processors; `None` before there are two readings.
-    pub cpu: Option<&'a Share>,
-    /// The collectors that are off.
-    pub off: &'a [&'static str],
-    /// Where the metrics are.
+    /// The CPU usage of each unit; `None` before there are two readings.
+    pub cpu: Option<&'a CpuUsage>,
+    /// The disabled collectors.
+    pub disabled: &'a [&'static str],
+    /// The path of the metrics.
     pub telemetry_path: &'a str,
 }
 
-/// The machine, by what the kernel calls it.
+/// The host, as the kernel names it.
 #[derive(Clone, Debug, Default)]
-pub struct Host {
-    /// Its name.
+pub struct HostInfo {
+    /// The host name.
     pub name: String,
-    /// The kernel's release.
+    /// The release of the kernel.
     pub kernel: String,
 }
 
-/// A page that there may be.
+/// A request path that has a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// `/`: the host at a glance.
+pub enum PageRoute {
+    /// `/`: the overview of the host.
     Status,
-    /// `/unit/NAME`: one unit, whether there is one of that name or not.
+    /// `/unit/NAME`: one unit, which may not exist.
     Unit(String),
-    /// `/reference`: what every metric means.
+    /// `/reference`: the metric reference.
     Reference,
 }
 
-/// A page, complete.
+/// A rendered page.
 #[derive(Clone, Debug)]
-pub struct Page {
+pub struct StatusPage {
     /// The document.
     pub html: String,
-    /// Whether it tells of what was asked for, rather than that there is no such thing.
+    /// False if the page says that the unit does not exist.
     pub found: bool,
 }
 
-impl Host {
-    /// This machine.
+impl HostInfo {
+    /// The host that the exporter runs on.
     #[must_use]
     pub fn here() -> Self {
         let uname = rustix::system::uname();
@@ -92,10 +92,10 @@ impl Host {
     }
 }
 
-impl Place {
-    /// What is at a path, percent-encoded as it came; `None` for a path that no page has.
+impl PageRoute {
+    /// The page of a percent-encoded path; `None` if no page has that path.
     #[must_use]
-    pub fn at(path: &str) -> Option<Self> {
+    pub fn parse(path: &str) -> Option<Self> {
         match path {
             "/" => Some(Self::Status),
             "/reference" => Some(Self::Reference),
@@ -108,13 +108,15 @@ impl Place {
     }
 }
 
-/// The page at a place. `query` is the address's, decoded.
+/// Renders a page. `query` has the decoded keys and values of the URL.
 #[must_use]
-pub fn page(place: &Place, query: &[(String, String)], view: &View<'_>) -> Page {
-    match place {
-        Place::Status => Page { html: index::page(view, &Question::new(query)), found: true },
-        Place::Unit(name) => unit::page(view, name),
-        Place::Reference => Page { html: reference::page(view), found: true },
+pub fn page(route: &PageRoute, query: &[(String, String)], view: &View<'_>) -> StatusPage {
+    match route {
+        PageRoute::Status => {
+            StatusPage { html: index::page(view, &TableQuery::parse(query)), found: true }
+        }
+        PageRoute::Unit(name) => unit::page(view, name),
+        PageRoute::Reference => StatusPage { html: reference::page(view), found: true },
     }
 }
 
@@ -123,11 +125,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_names_its_unit_however_it_is_encoded() {
-        let unit = |name: &str| Some(Place::Unit(name.to_owned()));
-        for (path, place) in [
-            ("/", Some(Place::Status)),
-            ("/reference", Some(Place::Reference)),
+    fn path_selects_unit_in_any_percent_encoding() {
+        let unit = |name: &str| Some(PageRoute::Unit(name.to_owned()));
+        for (path, route) in [
+            ("/", Some(PageRoute::Status)),
+            ("/reference", Some(PageRoute::Reference)),
             ("/unit/nginx.service", unit("nginx.service")),
             ("/unit/a%5Cx2db.swap", unit("a\\x2db.swap")),
             ("/unit/a\\x2db.swap", unit("a\\x2db.swap")),
@@ -141,7 +143,7 @@ mod tests {
             ("/%72eference", None),
             ("/units", None),
         ] {
-            assert_eq!(Place::at(path), place, "{path}");
+            assert_eq!(PageRoute::parse(path), route, "{path}");
         }
     }
 }

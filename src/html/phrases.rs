@@ -1,4 +1,4 @@
-//! What systemd says, in words: states, ends, commands.
+//! Phrases for states, results and events, and commands to copy.
 
 use std::borrow::Cow;
 
@@ -7,57 +7,57 @@ use crate::systemd::ledger::{Event, EventKind, ExitCode};
 use crate::systemd::unit::value::InvocationId;
 use crate::systemd::unit::{Detail, Unit};
 
-/// What happened, in a few words: `exited with status 3`.
-pub(super) fn happening(event: &Event) -> Cow<'static, str> {
+/// The event in a few words: `exited with status 3`.
+pub(super) fn event(event: &Event) -> Cow<'static, str> {
     let (cause, status) = (event.cause.as_deref(), event.status.as_deref());
     match event.kind {
-        EventKind::Exited => "ended".into(),
-        EventKind::Failed => end(cause, status),
-        EventKind::Restarted => "was restarted".into(),
-        EventKind::StartLimitHit => "was given up: it failed too often".into(),
+        EventKind::Exited => "exited".into(),
+        EventKind::Failed => failure(cause, status),
+        EventKind::Restarted => "restarted".into(),
+        EventKind::StartLimitHit => "start limit hit".into(),
         EventKind::JobFailed => match cause {
-            Some("dependency") => "did not start: something it needs failed".into(),
-            Some("timeout") => "a job for it took too long".into(),
-            Some(result) => format!("a job for it ended: {result}").into(),
-            None => "a job for it failed".into(),
+            Some("dependency") => "not started: a dependency failed".into(),
+            Some("timeout") => "systemd job timed out".into(),
+            Some(result) => format!("systemd job result: {result}").into(),
+            None => "systemd job failed".into(),
         },
     }
 }
 
-/// Why a unit is failed, as far as it is known.
-pub(super) fn reason(unit: &Unit) -> Option<Cow<'static, str>> {
+/// The result of the unit's last run; `None` if it is `success` or unknown.
+pub(super) fn result(unit: &Unit) -> Option<Cow<'static, str>> {
     let result = match &unit.detail {
         Detail::Service(service) => {
             let code = service.exit_code.and_then(ExitCode::from_number);
             let status = code.map(|code| code.status(service.exit_status.unwrap_or(0)));
             let result = service.result.as_deref().filter(|result| *result != "success")?;
-            return Some(end(Some(result), status.as_deref()));
+            return Some(failure(Some(result), status.as_deref()));
         }
         Detail::Socket(socket) => socket.result.as_deref(),
         Detail::Timer(timer) => timer.result.as_deref(),
         Detail::Mount(_) | Detail::None => None,
     };
-    result.filter(|result| *result != "success").map(|result| end(Some(result), None))
+    result.filter(|result| *result != "success").map(|result| failure(Some(result), None))
 }
 
-/// A result of systemd's, and the exit status or the signal's name.
-fn end(result: Option<&str>, status: Option<&str>) -> Cow<'static, str> {
+/// A failure by its `Result` and the exit status or signal.
+fn failure(result: Option<&str>, status: Option<&str>) -> Cow<'static, str> {
     let signal = status.filter(|status| status.starts_with("SIG"));
     let text: Cow<'static, str> = match (result, status) {
         (Some("exit-code"), Some(status)) => return format!("exited with status {status}").into(),
-        (Some("signal"), Some(status)) => return format!("was killed by {status}").into(),
+        (Some("signal"), Some(status)) => return format!("killed by {status}").into(),
         (Some("core-dump"), Some(status)) => {
-            return format!("was killed by {status} and dumped core").into();
+            return format!("killed by {status}, core dumped").into();
         }
-        (Some("oom-kill"), _) => "ran out of memory".into(),
-        (Some("watchdog"), _) => "gave no sign of life: watchdog".into(),
-        (Some("timeout"), _) => "took too long to start or stop".into(),
-        (Some("protocol"), _) => "did not start as its Type= promises".into(),
-        (Some("resources"), _) => "could not be given what it needs".into(),
-        (Some("start-limit-hit"), _) => "was started too often".into(),
-        (Some("trigger-limit-hit"), _) => "was triggered too often".into(),
-        (Some("exec-condition"), _) => "its condition failed".into(),
-        (Some("unknown"), _) => "failed unseen".into(),
+        (Some("oom-kill"), _) => "killed: out of memory".into(),
+        (Some("watchdog"), _) => "watchdog timeout".into(),
+        (Some("timeout"), _) => "start or stop timeout".into(),
+        (Some("protocol"), _) => "startup does not match Type= (protocol)".into(),
+        (Some("resources"), _) => "a system operation failed (resources)".into(),
+        (Some("start-limit-hit"), _) => "start limit hit".into(),
+        (Some("trigger-limit-hit"), _) => "trigger limit hit".into(),
+        (Some("exec-condition"), _) => "ExecCondition= failed".into(),
+        (Some("unknown"), _) => "failed (cause unknown)".into(),
         (Some(result), _) => format!("failed: {result}").into(),
         (None, _) => "failed".into(),
     };
@@ -67,79 +67,82 @@ fn end(result: Option<&str>, status: Option<&str>) -> Cow<'static, str> {
     }
 }
 
-/// The class of a state's colour: the state itself is always told in words beside it.
-pub(super) fn colour(state: &str) -> &'static str {
+/// The CSS class of a state, which colors it. The text of the state always stands beside it.
+pub(super) fn class(state: &str) -> &'static str {
     match state {
         "active" | "running" => "good",
-        "failed" | "failed, given up" | "degraded" | "bad-setting" | "error" => "bad",
+        "failed" | START_LIMIT_HIT | "degraded" | "bad-setting" | "error" => "bad",
         "inactive" => "idle",
         _ => "busy",
     }
 }
 
-/// A state with its colour.
-pub(super) fn state(word: &str, html: &mut Html) {
-    html.put("<span class=").put(colour(word)).put(">").text(word).put("</span>");
+/// Writes a state in its color.
+pub(super) fn state(state: &str, html: &mut Html) {
+    html.put("<span class=").put(class(state)).put(">").text(state).put("</span>");
 }
 
-/// The journal of what an event concerns, to be copied into a shell.
-pub(super) fn journal_of(event: &Event) -> String {
+/// The command for the journal of an event: of its run, or else of its unit.
+pub(super) fn event_journal(event: &Event) -> String {
     event.invocation_id.map_or_else(|| journal(&event.unit), run_journal)
 }
 
-/// The journal of one run: what its processes said, and what systemd says of it. Of a process that
-/// ended at once, the journal may have learnt too late whose it was.
+/// The command for the journal of one run: the output of its processes, and systemd's messages about
+/// it. Output may be absent if the process exited before journald looked up its unit.
 pub(super) fn run_journal(run: InvocationId) -> String {
     let run = run.hex();
     format!("journalctl _SYSTEMD_INVOCATION_ID={run} + INVOCATION_ID={run}")
 }
 
-/// The journal of a unit.
+/// The command for the journal of a unit.
 pub(super) fn journal(unit: &str) -> String {
     format!("journalctl --unit={} --pager-end", quoted(unit))
 }
 
-/// What systemctl says of a unit.
+/// A systemctl command for a unit.
 pub(super) fn systemctl(verb: &str, unit: &str) -> String {
-    // the root slice begins as an option does
-    let end = if unit.starts_with('-') { "-- " } else { "" };
-    format!("systemctl {verb} {end}{}", quoted(unit))
+    // the name of the root slice, -.slice, looks like an option
+    let separator = if unit.starts_with('-') { "-- " } else { "" };
+    format!("systemctl {verb} {separator}{}", quoted(unit))
 }
 
-/// A command to copy.
+/// Writes a command to copy.
 pub(super) fn command(text: &str, html: &mut Html) {
     html.put("<code class=cmd>").text(text).put("</code>");
 }
 
-/// One word of a shell's.
-fn quoted(word: &str) -> Cow<'_, str> {
+/// The argument, quoted for a shell where necessary.
+fn quoted(argument: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"@:._-".contains(&byte);
-    if word.bytes().all(plain) && !word.is_empty() {
-        return word.into();
+    if argument.bytes().all(plain) && !argument.is_empty() {
+        return argument.into();
     }
-    format!("'{}'", word.replace('\'', r"'\''")).into()
+    format!("'{}'", argument.replace('\'', r"'\''")).into()
 }
+
+/// The state of a failed unit that systemd does not restart: `StartLimitBurst=` was reached.
+pub(super) const START_LIMIT_HIT: &str = "failed, start limit hit";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn ends_are_told_with_what_is_known() {
+    fn failure_includes_status_or_signal_if_known() {
         for (result, status, text) in [
             (Some("exit-code"), Some("3"), "exited with status 3"),
-            (Some("core-dump"), Some("SIGSEGV"), "was killed by SIGSEGV and dumped core"),
-            (Some("watchdog"), Some("SIGABRT"), "gave no sign of life: watchdog, SIGABRT"),
+            (Some("core-dump"), Some("SIGSEGV"), "killed by SIGSEGV, core dumped"),
+            (Some("watchdog"), Some("SIGABRT"), "watchdog timeout, SIGABRT"),
             (Some("oom-kill"), Some("0"), "ran out of memory"),
             (Some("novel"), None, "failed: novel"),
             (Some("signal"), None, "failed: signal"),
         ] {
-            assert_eq!(end(result, status), text);
+            assert_eq!(failure(result, status), text);
         }
     }
 
     #[test]
-    fn commands_can_be_pasted() {
+    fn commands_are_quoted_for_a_shell() {
         assert_eq!(systemctl("status", "nginx.service"), "systemctl status nginx.service");
         assert_eq!(systemctl("status", "-.slice"), "systemctl status -- -.slice");
         assert_eq!(journal("a\\x2db.mount"), "journalctl --unit='a\\x2db.mount' --pager-end");

@@ -1,72 +1,73 @@
-//! What somebody should look at, first of all.
+//! The section on problems: failed, restarting, unloadable and missing units, and missing listeners.
 
 use super::View;
-use super::human::{Moment, units};
+use super::human::{HumanTime, pluralize};
 use super::phrases;
-use super::unit_view::Row;
+use super::unit_view::UnitView;
 use super::writer::{Html, segment};
 
-pub(super) fn section(view: &View<'_>, rows: &[Row<'_>], html: &mut Html) {
+pub(super) fn section(view: &View<'_>, rows: &[UnitView<'_>], html: &mut Html) {
     let mut urgent: Vec<_> = rows.iter().filter(|row| row.needs_attention()).collect();
     urgent.sort_by_key(|row| (row.urgency(), std::cmp::Reverse(row.since())));
-    let missing = view.snapshot.expected.iter().filter(|(_, missing)| *missing);
-    let missing: Vec<_> = missing.map(|(name, _)| name).collect();
-    let expected = view.snapshot.listeners.iter().flat_map(|reading| &reading.expected);
-    let silent: Vec<_> = expected.filter(|(_, missing)| *missing).map(|(what, _)| what).collect();
+    let units = view.snapshot.expected.iter().filter(|(_, missing)| *missing);
+    let units: Vec<_> = units.map(|(name, _)| name).collect();
+    let listeners = view.snapshot.listeners.iter().flat_map(|reading| &reading.expected);
+    let listeners: Vec<_> =
+        listeners.filter(|(_, missing)| *missing).map(|(expected, _)| expected).collect();
 
     html.put("<section id=attention data-live aria-labelledby=attention-title>\n");
     html.put("<h2 id=attention-title>Needs attention</h2>\n");
-    if urgent.is_empty() && missing.is_empty() && silent.is_empty() {
+    if urgent.is_empty() && units.is_empty() && listeners.is_empty() {
         html.put(match view.snapshot.systemd {
-            Some(_) => "<p class=calm>Nothing. No unit has failed, and none is missing.</p>",
-            None => "<p class=calm>Not known: systemd has not told its units.</p>",
+            Some(_) => "<p class=empty>No unit has failed, and no expected unit or listener is missing.</p>",
+            None => "<p class=empty>Unknown: no data from systemd yet.</p>",
         });
         html.put("</section>\n");
         return;
     }
     html.put("<ul class=cards>\n");
-    for name in missing {
+    for name in units {
         html.put("<li class=bad-edge><p><b class=name>").text(name);
-        html.put("</b> <span class=bad>missing</span> it must be there, and has no unit file.</p>");
+        html.put("</b> <span class=bad>missing</span> expected (--expect-unit), but no unit file found.</p>");
     }
-    for expectation in silent {
-        html.put("<li class=bad-edge><p><b class=name>").text(expectation);
-        html.put("</b> <span class=bad>silent</span> nobody listens there.</p>");
+    for listener in listeners {
+        html.put("<li class=bad-edge><p><b class=name>").text(listener);
+        html.put("</b> <span class=bad>not listening</span> expected (--expect-listener).</p>");
     }
-    for row in urgent.iter().take(MOST) {
+    for row in urgent.iter().take(MAX_CARDS) {
         card(view, row, html);
     }
     html.put("</ul>\n");
-    if urgent.len() > MOST {
-        let more = units(urgent.len() - MOST, "more unit", "more units");
+    if urgent.len() > MAX_CARDS {
+        let more = pluralize((urgent.len() - MAX_CARDS) as u64, "more unit", "more units");
         html.put("<p><a data-swap href=\"?#units\">").text(more);
-        html.put("</a> in the table below, the most urgent first.</p>");
+        html.put("</a> in the table below, most urgent first.</p>");
     }
     html.put("</section>\n");
 }
 
-fn card(view: &View<'_>, row: &Row<'_>, html: &mut Html) {
+fn card(view: &View<'_>, row: &UnitView<'_>, html: &mut Html) {
     let unit = row.unit;
-    let calmer = row.is_restarting();
-    html.put(if calmer { "<li class=busy-edge>" } else { "<li class=bad-edge>" });
+    let restarting = row.is_restarting();
+    html.put(if restarting { "<li class=busy-edge>" } else { "<li class=bad-edge>" });
     html.put("<p><a class=name href=\"unit/").text(segment(&unit.name)).put("\">");
     html.text(&unit.name).put("</a> ");
-    phrases::state(word(row), html);
+    phrases::state(state(row), html);
     if let Some(since) = row.since() {
         html.put(" <span class=dim>");
-        Moment(since).ago(view.now, html);
+        HumanTime(since).write_relative(view.now, html);
         html.put("</span>");
     }
     html.put("<br>");
-    match phrases::reason(unit) {
-        Some(reason) => html.put("It ").text(reason).put("."),
-        None if unit.is("failed") => html.put("Its journal may say why."),
-        None => html.put("Its unit file cannot be used."),
+    match phrases::result(unit) {
+        Some(result) => html.put("Result: ").text(result).put("."),
+        None if unit.is("failed") => html.put("Result unknown; see the journal."),
+        None if restarting => html.put("Waiting for an automatic restart (Restart=)."),
+        None => html.put("The unit file cannot be loaded."),
     };
     if let Some(restarts) = row.restarts().filter(|restarts| *restarts > 0) {
-        let restarts =
-            units(usize::try_from(restarts).unwrap_or(usize::MAX), "restart", "restarts");
-        html.put(" ").text(restarts).put(" since this exporter was started.");
+        html.put(" ").text(pluralize(restarts, "restart", "restarts"));
+        html.put(" since the exporter started.");
     }
     html.put("</p>");
     match unit.run() {
@@ -77,9 +78,9 @@ fn card(view: &View<'_>, row: &Row<'_>, html: &mut Html) {
     html.put("\n");
 }
 
-fn word<'a>(row: &'a Row<'_>) -> &'a str {
-    if row.given_up() {
-        return "failed, given up";
+fn state<'a>(row: &'a UnitView<'_>) -> &'a str {
+    if row.start_limit_hit() {
+        return phrases::START_LIMIT_HIT;
     }
     if row.is_restarting() {
         return "restarting";
@@ -90,5 +91,5 @@ fn word<'a>(row: &'a Row<'_>) -> &'a str {
     }
 }
 
-/// More cards than this nobody reads.
-const MOST: usize = 12;
+/// The table below has all units.
+const MAX_CARDS: usize = 12;

@@ -1,17 +1,17 @@
-//! The page at `/reference`: what every metric means.
+//! The page at `/reference`: the meaning of every metric.
 
 use super::View;
-use super::human::units;
-use super::layout::{Mood, document};
+use super::human::pluralize;
+use super::layout::{PageStatus, document};
 use super::writer::Html;
 use crate::metrics::{BaseUnit, Kind, MetricReference, Reference, Resets};
 
 pub(super) fn page(view: &View<'_>) -> String {
     let rows = Reference::collect().rows;
-    document(view, "Metric reference", Some("./"), Mood::Well, |html| {
+    document(view, "Metric reference", Some("./"), PageStatus::Ok, |html| {
         html.put("<main id=main>\n<header><h1>Metric reference</h1>\n<p class=facts><span>");
-        html.text(units(rows.len(), "metric", "metrics"));
-        html.put("</span> <span>A value that the host does not offer is absent, never 0.</span></p></header>\n");
+        html.text(pluralize(rows.len() as u64, "metric", "metrics"));
+        html.put("</span> <span>A value that the host does not provide is absent, not 0.</span></p></header>\n");
         for subject in rows.chunk_by(|a, b| a.subject.title == b.subject.title) {
             section(subject, html);
         }
@@ -31,12 +31,12 @@ fn section(rows: &[MetricReference], html: &mut Html) {
             html.put(" <small>").text(label).put("</small>");
         }
         html.put("<dd>").text(row.help).put(" <span class=dim>").put(match row.kind {
-            Kind::Counter(Resets::WithExporter) => "Counter, from 0 with the exporter",
+            Kind::Counter(Resets::WithExporter) => "Counter, resets with the exporter",
             Kind::Counter(Resets::WithUnit) | Kind::InheritedCounter(_) => {
-                "Counter, from 0 with the unit"
+                "Counter, resets with the unit"
             }
-            Kind::Counter(Resets::WithProcess) => "Counter, from 0 with the process",
-            Kind::Counter(Resets::WithBoot) => "Counter, from 0 with a reboot",
+            Kind::Counter(Resets::WithProcess) => "Counter, resets with the process",
+            Kind::Counter(Resets::WithBoot) => "Counter, resets at reboot",
             Kind::Gauge => "Gauge",
             Kind::Histogram => "Histogram",
         });

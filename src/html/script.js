@@ -1,10 +1,10 @@
 
 "use strict";
-// The page is complete without this: it only asks for the same page again, and puts what is new in place.
+// The page is complete without this script, which only fetches the page again and replaces its live parts.
 (() => {
-  const EVERY = 10000, parser = new DOMParser(), live = document.getElementById("live");
+  const REFRESH_INTERVAL_MS = 10000, parser = new DOMParser(), live = document.getElementById("live");
   const form = document.getElementById("filter");
-  let on = true, asked = 0, timer = 0;
+  let on = true, requests = 0, timer = 0;
 
   const note = document.createElement("span");
   const toggle = document.createElement("button");
@@ -18,28 +18,28 @@
   }
 
   async function load(url, keep) {
-    const mine = ++asked;
+    const request = ++requests;
     clearTimeout(timer);
-    // with a password in the address, only an address without one may be asked
+    // fetch() rejects a URL with credentials
     const bare = new URL(url, document.baseURI);
     bare.username = bare.password = bare.hash = "";
     try {
-      const answer = await fetch(bare, { cache: "no-store" });
-      if (!answer.ok) throw new Error(answer.status + " " + answer.statusText);
-      const fresh = parser.parseFromString(await answer.text(), "text/html");
-      if (mine !== asked) return;
+      const response = await fetch(bare, { cache: "no-store" });
+      if (!response.ok) throw new Error(response.status + " " + response.statusText);
+      const fresh = parser.parseFromString(await response.text(), "text/html");
+      if (request !== requests) return;
       if (!keep) history.replaceState(null, "", bare.search || bare.pathname);
-      place(fresh);
+      replace(fresh);
       note.textContent = "";
     } catch (error) {
-      if (mine === asked) note.textContent = "Not refreshed: " + error.message;
+      if (request === requests) note.textContent = "Refresh failed: " + error.message;
     }
-    if (mine === asked) next();
+    if (request === requests) next();
   }
 
-  function place(fresh) {
+  function replace(fresh) {
     const focused = document.activeElement;
-    const again = focused && (focused.id ? "#" + CSS.escape(focused.id)
+    const selector = focused && (focused.id ? "#" + CSS.escape(focused.id)
       : focused.getAttribute("href") && 'a[href="' + CSS.escape(focused.getAttribute("href")) + '"]');
     for (const old of document.querySelectorAll("[data-live]")) {
       const now = fresh.getElementById(old.id);
@@ -48,9 +48,9 @@
         const same = now.querySelector("#" + CSS.escape(open.id));
         if (same) same.open = true;
       }
-      const held = old.contains(focused);
+      const hadFocus = old.contains(focused);
       old.replaceWith(document.adoptNode(now));
-      if (held && again) now.querySelector(again)?.focus({ preventScroll: true });
+      if (hadFocus && selector) now.querySelector(selector)?.focus({ preventScroll: true });
     }
     document.title = fresh.title;
     const icon = fresh.querySelector("link[rel=icon]");
@@ -59,7 +59,7 @@
     for (const field of form && filter ? form.querySelectorAll("[name]") : []) {
       if (field !== document.activeElement) field.value = filter.elements[field.name].value;
     }
-    finish();
+    decorate();
   }
 
   function refresh() {
@@ -69,11 +69,11 @@
   }
   function next() {
     clearTimeout(timer);
-    if (on) timer = setTimeout(refresh, EVERY);
+    if (on) timer = setTimeout(refresh, REFRESH_INTERVAL_MS);
   }
   document.addEventListener("visibilitychange", () => { if (!document.hidden && on) refresh(); });
 
-  // What links and the form ask for is put in place too, without leaving the page.
+  // Links and the form replace the live parts too, without leaving the page.
   document.addEventListener("click", event => {
     const link = event.target.closest("a[data-swap]");
     if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
@@ -84,15 +84,15 @@
   });
   if (form) {
     let typing = 0;
-    const ask = () => {
+    const submit = () => {
       const query = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
       load("?" + query);
     };
-    form.addEventListener("submit", event => { event.preventDefault(); ask(); });
-    form.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(ask, 150); });
+    form.addEventListener("submit", event => { event.preventDefault(); submit(); });
+    form.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(submit, 150); });
   }
 
-  function finish() {
+  function decorate() {
     for (const code of document.querySelectorAll("code.cmd")) {
       if (code.nextElementSibling?.className === "copy") continue;
       const copy = document.createElement("button");
@@ -101,27 +101,27 @@
       copy.textContent = "Copy";
       copy.setAttribute("aria-label", "Copy " + code.textContent);
       copy.addEventListener("click", async () => {
-        copy.textContent = await put(code) ? "Copied" : "Selected";
+        copy.textContent = await copyText(code) ? "Copied" : "Selected";
         setTimeout(() => { copy.textContent = "Copy"; }, 1500);
       });
       code.after(copy);
     }
     for (const time of document.querySelectorAll("time")) {
-      time.title = new Date(time.dateTime).toLocaleString() + " here, " + time.dateTime.replace("T", " ").replace("Z", " UTC");
+      time.title = new Date(time.dateTime).toLocaleString() + " local time, " + time.dateTime.replace("T", " ").replace("Z", " UTC");
     }
   }
-  async function put(code) {
+  async function copyText(code) {
     try {
       await navigator.clipboard.writeText(code.textContent);
       return true;
     } catch {
-      // over plain HTTP there is no clipboard
+      // browsers offer no clipboard over plain HTTP
       getSelection().selectAllChildren(code);
       return false;
     }
   }
 
   show();
-  finish();
+  decorate();
   next();
 })();

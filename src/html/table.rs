@@ -1,104 +1,103 @@
-//! The table of units: what each one does and takes.
+//! The table of units: state and resource usage.
 
 use super::View;
-use super::human::{Bytes, Count, Lasting, Moment, Percent, units};
+use super::human::{HumanBytes, HumanCount, HumanDuration, HumanTime, Percent, pluralize};
 use super::phrases;
-use super::table_query::{Column, Question};
-use super::unit_view::Row;
+use super::table_query::{Column, TableQuery};
+use super::unit_view::UnitView;
 use super::writer::{Html, segment};
 use crate::systemd::unit::name::UnitKind;
 
-pub(super) fn section(view: &View<'_>, rows: &[Row<'_>], question: &Question, html: &mut Html) {
-    let picked = question.pick(rows);
-    let shown = if question.all { picked.len() } else { picked.len().min(FIRST) };
+pub(super) fn section(view: &View<'_>, rows: &[UnitView<'_>], query: &TableQuery, html: &mut Html) {
+    let selected = query.select(rows);
+    let shown = if query.all { selected.len() } else { selected.len().min(MAX_ROWS) };
     html.put("<section id=units aria-labelledby=units-title>\n<h2 id=units-title>Units</h2>\n");
-    form(rows, question, html);
+    form(rows, query, html);
     html.put("<div id=table data-live>\n<p class=dim role=status id=count>");
-    match (picked.len(), rows.len()) {
-        (picked, all) if question.narrows() => {
-            html.text(Count(picked as u64)).put(" of ").text(units(all, "unit", "units"));
+    match (selected.len(), rows.len()) {
+        (selected, all) if query.is_filtered() => {
+            html.text(HumanCount(selected as u64))
+                .put(" of ")
+                .text(pluralize(all as u64, "unit", "units"));
         }
         (_, all) => {
-            html.text(units(all, "unit", "units"));
+            html.text(pluralize(all as u64, "unit", "units"));
         }
     }
-    if shown < picked.len() {
-        html.put(", the first ").text(Count(shown as u64)).put(" of them here");
+    if shown < selected.len() {
+        html.put(", first ").text(HumanCount(shown as u64)).put(" shown");
     }
     html.put(".");
-    if question.narrows() {
-        let all = Question {
-            column: question.column,
-            reversed: question.reversed,
-            ..Question::default()
-        };
-        html.put(" <a data-swap href=\"").text(all.query()).put("#units\">Show all kinds</a>");
+    if query.is_filtered() {
+        let all =
+            TableQuery { column: query.column, reversed: query.reversed, ..TableQuery::default() };
+        html.put(" <a data-swap href=\"").text(all.url()).put("#units\">Clear filters</a>");
     }
     html.put("</p>\n");
-    if picked.is_empty() {
-        html.put("<p class=calm>No unit is like that.</p></div></section>\n");
+    if selected.is_empty() {
+        html.put("<p class=empty>No unit matches.</p></div></section>\n");
         return;
     }
-    html.put("<table class=units>\n<caption>Units, with what they do and take. Restarts and failures are those since ");
-    html.text(Moment(view.started)).put(", when this exporter was started.");
+    html.put("<table class=units>\n<caption>State and resource usage. Restarts and failures are counted since ");
+    html.text(HumanTime(view.started)).put(", the start of the exporter.");
     if let Some(cpu) = view.cpu {
-        html.put(" CPU is the average of the last ").text(Lasting(cpu.over));
-        html.put("; 100 % is one processor.");
+        html.put(" CPU is the average of the last ").text(HumanDuration(cpu.interval));
+        html.put("; 100 % is one core.");
     }
     html.put("</caption>\n<thead><tr>");
     for column in Column::ALL {
-        heading(view, question, column, html);
+        heading(view, query, column, html);
     }
     html.put("</thead>\n<tbody>\n");
-    for row in &picked[..shown] {
+    for row in &selected[..shown] {
         line(view, row, html);
     }
     html.put("</tbody></table>\n");
-    if shown < picked.len() {
-        let all = Question { all: true, ..question.clone() };
-        html.put("<p><a data-swap href=\"").text(all.query()).put("#units\">Show all ");
-        html.text(units(picked.len(), "unit", "units")).put("</a></p>\n");
+    if shown < selected.len() {
+        let all = TableQuery { all: true, ..query.clone() };
+        html.put("<p><a data-swap href=\"").text(all.url()).put("#units\">Show all ");
+        html.text(pluralize(selected.len() as u64, "unit", "units")).put("</a></p>\n");
     }
     html.put("</div></section>\n");
 }
 
-fn form(rows: &[Row<'_>], question: &Question, html: &mut Html) {
+fn form(rows: &[UnitView<'_>], query: &TableQuery, html: &mut Html) {
     html.put("<form id=filter role=search action=\"#units\">\n<label>Name <input id=q type=search name=q value=\"");
-    html.text(&question.text).put("\" autocomplete=off spellcheck=false maxlength=255></label>\n");
+    html.text(&query.text).put("\" autocomplete=off spellcheck=false maxlength=255></label>\n");
     let mut states: Vec<_> =
         rows.iter().filter_map(|row| row.unit.active_state.as_deref()).collect();
     states.sort_unstable();
     states.dedup();
     html.put("<label>State <select id=state name=state>");
-    options(&states, &question.state, html);
+    options(&states, &query.state, html);
     let has = |kind: &UnitKind| rows.iter().any(|row| row.unit.kind == *kind);
     let kinds: Vec<_> = UnitKind::ALL.into_iter().filter(has).map(UnitKind::as_str).collect();
-    html.put("</select></label>\n<label>Kind <select id=type name=type>");
-    options(&kinds, &question.kind, html);
+    html.put("</select></label>\n<label>Type <select id=type name=type>");
+    options(&kinds, &query.kind, html);
     html.put("</select></label>\n");
-    // an unchanged order goes along
+    // keeps the order when a filter changes
     html.put("<input type=hidden id=sort name=sort value=\"");
-    html.text(question.sort().unwrap_or_default()).put("\">");
+    html.text(query.sort().unwrap_or_default()).put("\">");
     html.put("<button>Filter</button></form>\n");
 }
 
-fn options(all: &[&str], chosen: &str, html: &mut Html) {
+fn options(all: &[&str], selected: &str, html: &mut Html) {
     html.put("<option value=\"\">all");
     for option in all {
         html.put("<option");
-        html.put(if *option == chosen { " selected" } else { "" });
+        html.put(if *option == selected { " selected" } else { "" });
         html.put(">").text(option);
     }
 }
 
-fn heading(view: &View<'_>, question: &Question, column: Column, html: &mut Html) {
-    let by = question.by(column);
+fn heading(view: &View<'_>, query: &TableQuery, column: Column, html: &mut Html) {
+    let sorted = query.sorted_by(column);
     html.put("<th scope=col");
-    if question.column == column {
-        let ascending = column.ascends() != question.reversed;
+    if query.column == column {
+        let ascending = column.ascends() != query.reversed;
         html.put(if ascending { " aria-sort=ascending" } else { " aria-sort=descending" });
     }
-    html.put("><a data-swap id=sort-").put(column.word()).put(" href=\"").text(by.query());
+    html.put("><a data-swap id=sort-").put(column.as_str()).put(" href=\"").text(sorted.url());
     html.put("#units\">").put(match column {
         Column::Name => "Unit",
         Column::State => "State",
@@ -115,8 +114,8 @@ fn heading(view: &View<'_>, question: &Question, column: Column, html: &mut Html
     html.put("</a>");
 }
 
-/// End tags that HTML lets one leave out are left out: with 5,000 units they count.
-fn line(view: &View<'_>, row: &Row<'_>, html: &mut Html) {
+/// Without the end tags that HTML makes optional: they add up with 5,000 units.
+fn line(view: &View<'_>, row: &UnitView<'_>, html: &mut Html) {
     let unit = row.unit;
     html.put("<tr><th scope=row><a href=\"unit/").text(segment(&unit.name)).put("\">");
     html.text(&unit.name).put("</a><td>");
@@ -125,37 +124,37 @@ fn line(view: &View<'_>, row: &Row<'_>, html: &mut Html) {
     if let Some(sub) = unit.sub_state.as_deref().filter(|sub| *sub != active) {
         html.put(" <small>").text(sub).put("</small>");
     }
-    if row.given_up() {
-        html.put(" <small class=bad>given up</small>");
+    if row.start_limit_hit() {
+        html.put(" <small class=bad>start limit hit</small>");
     }
     if let Some(load) = unit.load_state.as_deref().filter(|load| *load != "loaded") {
         html.put(" <small class=busy>").text(load).put("</small>");
     }
     if unit.needs_reload == Some(true) {
-        html.put(" <small class=busy>wants a daemon-reload</small>");
+        html.put(" <small class=busy>needs daemon-reload</small>");
     }
     html.put("<td>");
     if let Some(since) = row.since() {
-        Moment(since).ago(view.now, html);
+        HumanTime(since).write_relative(view.now, html);
     }
     count(row.restarts(), html);
     count(row.failures(), html);
     html.put("<td>");
-    match (view.cpu, row.share, row.cpu()) {
-        (Some(_), Some(share), _) => {
-            faint(share == 0.0, Percent(share), html);
+    match (view.cpu, row.cpu_cores, row.cpu_time()) {
+        (Some(_), Some(cores), _) => {
+            amount(cores == 0.0, Percent(cores), html);
         }
         (None, _, Some(cpu)) => {
-            html.text(Lasting(cpu));
+            html.text(HumanDuration(cpu));
         }
         _ => {}
     }
     html.put("<td>");
     if let Some(memory) = row.memory() {
-        html.text(Bytes(memory));
+        html.text(HumanBytes(memory));
     }
     count(row.tasks(), html);
-    count(row.files(), html);
+    count(row.open_files(), html);
     html.put("<td>");
     listens(row, html);
     html.put("\n");
@@ -164,53 +163,53 @@ fn line(view: &View<'_>, row: &Row<'_>, html: &mut Html) {
 fn count(number: Option<u64>, html: &mut Html) {
     html.put("<td>");
     if let Some(number) = number {
-        faint(number == 0, Count(number), html);
+        amount(number == 0, HumanCount(number), html);
     }
 }
 
-/// Nothing much is shown faintly, so that what is something stands out.
-fn faint(is_zero: bool, amount: impl std::fmt::Display, html: &mut Html) {
+/// Zeros are dimmed, so that other values stand out.
+fn amount(is_zero: bool, value: impl std::fmt::Display, html: &mut Html) {
     if is_zero {
-        html.put("<i>").text(amount).put("</i>");
+        html.put("<i>").text(value).put("</i>");
     } else {
-        html.text(amount);
+        html.text(value);
     }
 }
 
-fn listens(row: &Row<'_>, html: &mut Html) {
+fn listens(row: &UnitView<'_>, html: &mut Html) {
     let mut separator = "";
-    for listener in row.listeners.iter().take(SOME) {
+    for listener in row.listeners.iter().take(MAX_LISTENERS) {
         html.put(separator).text(listener.protocol.name().trim_end_matches('6')).put(" ");
         let address = &*listener.address;
-        let everywhere = matches!(address, "*" | "0.0.0.0" | "::");
-        if !everywhere && address.contains(':') {
+        let any_address = matches!(address, "*" | "0.0.0.0" | "::");
+        if !any_address && address.contains(':') {
             html.put("[").text(address).put("]");
-        } else if !everywhere {
+        } else if !any_address {
             html.text(address);
         }
         html.put(":").text(&listener.port);
         waiting(listener.accept_queue.unwrap_or(0), html);
         separator = ", ";
     }
-    for listener in row.unix.iter().take(SOME.saturating_sub(row.listeners.len())) {
+    for listener in row.unix.iter().take(MAX_LISTENERS.saturating_sub(row.listeners.len())) {
         html.put(separator).text(&listener.path);
         waiting(listener.accept_queue, html);
         separator = ", ";
     }
-    let left = (row.listeners.len() + row.unix.len()).saturating_sub(SOME);
-    if left > 0 {
-        html.put(" <small>and ").text(left).put(" more</small>");
+    let more = (row.listeners.len() + row.unix.len()).saturating_sub(MAX_LISTENERS);
+    if more > 0 {
+        html.put(" <small>and ").text(more).put(" more</small>");
     }
 }
 
 fn waiting(queue: u64, html: &mut Html) {
     if queue > 0 {
-        html.put(" <small class=busy>").text(Count(queue)).put(" waiting</small>");
+        html.put(" <small class=busy>").text(HumanCount(queue)).put(" waiting</small>");
     }
 }
 
-/// Lines without asking for all: more than anybody looks through, and quick everywhere.
-const FIRST: usize = 250;
+/// Units shown without `all`: this many render fast on any device.
+const MAX_ROWS: usize = 250;
 
-/// Listeners in a line.
-const SOME: usize = 3;
+/// Listeners in one row.
+const MAX_LISTENERS: usize = 3;

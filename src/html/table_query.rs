@@ -1,33 +1,32 @@
-//! What a reader asked of the table of units: the query of the page's address.
+//! The filter and order of the table of units: the query of the page's URL.
 
 use std::cmp::Ordering;
 use std::fmt::Write;
 
-use super::unit_view::Row;
+use super::unit_view::UnitView;
 
-/// Which units are shown, and in which order. What makes no sense is passed over: a page is for
-/// people.
+/// The units to show, and their order. Unknown keys and columns are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Question {
-    /// `q`: units whose name contains this, in whatever case.
+pub(super) struct TableQuery {
+    /// `q`: units whose name contains this text, ignoring case.
     pub(super) text: String,
     /// `state`: units in this state.
     pub(super) state: String,
-    /// `type`: units of this kind.
+    /// `type`: units of this type.
     pub(super) kind: String,
-    /// `sort`
+    /// `sort`: the column.
     pub(super) column: Column,
-    /// Whether it is the other way round than the column is of itself: `sort=-name`.
+    /// Whether the default order of the column is reversed: `sort=-name`.
     pub(super) reversed: bool,
-    /// `all`: however many they are.
+    /// `all`: without the limit on the number of units.
     pub(super) all: bool,
 }
 
-/// What the table can be sorted by.
+/// A column to sort by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Column {
     Name,
-    /// What needs somebody first.
+    /// The most urgent first.
     #[default]
     State,
     Since,
@@ -54,8 +53,8 @@ impl Column {
         Self::Listens,
     ];
 
-    /// Its word in a query.
-    pub(super) fn word(self) -> &'static str {
+    /// The name in a query.
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Name => "name",
             Self::State => "state",
@@ -70,59 +69,59 @@ impl Column {
         }
     }
 
-    /// Whether it begins with the smallest: of most columns the largest is of interest.
+    /// Whether the default order is ascending; most columns have the largest value first.
     pub(super) fn ascends(self) -> bool {
         matches!(self, Self::Name | Self::State)
     }
 
-    /// How two rows stand in this column; what is not known comes last either way.
-    fn compare(self, a: &Row<'_>, b: &Row<'_>, reversed: bool) -> Ordering {
+    /// Compares two units in this column; unknown values come last in either direction.
+    fn compare(self, a: &UnitView<'_>, b: &UnitView<'_>, reversed: bool) -> Ordering {
         let directed = |ordering: Ordering| if reversed { ordering.reverse() } else { ordering };
-        let known = |a: Option<f64>, b: Option<f64>| match (a, b) {
+        let numbers = |a: Option<f64>, b: Option<f64>| match (a, b) {
             (Some(a), Some(b)) => directed(b.total_cmp(&a)),
             _ => b.is_some().cmp(&a.is_some()),
         };
         match self {
             Self::Name => directed(a.unit.name.cmp(&b.unit.name)),
             Self::State => directed(a.urgency().cmp(&b.urgency())),
-            _ => known(a.number(self), b.number(self)),
+            _ => numbers(a.number(self), b.number(self)),
         }
     }
 }
 
-impl Question {
-    /// From the query's keys and values.
-    pub(super) fn new(query: &[(String, String)]) -> Self {
-        let mut question = Self::default();
-        for (key, value) in query {
+impl TableQuery {
+    /// Parses the decoded keys and values of the URL.
+    pub(super) fn parse(pairs: &[(String, String)]) -> Self {
+        let mut query = Self::default();
+        for (key, value) in pairs {
             match &**key {
-                "q" => value.trim()[..].clone_into(&mut question.text),
-                "state" => question.state.clone_from(value),
-                "type" => question.kind.clone_from(value),
-                "all" => question.all = true,
+                "q" => value.trim()[..].clone_into(&mut query.text),
+                "state" => query.state.clone_from(value),
+                "type" => query.kind.clone_from(value),
+                "all" => query.all = true,
                 "sort" => {
-                    let (word, reversed) =
-                        value.strip_prefix('-').map_or((&**value, false), |word| (word, true));
-                    if let Some(column) = Column::ALL.into_iter().find(|c| c.word() == word) {
-                        (question.column, question.reversed) = (column, reversed);
+                    let (name, reversed) =
+                        value.strip_prefix('-').map_or((&**value, false), |name| (name, true));
+                    if let Some(column) = Column::ALL.into_iter().find(|c| c.as_str() == name) {
+                        (query.column, query.reversed) = (column, reversed);
                     }
                 }
                 _ => {}
             }
         }
-        question.text.truncate(question.text.floor_char_boundary(LONGEST));
-        question.text.truncate(question.text.trim_end().len());
-        question
+        query.text.truncate(query.text.floor_char_boundary(MAX_TEXT_LEN));
+        query.text.truncate(query.text.trim_end().len());
+        query
     }
 
-    /// The query that asks this: `?sort=-name&q=nginx`; `?` for what is shown unasked.
-    pub(super) fn query(&self) -> String {
-        let mut query = String::from("?");
+    /// The relative URL: `?q=nginx&sort=-name`; `?` for the default.
+    pub(super) fn url(&self) -> String {
+        let mut url = String::from("?");
         let mut add = |key: &str, value: &str| {
-            let between = if query.len() > 1 { "&" } else { "" };
+            let separator = if url.len() > 1 { "&" } else { "" };
             let value: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
             // writing to a string cannot fail
-            let _ = write!(query, "{between}{key}={value}");
+            let _ = write!(url, "{separator}{key}={value}");
         };
         for (key, value) in [("q", &self.text), ("state", &self.state), ("type", &self.kind)] {
             if !value.is_empty() {
@@ -135,70 +134,70 @@ impl Question {
         if self.all {
             add("all", "1");
         }
-        query
+        url
     }
 
-    /// The value of `sort`; `None` for the order that is shown unasked.
+    /// The value of `sort`; `None` for the default order.
     pub(super) fn sort(&self) -> Option<String> {
         let sign = if self.reversed { "-" } else { "" };
         (self.column != Column::default() || self.reversed)
-            .then(|| format!("{sign}{}", self.column.word()))
+            .then(|| format!("{sign}{}", self.column.as_str()))
     }
 
-    /// The same question sorted by that column; the other way round if it is already.
-    pub(super) fn by(&self, column: Column) -> Self {
+    /// The same query sorted by the column; in reverse if the query is already sorted by it.
+    pub(super) fn sorted_by(&self, column: Column) -> Self {
         let reversed = self.column == column && !self.reversed;
         Self { column, reversed, ..self.clone() }
     }
 
-    /// Whether units are left out by what was asked.
-    pub(super) fn narrows(&self) -> bool {
+    /// Whether a filter is set.
+    pub(super) fn is_filtered(&self) -> bool {
         !(self.text.is_empty() && self.state.is_empty() && self.kind.is_empty())
     }
 
-    /// The rows asked for, in their order.
-    pub(super) fn pick<'r, 'a>(&self, rows: &'r [Row<'a>]) -> Vec<&'r Row<'a>> {
+    /// The units that match the filters, in order.
+    pub(super) fn select<'r, 'a>(&self, rows: &'r [UnitView<'a>]) -> Vec<&'r UnitView<'a>> {
         let text = self.text.to_lowercase();
-        let asked = |row: &&Row<'_>| {
+        let matches = |row: &&UnitView<'_>| {
             let unit = row.unit;
             (text.is_empty() || unit.name.to_lowercase().contains(&text))
                 && (self.state.is_empty() || unit.is(&self.state))
                 && (self.kind.is_empty() || unit.kind.as_str() == self.kind)
         };
-        let mut picked: Vec<_> = rows.iter().filter(asked).collect();
-        picked.sort_by(|a, b| {
+        let mut selected: Vec<_> = rows.iter().filter(matches).collect();
+        selected.sort_by(|a, b| {
             let ordering = self.column.compare(a, b, self.reversed);
             ordering.then_with(|| a.unit.name.cmp(&b.unit.name))
         });
-        picked
+        selected
     }
 }
 
-/// As long as a unit's name.
-const LONGEST: usize = 255;
+/// The maximum length of a unit name, in bytes.
+const MAX_TEXT_LEN: usize = 255;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn question(query: &str) -> Question {
-        let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        Question::new(&pairs)
+    fn parse(url: &str) -> TableQuery {
+        let pairs: Vec<_> = form_urlencoded::parse(url.as_bytes()).into_owned().collect();
+        TableQuery::parse(&pairs)
     }
 
     #[test]
-    fn a_question_is_its_own_query_again() {
-        for query in ["?", "?q=a%5Cx2d%26b", "?state=failed&type=service&sort=-memory&all=1"] {
-            assert_eq!(question(&query[1..]).query(), query);
+    fn parsing_a_url_returns_the_query() {
+        for url in ["?", "?q=a%5Cx2d%26b", "?state=failed&type=service&sort=-memory&all=1"] {
+            assert_eq!(parse(&url[1..]).url(), url);
         }
-        assert_eq!(question("sort=-nonsense&x=y&q=+nginx+").query(), "?q=nginx");
+        assert_eq!(parse("sort=-nonsense&x=y&q=+nginx+").url(), "?q=nginx");
     }
 
     #[test]
-    fn asking_twice_for_a_column_turns_it_round() {
-        let once = Question::default().by(Column::Memory);
-        assert_eq!(once.query(), "?sort=memory");
-        assert_eq!(once.by(Column::Memory).query(), "?sort=-memory");
-        assert_eq!(once.by(Column::Memory).by(Column::Memory), once);
+    fn sorting_twice_by_a_column_reverses_the_order() {
+        let once = TableQuery::default().sorted_by(Column::Memory);
+        assert_eq!(once.url(), "?sort=memory");
+        assert_eq!(once.sorted_by(Column::Memory).url(), "?sort=-memory");
+        assert_eq!(once.sorted_by(Column::Memory).sorted_by(Column::Memory), once);
     }
 }

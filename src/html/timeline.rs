@@ -1,49 +1,53 @@
-//! When what crashed: one line for each unit, on a common axis.
+//! The section on recent crashes: one lane per unit, on a common time axis.
 
 use std::time::{Duration, SystemTime};
 
 use super::View;
-use super::human::{Lasting, Moment, units};
+use super::human::{HumanDuration, HumanTime, pluralize};
 use super::phrases;
 use super::writer::{Html, segment};
 use crate::systemd::ledger::{Event, EventKind};
 
 pub(super) fn section(view: &View<'_>, html: &mut Html) {
     html.put("<section id=crashes data-live aria-labelledby=crashes-title>\n");
-    html.put("<h2 id=crashes-title>Last crashes</h2>\n");
+    html.put("<h2 id=crashes-title>Recent crashes</h2>\n");
     let lanes = lanes(view);
     if lanes.is_empty() {
-        html.put("<p class=calm>None since this exporter was started, ");
-        Moment(view.started).both(view.now, html);
+        html.put("<p class=empty>None since the exporter started, ");
+        HumanTime(view.started).write(view.now, html);
         html.put(".</p></section>\n");
         return;
     }
     let axis = Axis::around(view, &lanes);
     html.put("<ol class=lanes>\n");
-    for lane in lanes.iter().take(MOST) {
-        lane.show(view, &axis, html);
+    for lane in lanes.iter().take(MAX_LANES) {
+        lane.write(view, &axis, html);
     }
-    html.put("</ol>\n<p class=axis aria-hidden=true><span>").text(Lasting(axis.length));
+    html.put("</ol>\n<p class=axis aria-hidden=true><span>").text(HumanDuration(axis.length));
     html.put(" ago</span><span>now</span></p>\n");
-    if lanes.len() > MOST {
-        html.put("<p class=dim>").text(units(lanes.len() - MOST, "more unit", "more units"));
-        html.put(": <a href=\"api/v1/events\">every event</a> has them.</p>");
+    if lanes.len() > MAX_LANES {
+        html.put("<p class=dim>").text(pluralize(
+            (lanes.len() - MAX_LANES) as u64,
+            "more unit",
+            "more units",
+        ));
+        html.put(": see <a href=\"api/v1/events\">all events</a>.</p>");
     }
     html.put("</section>\n");
 }
 
-/// The crashes of one unit, the newest first.
+/// The crashes of one unit, newest first.
 struct Lane<'a> {
     crashes: Vec<&'a Event>,
 }
 
-/// The time that the lanes show.
+/// The time span of the lanes.
 struct Axis {
     end: SystemTime,
     length: Duration,
 }
 
-/// Every unit with a crash among the events, the one that crashed last first.
+/// Every unit with a crash among the events, the latest crash first.
 fn lanes<'a>(view: &View<'a>) -> Vec<Lane<'a>> {
     let mut lanes: Vec<Lane<'_>> = Vec::new();
     for event in view.events.iter().filter(|event| is_crash(event)) {
@@ -55,11 +59,11 @@ fn lanes<'a>(view: &View<'a>) -> Vec<Lane<'a>> {
     lanes
 }
 
-/// Whether something went wrong that no other event tells.
+/// Whether the event is a failure that no other event reports.
 pub(super) fn is_crash(event: &Event) -> bool {
     match event.kind {
         EventKind::Failed | EventKind::StartLimitHit => true,
-        // what failed in the job of a service is told of the service itself
+        // a failed job of a service follows from a failure of the service, which has its own event
         EventKind::JobFailed => {
             event.cause.as_deref() != Some("failed") || !event.unit.ends_with(".service")
         }
@@ -68,7 +72,7 @@ pub(super) fn is_crash(event: &Event) -> bool {
 }
 
 impl Axis {
-    /// The shortest of the usual spans that holds every crash, but for those of last week.
+    /// The shortest of [`SPANS`] with all crashes, or else the longest.
     fn around(view: &View<'_>, lanes: &[Lane<'_>]) -> Self {
         let crashes = lanes.iter().filter_map(|lane| lane.crashes.last());
         let oldest = crashes.map(|crash| crash.at).min().unwrap_or(view.now);
@@ -78,8 +82,8 @@ impl Axis {
         Self { end: view.now, length: Duration::from_secs(minutes * 60) }
     }
 
-    /// Where a point in time is, in thousandths; `None` if it is before the beginning.
-    fn place(&self, at: SystemTime) -> Option<u64> {
+    /// The position of a point in time, from 0 to [`WIDTH`]; `None` if it is before the axis.
+    fn position(&self, at: SystemTime) -> Option<u64> {
         let age = self.end.duration_since(at).unwrap_or_default();
         let left = self.length.checked_sub(age)?;
         u64::try_from(left.as_millis() * WIDTH / self.length.as_millis()).ok()
@@ -87,69 +91,69 @@ impl Axis {
 }
 
 impl Lane<'_> {
-    fn show(&self, view: &View<'_>, axis: &Axis, html: &mut Html) {
+    fn write(&self, view: &View<'_>, axis: &Axis, html: &mut Html) {
         let last = self.crashes[0];
         let count = self.crashes.len();
         html.put("<li><p><a class=name href=\"unit/").text(segment(&last.unit)).put("\">");
-        html.text(&last.unit).put("</a> ").text(phrases::happening(last)).put(" <span class=dim>");
-        Moment(last.at).both(view.now, html);
+        html.text(&last.unit).put("</a> ").text(phrases::event(last)).put(" <span class=dim>");
+        HumanTime(last.at).write(view.now, html);
         html.put("</span></p>");
         self.strip(axis, html);
         html.put("<p>");
-        phrases::command(&phrases::journal_of(last), html);
+        phrases::command(&phrases::event_journal(last), html);
         html.put("</p>");
         if count > 1 {
             html.put("<details id=\"crashes-of-").text(segment(&last.unit)).put("\"><summary>");
-            html.text(units(count - 1, "earlier crash", "earlier crashes")).put("</summary><ol>");
+            html.text(pluralize(count as u64 - 1, "earlier crash", "earlier crashes"))
+                .put("</summary><ol>");
             for crash in &self.crashes[1..] {
                 html.put("<li>");
-                Moment(crash.at).both(view.now, html);
-                html.put(" ").text(phrases::happening(crash)).put(" ");
-                phrases::command(&phrases::journal_of(crash), html);
+                HumanTime(crash.at).write(view.now, html);
+                html.put(" ").text(phrases::event(crash)).put(" ");
+                phrases::command(&phrases::event_journal(crash), html);
             }
             html.put("</ol></details>");
         }
         html.put("\n");
     }
 
-    /// A stroke for each crash.
+    /// Writes the lane as a drawing with one stroke per crash.
     fn strip(&self, axis: &Axis, html: &mut Html) {
-        let count = units(self.crashes.len(), "crash", "crashes");
+        let count = pluralize(self.crashes.len() as u64, "crash", "crashes");
         html.put("<svg class=strip viewBox=\"0 0 1000 16\" preserveAspectRatio=none role=img aria-label=\"");
         html.text(count).put("\"><path class=rail d=\"M0 15.5H1000\"/><path d=\"");
         let mut drawn = None;
-        for place in self.crashes.iter().filter_map(|crash| axis.place(crash.at)) {
-            if drawn.replace(place) != Some(place) {
-                html.put("M").text(place).put(" 2V14");
+        for position in self.crashes.iter().filter_map(|crash| axis.position(crash.at)) {
+            if drawn.replace(position) != Some(position) {
+                html.put("M").text(position).put(" 2V14");
             }
         }
         html.put("\"/></svg>");
     }
 }
 
-/// Of the axis, in the units of the drawing.
+/// The width of the axis, in units of the drawing.
 const WIDTH: u128 = 1000;
 
-/// In minutes: from ten minutes to a week.
+/// Lengths of the axis in minutes: from ten minutes to a week.
 const SPANS: [u64; 7] = [10, 30, 60, 6 * 60, 24 * 60, 3 * 24 * 60, 7 * 24 * 60];
 
-/// More lines than this are no overview.
-const MOST: usize = 10;
+const MAX_LANES: usize = 10;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_axis_ends_now_and_begins_where_it_says() {
+    fn axis_ends_now_and_starts_at_its_length() {
         let end = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000);
         let axis = Axis { end, length: Duration::from_secs(600) };
-        let ago = |seconds| axis.place(end - Duration::from_secs(seconds));
+        let ago = |seconds| axis.position(end - Duration::from_secs(seconds));
         assert_eq!(ago(0), Some(1000));
         assert_eq!(ago(150), Some(750));
         assert_eq!(ago(600), Some(0));
         assert_eq!(ago(601), None);
-        // a clock that was set back
-        assert_eq!(axis.place(end + Duration::from_secs(5)), Some(1000));
+        // the clock was set back
+        assert_eq!(axis.position(end + Duration::from_secs(5)), Some(1000));
     }
 }

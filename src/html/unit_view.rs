@@ -1,4 +1,4 @@
-//! One unit with everything that a scrape knows of it, brought together by name.
+//! One unit with all data of a scrape about it, joined by name.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::systemd::unit::value::Timestamp;
 
 /// One unit.
 #[derive(Debug)]
-pub(super) struct Row<'a> {
+pub(super) struct UnitView<'a> {
     pub(super) unit: &'a Unit,
     pub(super) account: Option<&'a UnitCounters>,
     pub(super) cgroup: Option<&'a Cgroup>,
@@ -25,14 +25,14 @@ pub(super) struct Row<'a> {
     pub(super) listeners: Vec<&'a Listener>,
     pub(super) unix: Vec<&'a UnixListener>,
     pub(super) connections: Vec<&'a Connections>,
-    /// Processors' worth of time, by the last two readings.
-    pub(super) share: Option<f64>,
-    /// That, or the whole time where there are no two readings.
-    by_cpu: Option<f64>,
+    /// Used CPU cores, by the last two readings.
+    pub(super) cpu_cores: Option<f64>,
+    /// `cpu_cores`; before there are two readings, the CPU time in seconds.
+    cpu_order: Option<f64>,
 }
 
 /// Every unit of the snapshot, by name.
-pub(super) fn rows<'a>(view: &View<'a>) -> Vec<Row<'a>> {
+pub(super) fn unit_views<'a>(view: &View<'a>) -> Vec<UnitView<'a>> {
     let Some(systemd) = &view.snapshot.systemd else { return Vec::new() };
     let cgroups = view.snapshot.cgroups.iter().flat_map(|readings| &readings.units);
     let cgroups: HashMap<&str, &Cgroup> = cgroups.map(|(name, cgroup)| (&**name, cgroup)).collect();
@@ -48,7 +48,7 @@ pub(super) fn rows<'a>(view: &View<'a>) -> Vec<Row<'a>> {
     let mut rows: Vec<_> = systemd
         .units
         .iter()
-        .map(|unit| Row {
+        .map(|unit| UnitView {
             unit,
             account: accounts.get(&*unit.name).copied(),
             cgroup: cgroups.get(&*unit.name).copied(),
@@ -57,35 +57,35 @@ pub(super) fn rows<'a>(view: &View<'a>) -> Vec<Row<'a>> {
             listeners: Vec::new(),
             unix: Vec::new(),
             connections: Vec::new(),
-            share: view.cpu.and_then(|cpu| cpu.of(&unit.name)),
-            by_cpu: None,
+            cpu_cores: view.cpu.and_then(|cpu| cpu.cores(&unit.name)),
+            cpu_order: None,
         })
         .collect();
     for row in &mut rows {
-        row.by_cpu = match view.cpu {
-            Some(_) => row.share,
-            None => row.cpu().map(|cpu| cpu.as_secs_f64()),
+        row.cpu_order = match view.cpu {
+            Some(_) => row.cpu_cores,
+            None => row.cpu_time().map(|cpu| cpu.as_secs_f64()),
         };
     }
     if let Some(reading) = &view.snapshot.listeners {
-        let places: HashMap<&str, usize> =
-            systemd.units.iter().enumerate().map(|(at, unit)| (&*unit.name, at)).collect();
-        let at = |name: &Arc<str>| places.get(&**name).copied();
+        let indices: HashMap<&str, usize> =
+            systemd.units.iter().enumerate().map(|(index, unit)| (&*unit.name, index)).collect();
+        let index = |name: &Arc<str>| indices.get(&**name).copied();
         for listener in &reading.listeners {
             let owners = listener.unit.iter().chain(&listener.socket_unit);
-            let mut owners: Vec<_> = owners.filter_map(at).collect();
+            let mut owners: Vec<_> = owners.filter_map(index).collect();
             owners.dedup();
             for owner in owners {
                 rows[owner].listeners.push(listener);
             }
         }
         for listener in reading.unix.iter().flatten() {
-            if let Some(owner) = at(&listener.unit) {
+            if let Some(owner) = index(&listener.unit) {
                 rows[owner].unix.push(listener);
             }
         }
         for connections in reading.connections.iter().flatten() {
-            if let Some(owner) = connections.unit.as_ref().and_then(at) {
+            if let Some(owner) = connections.unit.as_ref().and_then(index) {
                 rows[owner].connections.push(connections);
             }
         }
@@ -93,12 +93,12 @@ pub(super) fn rows<'a>(view: &View<'a>) -> Vec<Row<'a>> {
     rows
 }
 
-impl Row<'_> {
-    /// How soon somebody should look: what was given up, what failed, what is restarting or
-    /// cannot be loaded, what changes, what runs, what does not.
+impl UnitView<'_> {
+    /// The urgency, 0 first: start limit hit, failed, restarting or unloadable, in transition,
+    /// active, inactive.
     pub(super) fn urgency(&self) -> u8 {
         match self.unit.active_state.as_deref() {
-            Some("failed") => u8::from(!self.given_up()),
+            Some("failed") => u8::from(!self.start_limit_hit()),
             _ if self.is_restarting() || self.is_unloadable() => 2,
             Some("active") => 4,
             Some("inactive") | None => 5,
@@ -106,16 +106,16 @@ impl Row<'_> {
         }
     }
 
-    /// Whether it is among those that somebody should look at.
+    /// Whether the unit is in the section on problems.
     pub(super) fn needs_attention(&self) -> bool {
         self.urgency() <= 2
     }
 
-    pub(super) fn given_up(&self) -> bool {
+    pub(super) fn start_limit_hit(&self) -> bool {
         self.account.is_some_and(|account| account.start_limit_hit)
     }
 
-    /// Whether it died and `Restart=` is about to start it again.
+    /// Whether the service exited and `Restart=` is about to start it again.
     pub(super) fn is_restarting(&self) -> bool {
         let sub = self.unit.sub_state.as_deref();
         sub.is_some_and(|sub| sub.contains("auto-restart"))
@@ -125,7 +125,7 @@ impl Row<'_> {
         matches!(self.unit.load_state.as_deref(), Some("bad-setting" | "error"))
     }
 
-    /// Since when it is in the state that it is in; `None` if it has always been.
+    /// The time of the last state change; `None` if there was none.
     pub(super) fn since(&self) -> Option<SystemTime> {
         let unit = self.unit;
         let timestamp = match unit.active_state.as_deref()? {
@@ -147,8 +147,8 @@ impl Row<'_> {
         self.account.map(|account| account.failures.total)
     }
 
-    /// Processor time of all its processes since its control group was made.
-    pub(super) fn cpu(&self) -> Option<Duration> {
+    /// CPU time of all processes since the cgroup was created.
+    pub(super) fn cpu_time(&self) -> Option<Duration> {
         let cpu = &self.cgroup?.cpu;
         Some(cpu.user? + cpu.system?)
     }
@@ -163,17 +163,17 @@ impl Row<'_> {
         counted.or_else(|| self.processes?.threads)
     }
 
-    pub(super) fn files(&self) -> Option<u64> {
+    pub(super) fn open_files(&self) -> Option<u64> {
         self.processes?.open_fds
     }
 
-    /// Connections that wait to be accepted, at all its listeners.
+    /// Connections that wait to be accepted, at all listeners of the unit.
     pub(super) fn waiting(&self) -> u64 {
         let inet = self.listeners.iter().filter_map(|listener| listener.accept_queue);
         inet.chain(self.unix.iter().map(|listener| listener.accept_queue)).sum()
     }
 
-    /// What a column sorts by, if that is a number.
+    /// The value of a numeric column.
     pub(super) fn number(&self, column: Column) -> Option<f64> {
         let count = |number: Option<u64>| number.map(super::human::float);
         match column {
@@ -184,13 +184,13 @@ impl Row<'_> {
             }
             Column::Restarts => count(self.restarts()),
             Column::Failures => count(self.failures()),
-            Column::Cpu => self.by_cpu,
+            Column::Cpu => self.cpu_order,
             Column::Memory => count(self.memory()),
             Column::Tasks => count(self.tasks()),
-            Column::Files => count(self.files()),
+            Column::Files => count(self.open_files()),
             Column::Listens => {
                 let listens = (self.listeners.len() + self.unix.len()) as u64;
-                // who lets others wait comes first
+                // units with waiting connections come first
                 (listens > 0).then(|| super::human::float(self.waiting() * 10_000 + listens))
             }
         }

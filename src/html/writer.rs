@@ -1,26 +1,26 @@
-//! Markup and text, kept apart: what comes from the host is escaped wherever it stands.
+//! HTML output: markup is `&'static str`, and all other text is escaped.
 
 use std::fmt::{self, Display, Write};
 
-/// A page, or a part of one, as it grows.
+/// A page, or a part of one.
 #[derive(Debug, Default)]
 pub(super) struct Html(String);
 
 impl Html {
-    /// Markup. It stands in the source, so nothing from the host can be in it.
+    /// Appends markup, which cannot contain data of the host: it is a literal.
     pub(super) fn put(&mut self, markup: &'static str) -> &mut Self {
         self.0.push_str(markup);
         self
     }
 
-    /// Text, or the value of a quoted attribute.
+    /// Appends text or the value of a quoted attribute.
     pub(super) fn text(&mut self, text: impl Display) -> &mut Self {
         // writing to a string cannot fail
         let _ = write!(Escaped(&mut self.0), "{text}");
         self
     }
 
-    /// A part made apart.
+    /// Appends a part of a page.
     pub(super) fn append(&mut self, part: Self) -> &mut Self {
         self.0.push_str(&part.0);
         self
@@ -35,8 +35,8 @@ impl Html {
     }
 }
 
-/// Escapes what is written through it for HTML, for text and for quoted attributes alike.
-/// Characters that cannot be seen, or that turn the reading direction around, are written out.
+/// Escapes text for HTML, as text and as the value of a quoted attribute. Invisible characters and
+/// those that change the text direction are written as `\u{…}`.
 struct Escaped<'a>(&'a mut String);
 
 impl Write for Escaped<'_> {
@@ -48,7 +48,9 @@ impl Write for Escaped<'_> {
                 '>' => self.0.push_str("&gt;"),
                 '"' => self.0.push_str("&quot;"),
                 '\'' => self.0.push_str("&#39;"),
-                _ if is_unseen(character) => write!(self.0, "\\u{{{:x}}}", u32::from(character))?,
+                _ if is_invisible(character) => {
+                    write!(self.0, "\\u{{{:x}}}", u32::from(character))?
+                }
                 _ => self.0.push(character),
             }
         }
@@ -56,18 +58,19 @@ impl Write for Escaped<'_> {
     }
 }
 
-fn is_unseen(character: char) -> bool {
+fn is_invisible(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}')
         || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
 }
 
-/// One segment of a URL's path, percent-encoded.
+/// One percent-encoded segment of a URL's path.
 pub(super) fn segment(name: &str) -> impl Display + '_ {
     percent_encoding::utf8_percent_encode(name, SEGMENT)
 }
 
-/// All but what RFC 3986 has unreserved, and what unit names have often and paths may have.
+/// All characters but the unreserved ones of RFC 3986, and `@` and `:`, which paths may contain and
+/// unit names often do.
 const SEGMENT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -88,8 +91,8 @@ mod tests {
         html.into_string()
     }
 
-    /// What a browser makes of it.
-    fn read(html: &str) -> String {
+    /// Unescapes as a browser does.
+    fn unescaped(html: &str) -> String {
         html.replace("&lt;", "<")
             .replace("&gt;", ">")
             .replace("&quot;", "\"")
@@ -99,10 +102,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_breaks_out_of_text_or_attribute(text in any::<String>()) {
+        fn text_cannot_end_its_element_or_attribute(text in any::<String>()) {
             let html = escaped(&text);
             prop_assert!(!html.contains(['<', '>', '"', '\'']));
-            prop_assert!(!html.chars().any(is_unseen));
+            prop_assert!(!html.chars().any(is_invisible));
             for (at, _) in html.match_indices('&') {
                 let entity = ["&amp;", "&lt;", "&gt;", "&quot;", "&#39;"];
                 prop_assert!(entity.iter().any(|entity| html[at..].starts_with(entity)));
@@ -110,13 +113,13 @@ mod tests {
         }
 
         #[test]
-        fn what_can_be_seen_reads_as_it_was(text in any::<String>()) {
-            prop_assume!(!text.chars().any(is_unseen));
-            prop_assert_eq!(read(&escaped(&text)), text);
+        fn visible_text_is_unescaped_unchanged(text in any::<String>()) {
+            prop_assume!(!text.chars().any(is_invisible));
+            prop_assert_eq!(unescaped(&escaped(&text)), text);
         }
 
         #[test]
-        fn a_segment_is_one_segment_and_reads_as_it_was(name in any::<String>()) {
+        fn segment_has_no_separator_and_decodes_unchanged(name in any::<String>()) {
             let encoded = segment(&name).to_string();
             prop_assert!(!encoded.contains(['/', '\\', '?', '#', '"', '\'', '<', '&', ' ']));
             let decoded = percent_encoding::percent_decode_str(&encoded).decode_utf8().unwrap();
@@ -125,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_written_out() {
+    fn invisible_characters_are_written_as_code_points() {
         assert_eq!(escaped("a\u{202e}b\0c\n"), "a\\u{202e}b\\u{0}c\\u{a}");
     }
 }

@@ -20,9 +20,11 @@ async fn crash_is_shown_with_command_for_its_journal_entries() {
     let address = forward(machine, exporter.port());
     let browser = Browser::open().await;
     browser.go(&format!("http://{address}/")).await;
-    let shown = "document.querySelector('#crashes').textContent.includes('was given up')";
+    let shown = "document.querySelector('#crashes').textContent.includes('start limit hit')";
     browser.until("the crash is shown", shown).await;
-    assert!(browser.text("#attention").await.contains("crash\\x2dloop.service failed, given up"));
+    assert!(
+        browser.text("#attention").await.contains("crash\\x2dloop.service failed, start limit hit")
+    );
     let command = browser.text("#crashes .cmd").await;
     let journal = machine.ok(&["sh", "-c", &format!("journalctl --sync; {command} --output=cat")]);
     assert!(journal.contains("last words"), "{command}: {journal}");
@@ -31,11 +33,11 @@ async fn crash_is_shown_with_command_for_its_journal_entries() {
     browser.click("#crashes a.name").await;
     assert_eq!(browser.text("h1").await, "crash\\x2dloop.service");
     // settings are fetched once the unit's state has settled
-    let related = "document.querySelector('#facts').innerText.includes('Started by')";
+    let related = "document.querySelector('#facts').innerText.includes('Triggered by')";
     browser.until("the unit's settings are shown", related).await;
     let shown = browser.text("main").await;
     assert!(shown.contains("exit-code: 2") && shown.contains("exited, 5: 2"), "{shown}");
-    assert!(shown.contains("Started by\ncrash\\x2dloop.timer"), "{shown}");
+    assert!(shown.contains("Triggered by\ncrash\\x2dloop.timer"), "{shown}");
     for command in browser.texts(".commands .cmd").await {
         let output = machine.exec(&["sh", "-c", &format!("{command} > /dev/null")]);
         // systemctl status exits with 3 if the unit is not running

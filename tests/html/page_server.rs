@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use unit_exporter::html;
-use unit_exporter::html::{Place, Share, Shares, View};
+use unit_exporter::html::{CpuUsage, CpuUsageTracker, PageRoute, View};
 use unit_exporter::http;
 use unit_exporter::http::{
     App, EventsRequest, HtmlPage, HttpError, ListenAddress, ScrapeRequest, ServerOptions,
@@ -25,10 +25,10 @@ use crate::fixture;
 
 /// The data that the status pages show.
 pub(crate) struct PageData {
-    pub(crate) host: html::Host,
+    pub(crate) host: html::HostInfo,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) events: Vec<Arc<Event>>,
-    pub(crate) share: Option<Share>,
+    pub(crate) cpu_usage: Option<CpuUsage>,
 }
 
 impl PageData {
@@ -41,7 +41,7 @@ impl PageData {
             event("crash.service", 260, EventKind::Failed, Some("core-dump"), Some("SIGSEGV")),
             event("crash.service", 261, EventKind::Restarted, None, None),
         ];
-        Self { host: host("golden"), snapshot: fixture::snapshot(), events, share: None }
+        Self { host: host("golden"), snapshot: fixture::snapshot(), events, cpu_usage: None }
     }
 
     /// A host with this many services, each with resource usage.
@@ -69,20 +69,20 @@ impl PageData {
             cgroups: Some(UnitReadings { units: readings, ..UnitReadings::default() }),
             ..Snapshot::default()
         };
-        let shares = Shares::default();
-        shares.take(&snapshot, Instant::now());
-        shares.take(&snapshot, Instant::now() + Duration::from_secs(10));
+        let tracker = CpuUsageTracker::default();
+        tracker.record(&snapshot, Instant::now());
+        tracker.record(&snapshot, Instant::now() + Duration::from_secs(10));
         Self {
             host: host("large"),
             snapshot: Arc::new(snapshot),
             events: Vec::new(),
-            share: shares.share(),
+            cpu_usage: tracker.usage(),
         }
     }
 }
 
-pub(crate) fn host(name: &str) -> html::Host {
-    html::Host { name: name.to_owned(), kernel: "6.1.0".to_owned() }
+pub(crate) fn host(name: &str) -> html::HostInfo {
+    html::HostInfo { name: name.to_owned(), kernel: "6.1.0".to_owned() }
 }
 
 /// An event `ago` seconds in the past.
@@ -157,7 +157,7 @@ impl App for PageServer {
         path: &str,
         query: Vec<(String, String)>,
     ) -> Result<Option<HtmlPage>, HttpError> {
-        let Some(place) = Place::at(path) else { return Ok(None) };
+        let Some(route) = PageRoute::parse(path) else { return Ok(None) };
         let data = &*self.data.lock().unwrap();
         let view = View {
             host: &data.host,
@@ -165,8 +165,8 @@ impl App for PageServer {
             started: SystemTime::now() - Duration::from_secs(3600),
             snapshot: &data.snapshot,
             events: &data.events,
-            cpu: data.share.as_ref(),
-            off: &["timers"],
+            cpu: data.cpu_usage.as_ref(),
+            disabled: &["timers"],
             telemetry_path: "/metrics",
         };
         let page = html::page(&place, &query, &view);

@@ -18,8 +18,8 @@ async fn unit_page_shows_state_resources_and_commands() {
         "since 2025-11-23",
         "notify",
         "4711",
-        "In user mode",
-        "At most so far",
+        "User mode",
+        "Peak",
         "Read",
         "Processes and threads",
         "443",
@@ -48,7 +48,7 @@ async fn escaped_unit_names_are_linked_and_related_units_listed() {
     );
     browser.go(&server.url("/unit/backup.timer")).await;
     let related = browser.text("#facts").await;
-    assert!(related.contains("Starts\nbackup.service"), "{related}");
+    assert!(related.contains("Triggers\nbackup.service"), "{related}");
     browser.close().await;
 }
 
@@ -57,10 +57,10 @@ async fn unknown_unit_page_suggests_existing_units() {
     let server = PageServer::start(PageData::golden());
     let browser = Browser::open().await;
     for (path, hints) in [
-        ("/unit/nginx", &["not the whole name", "nginx.service"][..]),
+        ("/unit/nginx", &["not a complete unit name", "nginx.service"][..]),
         ("/unit/nginx@1.service", &["has not loaded", "unit-exclude", "nginx.service"]),
-        ("/unit/na%20me.service", &["cannot be the name of a unit"]),
-        ("/unit/", &["wants a unit's name"]),
+        ("/unit/na%20me.service", &["not a valid unit name"]),
+        ("/unit/", &["must contain a unit name"]),
     ] {
         browser.go(&server.url(path)).await;
         let shown = browser.text("main").await;
