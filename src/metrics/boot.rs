@@ -1,4 +1,4 @@
-//! The boot: when its stages were reached, what was slow; and the hardware watchdog.
+//! The boot stages, the slowest units at boot, and the hardware watchdog.
 
 use std::fmt;
 
@@ -45,7 +45,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Gauge,
             per: Per::Unit,
             help: "Time that the unit took to start at boot, of the 20 slowest units. Absent if the unit was restarted before the exporter read it.",
-            source: "D-Bus Unit.InactiveExitTimestampMonotonic to ActiveEnterTimestampMonotonic or InactiveEnterTimestampMonotonic, asked once",
+            source: "D-Bus Unit.InactiveExitTimestampMonotonic to ActiveEnterTimestampMonotonic or InactiveEnterTimestampMonotonic, read once",
             labels: ["name", "type"],
         },
         snapshot
@@ -78,7 +78,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Gauge,
             per: Per::Host,
             help: "Time of the last hardware watchdog ping, on CLOCK_MONOTONIC. Absent without a watchdog.",
-            source: "D-Bus Manager.WatchdogLastPingTimestampMonotonic, asked every minute",
+            source: "D-Bus Manager.WatchdogLastPingTimestampMonotonic, polled every minute",
             labels: ["device"],
         },
         device.and_then(|device| Some(([device], manager?.watchdog_ping_monotonic?))),
@@ -90,7 +90,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Gauge,
             per: Per::Host,
             help: "Unix time of the last hardware watchdog ping (WatchdogLastPingTimestamp). Absent without a watchdog.",
-            source: "D-Bus Manager.WatchdogLastPingTimestamp, asked every minute",
+            source: "D-Bus Manager.WatchdogLastPingTimestamp, polled every minute",
             labels: ["device"],
         },
         device.and_then(|device| Some(([device], manager?.watchdog_ping?))),

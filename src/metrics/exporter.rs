@@ -1,4 +1,4 @@
-//! The exporter itself: how each collector went, what it missed, what a page holds.
+//! The exporter itself: collectors, D-Bus connection, requests, resources and series.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::systemd::unit::name::UnitKind;
 
 const SUBJECT: Subject = Subject { collector: "exporter", title: "The exporter itself" };
 
-/// What is known before the page is written.
+/// The families that do not depend on the scrape response.
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     if !out.subject(SUBJECT) {
         return Ok(());
@@ -417,7 +417,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     )
 }
 
-/// What is known only once the page is written.
+/// The families that count the series of the scrape response.
 pub(super) fn response(tally: &SeriesCounts, out: &mut impl Sink) -> fmt::Result {
     if !out.subject(SUBJECT) {
         return Ok(());

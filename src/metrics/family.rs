@@ -1,4 +1,4 @@
-//! What a metric's declaration is, and the sinks that read it.
+//! The declaration of a metric family, and the trait of the sinks that receive it.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,60 +6,60 @@ use std::time::Duration;
 use crate::snapshot::Histogram;
 use crate::systemd::unit::value::Timestamp;
 
-/// Everything a reader needs to know of a metric family.
+/// The declaration of a metric family.
 ///
-/// The full name on the wire stands in the source, so that grepping an alert's metric leads to
-/// its declaration. Text is plain: one sentence or more, no line break, no backslash, no `|`.
+/// The full exported name is a literal, so that searching the source for a metric of an alert finds
+/// its declaration. Texts have no line break, no backslash and no `|`.
 #[derive(Clone, Copy, Debug)]
 pub struct Family<const LABELS: usize> {
-    /// The name on the wire, suffixes included.
+    /// The exported name, suffixes included.
     pub name: &'static str,
-    /// Counter or gauge.
+    /// The type.
     pub kind: Kind,
-    /// The thing that has one series, or a few.
+    /// The object that has one series or a few.
     pub per: Per,
-    /// What it means, and when it is absent.
+    /// The meaning, and when the metric is absent.
     pub help: &'static str,
-    /// Where the value comes from: a D-Bus property or signal, or a file and key, with the
-    /// systemd or kernel version it needs if that is newer than the oldest supported one.
+    /// The source of the value: a D-Bus property or signal, or a file and key, with the required
+    /// version of systemd or the kernel if it is newer than the oldest supported one.
     pub source: &'static str,
     /// The label names, in the order of the values.
     pub labels: [&'static str; LABELS],
 }
 
-/// What kind of number a metric is.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only rises, but for the reset named.
+    /// Only increases, except for the reset.
     Counter(Resets),
     /// A counter whose inherited name lacks `_total`, as OpenMetrics requires of one: its type is
     /// unknown there.
     InheritedCounter(Resets),
-    /// Rises and falls.
+    /// Increases and decreases.
     Gauge,
-    /// Counts by bucket; resets with the exporter.
+    /// Counts by bucket; resets when the exporter restarts.
     Histogram,
 }
 
-/// What sets a counter back to zero.
+/// The event that resets a counter to zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resets {
     /// A restart of the exporter.
     WithExporter,
     /// A restart of the unit.
     WithUnit,
-    /// A new process.
+    /// A restart of the process.
     WithProcess,
     /// A reboot.
     WithBoot,
 }
 
-/// The thing that a family has series of: it decides how many there are.
+/// The object that a family has series of: it determines the cardinality.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Per {
     /// The host.
     Host,
-    /// A service manager: the system's, and each user's that is followed.
+    /// A service manager: the system's, and each monitored user manager.
     Manager,
     /// A unit of any kind.
     Unit,
@@ -78,7 +78,7 @@ pub enum Per {
 /// The base unit of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BaseUnit {
-    /// A count, a state, or an info metric's 1.
+    /// A count, a state, or the constant 1 of an info metric.
     None,
     /// Bytes.
     Bytes,
@@ -98,7 +98,7 @@ impl BaseUnit {
         unit.unwrap_or(Self::None)
     }
 
-    /// The end of the names of metrics that have this unit.
+    /// The suffix of metric names with this unit.
     pub(crate) fn suffix(self) -> &'static str {
         match self {
             Self::None => "",
@@ -109,60 +109,60 @@ impl BaseUnit {
     }
 }
 
-/// One line of the page.
+/// One sample of a family.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample<'a, const LABELS: usize> {
-    /// Label values, as they are: sinks escape.
+    /// Label values, unescaped: sinks escape them.
     pub labels: [&'a str; LABELS],
-    /// The number.
+    /// The value.
     pub value: Value,
-    /// Leads from a counter to what it last counted (OpenMetrics only).
+    /// The event that a counter last counted (OpenMetrics only).
     pub exemplar: Option<Exemplar<'a>>,
     /// The user whose manager the unit belongs to, as the label `manager_user`; `None` for the system's
     /// manager.
     pub user: Option<&'a str>,
 }
 
-/// What a counter last counted.
+/// The event that a counter last counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exemplar<'a> {
-    /// `_SYSTEMD_INVOCATION_ID` of the run concerned: 32 hex digits.
+    /// The invocation ID of the run (`_SYSTEMD_INVOCATION_ID`): 32 hex digits.
     pub invocation_id: &'a str,
-    /// When it happened.
+    /// The time of the event.
     pub at: std::time::SystemTime,
 }
 
-/// A sample's value; integers keep their precision on the wire.
+/// The value of a sample; integers keep their precision in the response.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value {
     /// A whole number.
     Integer(u64),
     /// Seconds, or seconds since the Unix epoch, to the nanosecond.
     Seconds(Duration),
-    /// Anything else.
+    /// Any other number.
     Float(f64),
 }
 
-/// Takes every family in turn: to expose it, or to document it.
+/// Receives every family in turn, to expose or to document it.
 pub trait Sink {
-    /// Announces the families of one collector; where it returns false, they are left out.
+    /// Starts the families of one collector; returns false if they are excluded.
     fn subject(&mut self, subject: Subject) -> bool;
 
-    /// Takes one family with its samples, if it has any.
+    /// Receives one family with its samples, of which there may be none.
     fn family<'a, const N: usize, S: Into<Sample<'a, N>>>(
         &mut self,
         family: Family<N>,
         samples: impl IntoIterator<Item = S>,
     ) -> fmt::Result;
 
-    /// Takes one histogram.
+    /// Receives one histogram.
     fn histogram(&mut self, family: Family<0>, histogram: &Histogram) -> fmt::Result;
 }
 
-/// A group of families that is collected, or left out, as one.
+/// The families of one collector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// Its name: see [`crate::collector`].
+    /// The name of the collector: see [`crate::collector`].
     pub collector: &'static str,
     /// The heading in the reference.
     pub title: &'static str,

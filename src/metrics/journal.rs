@@ -1,4 +1,4 @@
-//! The journal: what units log, dump and lose.
+//! The journal: messages, core dumps and dropped messages of units.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     }
     let reading = snapshot.journal.as_ref();
     let units = reading.map_or(&[][..], |reading| &reading.units);
-    counted(reading, out)?;
+    totals(reading, out)?;
 
     out.family(
         Family {
@@ -45,7 +45,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Counter(WithExporter),
             per: Per::Unit,
             help: "Core dumps of the unit's processes by signal, recorded by systemd-coredump. Absent if there were none.",
-            source: "the journal: COREDUMP_UNIT, COREDUMP_SIGNAL, from systemd-coredump alone",
+            source: "the journal: COREDUMP_UNIT, COREDUMP_SIGNAL, only from systemd-coredump",
             labels: ["name", "type", "signal"],
         },
         dumps.iter().map(|(name, signal, count)| ([*name, type_of(name), &**signal], *count)),
@@ -57,7 +57,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Counter(WithExporter),
             per: Per::Unit,
             help: "Messages of the unit dropped by journald's rate limit, counted when the unit logs again. Absent if there were none.",
-            source: "the journal: N_DROPPED, OBJECT_SYSTEMD_UNIT, from journald alone",
+            source: "the journal: N_DROPPED, OBJECT_SYSTEMD_UNIT, only from journald",
             labels: ["name", "type"],
         },
         units.iter().filter(|(_, counts)| counts.dropped > 0).map(|(name, counts)| {
@@ -66,7 +66,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     )
 }
 
-/// How reading the journal goes: of the exporter itself.
+/// The progress of reading the journal, among the metrics of the exporter.
 pub(super) fn progress(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     let progress = snapshot.journal.as_ref().map(|reading| reading.progress);
 
@@ -119,8 +119,8 @@ pub(super) fn progress(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     )
 }
 
-/// What there is from the start, as soon as the journal is read.
-fn counted(reading: Option<&JournalReading>, out: &mut impl Sink) -> fmt::Result {
+/// Totals of the host.
+fn totals(reading: Option<&JournalReading>, out: &mut impl Sink) -> fmt::Result {
     out.family(
         Family {
             name: "systemd_journal_messages_total",

@@ -1,4 +1,4 @@
-//! Who listens where, and whether it keeps up.
+//! Listening sockets of units, and their accept queues.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     let reading = snapshot.listeners.as_ref();
     inet(reading, out)?;
     expected(reading, out)?;
-    on_demand(reading, out)
+    optional(reading, out)
 }
 
 fn inet(reading: Option<&ListenerReading>, out: &mut impl Sink) -> fmt::Result {
@@ -112,7 +112,7 @@ fn expected(reading: Option<&ListenerReading>, out: &mut impl Sink) -> fmt::Resu
     )
 }
 
-fn on_demand(reading: Option<&ListenerReading>, out: &mut impl Sink) -> fmt::Result {
+fn optional(reading: Option<&ListenerReading>, out: &mut impl Sink) -> fmt::Result {
     let connections = reading.and_then(|reading| reading.connections.as_deref());
     out.family(
         Family {

@@ -1,4 +1,4 @@
-//! Who is logged in.
+//! Login sessions, users and inhibitor locks.
 
 use std::fmt;
 

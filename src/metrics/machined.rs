@@ -12,7 +12,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     if !out.subject(Subject { collector: "machined", title }) {
         return Ok(());
     }
-    let machines = || snapshot.daemons.machines.iter().flat_map(|known| &known.machines);
+    let machines = || snapshot.daemons.machines.iter().flat_map(|reading| &reading.machines);
     let classes = snapshot.daemons.machines.iter().flat_map(|_| CLASSES);
     let mut counts: BTreeMap<&str, u64> = classes.map(|class| (class, 0)).collect();
     for machine in machines() {
@@ -46,5 +46,5 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     )
 }
 
-/// Those that are told with 0 too.
+/// Classes that are exported with a count of 0 too.
 const CLASSES: [&str; 2] = ["container", "vm"];

@@ -1,4 +1,4 @@
-//! The service manager and the host: how many units in which state, jobs, PID 1 itself.
+//! The service manager and the host: units by state, systemd jobs, PID 1.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -81,7 +81,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Gauge,
             per: Per::Host,
             help: "Current state of the system (SystemState); constant 1, current state only.",
-            source: "D-Bus Manager.SystemState, asked when a job ends, and every 15 s",
+            source: "D-Bus Manager.SystemState, read when a systemd job ends, and every 15 s",
             labels: ["state"],
         },
         manager.and_then(|manager| Some(([manager.system_state.as_deref()?], true))),

@@ -1,8 +1,9 @@
-//! What is exported: one file per subject, one literal per metric; no I/O.
+//! The exported metrics: one file per subject, one literal per metric, no I/O.
 
 mod boot;
+mod conditions;
 mod dbus;
-mod details;
+mod dependencies;
 mod exporter;
 pub mod exposition;
 mod family;
@@ -15,10 +16,12 @@ mod networkd;
 mod processes;
 mod resolved;
 mod resources;
+mod sandbox;
 mod security;
 mod services;
 mod sockets;
 mod timers;
+mod unit_files;
 mod units;
 mod user_managers;
 
@@ -33,7 +36,10 @@ pub fn all(snapshot: &Snapshot, out: &mut impl Sink) -> std::fmt::Result {
     manager::families(snapshot, out)?;
     units::families(snapshot, out)?;
     services::families(snapshot, out)?;
-    details::families(snapshot, out)?;
+    dependencies::families(snapshot, out)?;
+    conditions::families(snapshot, out)?;
+    unit_files::families(snapshot, out)?;
+    sandbox::families(snapshot, out)?;
     timers::families(snapshot, out)?;
     sockets::families(snapshot, out)?;
     resources::families(snapshot, out)?;

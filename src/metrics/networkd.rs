@@ -1,4 +1,4 @@
-//! The network, as systemd-networkd has it.
+//! The network and its links, as reported by systemd-networkd.
 
 use std::fmt;
 

@@ -202,7 +202,7 @@ fn all_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     )
 }
 
-/// Each unit's processes with its name and type.
+/// The processes of each unit, with its name and type.
 fn processes(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &'static str, &UnitProcesses)> {
     let units = snapshot.processes.iter().flat_map(|readings| &readings.units);
     units.filter_map(|(name, unit)| Some((&**name, UnitKind::of(name)?.as_str(), unit)))

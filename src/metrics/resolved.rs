@@ -1,4 +1,4 @@
-//! How systemd-resolved answers name lookups, under systemd_exporter's names.
+//! DNS lookups by systemd-resolved, under the names of systemd_exporter.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
-    if !out.subject(Subject { collector: "resolved", title: "Name lookups" }) {
+    if !out.subject(Subject { collector: "resolved", title: "DNS lookups" }) {
         return Ok(());
     }
     let resolved = snapshot.daemons.resolved.as_ref();

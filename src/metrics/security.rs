@@ -1,4 +1,4 @@
-//! How exposed services are.
+//! The exposure score of services.
 
 use std::fmt;
 

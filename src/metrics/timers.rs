@@ -1,4 +1,4 @@
-//! Timers: when they last elapsed, when they will next, and what for.
+//! Timers: last and next trigger, settings, result.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Every unit: what state it is in, since when, and how often that changed.
+//! Units: state, time and number of state changes.
 
 use std::fmt;
 
@@ -158,7 +158,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Gauge,
             per: Per::Unit,
             help: "1 if the unit's files have changed since systemd loaded them (NeedDaemonReload): daemon-reload is required. Absent otherwise.",
-            source: "D-Bus Unit.NeedDaemonReload, asked of two units a second",
+            source: "D-Bus Unit.NeedDaemonReload, two units per second",
             labels: ["name", "type"],
         },
         units().filter(|unit| unit.needs_reload == Some(true)).map(|unit| (labels(unit), true)),
@@ -170,12 +170,12 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Gauge,
             per: Per::Manager,
             help: "Number of exported units whose files have changed since systemd loaded them (NeedDaemonReload).",
-            source: "D-Bus Unit.NeedDaemonReload, asked of two units a second",
+            source: "D-Bus Unit.NeedDaemonReload, two units per second",
             labels: [],
         },
         snapshot.systemd.as_ref().map(|systemd| {
-            let needy = systemd.units.iter().filter(|unit| unit.needs_reload == Some(true));
-            ([], needy.count())
+            let stale = systemd.units.iter().filter(|unit| unit.needs_reload == Some(true));
+            ([], stale.count())
         }),
     )?;
 
@@ -238,7 +238,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     )
 }
 
-/// The classic five, which dashboards and alerts expect to be all there.
+/// The states that every unit has a series of; another state is added while a unit is in it.
 const STATES: [&str; 5] = ["active", "activating", "deactivating", "inactive", "failed"];
 
 fn states(unit: &SystemdUnit) -> impl Iterator<Item = ([&str; 3], bool)> {

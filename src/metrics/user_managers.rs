@@ -1,4 +1,4 @@
-//! The managers of users; their units are among all others, with the label `user`.
+//! User managers; their units are in the other families, with the label `manager_user`.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use super::{Family, Per, Sink, Subject};
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
-    if !out.subject(Subject { collector: "user-managers", title: "Managers of users" }) {
+    if !out.subject(Subject { collector: "user-managers", title: "User managers" }) {
         return Ok(());
     }
 

@@ -1,4 +1,4 @@
-//! The sink behind the OpenMetrics format, which Prometheus reads; through prometheus-client.
+//! The sink of the OpenMetrics format, which Prometheus requests; encoded by prometheus-client.
 
 use std::array;
 use std::fmt;
@@ -15,9 +15,8 @@ use crate::snapshot::Histogram;
 /// The value of `Content-Type`.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Hands every family to prometheus-client's encoder.
+/// Encodes every family with prometheus-client.
 pub(super) struct OpenMetrics<'e> {
-    /// The encoder.
     pub(super) encoder: DescriptorEncoder<'e>,
 }
 
@@ -49,7 +48,7 @@ impl Sink for OpenMetrics<'_> {
                 let labels: Vec<_> = labels.into_iter().chain([("manager_user", user)]).collect();
                 write_labelled(encoder.encode_family(&labels)?, family.kind, value, exemplar)?;
             } else if N == 0 {
-                // without braces, as prometheus-client writes what has no family
+                // prometheus-client writes a sample outside of a family without braces
                 write_value(&mut encoder, family.kind, value)?;
             } else {
                 write_labelled(encoder.encode_family(&labels)?, family.kind, value, exemplar)?;
@@ -77,7 +76,7 @@ fn write_labelled(
     else {
         return write_value(&mut encoder, kind, value);
     };
-    // the library's one public way to an exemplar: count up to it
+    // counting up is the only public way to set an exemplar
     let counter = CounterWithExemplar::<_>::default();
     counter.inc_by(count - 1, None, None);
     let labels = [("invocation_id", exemplar.invocation_id)];
@@ -96,7 +95,7 @@ fn write_value(encoder: &mut MetricEncoder<'_>, kind: Kind, value: Value) -> fmt
 }
 
 impl<const N: usize> Family<N> {
-    /// The name less the suffixes that prometheus-client adds back.
+    /// The name without the suffixes that prometheus-client adds.
     fn stem(&self) -> &'static str {
         let name = self.name.strip_suffix("_total").unwrap_or(self.name);
         let unit = BaseUnit::of(name).suffix();

@@ -1,4 +1,4 @@
-//! The sink behind docs/METRICS.md: every declared family, with or without samples.
+//! The sink of docs/METRICS.md: every declared family, with or without samples.
 
 use std::fmt::{self, Write};
 
@@ -7,7 +7,7 @@ use crate::collector::{COLLECTORS, MINIMAL};
 use crate::metrics::{BaseUnit, Family, Kind, Per, Resets, Sample, Sink, Subject, all, exporter};
 use crate::snapshot::{Histogram, Snapshot};
 
-/// Every declaration, in the order of the page.
+/// Every declaration, in the order of a scrape response.
 #[derive(Default)]
 pub struct Reference {
     /// One row for each family.
@@ -17,32 +17,32 @@ pub struct Reference {
 
 /// One declaration.
 pub struct MetricReference {
-    /// The collector and heading it belongs to.
+    /// The collector and its heading.
     pub subject: Subject,
-    /// The name on the wire.
+    /// The exported name.
     pub name: &'static str,
     /// Counter, gauge or histogram.
     pub kind: Kind,
     /// The base unit.
     pub unit: BaseUnit,
-    /// The thing that it has series of.
+    /// The object that has one series or a few.
     pub per: Per,
-    /// What it means, and when it is absent.
+    /// The meaning, and when the metric is absent.
     pub help: &'static str,
-    /// Where the value comes from.
+    /// The source of the value.
     pub source: &'static str,
     /// The label names.
     pub labels: Vec<&'static str>,
 }
 
 impl Reference {
-    /// Runs the declarations over an empty snapshot: the families are all there.
+    /// Collects all declarations, over an empty snapshot.
     #[must_use]
     pub fn collect() -> Self {
         let mut reference = Self::default();
-        let outcome = all(&Snapshot::default(), &mut reference)
+        let result = all(&Snapshot::default(), &mut reference)
             .and_then(|()| exporter::response(&SeriesCounts::default(), &mut reference));
-        debug_assert!(outcome.is_ok(), "collecting rows writes nothing that could fail");
+        debug_assert!(result.is_ok(), "collecting rows does no I/O");
         reference
     }
 
@@ -114,7 +114,7 @@ impl Sink for Reference {
 }
 
 impl MetricReference {
-    /// Whether the name, the labels and the values are systemd_exporter's.
+    /// Whether name, labels and values are those of systemd_exporter.
     #[must_use]
     pub fn is_inherited(&self) -> bool {
         INHERITED.iter().any(|name| match name.strip_suffix('*') {
@@ -175,7 +175,7 @@ impl fmt::Display for MetricReference {
     }
 }
 
-/// The names that systemd_exporter 0.7 exports; `*` stands for any end.
+/// The names that systemd_exporter 0.7 exports; `*` is any suffix.
 const INHERITED: &[&str] = &[
     "systemd_boot_monotonic_seconds",
     "systemd_boot_time_seconds",
@@ -208,10 +208,10 @@ The reference of all metrics, for people who write queries, alerts and dashboard
 in `src/metrics/`; `UPDATE=1 cargo test --test golden` rewrites it.
 
 - Every systemd since 247 is supported. Where a source names a newer version, the metric is absent before it.
-- A value that the host does not offer is absent, never 0.
-- `?collect[]=NAME` requests some collectors only, `?exclude[]=NAME` all but some.
+- A value that the host does not provide is absent, not 0.
+- `?collect[]=NAME` selects collectors, `?exclude[]=NAME` excludes them.
 - Units of users' service managers (`--collector.user-managers`) have the additional label `manager_user`.
-- *Per* is the thing that has one series, or a few: it decides the cardinality.
+- *Per* is the object that has one series or a few: it determines the cardinality.
 - *Stability*: `inherited` names, labels and values are those of systemd_exporter and never change; `stable` ones change
   in major versions only; `experimental` ones may change in any version.
 

@@ -26,7 +26,7 @@ pub enum Format {
     Text,
 }
 
-/// What a response contains.
+/// The selection of families and series in a response.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MetricsQuery {
     /// The names of the collectors that are excluded.
@@ -35,7 +35,7 @@ pub struct MetricsQuery {
     pub names: Vec<String>,
     /// The profile, which selects the families if `names` is empty.
     pub profile: Profile,
-    /// The maximum number of series of one family. Series beyond it are dropped, the last first.
+    /// The maximum number of series of one family; those after it are dropped.
     pub max_series: usize,
 }
 
@@ -76,7 +76,7 @@ pub fn render(
     Ok(body)
 }
 
-/// What prometheus-client's registry calls back: it takes only what it can own.
+/// The collector that prometheus-client's registry calls; the registry takes owned values only.
 #[derive(Debug)]
 struct Response {
     snapshot: Arc<Snapshot>,
@@ -91,7 +91,7 @@ impl Response {
         all(&self.snapshot, &mut limit)?;
         let SeriesCounts { kept, dropped } = limit.counts;
         let counts = SeriesCounts { kept, dropped: self.dropped.add(&dropped) };
-        // these count the other families, so that they come last
+        // last, as these families count the series of the others
         exporter::response(&counts, &mut SeriesLimit::new(&self.query, &users, sink))
     }
 }
@@ -115,7 +115,7 @@ impl Format {
 
 impl MetricsQuery {
     /// Whether the query selects the family, by its name or else by the profile.
-    pub(super) fn wants(&self, collector: &str, family: &str) -> bool {
+    pub(super) fn selects(&self, collector: &str, family: &str) -> bool {
         match self.names.as_slice() {
             [] => self.profile.has_family(collector, family),
             names => names.iter().any(|name| name == family),

@@ -1,4 +1,4 @@
-//! The families that a query selects, and at most so many series of each.
+//! Selects the families of a query, and limits the series of each.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use super::user_samples::UserSamples;
 use crate::metrics::{Family, Per, Sample, Sink, Subject, Value};
 use crate::snapshot::Histogram;
 
-/// Passes on what the query selects, adds the samples of users' managers, and counts the series.
+/// Forwards the families that the query selects, adds the samples of user managers, and counts series.
 pub(super) struct SeriesLimit<'a, S> {
     query: &'a MetricsQuery,
     users: &'a UserSamples,
     sink: &'a mut S,
     collector: &'static str,
-    /// The series of the families so far.
+    /// The series of the forwarded families.
     pub(super) counts: SeriesCounts,
 }
 
@@ -34,7 +34,7 @@ impl<S: Sink> Sink for SeriesLimit<'_, S> {
         family: Family<N>,
         samples: impl IntoIterator<Item = T>,
     ) -> fmt::Result {
-        if !self.query.wants(self.collector, family.name) {
+        if !self.query.selects(self.collector, family.name) {
             return Ok(());
         }
         let with_zeros = !self.query.profile.drops_zeros_of(family.name);
@@ -58,7 +58,7 @@ impl<S: Sink> Sink for SeriesLimit<'_, S> {
     }
 
     fn histogram(&mut self, family: Family<0>, histogram: &Histogram) -> fmt::Result {
-        if !self.query.wants(self.collector, family.name) {
+        if !self.query.selects(self.collector, family.name) {
             return Ok(());
         }
         self.counts.kept.insert(family.name, histogram.buckets.len() as u64 + 2);
@@ -66,7 +66,7 @@ impl<S: Sink> Sink for SeriesLimit<'_, S> {
     }
 }
 
-/// Both iterators need one type of item.
+/// Chained iterators need one item type.
 fn shorten_lifetime<'s, 'a: 's, const N: usize>(sample: Sample<'a, N>) -> Sample<'s, N> {
     sample
 }

@@ -1,4 +1,4 @@
-//! The sink behind the text format 0.0.4, which `curl`, most agents and `promtool` read.
+//! The sink of the text format 0.0.4, which `curl`, most agents and `promtool` read.
 
 use std::fmt::{self, Write};
 use std::mem;
@@ -10,17 +10,17 @@ use crate::snapshot::Histogram;
 /// The value of `Content-Type`.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Writes the page at the end of `body`.
+/// Appends the response to `body`.
 pub(super) struct Text<'b> {
     body: &'b mut String,
-    /// What stands before each label value of the family.
-    before: String,
+    /// The text before each label value of the family, joined.
+    prefixes: String,
 }
 
 impl<'b> Text<'b> {
     /// A sink that appends to `body`.
     pub(super) fn new(body: &'b mut String) -> Self {
-        Self { body, before: String::new() }
+        Self { body, prefixes: String::new() }
     }
 
     fn head<const N: usize>(&mut self, family: &Family<N>) {
@@ -35,17 +35,17 @@ impl<'b> Text<'b> {
         }
     }
 
-    /// Writes down what stands before each label value, and says where each ends.
-    fn before<const N: usize>(&mut self, family: &Family<N>) -> [usize; N] {
-        let Self { before, .. } = self;
-        before.clear();
+    /// Sets `prefixes` to the text before each label value; returns the end of each.
+    fn set_prefixes<const N: usize>(&mut self, family: &Family<N>) -> [usize; N] {
+        let Self { prefixes, .. } = self;
+        prefixes.clear();
         let mut is_first = true;
         family.labels.map(|label| {
             let opening = if mem::take(&mut is_first) { [family.name, "{"] } else { ["\",", ""] };
             for part in opening.into_iter().chain([label, "=\""]) {
-                before.push_str(part);
+                prefixes.push_str(part);
             }
-            before.len()
+            prefixes.len()
         })
     }
 }
@@ -60,17 +60,17 @@ impl Sink for Text<'_> {
         family: Family<N>,
         samples: impl IntoIterator<Item = S>,
     ) -> fmt::Result {
-        let mut wants_head = true;
-        let ends = self.before(&family);
+        let mut is_first = true;
+        let ends = self.set_prefixes(&family);
         samples.into_iter().try_for_each(|sample| {
-            if mem::take(&mut wants_head) {
+            if mem::take(&mut is_first) {
                 self.head(&family);
             }
             let body = &mut *self.body;
             let Sample { labels, value, user, .. } = sample.into();
             let mut start = 0;
             for (end, value) in ends.into_iter().zip(labels) {
-                body.push_str(&self.before[start..end]);
+                body.push_str(&self.prefixes[start..end]);
                 escape(body, value);
                 start = end;
             }
@@ -116,13 +116,13 @@ fn escape(body: &mut String, value: &str) {
     body.push_str(&value[plain..]);
 }
 
-/// Whether nothing is to be escaped: without branches for each byte, as most values are short. The
-/// last bytes are looked at in one piece too, though it overlap the one before.
+/// Whether no byte needs escaping. Without a branch per byte, as most values are short; the last
+/// chunk may overlap the one before it.
 fn is_plain(value: &[u8]) -> bool {
-    const PIECE: usize = 16;
+    const CHUNK: usize = 16;
     let none = |bytes: &[u8]| !bytes.iter().fold(false, |any, byte| any | is_special(*byte));
-    match value.last_chunk::<PIECE>() {
-        Some(last) => value.as_chunks::<PIECE>().0.iter().chain([last]).all(|piece| none(piece)),
+    match value.last_chunk::<CHUNK>() {
+        Some(last) => value.as_chunks::<CHUNK>().0.iter().chain([last]).all(|chunk| none(chunk)),
         None => none(value),
     }
 }
@@ -140,16 +140,15 @@ fn write_value(body: &mut String, value: Value) -> fmt::Result {
     Ok(())
 }
 
-/// The float that is read back from seconds as they are written here: the sum that
-/// [`Duration::as_secs_f64`] makes may be the next one. One division of whole numbers is exact to
-/// the last digit, as long as a float holds them.
+/// The float that a reader of [`write_seconds`] parses. [`Duration::as_secs_f64`] adds two floats and
+/// may return the next one; one division of integers that a float holds exactly rounds correctly.
 pub(super) fn seconds(time: Duration) -> f64 {
-    let (whole, of) = match time.subsec_nanos() % 1000 {
+    let (amount, divisor) = match time.subsec_nanos() % 1000 {
         0 => (time.as_micros(), 1e6),
         _ => (time.as_nanos(), 1e9),
     };
-    match u64::try_from(whole) {
-        Ok(whole) if whole <= 1 << f64::MANTISSA_DIGITS => whole as f64 / of,
+    match u64::try_from(amount) {
+        Ok(amount) if amount <= 1 << f64::MANTISSA_DIGITS => amount as f64 / divisor,
         _ => {
             let mut text = String::new();
             write_seconds(&mut text, time);
@@ -158,7 +157,7 @@ pub(super) fn seconds(time: Duration) -> f64 {
     }
 }
 
-/// Writes the exact decimal number: several times as fast as finding a float's shortest.
+/// Writes the exact decimal number: several times faster than the shortest form of a float.
 fn write_seconds(body: &mut String, time: Duration) {
     body.push_str(itoa::Buffer::new().format(time.as_secs()));
     let mut nanos = time.subsec_nanos();
@@ -180,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_are_written_as_the_float_would_be() {
+    fn seconds_are_written_like_the_nearest_float() {
         for (micros, text) in [
             (0, "0"),
             (1, "0.000001"),
@@ -199,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn label_values_are_escaped_and_nothing_else() {
+    fn only_special_characters_are_escaped() {
         let mut body = String::new();
         escape(&mut body, "a\\x2d \"b\"\n\u{fffd}\r");
         assert_eq!(body, "a\\\\x2d \\\"b\\\"\\n\u{fffd}\r");
     }
 
     #[test]
-    fn a_value_of_any_length_is_searched_whole() {
+    fn special_character_is_found_at_any_position() {
         for length in 0..40 {
             let plain = "\u{0}!#[]\u{7f}\t\u{b}".repeat(5)[..length].to_owned();
             assert!(is_plain(plain.as_bytes()), "{plain:?}");

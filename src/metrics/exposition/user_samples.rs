@@ -23,19 +23,16 @@ struct UserSample {
 
 impl UserSamples {
     /// Runs the declarations over the snapshot of each user's manager.
-    pub(super) fn collect(
-        users: &[UserSnapshot],
-        query: &MetricsQuery,
-    ) -> Result<Self, fmt::Error> {
-        let mut rows = Self::default();
+    pub(super) fn collect(users: &[UserSnapshot], query: &MetricsQuery) -> Result<Self, fmt::Error> {
+        let mut samples = Self::default();
         for user in users {
             let name = &*user.name;
             all(
                 &user.snapshot,
-                &mut Collect { user: name, collector: "", query, rows: &mut rows },
+                &mut UserSink { user: name, collector: "", query, samples: &mut samples },
             )?;
         }
-        Ok(rows)
+        Ok(samples)
     }
 
     /// The samples of one family.
@@ -43,28 +40,28 @@ impl UserSamples {
         &self,
         family: &str,
     ) -> impl Iterator<Item = Sample<'_, N>> + use<'_, N> {
-        let rows = self.0.get(family).into_iter().flatten();
-        rows.map(|row| Sample {
-            labels: array::from_fn(|at| row.labels.get(at).map_or("", String::as_str)),
-            value: row.value,
-            exemplar: row
+        let samples = self.0.get(family).into_iter().flatten();
+        samples.map(|sample| Sample {
+            labels: array::from_fn(|at| sample.labels.get(at).map_or("", String::as_str)),
+            value: sample.value,
+            exemplar: sample
                 .exemplar
                 .as_ref()
                 .map(|(invocation_id, at)| Exemplar { invocation_id, at: *at }),
-            user: Some(&row.user),
+            user: Some(&sample.user),
         })
     }
 }
 
 /// The sink that collects one user's samples.
-struct Collect<'r> {
+struct UserSink<'r> {
     user: &'r str,
     collector: &'static str,
     query: &'r MetricsQuery,
-    rows: &'r mut UserSamples,
+    samples: &'r mut UserSamples,
 }
 
-impl Sink for Collect<'_> {
+impl Sink for UserSink<'_> {
     fn subject(&mut self, subject: Subject) -> bool {
         self.collector = subject.collector;
         !self.query.without.contains(&subject.collector)
@@ -75,23 +72,23 @@ impl Sink for Collect<'_> {
         family: Family<N>,
         samples: impl IntoIterator<Item = S>,
     ) -> fmt::Result {
-        if family.per == Per::Host || !self.query.wants(self.collector, family.name) {
+        if family.per == Per::Host || !self.query.selects(self.collector, family.name) {
             return Ok(());
         }
         let mut samples = samples.into_iter().map(Into::into).peekable();
         if samples.peek().is_none() {
             return Ok(());
         }
-        let rows = self.rows.0.entry(family.name).or_default();
+        let collected = self.samples.0.entry(family.name).or_default();
         // the limit bounds the memory, however many units a user's manager has
-        let room = self.query.max_series.saturating_sub(rows.len());
+        let room = self.query.max_series.saturating_sub(collected.len());
         // all services of a user's manager run as that user
-        let own = family.labels.iter().position(|label| *label == "user");
+        let user_label = family.labels.iter().position(|label| *label == "user");
         for Sample { mut labels, value, exemplar, .. } in samples.take(room) {
-            if let Some(at) = own {
+            if let Some(at) = user_label {
                 labels[at] = self.user;
             }
-            rows.push(UserSample {
+            collected.push(UserSample {
                 user: self.user.to_owned(),
                 labels: labels.map(str::to_owned).into(),
                 value,

@@ -1,4 +1,4 @@
-//! Memory of each unit, its limits, and what they led to.
+//! Memory of each unit: usage, limits and limit events.
 
 use std::fmt;
 
@@ -131,7 +131,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Counter(WithUnit),
             per: Per::RunningUnit,
             help: "Processes of the unit killed by the kernel's OOM killer (OOMKills, systemd 259). Before, see systemd_unit_memory_events_total.",
-            source: "D-Bus OOMKills (systemd 259), asked every minute",
+            source: "D-Bus OOMKills (systemd 259), polled every minute",
             labels: ["name", "type"],
         },
         kills(snapshot, |unit| unit.oom_kills),
@@ -143,7 +143,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Counter(WithUnit),
             per: Per::RunningUnit,
             help: "Kills of the unit's processes by systemd-oomd (ManagedOOMKills, systemd 259).",
-            source: "D-Bus ManagedOOMKills (systemd 259), asked every minute",
+            source: "D-Bus ManagedOOMKills (systemd 259), polled every minute",
             labels: ["name", "type"],
         },
         kills(snapshot, |unit| unit.managed_oom_kills),

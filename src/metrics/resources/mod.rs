@@ -1,4 +1,4 @@
-//! What each unit uses and may use, from its control group.
+//! Resource usage and limits of each unit, from its cgroup.
 
 mod cpu;
 mod io;
@@ -45,7 +45,7 @@ fn layout(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     )
 }
 
-/// Each control group with its unit's name and type.
+/// Each cgroup, with the name and type of its unit.
 fn cgroups(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &'static str, &Cgroup)> {
     let units = snapshot.cgroups.iter().flat_map(|readings| &readings.units);
     units.filter_map(|(name, cgroup)| Some((&**name, UnitKind::of(name)?.as_str(), cgroup)))

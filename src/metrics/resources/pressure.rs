@@ -1,4 +1,4 @@
-//! How long each unit waited for CPU, memory and IO.
+//! Time that each unit waited for CPU, memory and I/O (PSI).
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! IP traffic of services, under the names that systemd_exporter gave it.
+//! IP traffic of services, under the names of systemd_exporter.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: InheritedCounter(WithUnit),
             per: Per::Service,
             help: "Bytes received since the service was started (IPAccounting=). Absent without IPAccounting=.",
-            source: "D-Bus Service.IPIngressBytes, asked every 15 s",
+            source: "D-Bus Service.IPIngressBytes, polled every 15 s",
             labels: ["name"],
         },
         traffic(snapshot, |ip| ip.ingress_bytes),
@@ -28,7 +28,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: InheritedCounter(WithUnit),
             per: Per::Service,
             help: "Bytes sent since the service was started (IPAccounting=). Absent without IPAccounting=.",
-            source: "D-Bus Service.IPEgressBytes, asked every 15 s",
+            source: "D-Bus Service.IPEgressBytes, polled every 15 s",
             labels: ["name"],
         },
         traffic(snapshot, |ip| ip.egress_bytes),
@@ -40,7 +40,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Counter(WithUnit),
             per: Per::Service,
             help: "Packets received since the service was started (IPAccounting=). Absent without IPAccounting=.",
-            source: "D-Bus Service.IPIngressPackets, asked every 15 s",
+            source: "D-Bus Service.IPIngressPackets, polled every 15 s",
             labels: ["name"],
         },
         traffic(snapshot, |ip| ip.ingress_packets),
@@ -52,7 +52,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Counter(WithUnit),
             per: Per::Service,
             help: "Packets sent since the service was started (IPAccounting=). Absent without IPAccounting=.",
-            source: "D-Bus Service.IPEgressPackets, asked every 15 s",
+            source: "D-Bus Service.IPEgressPackets, polled every 15 s",
             labels: ["name"],
         },
         traffic(snapshot, |ip| ip.egress_packets),

@@ -1,4 +1,4 @@
-//! Services: failures and their causes, exits, restarts; settings.
+//! Services: failures by cause, exits, restarts and settings.
 
 mod ip;
 mod settings;
@@ -183,7 +183,7 @@ fn accounts(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &UnitCounters)> 
         .map(|(name, account)| (&**name, &**account))
 }
 
-/// The status of the last main process, if it ended in a way that counts.
+/// The exit status of the last main process, of the exit codes that `counts` selects.
 fn last_exits(
     snapshot: &Snapshot,
     counts: impl Fn(ExitCode) -> bool,

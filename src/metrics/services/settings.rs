@@ -1,4 +1,4 @@
-//! How services are set up, and what they say of themselves.
+//! Settings of services, and the status that they report to systemd.
 
 use std::fmt;
 
@@ -87,7 +87,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Gauge,
             per: Per::Service,
             help: "Unix time of the last watchdog ping of the service (WatchdogTimestamp). Absent without WatchdogSec= and while it does not run.",
-            source: "D-Bus Service.WatchdogTimestamp, asked every 15 s",
+            source: "D-Bus Service.WatchdogTimestamp, polled every 15 s",
             labels: ["name"],
         },
         times(snapshot, |service| {
@@ -132,7 +132,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Gauge,
             per: Per::Service,
             help: "File descriptors that systemd stores for the service (NFileDescriptorStore). Absent without FileDescriptorStoreMax=.",
-            source: "D-Bus Service.NFileDescriptorStore, asked every minute",
+            source: "D-Bus Service.NFileDescriptorStore, polled every minute",
             labels: ["name"],
         },
         services(snapshot).filter_map(|(name, service)| {
