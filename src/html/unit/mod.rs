@@ -156,7 +156,13 @@ fn class(event: &Event) -> &'static str {
 }
 
 /// A unit that systemd has unloaded, while the exporter still has its counters.
-fn unloaded(view: &View<'_>, name: &str, account: &UnitCounters, events: &[&Event], html: &mut Html) {
+fn unloaded(
+    view: &View<'_>,
+    name: &str,
+    account: &UnitCounters,
+    events: &[&Event],
+    html: &mut Html,
+) {
     html.put("<main id=main>\n<header><h1 class=name>").text(name).put("</h1>\n");
     html.put("<p class=facts><span class=idle>no longer loaded</span> <span>Its counters are kept for a limited time.</span></p></header>\n");
     html.put("<div class=columns>");
