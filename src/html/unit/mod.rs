@@ -24,7 +24,7 @@ pub(super) fn page(view: &View<'_>, name: &str) -> StatusPage {
             });
         return StatusPage { html, found: true };
     }
-    let accounts = view.snapshot.systemd.iter().flat_map(|systemd| &systemd.accounts);
+    let accounts = view.snapshot.systemd.iter().flat_map(|systemd| &systemd.counters);
     let account = accounts.into_iter().find(|(loaded, _)| **loaded == *name);
     let title = format!("{name} – {}", view.host.name);
     let html = document(view, &title, Some(ROOT), PageStatus::Problem, |html| match account {
