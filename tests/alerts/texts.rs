@@ -115,8 +115,8 @@ fn placeholders_are_explained_alike_in_all_runbooks() {
 #[test]
 fn runbooks_have_the_severity_and_time_of_their_alert() {
     let severities = severities();
+    let stated = Regex::new("(?m)^(?:- )?`([a-z]+)`: ").unwrap();
     for (name, text) in runbooks() {
-        let stated = Regex::new("(?m)^(?:- )?`([a-z]+)`: ").unwrap();
         let stated: BTreeSet<String> = stated
             .captures_iter(section(&text, "Severity"))
             .map(|found| found[1].to_owned())

@@ -169,7 +169,7 @@ impl App for PageServer {
             disabled: &["timers"],
             telemetry_path: "/metrics",
         };
-        let page = html::page(&place, &query, &view);
+        let page = html::page(&route, &query, &view);
         Ok(Some(HtmlPage { html: page.html.into(), found: page.found, policy: html::policy() }))
     }
 

@@ -69,7 +69,7 @@ fn service(view: &View<'_>, service: &Service, html: &mut Html) {
             (service.start_limit_burst, service.start_limit_interval)
         {
             fact("Start limit", html, |html| {
-                html.text(pluralize(burst.into(), "start", "starts"))
+                html.text(pluralize(burst, "start", "starts"))
                     .put(" in ")
                     .text(HumanDuration(interval));
             });

@@ -23,7 +23,10 @@ struct UserSample {
 
 impl UserSamples {
     /// Runs the declarations over the snapshot of each user's manager.
-    pub(super) fn collect(users: &[UserSnapshot], query: &MetricsQuery) -> Result<Self, fmt::Error> {
+    pub(super) fn collect(
+        users: &[UserSnapshot],
+        query: &MetricsQuery,
+    ) -> Result<Self, fmt::Error> {
         let mut samples = Self::default();
         for user in users {
             let name = &*user.name;
