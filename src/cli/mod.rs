@@ -3,6 +3,7 @@
 pub mod args;
 mod check_files;
 pub mod check_host;
+mod collector_args;
 pub mod config_file;
 mod hash_password;
 mod once;

@@ -19,7 +19,6 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     }
     let attempts = &snapshot.attempts;
     let status = &snapshot.status;
-    let own = snapshot.own.as_ref();
     let exporter = &snapshot.exporter;
     let lost = snapshot.systemd.iter().map(|systemd| &systemd.host.lost);
     let kinds = snapshot.systemd.iter().flat_map(|_| UnitKind::ALL);
@@ -329,92 +328,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         [([], snapshot.exporter.lines_dropped)],
     )?;
 
-    out.family(
-        Family {
-            name: "process_cpu_seconds_total",
-            kind: Counter(WithExporter),
-            per: Per::Host,
-            help: "User and system CPU time of the exporter.",
-            source: "/proc/self/stat utime, stime",
-            labels: [],
-        },
-        own.map(|own| ([], own.cpu_user + own.cpu_system)),
-    )?;
-
-    out.family(
-        Family {
-            name: "process_resident_memory_bytes",
-            kind: Gauge,
-            per: Per::Host,
-            help: "Resident memory of the exporter.",
-            source: "/proc/self/stat rss",
-            labels: [],
-        },
-        own.map(|own| ([], own.resident_bytes)),
-    )?;
-
-    out.family(
-        Family {
-            name: "process_virtual_memory_bytes",
-            kind: Gauge,
-            per: Per::Host,
-            help: "Virtual memory of the exporter.",
-            source: "/proc/self/stat vsize",
-            labels: [],
-        },
-        own.map(|own| ([], own.virtual_bytes)),
-    )?;
-
-    out.family(
-        Family {
-            name: "process_threads",
-            kind: Gauge,
-            per: Per::Host,
-            help: "Threads of the exporter.",
-            source: "/proc/self/stat num_threads",
-            labels: [],
-        },
-        own.map(|own| ([], own.threads)),
-    )?;
-
-    out.family(
-        Family {
-            name: "process_open_fds",
-            kind: Gauge,
-            per: Per::Host,
-            help: "Open file descriptors of the exporter.",
-            source: "/proc/self/fd",
-            labels: [],
-        },
-        own.and_then(|own| Some(([], own.open_fds?))),
-    )?;
-
-    out.family(
-        Family {
-            name: "process_max_fds",
-            kind: Gauge,
-            per: Per::Host,
-            help: "Maximum number of open file descriptors of the exporter.",
-            source: "/proc/self/limits",
-            labels: [],
-        },
-        own.and_then(|own| Some(([], own.max_fds?))),
-    )?;
-
-    out.family(
-        Family {
-            name: "process_start_time_seconds",
-            kind: Gauge,
-            per: Per::Host,
-            help: "Start time of the exporter since the Unix epoch.",
-            source: "the exporter",
-            labels: [],
-        },
-        snapshot
-            .exporter
-            .started
-            .and_then(|started| Some(([], started.duration_since(SystemTime::UNIX_EPOCH).ok()?))),
-    )
+    super::exporter_process::families(snapshot, out)
 }
 
 /// The families that count the series of the scrape response.
