@@ -39,7 +39,7 @@ lint: ## check formatting, clippy, licenses and sources of dependencies, and lan
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo deny --log-level error check bans licenses sources
-	-scripts/language
+	scripts/language
 
 fmt: ## format the sources
 	cargo fmt

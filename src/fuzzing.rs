@@ -1,5 +1,5 @@
-//! What `fuzz/` runs, and `cargo test` over the corpus: a function for each format that comes from
-//! the host or from a client. It panics where a promise is broken.
+//! The functions that `fuzz/` runs, and `cargo test` over the corpus: one for each format that comes from
+//! the host or from a client. A function panics where a promise is broken.
 
 #[expect(dead_code, unreachable_pub, reason = "the tests' own reader, which has more")]
 #[path = "../tests/support/samples.rs"]
@@ -72,13 +72,13 @@ fn labels(data: &[u8]) {
     let reading = sockets::ListenerReading { unix: Some(unix.collect()), ..Default::default() };
     for page in page(Snapshot { listeners: Some(reading), ..Snapshot::default() }) {
         let lengths = page.all("systemd_unix_listener_accept_queue_length", &[]);
-        let told: Vec<_> = lengths.map(|one| (one.label("name"), one.label("path"))).collect();
+        let exported: Vec<_> = lengths.map(|one| (one.label("name"), one.label("path"))).collect();
         let meant: Vec<_> = texts.iter().map(|text| (text.as_str(), text.as_str())).collect();
-        assert_eq!(told, meant);
+        assert_eq!(exported, meant);
     }
 }
 
-/// What a scrape knows makes pages in both formats that say the same, and no series twice. The
+/// Renders a snapshot in both formats, which contain the same, and no series twice. The
 /// pages for people can be made, too.
 pub(crate) fn page(snapshot: Snapshot) -> [Samples; 2] {
     let snapshot = Arc::new(snapshot);

@@ -1,6 +1,6 @@
 //! A Prometheus exporter for the host as systemd sees it.
 //!
-//! What happens between scrapes is followed as it happens; a scrape reads the rest and flows one
+//! Events between scrapes are followed as they happen; a scrape reads the rest and flows one
 //! way, and the tree is laid out the same way:
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! What one scrape knows of the host.
+//! The data of one scrape.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,13 +34,13 @@ pub struct Snapshot {
     pub pid1: Option<ProcessUsage>,
     /// The exporter as a process.
     pub own: Option<ProcessUsage>,
-    /// What the exporter counts of its own work.
+    /// Counters of the exporter itself.
     pub exporter: ExporterStats,
-    /// What has been logged since the exporter started.
+    /// The journal entries since the exporter started.
     pub journal: Option<journal::JournalReading>,
     /// Who listens; `None` if it was not asked or did not answer.
     pub listeners: Option<sockets::ListenerReading>,
-    /// What other daemons say.
+    /// The values of other daemons.
     pub daemons: Daemons,
     /// The service managers of users.
     pub users: Vec<UserSnapshot>,
@@ -65,7 +65,7 @@ pub struct UserSnapshot {
     pub snapshot: Snapshot,
 }
 
-/// What other daemons on the system bus say; `None` for one that was not asked or did not answer.
+/// The values of other daemons on the system bus; `None` for one that was not read or did not reply.
 #[derive(Debug, Default)]
 pub struct Daemons {
     /// The D-Bus daemon.
@@ -82,7 +82,7 @@ pub struct Daemons {
     pub exposures: Option<Exposures>,
 }
 
-/// What the exporter counts of its own work.
+/// Counters of the exporter itself.
 #[derive(Clone, Debug, Default)]
 pub struct ExporterStats {
     /// HTTP answers by status code.

@@ -63,7 +63,7 @@ fn units_of_lingering_user_match_its_systemctl() {
         .collect();
     assert_eq!(system.len(), 1, "{system:?}");
     assert_eq!(system[0].value, 1.0);
-    let plain = exporter.get("/metrics?exclude[]=users", &[]);
+    let plain = exporter.get("/metrics?exclude[]=user-managers", &[]);
     let plain = Samples::parse(plain.text());
     let mut labelled = plain.0.iter().filter(|sample| sample.labels.contains_key("manager_user"));
     // its label user is the setting User=

@@ -119,7 +119,7 @@ HOSTS = {
     "db-1.example": {**EVERYWHERE, **DATABASE},
 }
 
-# Instances of templates, which have no file of their own.
+# Instances of templates, which have no separate file.
 INSTANCES = {
     "web-1.example": ["laravel-queue@default", "laravel-queue@emails"],
     "web-2.example": ["laravel-queue@default", "laravel-queue@emails"],

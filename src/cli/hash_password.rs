@@ -126,7 +126,7 @@ impl Drop for Silence {
     }
 }
 
-/// What Ctrl-C types.
+/// The byte that Ctrl-C types.
 const INTERRUPT: u8 = 3;
 
 const LONGEST_LINE: usize = 1024;

@@ -80,7 +80,7 @@ fn listen(args: &Args) -> anyhow::Result<Vec<HttpListener>> {
     Ok(listeners)
 }
 
-/// Sends the status text, and watchdog keep-alives while every listener accepts connections. It does
+/// Sends the status text, and watchdog keep-alives while every listener accepts connections. This does
 /// not depend on the bus or PID 1: if these hang, a restart of the exporter would not help.
 async fn keep_watchdog_alive(notify: Arc<Notify>, liveness: Liveness, scraper: Arc<Scraper>) {
     let pause = notify.watchdog().map_or(STATUS_INTERVAL, |limit| STATUS_INTERVAL.min(limit / 3));

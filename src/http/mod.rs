@@ -1,6 +1,6 @@
 //! HTTP server with limits against slow, many and hostile clients.
 //!
-//! It has no notion of collectors: an [`App`] builds the response bodies.
+//! This module has no notion of collectors: an [`App`] builds the response bodies.
 
 mod app;
 mod basic_auth;

@@ -8,7 +8,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use crate::source::Error;
 
 /// A source that one reader uses at a time, on a blocking thread; other readers wait without a thread.
-/// It is opened at the first read, and again after a read that panicked.
+/// The source is opened at the first read, and again after a read that panicked.
 #[derive(Debug)]
 pub struct BlockingSource<T>(Arc<Mutex<Option<T>>>);
 

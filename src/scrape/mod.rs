@@ -34,7 +34,7 @@ use crate::systemd::ledger::Event;
 use crate::systemd::snapshot::SystemdSnapshot;
 use crate::systemd::state::{Shared, State};
 
-/// What to read, and where.
+/// The sources to read, and their paths.
 #[derive(Clone, Debug)]
 pub struct ScrapeConfig {
     /// `/proc`, or a fixture of it.
@@ -174,7 +174,7 @@ impl Scraper {
         self.started
     }
 
-    /// What there is to see, in one line.
+    /// The state of the host in one line.
     #[must_use]
     pub fn summary(&self) -> String {
         if let Err(why) = self.ready() {
@@ -200,7 +200,7 @@ impl Scraper {
         line
     }
 
-    /// What happened last, the newest first.
+    /// The latest events, the newest first.
     #[must_use]
     pub fn events(&self) -> Vec<Arc<Event>> {
         self.shared.lock().ledger.events().cloned().collect()

@@ -75,7 +75,7 @@ fn machine() -> Machine {
 /// Starts units with failures of all kinds.
 fn start_failing_units(machine: &Machine) {
     machine.write("run/listen.py", LISTEN);
-    machine.write("run/stuck.py", STUCK);
+    machine.write("run/stuck.py", STUCK_SERVICE);
     machine.write("run/clients.py", CLIENTS);
     machine.units(&UNITS);
     let examples = [
@@ -173,7 +173,7 @@ listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
 time.sleep(600)
 ";
 
-const STUCK: &str = "
+const STUCK_SERVICE: &str = "
 import socket, time
 listener = socket.create_server(('127.0.0.1', 6700), backlog=2)
 held = []

@@ -117,7 +117,7 @@ impl Options {
     }
 }
 
-/// A running machine. It ends when dropped, and also when the test process ends, for whatever reason: the supervisor
+/// A running machine, which ends when dropped, and also when the test process ends, for whatever reason: the supervisor
 /// then reads the end of the pipe that this value holds open.
 #[derive(Debug)]
 pub struct Machine {
@@ -168,7 +168,7 @@ impl Machine {
         self.path("run/dbus/system_bus_socket")
     }
 
-    /// A command to run inside as root. It stays in the test's cgroup and belongs to no unit.
+    /// A command to run inside as root, which stays in the test's cgroup and belongs to no unit.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command

@@ -38,7 +38,7 @@ pub use prometheus::Prometheus;
 pub use random::Random;
 pub use samples::{Sample, Samples};
 
-/// The machine that all tests of one binary share. It ends with the test process.
+/// The machine that all tests of one binary share, which ends with the test process.
 pub fn machine() -> &'static Machine {
     static MACHINE: OnceLock<Machine> = OnceLock::new();
     MACHINE.get_or_init(|| Machine::options().boot())

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-/// A running VM. It ends with the test process: the supervisor reads the end of the pipe.
+/// A running VM, which ends with the test process: the supervisor reads the end of the pipe.
 #[derive(Debug)]
 pub(crate) struct Vm {
     _supervisor: Child,

@@ -236,7 +236,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .line("sum by (mode) (rate(systemd_pid1_cpu_seconds_total[$__rate_interval]))", "{{mode}}")
             .unit("percentunit")
             .if_empty("Collector manager is disabled"),
-        lines("PID 1 memory", "Resident memory of systemd. It grows with the number of units.")
+        lines("PID 1 memory", "Resident memory of systemd, which grows with the number of units.")
             .line("max(systemd_pid1_resident_memory_bytes)", "resident")
             .unit("bytes")
             .if_empty("Collector manager is disabled"),

@@ -203,7 +203,7 @@ pub(crate) fn dashboard() -> Dashboard {
 }
 
 /// Failures whose series started with this failure: `increase` does not see the first value of a series.
-const FIRST: &str = r#"sum(rate(systemd_service_failures_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 - (sum(rate(systemd_service_failures_by_result_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 or vector(0)) > 0.5"#;
+const FAILURES_BY_RATE: &str = r#"sum(rate(systemd_service_failures_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 - (sum(rate(systemd_service_failures_by_result_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 or vector(0)) > 0.5"#;
 
 const BY_CAUSE: &str = r#"sum by (result) (rate(systemd_service_failures_by_result_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 > 0"#;
 

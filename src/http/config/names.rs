@@ -61,7 +61,7 @@ pub(super) fn suites(
     for name in names {
         if let Some((_, suite)) = TLS12.iter().find(|(known, _)| known == name) {
             suites.push(*suite);
-        } else if WEAK.contains(&name.as_str()) {
+        } else if WEAK_CIPHERS.contains(&name.as_str()) {
             warnings.push(format!("cipher suite {name} is weak and is not used"));
         } else if !TLS13.iter().any(|(known, _)| known == name) {
             return Err(format!("unknown cipher: {name}"));
@@ -130,7 +130,7 @@ const TLS12: [(&str, SupportedCipherSuite); 8] = [
 ];
 
 /// Suites that Go supports and rustls does not, because they are weak.
-const WEAK: [&str; 16] = [
+const WEAK_CIPHERS: [&str; 16] = [
     "TLS_RSA_WITH_RC4_128_SHA",
     "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
     "TLS_RSA_WITH_AES_128_CBC_SHA",

@@ -204,7 +204,7 @@ const INHERITED: &[&str] = &[
 
 const PREFACE: &str = "# Metrics
 
-The reference of all metrics, for people who write queries, alerts and dashboards. It is generated from the declarations
+The reference of all metrics, for people who write queries, alerts and dashboards, generated from the declarations
 in `src/metrics/`; `UPDATE=1 cargo test --test golden` rewrites it.
 
 - Every systemd since 247 is supported. Where a source names a newer version, the metric is absent before it.

@@ -1,6 +1,6 @@
 //! The values of one cgroup.
 //!
-//! A field has the name of the kernel's key. It is `None` if the controller is off for the cgroup, or
+//! A field has the name of the kernel's key, and is `None` if the controller is off for the cgroup, or
 //! if the kernel predates the key.
 
 use std::time::Duration;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{AtFlags, Stat, fstat, statat};
 use rustix::path::Arg;
 
-use super::{Descriptors, FdCache, SHORT};
+use super::{Descriptors, FdCache, IS_SHORT_OF_FDS};
 use crate::source::kernel_file::{Buffer, is_gone, open, open_path};
 
 /// The paths of a file and of a directory whose state complements the file.
@@ -41,7 +41,7 @@ impl<K: Eq + Hash> FdCache<K, OpenFilePair> {
         buffer: &mut Buffer,
     ) -> rustix::io::Result<Option<PairContent>> {
         // if descriptors are short, files have precedence: opening costs more than walking a path
-        let short = SHORT.load(Ordering::Relaxed);
+        let short = IS_SHORT_OF_FDS.load(Ordering::Relaxed);
         if let Some(mut kept) = self.take(&key) {
             if short && kept.directory.take().is_some() {
                 self.count(self.open - 1);

@@ -54,7 +54,7 @@ impl<K: Eq + Hash, V: Descriptors> FdCache<K, V> {
     pub(crate) fn start_pass(&mut self) {
         self.process_limit = process_limit();
         if OPEN.load(Ordering::Relaxed) < self.process_limit / 2 {
-            SHORT.store(false, Ordering::Relaxed);
+            IS_SHORT_OF_FDS.store(false, Ordering::Relaxed);
         }
         std::mem::swap(&mut self.previous, &mut self.kept);
         self.kept.clear();
@@ -76,7 +76,7 @@ impl<K: Eq + Hash, V: Descriptors> FdCache<K, V> {
         if room {
             self.count(self.open + more);
         } else if all + more > self.process_limit {
-            SHORT.store(true, Ordering::Relaxed);
+            IS_SHORT_OF_FDS.store(true, Ordering::Relaxed);
         }
         room
     }
@@ -122,7 +122,7 @@ fn process_limit() -> usize {
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether descriptors ran out; false again once a pass starts with fewer than half of them in use.
-static SHORT: AtomicBool = AtomicBool::new(false);
+static IS_SHORT_OF_FDS: AtomicBool = AtomicBool::new(false);
 
 /// Descriptors that are never used for caches.
 const RESERVE: usize = 64;
