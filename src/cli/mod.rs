@@ -4,6 +4,7 @@ pub mod args;
 mod check_files;
 pub mod check_host;
 mod collector_args;
+pub mod commands;
 pub mod config_file;
 mod hash_password;
 mod once;
@@ -29,7 +30,8 @@ use crate::systemd::mirror::Mirror;
 use crate::systemd::state::Shared;
 use crate::systemd::unit::properties::Extras;
 use crate::unit_filter::Selection;
-use args::{Action, Args, Check};
+use args::Args;
+use commands::{Action, Check};
 use config_file::ConfigFile;
 pub use hash_password::{BadPassword, hash_password, read_password};
 

@@ -92,7 +92,7 @@ fn start_failing_units(machine: &Machine) {
     link.extend(examples.map(|file| format!("/opt/examples/{file}")));
     machine.ok(&link);
     let start = "systemctl start --no-block redis-server laravel-queue laravel-reverb crashing echo.socket backup.timer \
-                 needy hopeful job.timer busy fed slow early stuck clients unmet";
+                 needy hopeful job.timer busy fed slow early stuck clients unmet killed";
     machine.exec(&start.split_whitespace().collect::<Vec<_>>());
 }
 
@@ -128,7 +128,7 @@ fn substituted(expression: &str) -> String {
 
 const RANGE: Duration = Duration::from_secs(24);
 
-const UNITS: [(&str, &str); 14] = [
+const UNITS: [(&str, &str); 15] = [
     // reaches its start limit; dependency of other units
     (
         "hopeless.service",
@@ -156,6 +156,11 @@ const UNITS: [(&str, &str); 14] = [
     (
         "fed.service",
         "[Service]\nType=notify\nNotifyAccess=all\nWatchdogSec=60\nExecStart=/bin/sh -c 'systemd-notify --ready; while :; do systemd-notify WATCHDOG=1; sleep 3; done'\n",
+    ),
+    // ends by a signal every three seconds
+    (
+        "killed.service",
+        "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/sh -c 'kill -KILL $$$$'\nRestart=always\nRestartSec=3\n",
     ),
     // starts slowly
     ("slow.service", "[Service]\nType=oneshot\nExecStart=/bin/sleep 120\n"),

@@ -54,7 +54,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .if_empty("Unit exists on no host"),
         bars("Failures by cause", "Failures of the unit by result. Prometheus cannot see the result of the first failure of each kind since the exporter started: that failure is shown as first occurrence.")
             .line(BY_CAUSE, "{{result}}")
-            .line(FIRST, "first occurrence")
+            .line(FIRST_OCCURRENCES, "first occurrence")
             .series_colors(&RESULTS)
             .series_colors(&[("first occurrence", "dark-red")])
             .size(8, 7)
@@ -203,7 +203,7 @@ pub(crate) fn dashboard() -> Dashboard {
 }
 
 /// Failures whose series started with this failure: `increase` does not see the first value of a series.
-const FAILURES_BY_RATE: &str = r#"sum(rate(systemd_service_failures_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 - (sum(rate(systemd_service_failures_by_result_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 or vector(0)) > 0.5"#;
+const FIRST_OCCURRENCES: &str = r#"sum(rate(systemd_service_failures_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 - (sum(rate(systemd_service_failures_by_result_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 or vector(0)) > 0.5"#;
 
 const BY_CAUSE: &str = r#"sum by (result) (rate(systemd_service_failures_by_result_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 > 0"#;
 
