@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::app::Exporter;
 use crate::collector::Disabled;
@@ -99,6 +99,10 @@ fn on_runtime(args: &Args, file: ConfigFile, is_check: bool) -> anyhow::Result<E
 }
 
 async fn with_scraper(args: &Args, file: ConfigFile, is_check: bool) -> anyhow::Result<ExitCode> {
+    if !is_check && !args.once {
+        let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("BUILT_FROM"));
+        info!(version, revision, "starting unit-exporter");
+    }
     let requests: Arc<HttpCounts> = Arc::default();
     let disabled = args.disabled();
     let scraper = start_scraper(args, &disabled, requests.clone())?;

@@ -22,8 +22,6 @@ pub(super) async fn run(
     exporter: Exporter,
     counts: Arc<HttpCounts>,
 ) -> anyhow::Result<ExitCode> {
-    let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("BUILT_FROM"));
-    info!(version, revision, "starting unit-exporter");
     for warning in args.ignored.warnings() {
         warn!("{warning}");
     }

@@ -133,7 +133,7 @@ mod tests {
             (Some("exit-code"), Some("3"), "exited with status 3"),
             (Some("core-dump"), Some("SIGSEGV"), "killed by SIGSEGV, core dumped"),
             (Some("watchdog"), Some("SIGABRT"), "watchdog timeout, SIGABRT"),
-            (Some("oom-kill"), Some("0"), "ran out of memory"),
+            (Some("oom-kill"), Some("0"), "killed: out of memory"),
             (Some("novel"), None, "failed: novel"),
             (Some("signal"), None, "failed: signal"),
         ] {

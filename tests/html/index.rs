@@ -31,7 +31,7 @@ async fn index_shows_failed_units_crashes_and_read_errors() {
     }
     let tiles = browser.texts(".tile").await;
     assert!(tiles.iter().any(|tile| tile.replace('\n', " ") == "1 failed"), "{tiles:?}");
-    assert!(tiles.iter().any(|tile| tile.contains("1\nsystemd job oldest 1.5 s")), "{tiles:?}");
+    assert!(tiles.iter().any(|tile| tile.contains("1\nsystemd job oldest ")), "{tiles:?}");
 
     let cards = browser.texts("#attention li").await;
     let card = |name: &str| cards.iter().find(|card| card.contains(name)).expect(name).clone();

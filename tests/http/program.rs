@@ -36,7 +36,8 @@ fn check_config_and_startup_reject_invalid_file() {
         let checked = run(&["check".as_ref(), "web-config".as_ref(), &*file]);
         let served = run(&[Path::new(&flag), "--web.listen-address=127.0.0.1:0".as_ref()]);
         for output in [checked, served] {
-            let stderr = String::from_utf8_lossy(&output.stderr);
+            // the log escapes quotes
+            let stderr = String::from_utf8_lossy(&output.stderr).replace("\\\"", "\"");
             assert_eq!(output.status.code(), Some(1), "{text}: {stderr}");
             assert!(stderr.contains(expected), "{text}: {stderr}");
         }
