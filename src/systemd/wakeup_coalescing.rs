@@ -272,6 +272,12 @@ mod tests {
         for byte in 1..=20 {
             sender.write_all(&[byte]).unwrap();
             tokio::time::sleep(COALESCE_INTERVAL / 20).await;
+            // on a busy machine, the reader may not have seen the byte yet
+            while !coalescing.0.is_waiting.load(Ordering::Acquire)
+                && last.load(Ordering::Relaxed) < byte
+            {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             let begin = std::time::Instant::now();
             coalescing.catch_up().await;
             assert_eq!(last.load(Ordering::Relaxed), byte);
