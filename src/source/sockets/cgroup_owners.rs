@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, statat};
 
 use crate::source::Error;
+use crate::source::cgroup_tree::{children, is_leaf};
+use crate::source::kernel_file::open_root;
 
 /// Units by cgroup id. An id is kept while sockets have it: they outlive the cgroup that they were
 /// made in.
@@ -78,8 +80,7 @@ impl CgroupOwners {
 
         let now = Instant::now();
         if part || cgroups.iter().any(|cgroup| self.is_due(*cgroup, now)) {
-            let root = openat(CWD, &self.root, DIRECTORY, Mode::empty())
-                .map_err(|errno| Error::io(&self.root)(errno.into()))?;
+            let root = open_root(&self.root)?;
             let tree = self.learn_units(&root, units);
             self.no_unit_found = tree.units.is_empty() && !units.is_empty();
             if cgroups.iter().any(|cgroup| self.is_due(*cgroup, now)) && self.walk_is_due() {
@@ -137,7 +138,7 @@ impl CgroupOwners {
             let owner = (!is_slice).then(|| unit.clone());
             self.known.insert(stat.st_ino, Known { unit: owner, seen: self.generation });
             tree.units.insert(stat.st_ino);
-            if !is_slice && stat.st_nlink > LEAF_LINKS {
+            if !is_slice && !is_leaf(&stat) {
                 tree.parents.push((unit, path));
             }
         }
@@ -162,7 +163,7 @@ impl CgroupOwners {
                 if total >= MAX_CGROUPS_BELOW_UNITS || Instant::now() >= deadline {
                     return;
                 }
-                for (name, id) in directories(root, &path) {
+                for (name, id) in children(root, &path).take(MAX_CGROUPS_BELOW_UNIT) {
                     // Units may be nested, as those of a user's manager are.
                     if !tree.units.contains(&id) {
                         let unit = Some(Arc::clone(unit));
@@ -198,23 +199,6 @@ struct Tree<'a> {
     parents: Vec<(&'a Arc<str>, &'a str)>,
 }
 
-/// The directories in a cgroup and their ids; none if the cgroup no longer exists.
-fn directories(root: &OwnedFd, path: &[u8]) -> Vec<(Vec<u8>, u64)> {
-    let Ok(fd) = openat(root, path, DIRECTORY, Mode::empty()) else { return Vec::new() };
-    let Ok(dir) = Dir::new(fd) else { return Vec::new() };
-    dir.filter_map(Result::ok)
-        .filter(|entry| entry.file_type() == FileType::Directory)
-        .map(|entry| (entry.file_name().to_bytes().to_vec(), entry.ino()))
-        .filter(|(name, _)| name != b"." && name != b"..")
-        .take(MAX_CGROUPS_BELOW_UNIT)
-        .collect()
-}
-
-const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-
-/// A directory's name and its `.`; each directory in it adds a `..`.
-const LEAF_LINKS: u64 = 2;
 const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(60);
 const MAX_CGROUPS_BELOW_UNIT: usize = 1024;
 const MAX_CGROUPS_BELOW_UNITS: usize = 8192;
