@@ -92,7 +92,7 @@ fn start_failing_units(machine: &Machine) {
     link.extend(examples.map(|file| format!("/opt/examples/{file}")));
     machine.ok(&link);
     let start = "systemctl start --no-block redis-server laravel-queue laravel-reverb crashing echo.socket backup.timer \
-                 needy hopeful job.timer busy fed slow early stuck clients unmet killed";
+                 needy hopeful job.timer busy fed slow early stuck clients unmet exits killed";
     machine.exec(&start.split_whitespace().collect::<Vec<_>>());
 }
 
@@ -128,7 +128,7 @@ fn substituted(expression: &str) -> String {
 
 const RANGE: Duration = Duration::from_secs(24);
 
-const UNITS: [(&str, &str); 15] = [
+const UNITS: [(&str, &str); 16] = [
     // reaches its start limit; dependency of other units
     (
         "hopeless.service",
@@ -157,7 +157,11 @@ const UNITS: [(&str, &str); 15] = [
         "fed.service",
         "[Service]\nType=notify\nNotifyAccess=all\nWatchdogSec=60\nExecStart=/bin/sh -c 'systemd-notify --ready; while :; do systemd-notify WATCHDOG=1; sleep 3; done'\n",
     ),
-    // ends by a signal every three seconds
+    // end by exit code and by signal every three seconds, and hardly run in between
+    (
+        "exits.service",
+        "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/false\nRestart=always\nRestartSec=3\n",
+    ),
     (
         "killed.service",
         "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/sh -c 'kill -KILL $$$$'\nRestart=always\nRestartSec=3\n",
