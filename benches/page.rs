@@ -1,9 +1,13 @@
-//! Rendering a scrape response: the copy of a snapshot, both formats, and the lower bound of the text format.
+//! Rendering a scrape response: the copy of a snapshot, both formats, gzip, and the lower bound of the text format.
 
+use std::fmt;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use unit_exporter::collector::Profile;
 use unit_exporter::metrics::{DroppedSeries, Format, MetricsQuery, render};
 use unit_exporter::snapshot::Snapshot;
@@ -17,56 +21,78 @@ use unit_exporter::unit_filter::Selection;
 use zbus::Variant;
 
 fn main() {
-    for format in FORMATS {
-        let page = write(&snapshot(), format, &Arc::default());
+    for format in [Format::Text, Format::OpenMetrics] {
+        let page = write(&copied(&units(UNITS)), format, &Arc::default());
         println!("{format:?}: {} series, {:.1} MB", series(&page), page.len() as f64 / 1e6);
     }
     divan::main();
 }
 
-/// The first response, without a cache.
-#[divan::bench(args = FORMATS, sample_count = 50)]
-fn first(bencher: Bencher<'_, '_>, format: Format) {
-    let snapshot = snapshot();
-    let samples = series(&write(&snapshot, format, &Arc::default()));
-    bencher
-        .counter(ItemsCount::new(samples))
-        .bench_local(|| write(&snapshot, format, &Arc::default()).len());
+/// One response.
+#[derive(Clone, Copy)]
+struct Case {
+    units: u64,
+    /// Share of the units that change before each response.
+    percent: u64,
+    format: Format,
+    gzip: bool,
 }
 
-/// Repeated, while nothing changes.
-#[divan::bench(args = FORMATS, sample_count = 50)]
-fn again(bencher: Bencher<'_, '_>, format: Format) {
-    let (snapshot, remembered) = (snapshot(), Arc::default());
-    let samples = series(&write(&snapshot, format, &remembered));
-    bencher
-        .counter(ItemsCount::new(samples))
-        .bench_local(|| write(&snapshot, format, &remembered).len());
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gzip = if self.gzip { ", gzip" } else { "" };
+        write!(f, "{} units, {} %, {:?}{gzip}", self.units, self.percent, self.format)
+    }
 }
 
-/// Repeated, while one unit in a hundred changes before each response, a different one each time.
-#[divan::bench(args = FORMATS, sample_count = 50)]
-fn changing(bencher: Bencher<'_, '_>, format: Format) {
-    let (shared, remembered) = (units(), Arc::default());
-    let mut round = 0;
-    let mut write = || {
-        round += 1;
-        for number in (round % 100..UNITS).step_by(100) {
-            let active = Variant::from(["failed", "active"][usize::from(number % 2 == 0)]);
-            shared.lock().mirror.change(&name(number), |unit| {
-                unit.set(Interface::Unit, "ActiveState", &active);
-            });
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for units in [1_000, 5_000] {
+        for percent in [0, 1, 20] {
+            cases.push(Case { units, percent, format: Format::Text, gzip: false });
+            cases.push(Case { units, percent, format: Format::OpenMetrics, gzip: true });
         }
-        write(&copied(&shared), format, &remembered)
+    }
+    cases
+}
+
+#[divan::bench(args = cases(), sample_count = 50)]
+fn response(bencher: Bencher<'_, '_>, case: Case) {
+    let (shared, dropped) = (units(case.units), Arc::default());
+    let mut round = 0;
+    let mut next = || {
+        round += 1;
+        change(&shared, case, round);
+        copied(&shared)
     };
-    let samples = series(&write());
-    bencher.counter(ItemsCount::new(samples)).bench_local(|| write().len());
+    let samples = series(&write(&next(), case.format, &dropped));
+    bencher.counter(ItemsCount::new(samples)).with_inputs(next).bench_local_values(|snapshot| {
+        let plain = write(&snapshot, case.format, &dropped);
+        if case.gzip { compress(&plain).len() } else { plain.len() }
+    });
+}
+
+/// Changes a share of the units, a different one in each round.
+fn change(shared: &Shared, case: Case, round: u64) {
+    let Some(step) = 100_u64.checked_div(case.percent) else { return };
+    for number in (round % step..case.units).step_by(usize::try_from(step).unwrap_or(1)) {
+        let active = Variant::from(["failed", "active"][usize::from(round / step % 2 == 0)]);
+        shared.lock().mirror.change(&name(number), |unit| {
+            unit.set(Interface::Unit, "ActiveState", &active);
+        });
+    }
+}
+
+fn compress(plain: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 8), Compression::new(1));
+    encoder.write_all(plain.as_bytes()).expect("written to memory");
+    encoder.finish().expect("written to memory")
 }
 
 /// The same lines with prepared text: copies names and labels, formats numbers.
 #[divan::bench(sample_count = 50)]
 fn plain_writer(bencher: Bencher<'_, '_>) {
-    let page = write(&snapshot(), Format::Text, &Arc::default());
+    let page = write(&copied(&units(UNITS)), Format::Text, &Arc::default());
     let lines: Vec<(&str, u64)> = page
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -88,7 +114,7 @@ fn plain_writer(bencher: Bencher<'_, '_>) {
 /// The copy of unit cache and counters that a scrape makes under their lock.
 #[divan::bench(sample_count = 50)]
 fn copy(bencher: Bencher<'_, '_>) {
-    let shared = units();
+    let shared = units(UNITS);
     bencher.bench_local(|| SystemdSnapshot::copy(&shared.lock(), false).units.len());
 }
 
@@ -106,21 +132,17 @@ fn series(page: &str) -> usize {
     page.lines().filter(|line| !line.starts_with('#')).count()
 }
 
-fn snapshot() -> Arc<Snapshot> {
-    copied(&units())
-}
-
 fn copied(units: &Shared) -> Arc<Snapshot> {
     let systemd = SystemdSnapshot::copy(&units.lock(), false);
     Arc::new(Snapshot { systemd: Some(systemd), ..Snapshot::default() })
 }
 
-fn units() -> Shared {
+fn units(count: u64) -> Shared {
     let shared = Shared::new(Mirror::new(Selection::default()), Ledger::default());
     {
         let state = &mut *shared.lock();
         state.status.filled = true;
-        for number in 0..UNITS {
+        for number in 0..count {
             let name = name(number);
             let (load_state, active_state) = (intern("loaded"), intern("active"));
             let listed =
@@ -152,5 +174,3 @@ const TIMES: [&str; 4] = [
     "InactiveEnterTimestamp",
     "InactiveExitTimestamp",
 ];
-
-const FORMATS: [Format; 2] = [Format::Text, Format::OpenMetrics];

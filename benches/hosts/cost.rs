@@ -99,11 +99,11 @@ pub(crate) fn of_scrape(
     unit: &str,
     pid: u32,
     pause: Duration,
-    scrape: impl FnOnce() -> String,
+    scrape: impl FnOnce() -> Vec<u8>,
 ) -> Cost {
     let before = (of_unit(machine, unit), machine.pid1_cpu(), of_unit(machine, BUS));
     let begun = Instant::now();
-    let page = scrape();
+    let body = scrape();
     let latency = begun.elapsed();
     std::thread::sleep(pause);
     Cost {
@@ -111,10 +111,15 @@ pub(crate) fn of_scrape(
         systemd: machine.pid1_cpu() - before.1,
         bus: of_unit(machine, BUS) - before.2,
         latency,
-        bytes: page.len(),
-        series: page.lines().filter(|line| !line.starts_with('#')).count(),
+        bytes: body.len(),
+        series: body.split(|byte| *byte == b'\n').filter(|line| is_sample(line)).count(),
         resident: resident(pid),
     }
+}
+
+/// Whether a line is a sample. Meaningless for a compressed response.
+fn is_sample(line: &[u8]) -> bool {
+    line.first().is_some_and(|byte| *byte != b'#')
 }
 
 pub(crate) fn millis(duration: Duration) -> String {

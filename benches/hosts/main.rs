@@ -2,7 +2,8 @@
 //!
 //! Boots a private systemd with a number of units, starts every exporter in it as a unit, and scrapes them in
 //! turn. CPU time is that of the processes. `cargo bench --bench hosts -- 100 1000` selects sizes;
-//! `PEERS="name=command;…"` adds exporters, with `{port}` in the command. Needs root; includes Debian's node
+//! `PEERS="name=command;…"` adds exporters, with `{port}` in the command; one named `build …` is another build of
+//! this exporter, of which fill and crashes are measured, too. Needs root; includes Debian's node
 //! exporter and process exporter if they are installed.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_types, reason = "a failure ends the measurement")]
@@ -70,8 +71,10 @@ fn measure(size: usize) {
         "\n16 parallel scrapers, three scrapes each: {}",
         subjects[0].scrape_in_parallel(16, 3)
     );
-    println!("Initial fill: {}", following::fill(&subjects[0]));
-    println!("Crashes: {}", following::crashes(&subjects[0]));
+    for subject in subjects.iter().filter(|subject| subject.follows()) {
+        println!("Initial fill, {}: {}", subject.name, following::fill(subject));
+        println!("Crashes, {}: {}", subject.name, following::crashes(subject));
+    }
 }
 
 /// Scrapes per exporter.

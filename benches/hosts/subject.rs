@@ -13,6 +13,7 @@ pub(crate) struct Subject<'m> {
     pub(crate) machine: &'m Machine,
     port: u16,
     path: String,
+    headers: &'static [(&'static str, &'static str)],
     pub(crate) unit: String,
     pid: u32,
     /// The command that starts it.
@@ -30,7 +31,7 @@ pub(crate) fn all(machine: &Machine) -> Vec<Subject<'_>> {
     let drop_in = "/metrics?collect[]=units&collect[]=services&collect[]=timers&collect[]=sockets";
     let name = "unit-exporter, the drop-in set".to_owned();
     let drop_in = Subject { name, path: drop_in.into(), ..ours.clone() };
-    let mut subjects = vec![ours, drop_in];
+    let mut subjects = vec![ours.clone(), drop_in, ours.as_prometheus_requests()];
     let mut peers = vec![
         (NODE.to_owned(), format!("/usr/bin/prometheus-node-exporter {NODE_ARGUMENTS}")),
         (PROCESS.to_owned(), format!("/usr/bin/prometheus-process-exporter {PROCESS_ARGUMENTS}")),
@@ -41,7 +42,11 @@ pub(crate) fn all(machine: &Machine) -> Vec<Subject<'_>> {
         peers.extend(named.map(|(name, command)| (name.to_owned(), command.to_owned())));
     }
     for (port, (name, command)) in (9600..).zip(peers) {
-        subjects.push(start(machine, &name, &command, port));
+        let peer = start(machine, &name, &command, port);
+        if is_same_exporter(&name) {
+            subjects.push(peer.as_prometheus_requests());
+        }
+        subjects.push(peer);
     }
     subjects
 }
@@ -57,17 +62,34 @@ fn start<'m>(machine: &'m Machine, name: &str, command: &str, port: u16) -> Subj
     let run = run.into_iter().map(str::to_owned).collect();
     let pid = machine.ok(&["systemctl", "show", "--property=MainPID", "--value", &unit]);
     let pid = machine.outer_pid(pid.trim().parse().unwrap()).unwrap();
-    Subject { name: name.to_owned(), machine, port, path: "/metrics".into(), unit, pid, run }
+    let name = name.to_owned();
+    Subject { name, machine, port, path: "/metrics".into(), headers: &[], unit, pid, run }
+}
+
+/// Whether a peer is another build of this exporter, named `build …`.
+fn is_same_exporter(name: &str) -> bool {
+    name.starts_with("build ")
 }
 
 impl Subject<'_> {
+    /// The same exporter, scraped in the format that Prometheus requests by default.
+    fn as_prometheus_requests(&self) -> Self {
+        let name = format!("{}, OpenMetrics with gzip", self.name);
+        Subject { name, headers: AS_PROMETHEUS, ..self.clone() }
+    }
+
+    /// Whether it follows systemd as this exporter does, so that the fill and crashes can be measured.
+    pub(crate) fn follows(&self) -> bool {
+        self.headers.is_empty() && self.path == "/metrics" && self.is_ready()
+    }
+
     /// Waits until it answers, and scrapes three times to fill caches.
     pub(crate) fn warm_up(&mut self) {
         let begun = Instant::now();
         for good in 0..3 {
             while !self
                 .machine
-                .get(self.port, &self.path, &[])
+                .get(self.port, &self.path, self.headers)
                 .is_ok_and(|answer| answer.status == 200)
             {
                 assert!(
@@ -82,7 +104,7 @@ impl Subject<'_> {
 
     /// Scrapes it once.
     pub(crate) fn scrape(&self, pause: Duration) -> Cost {
-        of_scrape(self.machine, &self.unit, self.pid, pause, || self.response())
+        of_scrape(self.machine, &self.unit, self.pid, pause, || self.body())
     }
 
     /// The command that starts the exporter again.
@@ -117,6 +139,13 @@ impl Subject<'_> {
         format!("RSS {:.1} MiB", resident(self.pid) as f64 / 1024.0)
     }
 
+    /// The body of its response.
+    fn body(&self) -> Vec<u8> {
+        let answer = self.machine.get(self.port, &self.path, self.headers).unwrap();
+        assert_eq!(answer.status, 200, "{}", self.name);
+        answer.body
+    }
+
     /// Its response in the text format, uncompressed.
     pub(crate) fn response(&self) -> String {
         let answer = self.machine.get(self.port, &self.path, &[]).unwrap();
@@ -132,6 +161,9 @@ const NODE_ARGUMENTS: &str = "--web.listen-address=127.0.0.1:{port} --web.disabl
 const PROCESS: &str = "process-exporter";
 const PROCESS_ARGUMENTS: &str =
     "--web.listen-address=127.0.0.1:{port} --procnames=sleep,systemd,dbus-daemon";
+
+const AS_PROMETHEUS: &[(&str, &str)] =
+    &[("Accept", "application/openmetrics-text;version=1.0.0"), ("Accept-Encoding", "gzip")];
 
 /// The settings of the shipped unit that affect speed and memory.
 const AS_SHIPPED: [&str; 3] = [
