@@ -122,7 +122,7 @@ fn write(snapshot: &Arc<Snapshot>, format: Format, remembered: &Arc<DroppedSerie
     let selected = MetricsQuery {
         without: Vec::new(),
         names: Vec::new(),
-        profile: Profile::default(),
+        metrics: Profile::default().into(),
         max_series: usize::MAX,
     };
     render(snapshot, format, &selected, remembered).expect("written to memory")

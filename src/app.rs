@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use serde_json::json;
 
-use crate::collector::{Disabled, Profile};
+use crate::collector::{Disabled, SelectedMetrics};
 use crate::html;
 use crate::html::{CpuUsageTracker, HostInfo, PageRoute, View};
 use crate::http::{App, EventsRequest, HtmlPage, HttpError, ScrapeRequest};
@@ -20,7 +20,7 @@ use crate::systemd::unit::value::InvocationId;
 #[derive(Debug)]
 pub struct Exporter {
     scraper: Arc<Scraper>,
-    profile: Profile,
+    metrics: SelectedMetrics,
     disabled: Disabled,
     max_series: usize,
     telemetry_path: String,
@@ -111,7 +111,7 @@ impl Exporter {
     #[must_use]
     pub fn new(
         scraper: Scraper,
-        profile: Profile,
+        metrics: SelectedMetrics,
         disabled: Disabled,
         max_series: usize,
         telemetry_path: String,
@@ -120,7 +120,7 @@ impl Exporter {
             telemetry_path,
             cpu_usage: Arc::default(),
             scraper: Arc::new(scraper),
-            profile,
+            metrics,
             disabled,
             max_series,
             dropped: Arc::default(),
@@ -150,7 +150,7 @@ impl Exporter {
             self.disabled.excluded_for(collect, exclude).map_err(ScrapeError::InvalidRequest)?;
         let max_series = self.max_series;
         let names = names.to_vec();
-        let selected = MetricsQuery { without, names, profile: self.profile, max_series };
+        let selected = MetricsQuery { without, names, metrics: self.metrics.clone(), max_series };
         let (scraper, dropped) = (self.scraper.clone(), self.dropped.clone());
         let cpu_usage = self.cpu_usage.clone();
         let key = (format, selected.clone());

@@ -6,28 +6,28 @@ use clap::ValueEnum;
 
 /// Every collector, by name.
 pub const COLLECTORS: &[Collector] = &[
-    on("boot", "duration of the boot and the slowest units, from systemd"),
-    on("cgroup", "CPU, memory, I/O, pressure and tasks of units, from cgroup files"),
-    off("conditions", "units not started because of a failed condition, from systemd"),
-    off("dbus", "connections, names and match rules, from the D-Bus daemon"),
-    off("dependencies", "required and wanted units of each service, from systemd"),
-    on("exporter", "the exporter's own metrics, from the exporter and /proc/self"),
-    on("journal", "messages and core dumps by unit, from journal files"),
-    on("listeners", "listening sockets by unit, from the kernel (netlink)"),
-    off("logind", "sessions and users, from systemd-logind"),
-    off("machined", "virtual machines and containers, from systemd-machined"),
-    on("manager", "state, jobs and resources of PID 1, from systemd and /proc/1"),
-    off("networkd", "state of network links, from systemd-networkd"),
-    on("process", "processes, threads and open files of units, from /proc"),
-    off("resolved", "DNS queries and cache, from systemd-resolved"),
-    off("sandbox", "sandbox settings of each service, from systemd"),
-    off("security", "exposure of each service, from an hourly systemd-analyze security"),
-    on("services", "failures, restarts and exits of services, from systemd"),
-    on("sockets", "connections of socket units, from systemd"),
-    on("timers", "last and next run of timers, from systemd"),
-    off("unit-files", "which units are enabled, from systemd; up to 6 ms a unit after a reload"),
-    on("units", "states and starts of units, from systemd"),
-    off("user-managers", "units of lingering users, from their managers; needs CAP_SETUID"),
+    fleet("boot", "duration of the boot and the slowest units, from systemd"),
+    fleet("cgroup", "CPU, memory, I/O, pressure and tasks of units, from cgroup files"),
+    full("conditions", "units not started because of a failed condition, from systemd"),
+    full("dbus", "connections, names and match rules, from the D-Bus daemon"),
+    full("dependencies", "required and wanted units of each service, from systemd"),
+    minimal("exporter", "the exporter's own metrics, from the exporter and /proc/self"),
+    fleet("journal", "messages and core dumps by unit, from journal files"),
+    fleet("listeners", "listening sockets by unit, from the kernel (netlink)"),
+    full("logind", "sessions and users, from systemd-logind"),
+    full("machined", "virtual machines and containers, from systemd-machined"),
+    minimal("manager", "state, jobs and resources of PID 1, from systemd and /proc/1"),
+    full("networkd", "state of network links, from systemd-networkd"),
+    fleet("process", "processes, threads and open files of units, from /proc"),
+    full("resolved", "DNS queries and cache, from systemd-resolved"),
+    full("sandbox", "sandbox settings of each service, from systemd"),
+    full("security", "exposure of each service, from an hourly systemd-analyze security"),
+    minimal("services", "failures, restarts and exits of services, from systemd"),
+    fleet("sockets", "connections of socket units, from systemd"),
+    minimal("timers", "last and next run of timers, from systemd"),
+    full("unit-files", "which units are enabled, from systemd; up to 6 ms a unit after a reload"),
+    minimal("units", "states and starts of units, from systemd"),
+    full("user-managers", "units of lingering users, from their managers; needs CAP_SETUID"),
 ];
 
 /// A group of metrics that is enabled or disabled as one.
@@ -37,13 +37,36 @@ pub struct Collector {
     pub name: &'static str,
     /// The exported values and their source, for `--help`.
     pub reads: &'static str,
-    /// Whether the default profile enables it.
-    pub on: bool,
+    /// The smallest profile that enables it.
+    pub profile: Profile,
 }
 
 /// The collectors that are disabled, by default or by a setting.
 #[derive(Clone, Debug, Default)]
 pub struct Disabled(pub Vec<&'static str>);
+
+/// The metrics that responses contain by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SelectedMetrics {
+    /// The metrics of this profile.
+    pub profile: Profile,
+    /// The names of the collectors of which all metrics are exported, whatever the profile.
+    pub whole_collectors: Vec<&'static str>,
+}
+
+impl From<Profile> for SelectedMetrics {
+    fn from(profile: Profile) -> Self {
+        Self { profile, whole_collectors: Vec::new() }
+    }
+}
+
+impl SelectedMetrics {
+    /// Whether a metric of a collector, with its smallest profile, is exported.
+    #[must_use]
+    pub fn has(&self, collector: &str, profile: Profile) -> bool {
+        profile <= self.profile || self.whole_collectors.contains(&collector)
+    }
+}
 
 impl Disabled {
     /// Whether a collector is disabled.
@@ -96,23 +119,31 @@ pub fn unknown(name: &str) -> String {
     text
 }
 
-const fn on(name: &'static str, reads: &'static str) -> Collector {
-    Collector { name, reads, on: true }
+const fn minimal(name: &'static str, reads: &'static str) -> Collector {
+    Collector { name, reads, profile: Profile::Minimal }
 }
 
-const fn off(name: &'static str, reads: &'static str) -> Collector {
-    Collector { name, reads, on: false }
+const fn fleet(name: &'static str, reads: &'static str) -> Collector {
+    Collector { name, reads, profile: Profile::Fleet }
 }
 
-/// A set of collectors and metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum)]
+const fn full(name: &'static str, reads: &'static str) -> Collector {
+    Collector { name, reads, profile: Profile::Full }
+}
+
+/// A set of metrics, and of the collectors that have one of them. Each contains those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub enum Profile {
     /// States, failures and timers; no resources, no settings
     Minimal,
-    /// All inexpensive collectors
+    /// All that alerts read, and the panels of the dashboards for fleets, hosts and units that
+    /// show causes
+    Fleet,
+    /// All that alerts, rules and dashboards read, all that systemd_exporter has, and the
+    /// resources of each service
     #[default]
     Default,
-    /// All collectors
+    /// All metrics of all collectors
     Full,
 }
 
@@ -120,86 +151,15 @@ impl Profile {
     /// Whether the profile enables a collector.
     #[must_use]
     pub fn has(self, collector: &Collector) -> bool {
-        match self {
-            Self::Minimal => MINIMAL.iter().any(|(name, _)| *name == collector.name),
-            Self::Default => collector.on,
-            Self::Full => true,
-        }
-    }
-
-    /// Whether the profile exports this metric of an enabled collector.
-    #[must_use]
-    pub fn has_family(self, collector: &str, family: &str) -> bool {
-        match MINIMAL.iter().find(|(name, _)| *name == collector) {
-            Some((_, families)) if self == Self::Minimal => families.contains(&family),
-            _ => true,
-        }
+        collector.profile <= self
     }
 
     /// Whether samples with value 0 are dropped: only one of a unit's five states is 1.
     #[must_use]
     pub fn drops_zeros_of(self, family: &str) -> bool {
-        self == Self::Minimal && family == "systemd_unit_state"
+        self <= Self::Fleet && family == "systemd_unit_state"
     }
 }
-
-/// The collectors of the minimal profile, with the metrics exported by each.
-pub const MINIMAL: &[(&str, &[&str])] = &[
-    (
-        "exporter",
-        &[
-            "unit_exporter_build_info",
-            "unit_exporter_collector_success",
-            "unit_exporter_events_lost_total",
-            "unit_exporter_systemd_last_seen_timestamp_seconds",
-            "unit_exporter_series_dropped_total",
-            "unit_exporter_dbus_subscribed",
-        ],
-    ),
-    (
-        "manager",
-        &[
-            "systemd_version",
-            "systemd_failed_units",
-            "systemd_host_service_failures_total",
-            "systemd_job_oldest_enqueued_timestamp_seconds",
-            "systemd_system_running",
-            "systemd_system_state",
-        ],
-    ),
-    (
-        "services",
-        &[
-            "systemd_service_failures_by_result_total",
-            "systemd_service_failures_total",
-            "systemd_service_start_limit_hit",
-            "systemd_service_restart_total",
-        ],
-    ),
-    (
-        "timers",
-        &[
-            "systemd_timer_accuracy_seconds",
-            "systemd_timer_info",
-            "systemd_timer_last_trigger_seconds",
-            "systemd_timer_next_trigger_seconds",
-        ],
-    ),
-    (
-        "units",
-        &[
-            "systemd_unit_info",
-            "systemd_unit_job_failures_total",
-            "systemd_unit_load_state",
-            "systemd_unit_missing",
-            "systemd_unit_starts_total",
-            "systemd_unit_state",
-            "systemd_unit_sub_state",
-            "systemd_unit_unmet_dependencies",
-            "systemd_units_needing_daemon_reload",
-        ],
-    ),
-];
 
 #[cfg(test)]
 mod tests {
@@ -207,30 +167,13 @@ mod tests {
     use crate::metrics::Reference;
 
     #[test]
-    fn minimal_profile_names_existing_metrics() {
+    fn collector_is_in_the_smallest_profile_of_its_metrics() {
         let rows = Reference::collect().rows;
-        for (collector, families) in MINIMAL {
-            assert!(COLLECTORS.iter().any(|each| each.name == *collector), "{collector}");
-            for family in *families {
-                let row = rows.iter().find(|row| row.name == *family).expect(family);
-                assert_eq!(row.subject.collector, *collector, "{family}");
-            }
+        for collector in COLLECTORS {
+            let families = rows.iter().filter(|row| row.subject.collector == collector.name);
+            let smallest = families.map(|row| row.profile).min();
+            assert_eq!(smallest, Some(collector.profile), "{}", collector.name);
         }
-    }
-
-    #[test]
-    fn profiles_are_ordered_by_size() {
-        let on = |profile: Profile| COLLECTORS.iter().filter(move |each| profile.has(each)).count();
-        assert!(on(Profile::Minimal) < on(Profile::Default));
-        assert!(on(Profile::Default) < on(Profile::Full));
-        assert_eq!(on(Profile::Full), COLLECTORS.len());
-    }
-
-    #[test]
-    fn enabling_a_collector_in_minimal_adds_all_its_metrics() {
-        assert!(Profile::Minimal.has_family("cgroup", "systemd_unit_cpu_seconds_total"));
-        assert!(!Profile::Minimal.has_family("units", "systemd_unit_state_changes_total"));
-        assert!(Profile::Default.has_family("units", "systemd_unit_state_changes_total"));
     }
 
     fn excluded(

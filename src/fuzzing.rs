@@ -85,7 +85,7 @@ pub(crate) fn page(snapshot: Snapshot) -> [Samples; 2] {
     let selected = MetricsQuery {
         without: Vec::new(),
         names: Vec::new(),
-        profile: Profile::Full,
+        metrics: Profile::Full.into(),
         max_series: 1000,
     };
     let pages = [Format::Text, Format::OpenMetrics].map(|format| {

@@ -53,8 +53,8 @@ fn blocks(units: usize) -> Blocks {
     let systemd = Some(SystemdSnapshot::copy(state, false));
     let snapshot = Arc::new(Snapshot { systemd, ..Snapshot::default() });
     let (without, names) = (Vec::new(), Vec::new());
-    let profile = Profile::default();
-    let selected = MetricsQuery { without, names, profile, max_series: usize::MAX };
+    let metrics = Profile::default().into();
+    let selected = MetricsQuery { without, names, metrics, max_series: usize::MAX };
     let remembered = Arc::new(DroppedSeries::default());
     let write = || {
         let before = dhat::HeapStats::get().total_blocks;

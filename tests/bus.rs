@@ -116,7 +116,7 @@ fn only_unit_states_are_stale_while_systemd_is_frozen() {
         let sent = Instant::now();
         let page = exporter.samples();
         longest = longest.max(sent.elapsed());
-        assert!(page.value("systemd_pid1_threads", &[]).is_some());
+        assert!(page.value("systemd_pid1_resident_memory_bytes", &[]).is_some());
         let success = [("collector", "units")];
         if page.value("unit_exporter_collector_success", &success) == Some(0.0) {
             break begun.elapsed();
@@ -182,7 +182,7 @@ fn serves_and_reports_why_until_the_bus_appears() {
     assert_eq!(page.value("unit_exporter_dbus_subscribed", &[]), Some(0.0));
     let units = [("collector", "units")];
     assert_eq!(page.value("unit_exporter_collector_success", &units), Some(0.0));
-    assert!(page.value("systemd_pid1_threads", &[]).is_some());
+    assert!(page.value("systemd_pid1_resident_memory_bytes", &[]).is_some());
     assert_eq!(page.all("systemd_unit_state", &[]).count(), 0);
     // the bus appears
     machine.ok(&["ln", "-s", "/run/dbus/system_bus_socket", "/run/nowhere"]);

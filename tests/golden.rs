@@ -73,7 +73,7 @@ fn selects_by_collector_and_by_family() {
 
 #[test]
 fn minimal_profile_has_its_families_and_no_zero_states() {
-    let minimal = MetricsQuery { profile: Profile::Minimal, ..everything() };
+    let minimal = MetricsQuery { metrics: Profile::Minimal.into(), ..everything() };
     let page = page(Format::Text, &minimal);
     let states = page.lines().filter(|line| line.starts_with("systemd_unit_state{"));
     assert!(states.clone().count() > 5);
@@ -115,7 +115,7 @@ fn page(format: Format, selected: &MetricsQuery) -> String {
 
 /// The series limit is one below the number of unit states, so that the response has a dropped series too.
 fn everything() -> MetricsQuery {
-    MetricsQuery { without: vec![], names: vec![], profile: Profile::default(), max_series: 40 }
+    MetricsQuery { without: vec![], names: vec![], metrics: Profile::Full.into(), max_series: 40 }
 }
 
 #[track_caller]

@@ -16,7 +16,7 @@ use jiff::fmt::friendly::SpanParser;
 use super::collector_args::{CollectorArgs, IgnoredArgs, ListenerArgs};
 use super::commands::Action;
 use super::config_file::ConfigFile;
-use crate::collector::{COLLECTORS, Collector, Disabled, Profile};
+use crate::collector::{COLLECTORS, Collector, Disabled, Profile, SelectedMetrics};
 use crate::http::ListenAddress;
 use crate::logging::{Level, LogFormat};
 use crate::source::journal::JournalOptions;
@@ -290,6 +290,14 @@ impl Args {
         let mut off: Vec<_> = off.map(|collector| collector.name).collect();
         off.extend(self.disable_exporter_metrics.then_some("exporter"));
         Disabled(off)
+    }
+
+    /// The exported metrics: those of the profile, and all of the collectors enabled by a flag.
+    #[must_use]
+    pub fn selected_metrics(&self) -> SelectedMetrics {
+        let enabled = self.collectors.switched.iter().filter(|(_, is_on)| **is_on);
+        let whole_collectors = enabled.map(|(name, _)| *name).collect();
+        SelectedMetrics { profile: self.profile, whole_collectors }
     }
 
     /// The bus of the manager to follow: the system's, or that of the exporter's own user.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 
 use super::args::COLLECTOR_FLAGS;
-use crate::collector::{COLLECTORS, Collector};
+use crate::collector::{COLLECTORS, Collector, Profile};
 
 /// Collectors enabled and disabled by `--collector.NAME` and `--no-collector.NAME`; the last flag
 /// for a collector counts.
@@ -16,7 +16,7 @@ pub struct CollectorArgs {
 
 impl clap::Args for CollectorArgs {
     fn augment_args(command: Command) -> Command {
-        COLLECTORS.iter().fold(command, |command, Collector { name, reads, on }| {
+        COLLECTORS.iter().fold(command, |command, Collector { name, reads, profile }| {
             let (with, without) = (format!("collector.{name}"), format!("no-collector.{name}"));
             let flag = |id: &String, other: &String| {
                 Arg::new(id.clone())
@@ -25,10 +25,11 @@ impl clap::Args for CollectorArgs {
                     .overrides_with(other.clone())
                     .help_heading(COLLECTOR_FLAGS)
             };
+            let is_default = *profile <= Profile::Default;
             let alias = (*name == "resolved").then_some("systemd.collector.enable-resolved");
             // help shows the flag that differs from the default
-            let enable = flag(&with, &without).hide(*on).aliases(alias);
-            let disable = flag(&without, &with).hide(!*on);
+            let enable = flag(&with, &without).hide(is_default).aliases(alias);
+            let disable = flag(&without, &with).hide(!is_default);
             command
                 .arg(enable.help(format!("Enable {name}: {reads}")))
                 .arg(disable.help(format!("Disable {name}: {reads}")))

@@ -110,7 +110,8 @@ async fn with_scraper(args: &Args, file: ConfigFile, is_check: bool) -> anyhow::
         return check_host::run(args, &disabled, &Arc::new(scraper)).await;
     }
     let telemetry_path = args.telemetry_path.clone();
-    let exporter = Exporter::new(scraper, args.profile, disabled, args.max_series, telemetry_path);
+    let exporter =
+        Exporter::new(scraper, args.selected_metrics(), disabled, args.max_series, telemetry_path);
     if args.once {
         return once::run(&exporter).await;
     }

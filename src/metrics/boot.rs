@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Kind::Gauge;
 use super::{Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 use crate::systemd::manager::{STAGES, Stage};
 use crate::systemd::unit::name::type_of;
@@ -22,6 +23,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Time at which the boot stage was reached, on CLOCK_MONOTONIC (*TimestampMonotonic); 0 if the boot had no such stage.",
             source: "D-Bus Manager.*TimestampMonotonic",
+            profile: Profile::Fleet,
             labels: ["stage"],
         },
         stages(snapshot, |stage| stage.monotonic),
@@ -34,6 +36,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Unix time at which the boot stage was reached (*Timestamp); 0 if the boot had no such stage.",
             source: "D-Bus Manager.*Timestamp",
+            profile: Profile::Fleet,
             labels: ["stage"],
         },
         stages(snapshot, |stage| stage.time),
@@ -46,6 +49,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Time that the unit took to start at boot, of the 20 slowest units. Absent if the unit was restarted before the exporter read it.",
             source: "D-Bus Unit.InactiveExitTimestampMonotonic to ActiveEnterTimestampMonotonic or InactiveEnterTimestampMonotonic, read once",
+            profile: Profile::Default,
             labels: ["name", "type"],
         },
         snapshot
@@ -65,6 +69,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Whether systemd uses a hardware watchdog (WatchdogDevice).",
             source: "D-Bus Manager.WatchdogDevice (systemd 252)",
+            profile: Profile::Default,
             labels: [],
         },
         device.map(|_| ([], enabled)),
@@ -79,6 +84,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Time of the last hardware watchdog ping, on CLOCK_MONOTONIC. Absent without a watchdog.",
             source: "D-Bus Manager.WatchdogLastPingTimestampMonotonic, polled every minute",
+            profile: Profile::Default,
             labels: ["device"],
         },
         device.and_then(|device| Some(([device], manager?.watchdog_ping_monotonic?))),
@@ -91,6 +97,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Unix time of the last hardware watchdog ping (WatchdogLastPingTimestamp). Absent without a watchdog.",
             source: "D-Bus Manager.WatchdogLastPingTimestamp, polled every minute",
+            profile: Profile::Default,
             labels: ["device"],
         },
         device.and_then(|device| Some(([device], manager?.watchdog_ping?))),
@@ -103,6 +110,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Hardware watchdog timeout (RuntimeWatchdogSec=). Absent without a watchdog.",
             source: "D-Bus Manager.RuntimeWatchdogUSec",
+            profile: Profile::Default,
             labels: ["device"],
         },
         device.and_then(|device| Some(([device], manager?.runtime_watchdog?))),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Kind::Gauge;
 use super::{Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::value::Timestamp;
 
@@ -20,6 +21,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "1 if the last start of the unit was skipped because a Condition...= was not met (ConditionResult). Absent otherwise.",
             source: "D-Bus Unit.ConditionResult, ConditionTimestamp",
+            profile: Profile::Full,
             labels: ["name", "type"],
         },
         units

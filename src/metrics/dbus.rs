@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Kind::Gauge;
 use super::{Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -19,6 +20,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Connections to the system bus by state: active, or incomplete before the Hello call.",
             source: "D-Bus org.freedesktop.DBus.Debug.Stats.GetStats ActiveConnections, IncompleteConnections",
+            profile: Profile::Full,
             labels: ["state"],
         },
         bus.into_iter().flat_map(|bus| {
@@ -34,6 +36,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Names owned on the system bus, including the unique names of connections (BusNames).",
             source: "D-Bus org.freedesktop.DBus.Debug.Stats.GetStats BusNames",
+            profile: Profile::Full,
             labels: [],
         },
         bus.and_then(|bus| Some(([], bus.names?))),
@@ -46,6 +49,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Match rules of all connections to the system bus (MatchRules); each signal is compared with each rule.",
             source: "D-Bus org.freedesktop.DBus.Debug.Stats.GetStats MatchRules",
+            profile: Profile::Full,
             labels: [],
         },
         bus.and_then(|bus| Some(([], bus.match_rules?))),
@@ -58,6 +62,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Highest number of match rules that one connection to the system bus ever had; dbus-daemon allows 512.",
             source: "D-Bus org.freedesktop.DBus.Debug.Stats.GetStats PeakMatchRulesPerConnection",
+            profile: Profile::Full,
             labels: [],
         },
         bus.and_then(|bus| Some(([], bus.most_match_rules?))),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Kind::Gauge;
 use super::{Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -19,6 +20,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "A unit that the service depends on (Requires=, BindsTo=, Requisite=, Wants=); constant 1. Services only.",
             source: "D-Bus Unit.Requires, BindsTo, Requisite, Wants",
+            profile: Profile::Full,
             labels: ["name", "type", "dependency", "relation"],
         },
         units.filter_map(|unit| Some((unit, unit.service()?))).flat_map(

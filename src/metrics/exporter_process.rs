@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
 use super::{Family, Per, Sink};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -18,6 +19,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "User and system CPU time of the exporter.",
             source: "/proc/self/stat utime, stime",
+            profile: Profile::Fleet,
             labels: [],
         },
         own.map(|own| ([], own.cpu_user + own.cpu_system)),
@@ -30,6 +32,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Resident memory of the exporter.",
             source: "/proc/self/stat rss",
+            profile: Profile::Fleet,
             labels: [],
         },
         own.map(|own| ([], own.resident_bytes)),
@@ -42,6 +45,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Virtual memory of the exporter.",
             source: "/proc/self/stat vsize",
+            profile: Profile::Default,
             labels: [],
         },
         own.map(|own| ([], own.virtual_bytes)),
@@ -54,6 +58,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Threads of the exporter.",
             source: "/proc/self/stat num_threads",
+            profile: Profile::Default,
             labels: [],
         },
         own.map(|own| ([], own.threads)),
@@ -66,6 +71,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Open file descriptors of the exporter.",
             source: "/proc/self/fd",
+            profile: Profile::Fleet,
             labels: [],
         },
         own.and_then(|own| Some(([], own.open_fds?))),
@@ -78,6 +84,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Maximum number of open file descriptors of the exporter.",
             source: "/proc/self/limits",
+            profile: Profile::Fleet,
             labels: [],
         },
         own.and_then(|own| Some(([], own.max_fds?))),
@@ -90,6 +97,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Start time of the exporter since the Unix epoch.",
             source: "the exporter",
+            profile: Profile::Fleet,
             labels: [],
         },
         snapshot

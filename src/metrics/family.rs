@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::collector::Profile;
 use crate::snapshot::Histogram;
 use crate::systemd::unit::value::Timestamp;
 
@@ -23,6 +24,8 @@ pub struct Family<const LABELS: usize> {
     /// The source of the value: a D-Bus property or signal, or a file and key, with the required
     /// version of systemd or the kernel if it is newer than the oldest supported one.
     pub source: &'static str,
+    /// The smallest profile that has it. Its collector's flag enables it in every profile.
+    pub profile: Profile,
     /// The label names, in the order of the values.
     pub labels: [&'static str; LABELS],
 }

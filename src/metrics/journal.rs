@@ -5,6 +5,7 @@ use std::fmt;
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
 use super::{Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 use crate::source::journal::{JournalCounts, JournalReading, Priority};
 use crate::systemd::ledger::ExitCode;
@@ -28,6 +29,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Journal messages of the unit by priority, including those of systemd about the unit. Absent if there were none.",
             source: "the journal: _SYSTEMD_UNIT, of PID 1 UNIT; PRIORITY",
+            profile: Profile::Fleet,
             labels: ["name", "type", "priority"],
         },
         units.iter().flat_map(|(name, counts)| {
@@ -46,6 +48,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Core dumps of the unit's processes by signal, recorded by systemd-coredump. Absent if there were none.",
             source: "the journal: COREDUMP_UNIT, COREDUMP_SIGNAL, only from systemd-coredump",
+            profile: Profile::Fleet,
             labels: ["name", "type", "signal"],
         },
         dumps.iter().map(|(name, signal, count)| ([*name, type_of(name), &**signal], *count)),
@@ -58,6 +61,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Messages of the unit dropped by journald's rate limit, counted when the unit logs again. Absent if there were none.",
             source: "the journal: N_DROPPED, OBJECT_SYSTEMD_UNIT, only from journald",
+            profile: Profile::Full,
             labels: ["name", "type"],
         },
         units.iter().filter(|(_, counts)| counts.dropped > 0).map(|(name, counts)| {
@@ -77,6 +81,7 @@ pub(super) fn progress(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Journal files that the exporter follows.",
             source: "the exporter",
+            profile: Profile::Full,
             labels: [],
         },
         progress.map(|progress| ([], progress.files)),
@@ -89,6 +94,7 @@ pub(super) fn progress(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Journal entries not read yet, because the scrape ran out of time or their file is corrupt.",
             source: "the exporter",
+            profile: Profile::Default,
             labels: [],
         },
         progress.map(|progress| ([], progress.waiting)),
@@ -101,6 +107,7 @@ pub(super) fn progress(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Journal entries that could not be read or parsed; they are not counted in other metrics.",
             source: "the exporter",
+            profile: Profile::Default,
             labels: [],
         },
         progress.map(|progress| ([], progress.unreadable)),
@@ -113,6 +120,7 @@ pub(super) fn progress(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Journal files found corrupt: they cannot be read, or only in part. journald rotates a corrupt file when it notices.",
             source: "the exporter",
+            profile: Profile::Default,
             labels: [],
         },
         progress.map(|progress| ([], progress.damaged)),
@@ -128,6 +136,7 @@ fn totals(reading: Option<&JournalReading>, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Journal messages by priority, from any source, including the kernel and units that are not exported. Initialized to 0.",
             source: "the journal: PRIORITY",
+            profile: Profile::Fleet,
             labels: ["priority"],
         },
         reading.iter().flat_map(|reading| {
@@ -142,6 +151,7 @@ fn totals(reading: Option<&JournalReading>, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Kernel messages overwritten before journald read them.",
             source: "the journal: journald's own message",
+            profile: Profile::Full,
             labels: [],
         },
         reading.map(|reading| ([], reading.missed)),

@@ -6,6 +6,7 @@ use std::fmt;
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
 use super::{Family, Per, Sink, Subject, Value};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 use crate::source::sockets::{Listener, ListenerReading};
 use crate::systemd::unit::name::type_of;
@@ -32,6 +33,7 @@ fn inet(reading: Option<&ListenerReading>, out: &mut impl Sink) -> fmt::Result {
             per: Per::Listener,
             help: "A listening TCP or bound UDP socket and its unit, by the cgroup that created it; constant 1. name is empty if no exported unit owns it.",
             source: "NETLINK_SOCK_DIAG: INET_DIAG_CGROUP_ID (Linux 5.8); Socket.Listen, Unit.Triggers",
+            profile: Profile::Fleet,
             labels: ["name", "protocol", "address", "port", "socket_unit"],
         },
         listeners.iter().map(|listener| {
@@ -48,6 +50,7 @@ fn inet(reading: Option<&ListenerReading>, out: &mut impl Sink) -> fmt::Result {
             per: Per::Listener,
             help: "Connections waiting for accept(), summed over SO_REUSEPORT sockets. Absent for UDP.",
             source: "NETLINK_SOCK_DIAG: idiag_rqueue",
+            profile: Profile::Fleet,
             labels: ["name", "protocol", "address", "port"],
         },
         per_listener(listeners, |listener| listener.accept_queue),
@@ -60,6 +63,7 @@ fn inet(reading: Option<&ListenerReading>, out: &mut impl Sink) -> fmt::Result {
             per: Per::Listener,
             help: "Maximum length of the accept queue: listen() backlog, at most net.core.somaxconn, summed over SO_REUSEPORT sockets. Absent for UDP.",
             source: "NETLINK_SOCK_DIAG: idiag_wqueue",
+            profile: Profile::Fleet,
             labels: ["name", "protocol", "address", "port"],
         },
         per_listener(listeners, |listener| listener.accept_queue_limit),
@@ -72,6 +76,7 @@ fn inet(reading: Option<&ListenerReading>, out: &mut impl Sink) -> fmt::Result {
             per: Per::Listener,
             help: "TCP connections or UDP datagrams dropped by the listener because its queue was full. Kept when the socket is reopened.",
             source: "NETLINK_SOCK_DIAG: INET_DIAG_SKMEMINFO sk_drops",
+            profile: Profile::Fleet,
             labels: ["name", "protocol", "address", "port"],
         },
         per_listener(listeners, |listener| listener.drops),
@@ -89,6 +94,7 @@ fn inet(reading: Option<&ListenerReading>, out: &mut impl Sink) -> fmt::Result {
             per: Per::Unit,
             help: "Listening sockets of the unit; each SO_REUSEPORT socket counts.",
             source: "NETLINK_SOCK_DIAG",
+            profile: Profile::Fleet,
             labels: ["name", "type", "protocol"],
         },
         sockets,
@@ -104,6 +110,7 @@ fn expected(reading: Option<&ListenerReading>, out: &mut impl Sink) -> fmt::Resu
             per: Per::Listener,
             help: "Whether the expected listener (--expect-listener) is missing. tcp and udp include IPv6 sockets that accept IPv4.",
             source: "NETLINK_SOCK_DIAG; --expect-listener",
+            profile: Profile::Fleet,
             labels: ["name", "protocol", "port"],
         },
         expected.iter().map(|(expected, missing)| {
@@ -121,6 +128,7 @@ fn optional(reading: Option<&ListenerReading>, out: &mut impl Sink) -> fmt::Resu
             per: Per::Unit,
             help: "TCP connections of the unit by state (--collector.listeners.connections).",
             source: "NETLINK_SOCK_DIAG: INET_DIAG_CGROUP_ID (Linux 5.8)",
+            profile: Profile::Default,
             labels: ["name", "type", "state"],
         },
         connections.into_iter().flatten().map(|connections| {
@@ -137,6 +145,7 @@ fn optional(reading: Option<&ListenerReading>, out: &mut impl Sink) -> fmt::Resu
             per: Per::Unit,
             help: "Connections waiting for accept() on a unix socket of a socket unit (--collector.listeners.unix).",
             source: "NETLINK_SOCK_DIAG: UNIX_DIAG_RQLEN; Socket.Listen",
+            profile: Profile::Default,
             labels: ["name", "path"],
         },
         unix.iter().map(|listener| ([&*listener.unit, &listener.path], listener.accept_queue)),
@@ -149,6 +158,7 @@ fn optional(reading: Option<&ListenerReading>, out: &mut impl Sink) -> fmt::Resu
             per: Per::Unit,
             help: "Maximum length of the accept queue of a unix socket of a socket unit (--collector.listeners.unix).",
             source: "NETLINK_SOCK_DIAG: UNIX_DIAG_RQLEN; Socket.Listen",
+            profile: Profile::Default,
             labels: ["name", "path"],
         },
         unix.iter().map(|listener| ([&*listener.unit, &listener.path], listener.accept_queue_limit)),

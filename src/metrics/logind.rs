@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Kind::Gauge;
 use super::{Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -19,6 +20,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Login sessions by class, type, state, and whether they are remote. Absent if there are none.",
             source: "D-Bus login1 Manager.ListSessions, Session.Class, Type, State, Remote",
+            profile: Profile::Full,
             labels: ["class", "type", "state", "remote"],
         },
         logins.into_iter().flat_map(|logins| &logins.sessions).map(|(session, count)| {
@@ -34,6 +36,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Users that are logged in or lingering, by state: active, online, closing, lingering. Absent if there are none.",
             source: "D-Bus login1 Manager.ListUsers, User.State",
+            profile: Profile::Full,
             labels: ["state"],
         },
         logins
@@ -49,6 +52,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Inhibitor locks on shutdown or sleep (NCurrentInhibitors).",
             source: "D-Bus login1 Manager.NCurrentInhibitors (systemd 248)",
+            profile: Profile::Full,
             labels: [],
         },
         logins.and_then(|logins| Some(([], logins.inhibitors?))),

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::Kind::Gauge;
 use super::{Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -26,6 +27,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Machines registered with systemd-machined by class: container, vm.",
             source: "D-Bus machine1 Manager.ListMachines",
+            profile: Profile::Full,
             labels: ["class"],
         },
         counts.into_iter().map(|(class, count)| ([class], count)),
@@ -38,6 +40,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Current state of the machine and the service that registered it; constant 1, the first 256 machines by name.",
             source: "D-Bus machine1 Machine.State",
+            profile: Profile::Full,
             labels: ["machine", "class", "service", "state"],
         },
         machines().map(|machine| {

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::Kind::{Counter, Gauge};
 use super::Resets::{WithBoot, WithExporter};
 use super::{Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -23,6 +24,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "systemd version: major version as value, full version string in label version.",
             source: "D-Bus Manager.Version",
+            profile: Profile::Minimal,
             labels: ["version"],
         },
         manager
@@ -36,6 +38,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Number of loaded units by type and active state, exported or not.",
             source: "D-Bus Manager.ListUnits, Unit.ActiveState",
+            profile: Profile::Fleet,
             labels: ["type", "state"],
         },
         systemd.iter().flat_map(|systemd| {
@@ -53,6 +56,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Number of loaded units by load state (LoadState), exported or not.",
             source: "D-Bus Manager.ListUnits",
+            profile: Profile::Full,
             labels: ["load_state"],
         },
         systemd.iter().flat_map(|systemd| {
@@ -67,6 +71,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Number of units in state failed, exported or not.",
             source: "D-Bus Unit.ActiveState",
+            profile: Profile::Minimal,
             labels: [],
         },
         systemd.map(|systemd| {
@@ -82,6 +87,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Current state of the system (SystemState); constant 1, current state only.",
             source: "D-Bus Manager.SystemState, read when a systemd job ends, and every 15 s",
+            profile: Profile::Minimal,
             labels: ["state"],
         },
         manager.and_then(|manager| Some(([manager.system_state.as_deref()?], true))),
@@ -94,6 +100,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Whether the system state is running: the boot has finished and no unit has failed (SystemState).",
             source: "D-Bus Manager.SystemState",
+            profile: Profile::Minimal,
             labels: [],
         },
         manager.and_then(|manager| Some(([], manager.system_state.as_deref()? == "running"))),
@@ -106,6 +113,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Virtual machine or container that systemd runs in, none on bare metal (Virtualization); constant 1.",
             source: "D-Bus Manager.Virtualization",
+            profile: Profile::Fleet,
             labels: ["virtualization_type"],
         },
         manager.and_then(|manager| {
@@ -121,6 +129,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Taint flags of the systemd manager (Tainted); constant 1 per flag.",
             source: "D-Bus Manager.Tainted",
+            profile: Profile::Fleet,
             labels: ["taint"],
         },
         manager.iter().flat_map(|manager| manager.tainted.iter().map(|taint| ([&**taint], true))),
@@ -133,6 +142,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Number of systemd jobs by state: waiting, or running while the unit is activating, deactivating or reloading.",
             source: "D-Bus Manager.JobNew, JobRemoved",
+            profile: Profile::Fleet,
             labels: ["state"],
         },
         systemd.iter().flat_map(|systemd| {
@@ -147,6 +157,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Unix time at which the exporter saw the oldest waiting or running systemd job enqueued. Absent if there are no jobs.",
             source: "D-Bus Manager.JobNew, JobRemoved",
+            profile: Profile::Minimal,
             labels: [],
         },
         systemd.and_then(|systemd| {
@@ -161,6 +172,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Completed systemd jobs by result (JobRemoved).",
             source: "D-Bus Manager.JobRemoved",
+            profile: Profile::Fleet,
             labels: ["result"],
         },
         host.iter()
@@ -174,6 +186,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Service failures on this host by systemd result, summed over all exported services.",
             source: "D-Bus PropertiesChanged: Service.Result",
+            profile: Profile::Minimal,
             labels: ["result"],
         },
         host.iter()
@@ -187,6 +200,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Number of daemon-reload and daemon-reexec operations (Reloading).",
             source: "D-Bus Manager.Reloading, Manager.UnitsLoadTimestamp",
+            profile: Profile::Fleet,
             labels: [],
         },
         host.map(|host| ([], host.reloads)),
@@ -201,6 +215,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "CPU time of PID 1 by mode.",
             source: "/proc/1/stat utime, stime",
+            profile: Profile::Fleet,
             labels: ["mode"],
         },
         pid1.iter().flat_map(|pid1| [(["user"], pid1.cpu_user), (["system"], pid1.cpu_system)]),
@@ -213,6 +228,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Resident memory of PID 1.",
             source: "/proc/1/stat rss",
+            profile: Profile::Fleet,
             labels: [],
         },
         pid1.map(|pid1| ([], pid1.resident_bytes)),
@@ -225,6 +241,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Open file descriptors of PID 1. Absent before Linux 6.2 unless the exporter may list them.",
             source: "size of /proc/1/fd (kernel 6.2)",
+            profile: Profile::Full,
             labels: [],
         },
         pid1.and_then(|pid1| Some(([], pid1.open_fds?))),
@@ -237,6 +254,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Threads of PID 1.",
             source: "/proc/1/stat num_threads",
+            profile: Profile::Full,
             labels: [],
         },
         pid1.map(|pid1| ([], pid1.threads)),

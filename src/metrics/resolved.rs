@@ -5,6 +5,7 @@ use std::fmt;
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithUnit;
 use super::{Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -21,6 +22,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "DNS lookups in progress.",
             source: "D-Bus resolve1 Manager.TransactionStatistics",
+            profile: Profile::Full,
             labels: [],
         },
         resolved.map(|counts| ([], counts.current_transactions)),
@@ -33,6 +35,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "DNS lookups, over the network or from the cache.",
             source: "D-Bus resolve1 Manager.TransactionStatistics",
+            profile: Profile::Full,
             labels: [],
         },
         resolved.map(|counts| ([], counts.transactions)),
@@ -45,6 +48,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Entries in the DNS cache.",
             source: "D-Bus resolve1 Manager.CacheStatistics",
+            profile: Profile::Full,
             labels: [],
         },
         resolved.map(|counts| ([], counts.cache_size)),
@@ -57,6 +61,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "DNS lookups answered from the cache.",
             source: "D-Bus resolve1 Manager.CacheStatistics",
+            profile: Profile::Full,
             labels: [],
         },
         resolved.map(|counts| ([], counts.cache_hits)),
@@ -69,6 +74,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "DNS lookups not found in the cache.",
             source: "D-Bus resolve1 Manager.CacheStatistics",
+            profile: Profile::Full,
             labels: [],
         },
         resolved.map(|counts| ([], counts.cache_misses)),
@@ -81,6 +87,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "DNSSEC validations with verdict secure.",
             source: "D-Bus resolve1 Manager.DNSSECStatistics",
+            profile: Profile::Full,
             labels: [],
         },
         dnssec.map(|verdicts| ([], verdicts.secure)),
@@ -93,6 +100,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "DNSSEC validations with verdict insecure.",
             source: "D-Bus resolve1 Manager.DNSSECStatistics",
+            profile: Profile::Full,
             labels: [],
         },
         dnssec.map(|verdicts| ([], verdicts.insecure)),
@@ -105,6 +113,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "DNSSEC validations with verdict bogus.",
             source: "D-Bus resolve1 Manager.DNSSECStatistics",
+            profile: Profile::Full,
             labels: [],
         },
         dnssec.map(|verdicts| ([], verdicts.bogus)),
@@ -117,6 +126,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "DNSSEC validations with verdict indeterminate.",
             source: "D-Bus resolve1 Manager.DNSSECStatistics",
+            profile: Profile::Full,
             labels: [],
         },
         dnssec.map(|verdicts| ([], verdicts.indeterminate)),

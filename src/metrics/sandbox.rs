@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Kind::Gauge;
 use super::{Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -19,6 +20,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Whether the sandboxing setting of systemd.exec(5) restricts the service to any degree: NoNewPrivileges, PrivateTmp and others.",
             source: "D-Bus Service, the property of that name",
+            profile: Profile::Full,
             labels: ["name", "setting"],
         },
         units.filter_map(|unit| Some((unit, unit.service()?))).flat_map(

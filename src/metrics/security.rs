@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Kind::Gauge;
 use super::{Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -19,6 +20,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Overall exposure level from systemd-analyze security, 0 (best) to 10 (worst), assessed every hour.",
             source: "systemd-analyze security --json (systemd 250)",
+            profile: Profile::Full,
             labels: ["name", "type"],
         },
         units.filter_map(|unit| {

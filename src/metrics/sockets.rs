@@ -6,6 +6,7 @@ use std::fmt;
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithUnit;
 use super::{Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::Socket;
 
@@ -22,6 +23,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Socket,
             help: "Connections accepted by systemd for the socket unit with Accept=yes (NAccepted).",
             source: "D-Bus Socket.NAccepted, read on signals of the socket unit, and every minute",
+            profile: Profile::Default,
             labels: ["name"],
         },
         sockets(snapshot).filter_map(|(name, socket)| Some(([name], socket.accepted?))),
@@ -34,6 +36,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Socket,
             help: "Open connections accepted by systemd for the socket unit with Accept=yes (NConnections).",
             source: "D-Bus Socket.NConnections, read on signals of the socket unit, and every minute",
+            profile: Profile::Default,
             labels: ["name"],
         },
         sockets(snapshot).filter_map(|(name, socket)| Some(([name], socket.connections?))),
@@ -46,6 +49,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Socket,
             help: "Connections refused because of MaxConnections= or MaxConnectionsPerSource= (NRefused).",
             source: "D-Bus Socket.NRefused, read on signals of the socket unit, and every minute",
+            profile: Profile::Fleet,
             labels: ["name"],
         },
         sockets(snapshot).filter_map(|(name, socket)| Some(([name], socket.refused?))),
@@ -58,6 +62,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Socket,
             help: "Service that the socket unit activates; with accept=yes, one instance per connection; constant 1.",
             source: "D-Bus Unit.Triggers, Socket.Accept",
+            profile: Profile::Fleet,
             labels: ["name", "triggers", "accept"],
         },
         infos.iter().map(|(name, unit, accept)| ([*name, &**unit, *accept], true)),
@@ -70,6 +75,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Socket,
             help: "Result of the socket unit (Result); constant 1, current result only. Absent on success.",
             source: "D-Bus Socket.Result",
+            profile: Profile::Full,
             labels: ["name", "result"],
         },
         sockets(snapshot).filter_map(|(name, socket)| {

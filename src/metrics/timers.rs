@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
 use super::{Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::Timer;
 use crate::systemd::unit::name::UnitKind;
@@ -24,6 +25,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Timer,
             help: "Unix time at which the timer last elapsed (LastTriggerUSec); 0 if never.",
             source: "D-Bus Timer.LastTriggerUSec",
+            profile: Profile::Minimal,
             labels: ["name"],
         },
         timers(snapshot).filter_map(|(name, timer)| Some(([name], timer.last_trigger?))),
@@ -36,6 +38,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Timer,
             help: "Unix time at which the timer elapses next, the earlier of its calendar and monotonic times. Absent if it does not.",
             source: "D-Bus Timer.NextElapseUSecRealtime, NextElapseUSecMonotonic",
+            profile: Profile::Minimal,
             labels: ["name"],
         },
         timers(snapshot).filter_map(move |(name, timer)| Some(([name], next(timer, offset)?))),
@@ -48,6 +51,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Timer,
             help: "Accuracy of the timer (AccuracySec=): maximum delay after its time.",
             source: "D-Bus Timer.AccuracyUSec",
+            profile: Profile::Minimal,
             labels: ["name"],
         },
         timers(snapshot).filter_map(|(name, timer)| Some(([name], timer.accuracy?))),
@@ -60,6 +64,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Timer,
             help: "Maximum random delay of the timer (RandomizedDelaySec=). Absent without one.",
             source: "D-Bus Timer.RandomizedDelayUSec",
+            profile: Profile::Full,
             labels: ["name"],
         },
         timers(snapshot).filter_map(|(name, timer)| Some(([name], timer.randomized_delay?))),
@@ -72,6 +77,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Timer,
             help: "Unit that the timer starts (Unit=); constant 1.",
             source: "D-Bus Timer.Unit",
+            profile: Profile::Minimal,
             labels: ["name", "triggers"],
         },
         timers(snapshot).filter_map(|(name, timer)| Some(([name, timer.unit.as_deref()?], true))),
@@ -84,6 +90,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Timer,
             help: "Number of times the timer elapsed (changes of LastTriggerUSec).",
             source: "D-Bus PropertiesChanged: Timer.LastTriggerUSec",
+            profile: Profile::Fleet,
             labels: ["name"],
         },
         snapshot
@@ -101,6 +108,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Timer,
             help: "Result of the timer (Result); constant 1, current result only. Absent on success.",
             source: "D-Bus Timer.Result",
+            profile: Profile::Fleet,
             labels: ["name", "result"],
         },
         timers(snapshot).filter_map(|(name, timer)| {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Kind::Gauge;
 use super::{Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -19,6 +20,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Enablement state of the unit file and the preset of the distribution (UnitFileState, UnitFilePreset); constant 1.",
             source: "D-Bus Unit.UnitFileState, UnitFilePreset, one unit per second",
+            profile: Profile::Full,
             labels: ["name", "type", "unit_file_state", "preset"],
         },
         units.filter_map(|unit| {

@@ -5,6 +5,7 @@ use std::fmt;
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
 use super::{Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::name::{UnitKind, type_of};
 use crate::systemd::unit::value::Timestamp;
@@ -24,6 +25,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Whether the unit is in the given active state (ActiveState). Five states are 0 or 1; further ones appear only while current.",
             source: "D-Bus Unit.ActiveState",
+            profile: Profile::Minimal,
             labels: ["name", "type", "state"],
         },
         units().flat_map(|unit| states(unit)),
@@ -36,6 +38,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Mount type of mounts, Type= of services; constant 1.",
             source: "D-Bus Service.Type, Mount.Type",
+            profile: Profile::Minimal,
             labels: ["name", "type", "mount_type", "service_type"],
         },
         units().filter_map(|unit| {
@@ -55,6 +58,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Unix time at which the service became active (ActiveEnterTimestamp); 0 while it is not active. Services only.",
             source: "D-Bus Unit.ActiveEnterTimestamp",
+            profile: Profile::Default,
             labels: ["name", "type"],
         },
         units().filter(|unit| unit.service().is_some()).filter_map(|unit| {
@@ -70,6 +74,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Unix time at which the unit last became active (ActiveEnterTimestamp); 0 if never.",
             source: "D-Bus Unit.ActiveEnterTimestamp",
+            profile: Profile::Default,
             labels: ["name", "type"],
         },
         times(snapshot, |unit| unit.active_enter),
@@ -82,6 +87,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Unix time at which the unit last left the active state (ActiveExitTimestamp); 0 if never.",
             source: "D-Bus Unit.ActiveExitTimestamp",
+            profile: Profile::Default,
             labels: ["name", "type"],
         },
         times(snapshot, |unit| unit.active_exit),
@@ -94,6 +100,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Unix time at which the unit last became inactive (InactiveEnterTimestamp); 0 if never.",
             source: "D-Bus Unit.InactiveEnterTimestamp",
+            profile: Profile::Default,
             labels: ["name", "type"],
         },
         times(snapshot, |unit| unit.inactive_enter),
@@ -106,6 +113,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Unix time at which the unit last left the inactive state (InactiveExitTimestamp); 0 if never.",
             source: "D-Bus Unit.InactiveExitTimestamp",
+            profile: Profile::Default,
             labels: ["name", "type"],
         },
         times(snapshot, |unit| unit.inactive_exit),
@@ -118,6 +126,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Current sub-state of the unit (SubState); constant 1, current state only.",
             source: "D-Bus Unit.SubState",
+            profile: Profile::Minimal,
             labels: ["name", "type", "sub_state"],
         },
         units().filter_map(|unit| {
@@ -132,6 +141,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Load state of the unit if it is not loaded: bad-setting, error, masked, not-found (LoadState); constant 1, current state only.",
             source: "D-Bus Manager.ListUnits",
+            profile: Profile::Minimal,
             labels: ["name", "type", "load_state"],
         },
         units().filter_map(|unit| {
@@ -147,6 +157,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Whether the expected unit (--expect-unit) is not loaded or has no unit file. Independent of whether it runs.",
             source: "D-Bus Manager.ListUnits",
+            profile: Profile::Minimal,
             labels: ["name", "type"],
         },
         snapshot.expected.iter().map(|(name, missing)| ([&**name, type_of(name)], *missing)),
@@ -159,6 +170,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "1 if the unit's files have changed since systemd loaded them (NeedDaemonReload): daemon-reload is required. Absent otherwise.",
             source: "D-Bus Unit.NeedDaemonReload, two units per second",
+            profile: Profile::Default,
             labels: ["name", "type"],
         },
         units().filter(|unit| unit.needs_reload == Some(true)).map(|unit| (labels(unit), true)),
@@ -171,6 +183,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Manager,
             help: "Number of exported units whose files have changed since systemd loaded them (NeedDaemonReload).",
             source: "D-Bus Unit.NeedDaemonReload, two units per second",
+            profile: Profile::Minimal,
             labels: [],
         },
         snapshot.systemd.as_ref().map(|systemd| {
@@ -186,6 +199,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Inactive units that the service depends on, by relation. Completed oneshots and uninstalled Wants= are ignored. Absent if none.",
             source: "D-Bus Unit.Requires, BindsTo, Requisite, Wants and the ActiveState of those units",
+            profile: Profile::Minimal,
             labels: ["name", "type", "relation"],
         },
         snapshot.systemd.iter().flat_map(|systemd| &systemd.unmet).map(
@@ -202,6 +216,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Changes of the unit's active state, including those between scrapes.",
             source: "D-Bus PropertiesChanged: Unit.ActiveState",
+            profile: Profile::Full,
             labels: ["name", "type"],
         },
         accounts().map(|(name, account)| ([&**name, account.kind.as_str()], account.state_changes)),
@@ -214,6 +229,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Number of times the unit was started (new InvocationID), including automatic restarts.",
             source: "D-Bus PropertiesChanged: Unit.InvocationID",
+            profile: Profile::Minimal,
             labels: ["name", "type"],
         },
         accounts().map(|(name, account)| ([&**name, account.kind.as_str()], account.starts)),
@@ -226,6 +242,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "systemd jobs of the unit that did not succeed, by result: failed, timeout, dependency and others. Absent if there were none.",
             source: "D-Bus Manager.JobRemoved",
+            profile: Profile::Minimal,
             labels: ["name", "type", "result"],
         },
         accounts().flat_map(|(name, account)| {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Kind::Gauge;
 use super::{Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -18,6 +19,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Whether the exporter receives the signals of the user's service manager and its replies.",
             source: "the exporter",
+            profile: Profile::Full,
             labels: ["manager_user"],
         },
         snapshot.users.iter().map(|user| {
@@ -33,6 +35,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Current state of the user's service manager (SystemState); constant 1, current state only.",
             source: "D-Bus Manager.SystemState of the user's manager",
+            profile: Profile::Full,
             labels: ["manager_user", "state"],
         },
         snapshot.users.iter().filter_map(|user| {

@@ -6,9 +6,7 @@ use std::path::Path;
 
 use promql_parser::parser::{BinaryExpr, Expr, parse, token};
 
-use unit_exporter::collector::MINIMAL;
-
-use super::promql::{Vocabulary, each, rules, selector};
+use super::promql::{Vocabulary, each, rules};
 
 #[test]
 fn rules_query_existing_metrics() {
@@ -122,38 +120,6 @@ fn one_unit_on_one_host_is_critical_only_if_listed() {
             let one_unit = labels.contains("instance") && labels.contains("name");
             let listed = rule.expr.contains("instance_name:systemd_unit_critical:group");
             assert!(!one_unit || listed, "{rule:#?}");
-        }
-    }
-}
-
-#[test]
-fn minimal_profile_has_metrics_of_most_alerts() {
-    let rules =
-        rules::files().into_iter().flat_map(|file| file.groups).flat_map(|group| group.rules);
-    let recorded: BTreeMap<String, String> =
-        rules.filter_map(|rule| Some((rule.record?, rule.expr))).collect();
-    let minimal: BTreeSet<&str> =
-        MINIMAL.iter().flat_map(|(_, families)| families.iter().copied()).collect();
-    for (group, rule) in rules::alerts() {
-        if ["systemd-limits", "systemd-listeners"].contains(&&*group.name) {
-            continue;
-        }
-        let mut asked = vec![rule.expr.clone()];
-        while let Some(expression) = asked.pop() {
-            each(&parse(&expression).unwrap(), &mut |part| {
-                let Some(name) = selector(part).and_then(|selector| selector.name.as_deref())
-                else {
-                    return;
-                };
-                match recorded.get(name) {
-                    Some(expression) => asked.push(expression.clone()),
-                    None => assert!(
-                        minimal.contains(name) || DISPENSABLE.contains(&name),
-                        "{:?} needs {name}",
-                        rule.alert
-                    ),
-                }
-            });
         }
     }
 }
@@ -277,12 +243,3 @@ fn documents() -> Vec<std::path::PathBuf> {
     found.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     found
 }
-
-/// Metrics without which an alert still works: a second condition for the same, or a guard against firing early.
-const DISPENSABLE: [&str; 5] = [
-    "up",
-    "systemd_boot_time_seconds",
-    "unit_exporter_truncated_units_total",
-    "unit_exporter_truncated_listeners_total",
-    "systemd_unit_memory_events_total",
-];

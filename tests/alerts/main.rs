@@ -5,6 +5,7 @@
 
 mod expressions;
 mod live;
+mod profiles;
 #[path = "../promql/mod.rs"]
 mod promql;
 #[path = "../support/mod.rs"]

@@ -79,7 +79,7 @@ fn hanging_file_blocks_only_its_collectors_and_their_threads() {
         writers.push(writer.spawn().unwrap());
     }
     eventually("PID 1's threads are exported", || {
-        exporter.samples().value("systemd_pid1_threads", &[]).map(|_| ())
+        exporter.samples().value("systemd_pid1_resident_memory_bytes", &[]).map(|_| ())
     });
     for mut writer in writers {
         writer.kill().unwrap();

@@ -146,7 +146,10 @@ fn unprivileged_owner_of_systemd_name_is_rejected() {
     });
     let samples = exporter.samples();
     assert_eq!(samples.all("systemd_unit_state", &[]).count(), 0);
-    assert!(samples.value("systemd_pid1_threads", &[]).is_some(), "other collectors are missing");
+    assert!(
+        samples.value("systemd_pid1_resident_memory_bytes", &[]).is_some(),
+        "other collectors are missing"
+    );
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {

@@ -124,7 +124,7 @@ fn oversized_or_invalid_replies_affect_only_units() {
             let sent = Instant::now();
             let samples = exporter.samples();
             slowest = slowest.max(sent.elapsed());
-            assert!(samples.value("systemd_pid1_threads", &[]).is_some(), "{name}");
+            assert!(samples.value("systemd_pid1_resident_memory_bytes", &[]).is_some(), "{name}");
         }
         let (now, peak) = resident(pid);
         let units = crate::units(&exporter.samples()).len();

@@ -122,8 +122,12 @@ fn without(samples: &Samples, unit: &str) -> Vec<Sample> {
 }
 
 fn rendered(snapshot: &Arc<Snapshot>, format: Format) -> Samples {
-    let query =
-        MetricsQuery { without: vec![], names: vec![], profile: Profile::Full, max_series: 50_000 };
+    let query = MetricsQuery {
+        without: vec![],
+        names: vec![],
+        metrics: Profile::Full.into(),
+        max_series: 50_000,
+    };
     let text =
         render(snapshot, format, &query, &Arc::new(DroppedSeries::default())).expect("a response");
     Samples::parse(&text)

@@ -22,7 +22,7 @@ pub(crate) fn dashboard() -> Dashboard {
         stat("Not responding", "Targets of the exporter's scrape jobs that do not respond to Prometheus.", "count(up == 0 and on (job) group by (job) (present_over_time(unit_exporter_build_info[1h]))) or vector(0)")
             .zero_is_good(BAD)
             .if_empty("0"),
-        stat("Collector errors", "Collectors that failed to read their source. Their metrics are missing or outdated.", "count(unit_exporter_collector_success == 0) or vector(0)")
+        stat("Collector errors", "Collectors that failed to read their source, and unit types that systemd failed to list. Their metrics are missing or outdated.", "count(unit_exporter_collector_success == 0 or unit_exporter_unit_type_success == 0) or vector(0)")
             .zero_is_good(BAD)
             .if_empty("0"),
         stat("Not subscribed", "Exporters that receive no D-Bus signals from systemd: their unit states are outdated.", "count(unit_exporter_dbus_subscribed == 0) or vector(0)")
@@ -145,6 +145,7 @@ pub(crate) fn dashboard() -> Dashboard {
         table("Incomplete collectors", "Collectors that did not read all units in the last scrape, or failed to decode values.", &["instance"])
             .label("collector", "Collector", Cell::plain())
             .column("Units omitted", "max by (instance, collector) (increase(unit_exporter_truncated_units_total[$__range]) > 0)", Cell::count(WARNING))
+            .column("Panics", "max by (instance, collector) (increase(unit_exporter_collector_panics_total[$__range]) > 0)", Cell::count(BAD))
             .column("Failed reads", "max by (instance, collector) (increase(unit_exporter_failed_reads_total[$__range]) > 0)", Cell::count(WARNING))
             .size(12, 7)
             .if_empty("All collectors are complete"),
@@ -153,6 +154,13 @@ pub(crate) fn dashboard() -> Dashboard {
             .column("Dropped", "sum by (instance, family) (increase(unit_exporter_series_dropped_total[$__range])) > 0", Cell::count(WARNING))
             .size(12, 7)
             .if_empty("No dropped series"),
+        bars("Rejected and dropped input", "D-Bus messages that systemd did not send, processes beyond the limits, and log lines that were written faster than they could be output.")
+            .line("sum(rate(unit_exporter_dbus_untrusted_messages_total[$__rate_interval])) * $__interval_ms / 1000", "messages")
+            .line("sum(rate(unit_exporter_log_lines_dropped_total[$__rate_interval])) * $__interval_ms / 1000", "log lines")
+            .line("sum(rate(unit_exporter_truncated_processes_total[$__rate_interval])) * $__interval_ms / 1000", "processes")
+            .series_colors(&[("messages", WARNING), ("log lines", WARNING), ("processes", WARNING)])
+            .size(12, 7)
+            .if_empty("No exporter"),
     ])
     .build()
 }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::render::SeriesCounts;
-use crate::collector::{COLLECTORS, MINIMAL};
+use crate::collector::{COLLECTORS, Profile};
 use crate::metrics::{BaseUnit, Family, Kind, Per, Resets, Sample, Sink, Subject, all, exporter};
 use crate::snapshot::{Histogram, Snapshot};
 
@@ -31,6 +31,8 @@ pub struct MetricReference {
     pub help: &'static str,
     /// The source of the value.
     pub source: &'static str,
+    /// The smallest profile that has it.
+    pub profile: Profile,
     /// The label names.
     pub labels: Vec<&'static str>,
 }
@@ -58,7 +60,8 @@ impl Reference {
         }
         for rows in sections {
             let Subject { collector, title } = rows[0].subject;
-            let is_off = COLLECTORS.iter().any(|c| c.name == collector && !c.on);
+            let is_off =
+                COLLECTORS.iter().any(|c| c.name == collector && c.profile == Profile::Full);
             let state = if is_off {
                 format!("Off by default: enable it with `--collector.{collector}`.")
             } else {
@@ -69,15 +72,11 @@ impl Reference {
                 let _ = writeln!(page, "{row}");
             }
         }
-        page.push_str(PROFILES);
-        for (collector, families) in MINIMAL {
-            let _ = writeln!(page, "- {collector}: `{}`", families.join("`, `"));
-        }
         page
     }
 
     fn push<const N: usize>(&mut self, family: Family<N>) {
-        let Family { name, kind, per, help, source, labels } = family;
+        let Family { name, kind, per, help, source, profile, labels } = family;
         let subject = self.subject.unwrap_or(Subject { collector: "", title: "" });
         self.rows.push(MetricReference {
             subject,
@@ -87,6 +86,7 @@ impl Reference {
             per,
             help,
             source,
+            profile,
             labels: labels.to_vec(),
         });
     }
@@ -147,11 +147,16 @@ impl fmt::Display for MetricReference {
             BaseUnit::Seconds => ", seconds",
             BaseUnit::Ratio => ", ratio",
         };
-        let is_off = COLLECTORS.iter().any(|c| c.name == self.subject.collector && !c.on);
-        let stability = match (self.is_inherited(), is_off) {
-            (true, _) => "inherited",
-            (false, true) => "experimental",
-            (false, false) => "stable",
+        let stability = match self.profile {
+            _ if self.is_inherited() => "inherited",
+            Profile::Full => "experimental",
+            _ => "stable",
+        };
+        let profile = match self.profile {
+            Profile::Minimal => "minimal",
+            Profile::Fleet => "fleet",
+            Profile::Default => "default",
+            Profile::Full => "full",
         };
         let per = match self.per {
             Per::Host => "host",
@@ -166,7 +171,7 @@ impl fmt::Display for MetricReference {
         let labels: Vec<_> = self.labels.iter().map(|label| format!("`{label}`")).collect();
         write!(
             f,
-            "| <a id=\"{name}\"></a>`{name}` | {kind}{unit}{resets} | {} | {per} | {stability} | {} | {} |",
+            "| <a id=\"{name}\"></a>`{name}` | {kind}{unit}{resets} | {} | {per} | {profile} | {stability} | {} | {} |",
             labels.join(" "),
             self.help,
             self.source,
@@ -212,6 +217,9 @@ in `src/metrics/`; `UPDATE=1 cargo test --test golden` rewrites it.
 - `?collect[]=NAME` selects collectors, `?exclude[]=NAME` excludes them.
 - Units of users' service managers (`--collector.user-managers`) have the additional label `manager_user`.
 - *Per* is the object that has one series or a few: it determines the cardinality.
+- *Profile* is the smallest profile (`--profile`) that exports the metric: `minimal`, `fleet`, `default` and `full`, of which
+  each contains those before it. A collector that is enabled by its flag, as by `--collector.process`, has all of its
+  metrics in every profile.
 - *Stability*: `inherited` names, labels and values are those of systemd_exporter and never change; `stable` ones change
   in major versions only; `experimental` ones may change in any version.
 
@@ -219,12 +227,4 @@ in `src/metrics/`; `UPDATE=1 cargo test --test golden` rewrites it.
 |---|---|---|
 ";
 
-const PROFILES: &str = "
-## Profiles
-
-`--profile=full` enables every collector. `--profile=minimal` has the following metrics, `systemd_unit_state` without its
-zeros. A collector that is enabled in addition, as by `--collector.cgroup`, has all of its metrics.
-
-";
-
-const TABLE_HEAD: &str = "| Metric | Type | Labels | Per | Stability | Meaning | Source |\n|---|---|---|---|---|---|---|\n";
+const TABLE_HEAD: &str = "| Metric | Type | Labels | Per | Profile | Stability | Meaning | Source |\n|---|---|---|---|---|---|---|---|\n";

@@ -12,8 +12,8 @@ use super::openmetrics::{self, OpenMetrics};
 use super::series_limit::SeriesLimit;
 use super::text_format::{self, Text};
 use super::user_samples::UserSamples;
-use crate::collector::Profile;
-use crate::metrics::{Sink, all, exporter};
+use crate::collector::SelectedMetrics;
+use crate::metrics::{Family, Sink, all, exporter};
 use crate::snapshot::Snapshot;
 
 /// The formats of a response.
@@ -33,8 +33,8 @@ pub struct MetricsQuery {
     pub without: Vec<&'static str>,
     /// The full names of the families; all, if empty.
     pub names: Vec<String>,
-    /// The profile, which selects the families if `names` is empty.
-    pub profile: Profile,
+    /// The families that are exported if `names` is empty.
+    pub metrics: SelectedMetrics,
     /// The maximum number of series of one family; those after it are dropped.
     pub max_series: usize,
 }
@@ -115,10 +115,10 @@ impl Format {
 
 impl MetricsQuery {
     /// Whether the query selects the family, by its name or else by the profile.
-    pub(super) fn selects(&self, collector: &str, family: &str) -> bool {
+    pub(super) fn selects<const N: usize>(&self, collector: &str, family: &Family<N>) -> bool {
         match self.names.as_slice() {
-            [] => self.profile.has_family(collector, family),
-            names => names.iter().any(|name| name == family),
+            [] => self.metrics.has(collector, family.profile),
+            names => names.iter().any(|name| name == family.name),
         }
     }
 }
@@ -139,7 +139,8 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::metrics::{Exemplar, Family, Kind, Per, Resets};
+    use crate::collector::Profile;
+    use crate::metrics::{Exemplar, Kind, Per, Resets};
     use crate::snapshot::Histogram;
 
     #[derive(Debug)]
@@ -158,6 +159,7 @@ mod tests {
             per: Per::Unit,
             help: "Crashes.",
             source: "a test",
+            profile: Profile::Minimal,
             labels: ["name"],
         };
         let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1500);
@@ -169,6 +171,7 @@ mod tests {
             per: Per::Host,
             help: "Age.",
             source: "a test",
+            profile: Profile::Minimal,
             labels: [],
         };
         out.family(age, [([], 1_763_862_000.123_456)])?;

@@ -34,10 +34,10 @@ impl<S: Sink> Sink for SeriesLimit<'_, S> {
         family: Family<N>,
         samples: impl IntoIterator<Item = T>,
     ) -> fmt::Result {
-        if !self.query.selects(self.collector, family.name) {
+        if !self.query.selects(self.collector, &family) {
             return Ok(());
         }
-        let with_zeros = !self.query.profile.drops_zeros_of(family.name);
+        let with_zeros = !self.query.metrics.profile.drops_zeros_of(family.name);
         let limit = self.query.max_series as u64;
         let mut count = 0;
         let is_kept = |sample: &Sample<'_, N>| {
@@ -58,7 +58,7 @@ impl<S: Sink> Sink for SeriesLimit<'_, S> {
     }
 
     fn histogram(&mut self, family: Family<0>, histogram: &Histogram) -> fmt::Result {
-        if !self.query.selects(self.collector, family.name) {
+        if !self.query.selects(self.collector, &family) {
             return Ok(());
         }
         self.counts.kept.insert(family.name, histogram.buckets.len() as u64 + 2);

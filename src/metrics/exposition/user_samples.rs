@@ -75,7 +75,7 @@ impl Sink for UserSink<'_> {
         family: Family<N>,
         samples: impl IntoIterator<Item = S>,
     ) -> fmt::Result {
-        if family.per == Per::Host || !self.query.selects(self.collector, family.name) {
+        if family.per == Per::Host || !self.query.selects(self.collector, &family) {
             return Ok(());
         }
         let mut samples = samples.into_iter().map(Into::into).peekable();

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{cgroups, per_unit};
+use crate::collector::Profile;
 use crate::metrics::Kind::{Counter, Gauge};
 use crate::metrics::Resets::WithUnit;
 use crate::metrics::{Family, Per, Sink};
@@ -17,6 +18,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "CPU time of the unit by mode: user, system (cpu.stat).",
             source: "cgroup cpu.stat user_usec, system_usec; v1 cpuacct.stat",
+            profile: Profile::Fleet,
             labels: ["name", "type", "mode"],
         },
         cgroups(snapshot).flat_map(|(name, kind, cgroup)| {
@@ -33,6 +35,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Time that the unit was throttled by CPUQuota= (throttled_usec). Absent without a quota.",
             source: "cgroup cpu.stat throttled_usec; v1 throttled_time",
+            profile: Profile::Default,
             labels: ["name", "type"],
         },
         with_quota(snapshot, |cgroup| cgroup.cpu.throttled),
@@ -45,6 +48,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Periods in which the unit was throttled by CPUQuota= (nr_throttled). Absent without a quota.",
             source: "cgroup cpu.stat nr_throttled",
+            profile: Profile::Full,
             labels: ["name", "type"],
         },
         with_quota(snapshot, |cgroup| cgroup.cpu.nr_throttled),
@@ -57,6 +61,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Periods in which the unit ran and CPUQuota= was enforced (nr_periods). Absent without a quota.",
             source: "cgroup cpu.stat nr_periods",
+            profile: Profile::Full,
             labels: ["name", "type"],
         },
         with_quota(snapshot, |cgroup| cgroup.cpu.nr_periods),
@@ -69,6 +74,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "CPU quota of the unit in cores (CPUQuota=); 1 is one core. Absent without a quota.",
             source: "cgroup cpu.max; v1 cpu.cfs_quota_us, cpu.cfs_period_us",
+            profile: Profile::Default,
             labels: ["name", "type"],
         },
         per_unit(snapshot, quota),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::cgroups;
+use crate::collector::Profile;
 use crate::metrics::Kind::Counter;
 use crate::metrics::Resets::WithUnit;
 use crate::metrics::{Family, Per, Sink};
@@ -17,6 +18,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Bytes read by the unit from block devices (io.stat rbytes). On cgroup v1, only for units with an I/O limit.",
             source: "cgroup io.stat rbytes; v1 blkio.throttle.io_service_bytes_recursive",
+            profile: Profile::Default,
             labels: ["name", "type"],
         },
         traffic(snapshot, |io| io.rbytes),
@@ -29,6 +31,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Bytes written by the unit to block devices (io.stat wbytes). Writeback counts on cgroup v2 with the memory and io controllers only.",
             source: "cgroup io.stat wbytes; v1 blkio.throttle.io_service_bytes_recursive",
+            profile: Profile::Default,
             labels: ["name", "type"],
         },
         traffic(snapshot, |io| io.wbytes),
@@ -41,6 +44,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Read operations of the unit on block devices (io.stat rios).",
             source: "cgroup io.stat rios; v1 blkio.throttle.io_serviced_recursive",
+            profile: Profile::Full,
             labels: ["name", "type"],
         },
         traffic(snapshot, |io| io.rios),
@@ -53,6 +57,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Write operations of the unit on block devices (io.stat wios).",
             source: "cgroup io.stat wios; v1 blkio.throttle.io_serviced_recursive",
+            profile: Profile::Full,
             labels: ["name", "type"],
         },
         traffic(snapshot, |io| io.wios),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{cgroups, limits, per_unit};
+use crate::collector::Profile;
 use crate::metrics::Kind::{Counter, Gauge};
 use crate::metrics::Resets::WithUnit;
 use crate::metrics::{Family, Per, Sink};
@@ -17,6 +18,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Memory charged to the unit, including page cache (memory.current).",
             source: "cgroup memory.current; v1 memory.usage_in_bytes",
+            profile: Profile::Fleet,
             labels: ["name", "type"],
         },
         per_unit(snapshot, |cgroup| cgroup.memory.current),
@@ -29,6 +31,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Highest memory charge of the unit since it was started (memory.peak).",
             source: "cgroup memory.peak (kernel 5.19); v1 memory.max_usage_in_bytes",
+            profile: Profile::Full,
             labels: ["name", "type"],
         },
         per_unit(snapshot, |cgroup| cgroup.memory.peak),
@@ -41,6 +44,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Swap used by the unit (memory.swap.current).",
             source: "cgroup memory.swap.current; v1 memory.stat total_swap",
+            profile: Profile::Full,
             labels: ["name", "type"],
         },
         per_unit(snapshot, |cgroup| cgroup.memory.swap_current),
@@ -53,6 +57,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Memory limit of the unit (MemoryMax=); beyond it, its processes are OOM-killed. Absent without a limit.",
             source: "cgroup memory.max; v1 memory.limit_in_bytes",
+            profile: Profile::Fleet,
             labels: ["name", "type"],
         },
         limits(snapshot, |cgroup| cgroup.memory.max),
@@ -65,6 +70,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Memory throttling limit of the unit (MemoryHigh=). Absent without a limit, and on cgroup v1.",
             source: "cgroup memory.high",
+            profile: Profile::Default,
             labels: ["name", "type"],
         },
         limits(snapshot, |cgroup| cgroup.memory.high),
@@ -77,6 +83,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Swap limit of the unit (MemorySwapMax=). Absent without a limit, and on cgroup v1.",
             source: "cgroup memory.swap.max",
+            profile: Profile::Full,
             labels: ["name", "type"],
         },
         limits(snapshot, |cgroup| cgroup.memory.swap_max),
@@ -89,6 +96,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Memory of the unit by kind (memory.stat): anon, file (page cache, tmpfs, shared memory), kernel.",
             source: "cgroup memory.stat anon, file, kernel (kernel 5.18); v1 total_rss, total_cache",
+            profile: Profile::Fleet,
             labels: ["name", "type", "kind"],
         },
         cgroups(snapshot).flat_map(|(name, kind, cgroup)| {
@@ -110,6 +118,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Memory events of the unit (memory.events): high, max, oom, oom_kill. cgroup v1 has oom_kill only, and not for the units of a slice.",
             source: "cgroup memory.events; v1 memory.oom_control oom_kill (kernel 4.13)",
+            profile: Profile::Fleet,
             labels: ["name", "type", "event"],
         },
         cgroups(snapshot).flat_map(|(name, kind, cgroup)| {
@@ -132,6 +141,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Processes of the unit killed by the kernel's OOM killer (OOMKills, systemd 259). Before, see systemd_unit_memory_events_total.",
             source: "D-Bus OOMKills (systemd 259), polled every minute",
+            profile: Profile::Full,
             labels: ["name", "type"],
         },
         kills(snapshot, |unit| unit.oom_kills),
@@ -144,6 +154,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Kills of the unit's processes by systemd-oomd (ManagedOOMKills, systemd 259).",
             source: "D-Bus ManagedOOMKills (systemd 259), polled every minute",
+            profile: Profile::Full,
             labels: ["name", "type"],
         },
         kills(snapshot, |unit| unit.managed_oom_kills),

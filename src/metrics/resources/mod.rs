@@ -10,6 +10,7 @@ use std::fmt;
 
 use super::Kind::Gauge;
 use super::{Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 use crate::source::Limit;
 use crate::source::cgroup::Cgroup;
@@ -36,6 +37,7 @@ fn layout(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
             per: Per::Host,
             help: "cgroup layout of the host: unified (v2), hybrid, legacy (v1); constant 1. Pressure metrics need v2.",
             source: "/sys/fs/cgroup, kinds of file systems",
+            profile: Profile::Fleet,
             labels: ["layout"],
         },
         {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::cgroups;
+use crate::collector::Profile;
 use crate::metrics::Kind::Counter;
 use crate::metrics::Resets::WithUnit;
 use crate::metrics::{Family, Per, Sink};
@@ -17,6 +18,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Total time that some tasks of the unit were stalled on the resource: cpu, memory, io (PSI some). Absent without PSI.",
             source: "cgroup cpu.pressure, memory.pressure, io.pressure: some total",
+            profile: Profile::Fleet,
             labels: ["name", "type", "resource"],
         },
         pressures(snapshot, |pressure| Some(pressure.some)),
@@ -29,6 +31,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Total time that all non-idle tasks of the unit were stalled on the resource: cpu, memory, io (PSI full). Absent without PSI.",
             source: "cgroup cpu.pressure (kernel 5.13), memory.pressure, io.pressure: full total",
+            profile: Profile::Fleet,
             labels: ["name", "type", "resource"],
         },
         pressures(snapshot, |pressure| pressure.full),

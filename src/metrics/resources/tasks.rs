@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{cgroups, limits, per_unit};
+use crate::collector::Profile;
 use crate::metrics::Kind::{Counter, Gauge};
 use crate::metrics::Resets::WithUnit;
 use crate::metrics::{Family, Per, Sink};
@@ -17,6 +18,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Tasks (processes and threads) of the unit (pids.current). Slices are excluded.",
             source: "cgroup pids.current",
+            profile: Profile::Fleet,
             labels: ["name"],
         },
         cgroups(snapshot)
@@ -31,6 +33,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Task limit of the unit (TasksMax=); for services also while they do not run. Absent without a limit.",
             source: "D-Bus Service.TasksMax; other units: cgroup pids.max",
+            profile: Profile::Fleet,
             labels: ["name", "type"],
         },
         services_tasks_max(snapshot).chain(
@@ -46,6 +49,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Forks of the unit that failed because of TasksMax= (pids.events max).",
             source: "cgroup pids.events max",
+            profile: Profile::Full,
             labels: ["name", "type"],
         },
         per_unit(snapshot, |cgroup| cgroup.pids.events_max),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::services;
+use crate::collector::Profile;
 use crate::metrics::Kind::{Counter, InheritedCounter};
 use crate::metrics::Resets::WithUnit;
 use crate::metrics::{Family, Per, Sink};
@@ -17,6 +18,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Bytes received since the service was started (IPAccounting=). Absent without IPAccounting=.",
             source: "D-Bus Service.IPIngressBytes, polled every 15 s",
+            profile: Profile::Default,
             labels: ["name"],
         },
         traffic(snapshot, |ip| ip.ingress_bytes),
@@ -29,6 +31,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Bytes sent since the service was started (IPAccounting=). Absent without IPAccounting=.",
             source: "D-Bus Service.IPEgressBytes, polled every 15 s",
+            profile: Profile::Default,
             labels: ["name"],
         },
         traffic(snapshot, |ip| ip.egress_bytes),
@@ -41,6 +44,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Packets received since the service was started (IPAccounting=). Absent without IPAccounting=.",
             source: "D-Bus Service.IPIngressPackets, polled every 15 s",
+            profile: Profile::Default,
             labels: ["name"],
         },
         traffic(snapshot, |ip| ip.ingress_packets),
@@ -53,6 +57,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Packets sent since the service was started (IPAccounting=). Absent without IPAccounting=.",
             source: "D-Bus Service.IPEgressPackets, polled every 15 s",
+            profile: Profile::Default,
             labels: ["name"],
         },
         traffic(snapshot, |ip| ip.egress_packets),

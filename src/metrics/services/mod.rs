@@ -8,6 +8,7 @@ use std::fmt;
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithExporter;
 use super::{Exemplar, Family, Per, Sink, Subject};
+use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 use crate::systemd::ledger::{Counted, ExitCode, UnitCounters};
 use crate::systemd::unit::Service;
@@ -26,6 +27,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Automatic restarts of the service (Restart=). Unlike NRestarts, not reset by a manual start or reset-failed.",
             source: "D-Bus PropertiesChanged: Service.NRestarts, added up",
+            profile: Profile::Minimal,
             labels: ["name"],
         },
         accounts(snapshot).map(|(name, account)| ([name], account.restarts)),
@@ -38,6 +40,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Failures of the service, including those followed by an automatic restart. The exemplar has the invocation ID of the last.",
             source: "D-Bus PropertiesChanged: Service.Result, ExecMainExitTimestampMonotonic",
+            profile: Profile::Minimal,
             labels: ["name"],
         },
         accounts(snapshot).map(|(name, account)| {
@@ -52,6 +55,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Failures of the service by systemd result; unknown if the cause was neither seen nor found in the journal. Absent if there were none.",
             source: "D-Bus PropertiesChanged: Service.Result",
+            profile: Profile::Minimal,
             labels: ["name", "result"],
         },
         accounts(snapshot).flat_map(|(name, account)| {
@@ -66,6 +70,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Exits of the main process by code (exited, killed, dumped) and exit status or signal, including successful exits. Absent before the first.",
             source: "D-Bus PropertiesChanged: Service.ExecMainCode, ExecMainStatus, ExecMainExitTimestampMonotonic",
+            profile: Profile::Fleet,
             labels: ["name", "code", "status"],
         },
         accounts(snapshot).flat_map(|(name, account)| {
@@ -82,6 +87,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Result of the last run of the service (Result), success included; constant 1, current result only.",
             source: "D-Bus Service.Result",
+            profile: Profile::Fleet,
             labels: ["name", "result"],
         },
         services(snapshot)
@@ -95,6 +101,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Exit code of the last main process (ExecMainStatus). Absent while it runs, before its first exit, and if a signal ended it.",
             source: "D-Bus Service.ExecMainStatus, ExecMainCode",
+            profile: Profile::Fleet,
             labels: ["name"],
         },
         last_exits(snapshot, |code| code == ExitCode::Exited),
@@ -107,6 +114,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Number of the signal that ended the last main process (ExecMainStatus). Absent while it runs, before its first exit, and if it exited by itself.",
             source: "D-Bus Service.ExecMainStatus, ExecMainCode",
+            profile: Profile::Fleet,
             labels: ["name"],
         },
         last_exits(snapshot, |code| code != ExitCode::Exited),
@@ -119,6 +127,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Unix time of the last start of the main process (ExecMainStartTimestamp). Absent before the first.",
             source: "D-Bus Service.ExecMainStartTimestamp",
+            profile: Profile::Default,
             labels: ["name"],
         },
         times(snapshot, |service| service.main_start),
@@ -131,6 +140,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Unix time of the last exit of the main process (ExecMainExitTimestamp). Absent while it runs.",
             source: "D-Bus Service.ExecMainExitTimestamp",
+            profile: Profile::Default,
             labels: ["name"],
         },
         times(snapshot, |service| service.main_exit),
@@ -143,6 +153,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Whether the service hit its start limit: systemd no longer restarts it, until a start or reset-failed. Services with Restart= only.",
             source: "D-Bus Unit.ActiveState, SubState, Service.Restart, NRestarts: a service that was to be restarted and failed instead",
+            profile: Profile::Minimal,
             labels: ["name"],
         },
         snapshot.systemd.iter().flat_map(|systemd| {
@@ -162,6 +173,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Process ID of the main process (MainPID). Absent if there is none.",
             source: "D-Bus Service.MainPID",
+            profile: Profile::Default,
             labels: ["name"],
         },
         services(snapshot).filter_map(|(name, service)| Some(([name], service.main_pid?))),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{services, times};
+use crate::collector::Profile;
 use crate::metrics::Kind::Gauge;
 use crate::metrics::{Family, Per, Sink};
 use crate::snapshot::Snapshot;
@@ -16,6 +17,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Type=, Restart=, User= and Slice= of the service; constant 1. Without User=, the service runs as root.",
             source: "D-Bus Service.Type, Restart, User, Slice",
+            profile: Profile::Default,
             labels: ["name", "service_type", "restart", "user", "slice"],
         },
         services(snapshot).filter_map(|(name, service)| {
@@ -33,6 +35,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Delay before an automatic restart of the service (RestartSec=). Services with Restart= only.",
             source: "D-Bus Service.RestartUSec",
+            profile: Profile::Default,
             labels: ["name"],
         },
         restarted(snapshot)
@@ -46,6 +49,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Maximum number of starts within the start limit interval (StartLimitBurst=). Services with Restart= only; absent without a limit.",
             source: "D-Bus Unit.StartLimitBurst",
+            profile: Profile::Default,
             labels: ["name"],
         },
         restarted(snapshot).filter_map(|(name, service)| {
@@ -61,6 +65,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Interval of the start limit (StartLimitIntervalSec=). Services with Restart= only; absent without a limit.",
             source: "D-Bus Unit.StartLimitIntervalUSec",
+            profile: Profile::Default,
             labels: ["name"],
         },
         restarted(snapshot).filter_map(|(name, service)| {
@@ -76,6 +81,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Watchdog timeout of the service (WatchdogSec=). Absent without a watchdog.",
             source: "D-Bus Service.WatchdogUSec",
+            profile: Profile::Default,
             labels: ["name"],
         },
         services(snapshot).filter_map(|(name, service)| Some(([name], service.watchdog?))),
@@ -88,6 +94,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Unix time of the last watchdog ping of the service (WatchdogTimestamp). Absent without WatchdogSec= and while it does not run.",
             source: "D-Bus Service.WatchdogTimestamp, polled every 15 s",
+            profile: Profile::Default,
             labels: ["name"],
         },
         times(snapshot, |service| {
@@ -104,6 +111,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "errno reported by the service through sd_notify (ERRNO=). Absent if it reported none.",
             source: "D-Bus Service.StatusErrno",
+            profile: Profile::Full,
             labels: ["name"],
         },
         services(snapshot).filter_map(|(name, service)| {
@@ -118,6 +126,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Result of the last reload of the service (ReloadResult); constant 1, current result only. Absent on success.",
             source: "D-Bus Service.ReloadResult",
+            profile: Profile::Full,
             labels: ["name", "result"],
         },
         services(snapshot).filter_map(|(name, service)| {
@@ -133,6 +142,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "File descriptors that systemd stores for the service (NFileDescriptorStore). Absent without FileDescriptorStoreMax=.",
             source: "D-Bus Service.NFileDescriptorStore, polled every minute",
+            profile: Profile::Full,
             labels: ["name"],
         },
         services(snapshot).filter_map(|(name, service)| {
@@ -148,6 +158,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Maximum number of stored file descriptors of the service (FileDescriptorStoreMax=). Absent without it.",
             source: "D-Bus Service.FileDescriptorStoreMax",
+            profile: Profile::Full,
             labels: ["name"],
         },
         services(snapshot).filter_map(|(name, service)| {

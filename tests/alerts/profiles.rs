@@ -1,0 +1,148 @@
+//! The metrics of each profile, compared with the metrics that rules and dashboards read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use promql_parser::parser::parse;
+use serde_json::Value;
+
+use unit_exporter::collector::Profile;
+use unit_exporter::metrics::{Kind, MetricReference, Reference};
+
+use super::promql::{each, rules, selector};
+
+#[test]
+fn minimal_profile_has_metrics_of_most_alerts() {
+    for (group, rule) in rules::alerts() {
+        if ["systemd-limits", "systemd-listeners"].contains(&&*group.name) {
+            continue;
+        }
+        for name in metrics_of(&rule.expr) {
+            let is_there = in_profile(&name, Profile::Minimal);
+            assert!(is_there || DISPENSABLE.contains(&&*name), "{:?} needs {name}", rule.alert);
+        }
+    }
+}
+
+#[test]
+fn fleet_profile_has_metrics_of_every_rule() {
+    for rule in rules::files().iter().flat_map(|file| &file.groups).flat_map(|group| &group.rules) {
+        for name in metrics_of(&rule.expr) {
+            assert!(in_profile(&name, Profile::Fleet), "{rule:?} needs {name}");
+        }
+    }
+}
+
+#[test]
+fn default_metrics_are_inherited_or_read() {
+    let read = read_by_rules_and_dashboards();
+    for row in Reference::collect().rows {
+        let has_reason = row.is_inherited()
+            || PURPOSE.contains(&row.name)
+            || series_names(&row).any(|name| read.contains(&name));
+        assert!(row.profile == Profile::Full || has_reason, "{} is read by nothing", row.name);
+    }
+}
+
+#[test]
+fn metrics_of_default_collectors_that_are_read_are_default() {
+    let read = read_by_rules_and_dashboards();
+    for row in Reference::collect().rows {
+        let is_read = series_names(&row).any(|name| read.contains(&name));
+        let of_optional_collector = OPTIONAL.contains(&row.subject.collector);
+        let is_default = row.profile <= Profile::Default;
+        assert!(is_default || of_optional_collector || !is_read, "{} is read", row.name);
+    }
+}
+
+/// Whether a profile has a metric; `up` is Prometheus's own.
+fn in_profile(name: &str, profile: Profile) -> bool {
+    let rows = Reference::collect().rows;
+    let row = rows.iter().find(|row| series_names(row).any(|series| series == name));
+    name == "up" || row.is_some_and(|row| row.profile <= profile)
+}
+
+/// The names that the series of a metric have.
+fn series_names(row: &MetricReference) -> impl Iterator<Item = String> {
+    let suffixes: &[&str] = match row.kind {
+        Kind::Histogram => &["_bucket", "_count", "_sum"],
+        _ => &[""],
+    };
+    suffixes.iter().map(|suffix| format!("{}{suffix}", row.name))
+}
+
+/// The exporter's metrics that an expression reads, also through recorded series.
+fn metrics_of(expression: &str) -> BTreeSet<String> {
+    let rules =
+        rules::files().into_iter().flat_map(|file| file.groups).flat_map(|group| group.rules);
+    let recorded: BTreeMap<String, String> =
+        rules.filter_map(|rule| Some((rule.record?, rule.expr))).collect();
+    let mut expressions = vec![expression.to_owned()];
+    let mut names = BTreeSet::new();
+    while let Some(expression) = expressions.pop() {
+        let parsed = parse(&expression).unwrap_or_else(|error| panic!("{expression}: {error}"));
+        each(&parsed, &mut |part| {
+            let name = selector(part).and_then(|selector| selector.name.clone());
+            let Some(name) = name else { return };
+            match recorded.get(&name) {
+                Some(expression) => expressions.push(expression.clone()),
+                None => drop(names.insert(name)),
+            }
+        });
+    }
+    names
+}
+
+/// The names in all expressions of alerts, rules, panels, variables and annotations.
+fn read_by_rules_and_dashboards() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for rule in rules::files().iter().flat_map(|file| &file.groups).flat_map(|group| &group.rules) {
+        names.extend(metrics_of(&rule.expr));
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let dashboard: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+            words(&dashboard, &mut names);
+        }
+    }
+    names
+}
+
+/// All words in the strings of a document: metric names contain an underscore, as no other text does.
+fn words(value: &Value, words_found: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) => {
+            let words =
+                text.split(|character: char| !(character.is_alphanumeric() || character == '_'));
+            words_found.extend(words.map(str::to_owned));
+        }
+        Value::Array(values) => values.iter().for_each(|value| words(value, words_found)),
+        Value::Object(values) => values.values().for_each(|value| words(value, words_found)),
+        _ => (),
+    }
+}
+
+/// Metrics without which an alert still works: a second condition for the same, or a guard against firing early.
+const DISPENSABLE: [&str; 5] = [
+    "up",
+    "systemd_boot_time_seconds",
+    "unit_exporter_truncated_units_total",
+    "unit_exporter_truncated_listeners_total",
+    "systemd_unit_memory_events_total",
+];
+
+/// Resources of each service's main process, one of the exporter's purposes; and the names that Prometheus's client
+/// libraries export for every program.
+const PURPOSE: [&str; 5] = [
+    "process_threads",
+    "process_virtual_memory_bytes",
+    "systemd_process_cpu_seconds_total",
+    "systemd_process_open_fds",
+    "systemd_process_resident_memory_bytes",
+];
+
+/// Collectors that are off by default, although panels show their metrics where they are on.
+const OPTIONAL: [&str; 4] = ["conditions", "dependencies", "security", "unit-files"];
