@@ -56,7 +56,7 @@ fn failure(result: Option<&str>, status: Option<&str>) -> Cow<'static, str> {
         (Some("resources"), _) => "a system operation failed (resources)".into(),
         (Some("start-limit-hit"), _) => "start limit hit".into(),
         (Some("trigger-limit-hit"), _) => "trigger limit hit".into(),
-        (Some("exec-condition"), _) => "ExecCondition= failed".into(),
+        (Some("exec-condition"), _) => "skipped by ExecCondition=".into(),
         (Some("unknown"), _) => "failed (cause unknown)".into(),
         (Some(result), _) => format!("failed: {result}").into(),
         (None, _) => "failed".into(),

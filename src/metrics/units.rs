@@ -53,22 +53,6 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
-            name: "systemd_unit_alias_info",
-            kind: Gauge,
-            per: Per::Unit,
-            help: "Another name of the unit (Alias=, Names); constant 1. All other metrics have the primary name. Absent for units with one name.",
-            source: "D-Bus Unit.Names",
-            profile: Profile::Minimal,
-            labels: ["name", "type", "alias"],
-        },
-        units().flat_map(|unit| {
-            let [name, kind] = labels(unit);
-            unit.aliases.iter().map(move |alias| ([name, kind, &**alias], true))
-        }),
-    )?;
-
-    out.family(
-        Family {
             name: "systemd_unit_start_time_seconds",
             kind: Gauge,
             per: Per::Unit,
@@ -213,8 +197,8 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_unmet_dependencies",
             kind: Gauge,
             per: Per::Unit,
-            help: "Inactive units that the service depends on, by relation. Completed oneshots and uninstalled Wants= are ignored. Absent if none.",
-            source: "D-Bus Unit.Requires, BindsTo, Requisite, Wants and the ActiveState of those units",
+            help: "Inactive units that the service depends on; not those that a condition skipped, completed oneshots and uninstalled Wants= or Upholds=. Absent if none.",
+            source: "D-Bus Unit.Requires, BindsTo, Requisite, Wants, Upholds (systemd 249) and ActiveState, ConditionResult, Service.Result of those units",
             profile: Profile::Minimal,
             labels: ["name", "type", "relation"],
         },

@@ -16,8 +16,6 @@ use crate::unit_filter::Selection;
 #[derive(Debug)]
 pub struct Mirror {
     units: BTreeMap<Arc<str>, Arc<Unit>>,
-    /// The primary names of units by their other names.
-    primary: HashMap<Arc<str>, Arc<str>>,
     /// How many of them are instances, of any template.
     instances: usize,
     jobs: BTreeMap<u32, Job>,
@@ -59,23 +57,13 @@ impl Mirror {
     /// An empty mirror.
     #[must_use]
     pub fn new(selection: Selection) -> Self {
-        let (units, primary, jobs) = (BTreeMap::new(), HashMap::new(), BTreeMap::new());
-        Self { units, primary, instances: 0, jobs, selection }
+        Self { units: BTreeMap::new(), instances: 0, jobs: BTreeMap::new(), selection }
     }
 
-    /// The unit of that primary name, under which PID 1 lists it and sends its signals.
+    /// The unit of that name.
     #[must_use]
     pub fn unit(&self, name: &str) -> Option<&Arc<Unit>> {
         self.units.get(name)
-    }
-
-    /// The unit that has this name, primary or not.
-    #[must_use]
-    pub fn find(&self, name: &str) -> Option<&Arc<Unit>> {
-        let unit = self.unit(name);
-        // a name that was once referred to without a file may be an alias now
-        let named = || self.unit(self.primary.get(name)?);
-        unit.filter(|unit| !unit.is_absent()).or_else(named).or(unit)
     }
 
     /// Every unit, in the order of their names.
@@ -139,6 +127,11 @@ impl Mirror {
             self.insert(Arc::new(Unit::new(name, kind, selected)));
         }
         self.change(&listed.name, |unit| {
+            let states = (&unit.active_state, &unit.sub_state);
+            if states != (&Some(listed.active_state.clone()), &Some(listed.sub_state.clone())) {
+                // signals were missed: the time is that of an earlier change
+                unit.state_change = None;
+            }
             unit.load_state = Some(listed.load_state.clone());
             unit.active_state = Some(listed.active_state.clone());
             unit.sub_state = Some(listed.sub_state.clone());
@@ -156,14 +149,6 @@ impl Mirror {
         let unit = self.units.get_mut(name)?;
         let (before, mut after) = (unit.clone(), unit.clone());
         change(Arc::make_mut(&mut after));
-        if after.aliases != before.aliases {
-            before.aliases.iter().for_each(|alias| drop(self.primary.remove(alias)));
-            let aliases = after.aliases.iter().map(|alias| (alias.clone(), after.name.clone()));
-            self.primary.extend(aliases);
-            let names: Vec<_> = after.names().collect();
-            let selected = self.selection.includes_any(&names);
-            Arc::make_mut(&mut after).selected = selected;
-        }
         if after != before {
             *unit = after;
         }
@@ -173,11 +158,6 @@ impl Mirror {
     /// Removes a unit that PID 1 has unloaded.
     pub fn unload(&mut self, name: &str) -> Option<Arc<Unit>> {
         let unit = self.units.remove(name)?;
-        for alias in &unit.aliases {
-            if self.primary.get(alias) == Some(&unit.name) {
-                self.primary.remove(alias);
-            }
-        }
         self.instances -= usize::from(template(&unit).is_some());
         Some(unit)
     }

@@ -44,21 +44,34 @@ impl<'m> UnmetDependencies<'m> {
     }
 }
 
-/// Whether a dependency is not met: the unit is not active. Oneshots that have completed, and units
-/// of `Wants=` that are not installed, do not count.
+/// Whether a dependency is not met: the unit is not active, and systemd does not treat it as
+/// started. Units of `Wants=` and `Upholds=` that are not installed do not count.
 fn is_unmet(relation: Relation, unit: &Unit) -> bool {
     if ["active", "reloading", "refreshing"].into_iter().any(|state| unit.is(state)) {
         return false;
     }
     let load_state = unit.load_state.as_deref().unwrap_or_default();
     let is_installed = !["not-found", "masked"].contains(&load_state);
-    let has_done_its_work = unit.is("inactive")
-        && unit.inactive_enter.and_then(Timestamp::set).is_some()
-        && unit.service().is_some_and(|service| {
-            service.service_type.as_deref() == Some("oneshot")
-                && service.result.as_deref() == Some("success")
-        });
-    !has_done_its_work && (is_installed || relation != Relation::Wants)
+    let is_optional = [Relation::Wants, Relation::Upholds].contains(&relation);
+    !is_treated_as_started(unit) && (is_installed || !is_optional)
+}
+
+/// Whether systemd treats the inactive unit as started: a condition or `ExecCondition=` skipped the
+/// start, or it is a oneshot that has completed.
+fn is_treated_as_started(unit: &Unit) -> bool {
+    let is_skipped = unit.conditions_met == Some(false)
+        && unit.conditions_checked.and_then(Timestamp::set).is_some();
+    let service = || {
+        unit.service().is_some_and(|service| match service.result.as_deref() {
+            Some("exec-condition") => true,
+            Some("success") => {
+                service.service_type.as_deref() == Some("oneshot")
+                    && unit.inactive_enter.and_then(Timestamp::set).is_some()
+            }
+            _ => false,
+        })
+    };
+    unit.is("inactive") && (is_skipped || service())
 }
 
 #[cfg(test)]
@@ -91,6 +104,18 @@ mod tests {
         mirror.change("undone.service", work("success", "oneshot", 0));
         mirror.change("bad.service", work("exit-code", "oneshot", 1));
         mirror.change("down.service", work("success", "simple", 1));
+        mirror.change("skipped.service", work("exec-condition", "simple", 1));
+        for (name, met, checked) in [
+            ("unchecked.mount", false, 0),
+            ("unmet.mount", false, 1),
+            ("met.mount", true, 1),
+            ("failed.mount", false, 1),
+        ] {
+            mirror.change(name, |unit| {
+                unit.conditions_met = Some(met);
+                unit.conditions_checked = Some(Timestamp(checked));
+            });
+        }
         let names: Vec<_> =
             UNITS.iter().map(|(name, ..)| *name).chain(["nowhere.service"]).collect();
         let mut all = Dependencies::default();
@@ -99,23 +124,29 @@ mod tests {
         }
         assert_eq!(all.iter().count(), names.len() * Relation::ALL.len());
         let unmet: Vec<_> = UnmetDependencies::new(&mirror).of(&all).collect();
-        let [requires, binds_to, requisite, wants] = Relation::ALL;
-        // undone, bad, down, broken.mount, gone and masked; the last two do not count for Wants=
-        assert_eq!(unmet, [(requires, 6), (binds_to, 6), (requisite, 6), (wants, 4)]);
+        let [requires, binds_to, requisite, wants, upholds] = Relation::ALL;
+        // undone, bad, down, unchecked.mount, met.mount, failed.mount, gone and masked; the last two
+        // do not count for Wants= and Upholds=
+        let strict = [requires, binds_to, requisite].map(|relation| (relation, 8));
+        assert_eq!(unmet, [&strict[..], &[(wants, 6), (upholds, 6)]].concat());
         let mut met = Dependencies::default();
         met.set("Wants", &Variant::from(vec!["up.service", "done.service", "gone.service"]));
         assert_eq!(UnmetDependencies::new(&mirror).of(&met).count(), 0);
     }
 
-    const UNITS: [(&str, &str, &str); 9] = [
+    const UNITS: [(&str, &str, &str); 13] = [
         ("bad.service", "loaded", "inactive"),
-        ("broken.mount", "loaded", "failed"),
+        ("failed.mount", "loaded", "failed"),
         ("done.service", "loaded", "inactive"),
         ("down.service", "loaded", "inactive"),
         ("gone.service", "not-found", "inactive"),
         ("masked.service", "masked", "inactive"),
+        ("met.mount", "loaded", "inactive"),
         ("reloading.service", "loaded", "reloading"),
+        ("skipped.service", "loaded", "inactive"),
+        ("unchecked.mount", "loaded", "inactive"),
         ("undone.service", "loaded", "inactive"),
+        ("unmet.mount", "loaded", "inactive"),
         ("up.service", "loaded", "active"),
     ];
 }

@@ -120,7 +120,8 @@ fn stopped_dependency_is_unmet_until_started() {
 fn unmet_dependencies_of_all_services_match_systemctl() {
     let (machine, exporter) = prepared();
     let properties = "Id,ActiveState,LoadState,Type,Result,InactiveEnterTimestampMonotonic,\
-                      Requires,BindsTo,Requisite,Wants";
+                      ConditionResult,ConditionTimestampMonotonic,\
+                      Requires,BindsTo,Requisite,Wants,Upholds";
     // Other tests start and stop units meanwhile: compare only if systemctl shows the same before and after the scrape.
     eventually("the scrape response and systemctl agree", || {
         let before = unmet(&show(machine, "*", properties));
@@ -146,10 +147,13 @@ fn unmet(units: &BTreeMap<String, BTreeMap<String, String>>) -> BTreeMap<(String
         let unit = &units[name];
         let done = unit.get("Type").is_some_and(|kind| kind == "oneshot")
             && unit["Result"] == "success"
-            && unit["ActiveState"] == "inactive"
             && unit["InactiveEnterTimestampMonotonic"] != "0";
+        let skipped = unit["ConditionResult"] == "no" && unit["ConditionTimestampMonotonic"] != "0";
+        let skipped = skipped || (name.ends_with(".service") && unit["Result"] == "exec-condition");
+        let started = unit["ActiveState"] == "inactive" && (done || skipped);
         let absent = ["not-found", "masked"].contains(&&*unit["LoadState"]);
-        unit["ActiveState"] == "active" || done || (absent && relation == "wants")
+        let optional = ["wants", "upholds"].contains(&relation);
+        unit["ActiveState"] == "active" || started || (absent && optional)
     };
     let mut counts = BTreeMap::new();
     for (name, unit) in units.iter().filter(|(name, _)| name.ends_with(".service")) {
@@ -159,6 +163,7 @@ fn unmet(units: &BTreeMap<String, BTreeMap<String, String>>) -> BTreeMap<(String
             ("BindsTo", "binds_to"),
             ("Requisite", "requisite"),
             ("Wants", "wants"),
+            ("Upholds", "upholds"),
         ] {
             let names = unit.get(property).map(String::as_str).unwrap_or_default();
             let count = names.split(' ').filter(|n| !n.is_empty() && !is_met(n, relation)).count();

@@ -102,7 +102,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .sort("Host", false)
             .size(24, 5)
             .if_empty("Not a service"),
-        table("Unmet dependencies", "Number of dependencies of the unit that are not active. requires, binds_to, requisite: the unit cannot start without them. wants: the unit starts without them.", &["instance", "name"])
+        table("Unmet dependencies", "Number of dependencies of the unit that are not active. requires, binds_to, requisite: the unit cannot start without them. wants, upholds: the unit starts without them.", &["instance", "name"])
             .label("relation", "Relation", Cell::words(&RELATIONS).width(110))
             .column("Units", r#"max by (instance, name, relation) (systemd_unit_unmet_dependencies{name=~"$name"})"#, Cell::plain().decimals(0).width(80))
             .size(8, 5)
@@ -211,5 +211,10 @@ const RESTARTED: &str = r#"sum(rate(systemd_service_restart_total{name=~"$name"}
 
 const STARTED: &str = r#"clamp_min(sum(rate(systemd_unit_starts_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 - (sum(rate(systemd_service_restart_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 or vector(0)), 0)"#;
 
-const RELATIONS: [(&str, &str); 4] =
-    [("requires", BAD), ("binds_to", BAD), ("requisite", BAD), ("wants", WARNING)];
+const RELATIONS: [(&str, &str); 5] = [
+    ("requires", BAD),
+    ("binds_to", BAD),
+    ("requisite", BAD),
+    ("wants", WARNING),
+    ("upholds", WARNING),
+];

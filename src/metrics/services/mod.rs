@@ -38,7 +38,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_service_failures_total",
             kind: Counter(WithExporter),
             per: Per::Service,
-            help: "Failures of the service, including those followed by an automatic restart. The exemplar has the invocation ID of the last.",
+            help: "Failures of the service, also if a restart follows, but not runs skipped by ExecCondition=. The exemplar has the invocation ID of the last.",
             source: "D-Bus PropertiesChanged: Service.Result, ExecMainExitTimestampMonotonic",
             profile: Profile::Minimal,
             labels: ["name"],
@@ -151,17 +151,18 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_service_start_limit_hit",
             kind: Gauge,
             per: Per::Service,
-            help: "Whether the service hit its start limit: systemd no longer restarts it, until a start or reset-failed. Services with Restart= only.",
-            source: "D-Bus Unit.ActiveState, SubState, Service.Restart, NRestarts: a service that was to be restarted and failed instead",
+            help: "Whether systemd refused to start the service because of its start limit, until it is started or reset. Without Restart=, absent unless it did.",
+            source: "D-Bus Unit.ActiveState, StateChangeTimestamp, InactiveEnterTimestamp, InvocationID, Service.Result: a service that was to be started and failed instead",
             profile: Profile::Minimal,
             labels: ["name"],
         },
         snapshot.systemd.iter().flat_map(|systemd| {
             let accounts = &systemd.counters;
             systemd.units.iter().filter_map(move |unit| {
-                unit.service()?.restart.as_deref().filter(|restart| *restart != "no")?;
+                let service = unit.service()?;
                 let at = accounts.binary_search_by(|(name, _)| name.cmp(&unit.name)).ok()?;
-                Some(([&*unit.name], accounts[at].1.start_limit_hit))
+                let is_hit = accounts[at].1.start_limit_hit;
+                (service.is_restarted() || is_hit).then_some(([&*unit.name], is_hit))
             })
         }),
     )?;

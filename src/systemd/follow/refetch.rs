@@ -13,7 +13,7 @@ use crate::systemd::mirror::Mirror;
 use crate::systemd::state::State;
 use crate::systemd::unit::Unit;
 use crate::systemd::unit::name::UnitKind;
-use crate::systemd::unit::properties::{CONTROL_GROUP, Extras, Interface, polled};
+use crate::systemd::unit::properties::{CONDITION_TIME, CONTROL_GROUP, Extras, Interface, polled};
 
 /// Properties to read again, and when.
 pub(super) struct Refetch {
@@ -54,6 +54,30 @@ impl Refetch {
     pub(super) fn plan_polled(&mut self, unit: &Unit, extras: Extras, all: bool, at: Instant) {
         for property in polled(unit, extras, all) {
             self.plan(&unit.name, Interface::Kind, property, at);
+        }
+    }
+
+    /// Plans to read whether systemd treats the inactive units that this service depends on as
+    /// started. Signals carry all of that but a service's type and the time of the conditions.
+    pub(super) fn plan_dependencies(&mut self, mirror: &Mirror, unit: &Unit, has_gap: bool) {
+        let now = Instant::now();
+        for (_, name) in unit.service().iter().flat_map(|service| service.dependencies.iter()) {
+            let Some(unit) = mirror.unit(name).filter(|unit| !unit.is_absent()) else { continue };
+            // nothing but the state is read of units that are not exported
+            let service = unit.service().filter(|_| !unit.selected);
+            if service.is_some_and(|service| service.service_type.is_none()) {
+                self.plan(name, Interface::Kind, "Type", now);
+            }
+            if !unit.is("inactive") || (unit.conditions_checked.is_some() && !has_gap) {
+                continue;
+            }
+            for property in ["ConditionResult", CONDITION_TIME] {
+                self.plan(name, Interface::Unit, property, now);
+            }
+            if service.is_some() {
+                self.plan(name, Interface::Kind, "Result", now);
+                self.plan(name, Interface::Unit, "InactiveEnterTimestamp", now);
+            }
         }
     }
 

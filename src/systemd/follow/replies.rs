@@ -11,7 +11,7 @@ use super::resync::count_decode_error;
 use crate::systemd::dbus::{Call, DRIVER, Get, Purpose, listed_jobs, listed_units};
 use crate::systemd::mirror::ListedUnit;
 use crate::systemd::state::State;
-use crate::systemd::unit::properties::{Interface, Values, afterwards};
+use crate::systemd::unit::properties::{Interface, STATE_CHANGE_TIME, Values, afterwards};
 
 impl Follower<'_> {
     pub(super) fn handle_reply(&mut self, reply: &Message) {
@@ -87,7 +87,11 @@ impl Follower<'_> {
         let Get { name, interface, purpose, .. } = get;
         let Purpose::Fetch(number) = *purpose else {
             for (property, value) in values {
-                state.mirror.change(name, |unit| unit.set(*interface, property, &value));
+                let change =
+                    state.mirror.change(name, |unit| unit.set(*interface, property, &value));
+                if let Some(change) = change.filter(|_| property == STATE_CHANGE_TIME) {
+                    state.ledger.state_change_read(&change.after);
+                }
             }
             if *purpose == Purpose::BootTimes {
                 self.boot_blame.add_reply(state);
@@ -97,21 +101,12 @@ impl Follower<'_> {
         if let Some(fetch) = self.fetches.pending.add_reply(name, number, *interface, values) {
             if let Some(change) = state.mirror.change(name, |unit| fetch.apply(unit)) {
                 state.observe(&change, fetch.gap);
-                match (change.before.selected, change.after.selected) {
-                    // one of its other names is among those to export
-                    (false, true) => {
-                        state.ledger.open(&change.after);
-                        self.fetches.plan(&change.after, fetch.gap);
-                    }
-                    // one of its other names is among those to exclude
-                    (true, false) => state.ledger.close(name),
-                    _ => {}
-                }
                 // part of the fetch, so before the next one
                 for property in afterwards(&change.after, self.extras) {
                     let get = Get::single(&change.after, Interface::Unit, property);
                     self.calls.add(Call::Unit(get));
                 }
+                self.refetch.plan_dependencies(&state.mirror, &change.after, fetch.gap.is_some());
             }
             self.mark_synced(state);
         }

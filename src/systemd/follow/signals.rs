@@ -148,7 +148,9 @@ impl Follower<'_> {
         }
         let is_unmet = unit.conditions_met == Some(false)
             && unit.conditions_checked.and_then(Timestamp::set).is_none();
-        if unit.selected && self.extras.conditions && is_unmet {
+        // also of units that are not exported: others may depend on them
+        let is_skipped = unit.is("inactive") && kind != UnitKind::Device;
+        if is_unmet && (is_skipped || (unit.selected && self.extras.conditions)) {
             self.refetch.plan(&unit.name, Interface::Unit, CONDITION_TIME, soon);
         }
         // a socket unit signals when connections begin and end, but not their numbers

@@ -38,17 +38,29 @@ impl ExitCode {
     /// The exit status as a number, or the signal's name.
     #[must_use]
     pub fn status(self, status: u64) -> InternedStr {
-        match (self, signal_name(status)) {
-            (Self::Killed | Self::Dumped, Some(name)) => InternedStr::Borrowed(name),
-            _ => status.to_string().into(),
-        }
+        let name = match self {
+            Self::Exited => None,
+            Self::Killed | Self::Dumped => signal_name(status),
+        };
+        name.unwrap_or_else(|| status.to_string().into())
     }
 }
 
-/// The name of a signal, such as `SIGKILL`; `None` for real-time signals and other numbers.
-fn signal_name(number: u64) -> Option<&'static str> {
-    *NAMES.get(usize::try_from(number).ok()?)?
+/// The name of a signal, such as `SIGKILL` or `SIGRTMIN+1`; `None` for numbers that have no name in
+/// systemd either: 32 and 33 are reserved by the C library.
+fn signal_name(number: u64) -> Option<InternedStr> {
+    if (SIGRTMIN..=SIGRTMAX).contains(&number) {
+        return Some(format!("SIGRTMIN+{}", number - SIGRTMIN).into());
+    }
+    let name = *NAMES.get(usize::try_from(number).ok()?)?;
+    name.map(InternedStr::Borrowed)
 }
+
+/// The first real-time signal that the C library leaves to programs.
+const SIGRTMIN: u64 = 34;
+
+/// The last real-time signal.
+const SIGRTMAX: u64 = 64;
 
 /// By number, as in signal(7) for Linux (not Alpha, MIPS or PA-RISC).
 const NAMES: [Option<&str>; 32] = [

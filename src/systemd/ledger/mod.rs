@@ -26,6 +26,7 @@ use super::unit::value::{InternedStr, Timestamp, intern};
 use crate::source::journal::exits::JournalExits;
 use journal_reconciliation::{Attribution, JournalReconciliation, MissedExits, last_known_at};
 use tracing::debug;
+use transitions::was_refused;
 use unit_counters::{MissedSignals, Observed, UNKNOWN, counter_of, event};
 
 /// The counters of units and of the host as a whole, and the latest events.
@@ -149,11 +150,6 @@ impl Ledger {
         }
     }
 
-    /// Removes the counters of a unit that turns out to be excluded.
-    pub fn close(&mut self, name: &str) {
-        self.counters.remove(name);
-    }
-
     /// Counts one change of a unit. `gap` is why signals before it may be missing; `reloaded_at` is
     /// when PID 1 last reloaded its configuration, if known.
     pub fn observe(&mut self, change: &Change, gap: Option<Gap>, reloaded_at: Option<Timestamp>) {
@@ -184,6 +180,15 @@ impl Ledger {
         }
         for event in events {
             self.record(event);
+        }
+    }
+
+    /// Detects a start limit that was hit before the unit was followed.
+    pub fn state_change_read(&mut self, unit: &Unit) {
+        if let Some(counters) = self.counters.get_mut(&unit.name)
+            && was_refused(unit)
+        {
+            Arc::make_mut(counters).start_limit_hit = true;
         }
     }
 
@@ -305,11 +310,10 @@ impl Ledger {
     }
 }
 
-/// Every result of a service in systemd 247 to 262, except success: systemd.exec(5),
-/// `$SERVICE_RESULT`; and `unknown` for failures whose cause was missed.
+/// Every result of a failed service in systemd 247 to 262: systemd.exec(5), `$SERVICE_RESULT`; and
+/// `unknown` for failures whose cause was missed.
 pub const SERVICE_RESULTS: &[&str] = &[
     "core-dump",
-    "exec-condition",
     "exit-code",
     "oom-kill",
     "protocol",

@@ -15,16 +15,28 @@ pub(super) fn new_exit(was: &Service, is: &Service) -> Option<(ExitCode, Interne
 }
 
 /// The result of a failure between the two states.
-pub(super) fn new_failure<'s>(was: &Service, is: &'s Service) -> Option<&'s InternedStr> {
-    let result = is.result.as_ref().filter(|result| *result != "success")?;
+pub(super) fn new_failure<'s>(
+    (before, was): (&Unit, &Service),
+    (after, is): (&Unit, &'s Service),
+) -> Option<&'s InternedStr> {
+    let result = is.result.as_ref().filter(|result| is_failure(result))?;
     if was.result.as_ref()? != result {
         return Some(result);
     }
-    // the same result as before: of a new run only if its main process exited again
+    // the same result as before: of a new run only if its main process exited again, or if PID 1
+    // started the run and failed it in one turn, without any process
     let exited_again = was.main_exit_monotonic.and_then(Timestamp::set).is_some()
         && is.main_exit_monotonic.and_then(Timestamp::set).is_some()
         && was.main_exit_monotonic != is.main_exit_monotonic;
-    exited_again.then_some(result)
+    let runs = before.run().zip(after.run());
+    let ran_again = runs.is_some_and(|(before, after)| before != after);
+    (exited_again || ran_again).then_some(result)
+}
+
+/// Whether a result is a failure. `exec-condition` is not: `ExecCondition=` has exited with a status
+/// from 1 to 254, which skips the run. Its other exits have another result.
+pub(super) fn is_failure(result: &str) -> bool {
+    !["success", "exec-condition"].contains(&result)
 }
 
 /// Whether a run began between the two states: a start resets the exit and result of the run
@@ -81,12 +93,27 @@ pub(super) fn awaits_restart(unit: &Unit) -> bool {
     unit.sub_state.as_deref().is_some_and(|sub| sub.starts_with("auto-restart"))
 }
 
-/// Whether a failed service may have hit the start limit.
+/// Whether systemd may refuse to start the service, because of its start limit. The job that restarts
+/// a service stops it first: auto-restart, inactive, then failed.
 pub(super) fn may_be_refused(unit: &Unit) -> bool {
-    unit.service().is_some_and(|service| {
-        let refused = service.result.as_deref() == Some("start-limit-hit");
-        // Restart is not read yet of a unit just loaded, but NRestarts is
-        service.restart.as_deref().is_none_or(|restart| restart != "no")
-            && (refused || service.restarts.is_some_and(|restarts| restarts > 0))
-    })
+    let waits = unit.sub_state.as_deref().is_some_and(|sub| sub.contains("auto-restart"));
+    waits || unit.is("inactive") || unit.is("failed")
+}
+
+/// Whether systemd refused to start the failed service, judged by its state alone. A run that fails makes
+/// its unit inactive and failed at the same moment; a refused start makes only a new sub-state.
+pub(super) fn was_refused(unit: &Unit) -> bool {
+    let Some(service) = unit.service().filter(|_| unit.is("failed")) else { return false };
+    let result = service.result.as_deref().unwrap_or_default();
+    let is_later = unit
+        .state_change
+        .zip(unit.inactive_enter)
+        .is_some_and(|(change, inactive)| change > inactive);
+    // a run that PID 1 fails in the turn of its start never leaves the state inactive; if a restart
+    // follows such a run, only a refused start ends in failed
+    let restarts = || {
+        let restart = service.restart.as_deref().unwrap_or_default();
+        ["always", "on-failure", "on-abnormal"].contains(&restart)
+    };
+    result == "start-limit-hit" || (is_later && (result != "resources" || restarts()))
 }

@@ -4,12 +4,14 @@
 //! - after the main process has exited, `ExecMainExitTimestampMonotonic` is new and not 0; a start
 //!   resets it to 0 and `Result` to success;
 //! - `Result` is set once per run, by the first failure: at the exit itself, before it (watchdog,
-//!   timeouts: the exit follows), or without one (protocol, resources);
+//!   timeouts: the exit follows), or without one (protocol, resources). If PID 1 itself fails the
+//!   start, no signal shows the success that the start sets: only `InvocationID` is new;
 //! - `NRestarts` rises by one for each restart by `Restart=`, after the exit that caused it, and is
 //!   reset to 0 by a manual start and by reset-failed;
-//! - the start limit is hit when a service that was about to be started becomes failed. `Result`
-//!   shows this only if the last run was a success or systemd is new: 262 resets `Result` before it
-//!   refuses the start, which then counts as a failure by itself.
+//! - the start limit is hit when a service that was to be started becomes failed, again or for the
+//!   first time, without a new `InvocationID`. `Result` shows this only if the last run was a success
+//!   or systemd is new: 262 resets `Result` before it refuses the start, which then counts as a
+//!   failure by itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,10 +21,10 @@ use super::event::{Event, EventKind};
 use super::exit_code::ExitCode;
 use super::transitions::{
     LastExit, awaits_restart, began, is_restart_planned, last_exit, may_be_refused, new_exit,
-    new_failure,
+    new_failure, was_refused,
 };
 use crate::systemd::unit::name::UnitKind;
-use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp};
+use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp, intern};
 use crate::systemd::unit::{Service, Unit};
 
 /// The counters of one unit since the exporter first saw it.
@@ -56,6 +58,8 @@ pub struct UnitCounters {
     exit_attribution_pending: bool,
     /// Whether a restart was counted whose run has not begun.
     restart_planned: bool,
+    /// Whether the run is new, and no signal has shown it in any state: PID 1 may fail it next.
+    run_begins: bool,
 }
 
 /// A counter, and its last increment.
@@ -107,6 +111,7 @@ impl UnitCounters {
             exit_awaits_restart: false,
             exit_attribution_pending: false,
             restart_planned: false,
+            run_begins: false,
         }
     }
 
@@ -131,8 +136,9 @@ impl UnitCounters {
         if let (Some(was), Some(is)) = (before.invocation_id, after.invocation_id) {
             self.starts += u64::from(is.is_set() && was != is);
         }
+        // not LastTriggerUSec: systemd also reads that from the stamp file of a Persistent= timer
         if let (Some(was), Some(is)) = (before.timer(), after.timer())
-            && let (Some(was), Some(is)) = (was.last_trigger, is.last_trigger)
+            && let (Some(was), Some(is)) = (was.last_trigger_monotonic, is.last_trigger_monotonic)
         {
             self.triggers += u64::from(is.set().is_some() && was != is);
         }
@@ -152,7 +158,7 @@ impl UnitCounters {
         observed: &mut Observed,
     ) -> bool {
         let exit = new_exit(was, is);
-        let failed = new_failure(was, is);
+        let failed = new_failure((before, was), (after, is));
         if exit.is_none() && failed.is_none() {
             return false;
         }
@@ -265,25 +271,27 @@ impl UnitCounters {
         has_gap: bool,
         observed: &mut Observed,
     ) {
+        let has_begun = before.run() != after.run();
+        let changes = before.state_change.zip(after.state_change).filter(|_| !has_gap);
+        let has_changed = changes.is_some_and(|(before, after)| before != after);
+        let is_refused = has_changed && !has_begun && !self.run_begins && may_be_refused(before);
+        let is_idle = after.is("inactive") || (after.is("failed") && !has_changed);
+        self.run_begins = (self.run_begins || has_begun) && changes.is_some() && is_idle;
         if !after.is("failed") {
             self.start_limit_hit = false;
             return;
         }
-        if before.is("failed") {
-            return;
-        }
-        // the job that restarts a service stops it first: auto-restart, inactive, then failed
-        let waited = before.is("inactive")
-            || before.sub_state.as_deref().is_some_and(|sub| sub.contains("auto-restart"));
-        let was_refused = waited && !has_gap && may_be_refused(after);
-        // first seen as failed, or states in between missed: a guess from the current state
-        let is_guess = (before.active_state.is_none() || has_gap) && may_be_refused(after);
-        if was_refused || is_guess {
-            self.start_limit_hit = true;
-        }
-        if was_refused {
+        let is_repeated = self.start_limit_hit && before.is("failed") && !has_begun;
+        let result = after.service().and_then(|service| service.result.as_deref());
+        self.start_limit_hit = is_repeated
+            || match changes.is_some() {
+                true => is_refused || result == Some("start-limit-hit"),
+                // states in between were missed
+                false => was_refused(after),
+            };
+        if is_refused && !is_repeated {
             let run = before.run();
-            let cause = after.service().and_then(|service| service.result.clone());
+            let cause = result.map(intern);
             observed.events.push(event(
                 &before.name,
                 SystemTime::now(),

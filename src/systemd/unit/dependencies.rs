@@ -22,6 +22,8 @@ pub enum Relation {
     Requisite,
     /// `Wants=`
     Wants,
+    /// `Upholds=`, systemd 249.
+    Upholds,
 }
 
 impl Dependencies {
@@ -48,11 +50,12 @@ impl Dependencies {
 
 impl Relation {
     /// Every relation.
-    pub const ALL: [Self; 4] = [Self::Requires, Self::BindsTo, Self::Requisite, Self::Wants];
+    pub const ALL: [Self; 5] =
+        [Self::Requires, Self::BindsTo, Self::Requisite, Self::Wants, Self::Upholds];
 
     /// The properties that list the units.
-    pub(in crate::systemd) const PROPERTIES: [&str; 4] =
-        ["Requires", "BindsTo", "Requisite", "Wants"];
+    pub(in crate::systemd) const PROPERTIES: [&str; 5] =
+        ["Requires", "BindsTo", "Requisite", "Wants", "Upholds"];
 
     /// The label `relation`.
     #[must_use]
@@ -62,6 +65,7 @@ impl Relation {
             Self::BindsTo => "binds_to",
             Self::Requisite => "requisite",
             Self::Wants => "wants",
+            Self::Upholds => "upholds",
         }
     }
 }

@@ -8,24 +8,19 @@ mod property_tables;
 pub mod sandbox;
 pub mod value;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use zbus::Variant;
-
 use self::dependencies::Dependencies;
-use self::name::{UnitKind, is_valid};
+use self::name::UnitKind;
 use self::sandbox::Sandbox;
-use self::value::{InternedStr, InvocationId, Timestamp, as_strings};
+use self::value::{InternedStr, InvocationId, Timestamp};
 
 /// The properties of one unit. A field is `None` until it has been read, and where it is not set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unit {
     /// The primary name.
     pub name: Arc<str>,
-    /// `Names` without the primary name: a unit may be requested by any of them.
-    pub aliases: Box<[Arc<str>]>,
     /// The suffix of the name.
     pub kind: UnitKind,
     /// Whether the unit is exported; of other units only the states are kept.
@@ -44,6 +39,9 @@ pub struct Unit {
     pub inactive_enter: Option<Timestamp>,
     /// `InactiveExitTimestamp`, wall clock.
     pub inactive_exit: Option<Timestamp>,
+    /// `StateChangeTimestamp`: the last change of the state or sub-state, wall clock; carried by
+    /// signals, and read of failed services.
+    pub state_change: Option<Timestamp>,
     /// `InvocationID` of the current or last run.
     pub invocation_id: Option<InvocationId>,
     /// `ControlGroup`: the path below the cgroup root, as long as one was realized.
@@ -52,8 +50,8 @@ pub struct Unit {
     pub oom_kills: Option<u64>,
     /// `ManagedOOMKills`: how often systemd-oomd killed processes of this run.
     pub managed_oom_kills: Option<u64>,
-    /// `ConditionResult`: whether the unit's conditions were met when it was last started; read only
-    /// if it is exported.
+    /// `ConditionResult`: whether the unit's conditions were met when it was last started; carried by
+    /// signals, and read if it is exported and of inactive units that a service depends on.
     pub conditions_met: Option<bool>,
     /// `ConditionTimestamp`: when they were checked.
     pub conditions_checked: Option<Timestamp>,
@@ -171,8 +169,10 @@ pub struct Ip {
 pub struct Timer {
     /// `Unit`: the unit it starts.
     pub unit: Option<Arc<str>>,
-    /// `LastTriggerUSec`, wall clock.
+    /// `LastTriggerUSec`, wall clock; with `Persistent=`, also of an earlier boot.
     pub last_trigger: Option<Timestamp>,
+    /// `LastTriggerUSecMonotonic`: 0 until the timer elapses after it was started.
+    pub last_trigger_monotonic: Option<Timestamp>,
     /// `NextElapseUSecRealtime`, wall clock.
     pub next_realtime: Option<Timestamp>,
     /// `NextElapseUSecMonotonic`, since boot.
@@ -210,7 +210,6 @@ impl Unit {
     pub fn new(name: Arc<str>, kind: UnitKind, selected: bool) -> Self {
         Self {
             name,
-            aliases: Box::default(),
             kind,
             selected,
             load_state: None,
@@ -220,6 +219,7 @@ impl Unit {
             active_exit: None,
             inactive_enter: None,
             inactive_exit: None,
+            state_change: None,
             invocation_id: None,
             control_group: None,
             oom_kills: None,
@@ -245,6 +245,7 @@ impl Unit {
     pub fn fresh(name: Arc<str>, kind: UnitKind, selected: bool) -> Self {
         let mut unit = Self::new(name, kind, selected);
         unit.invocation_id = Some(InvocationId::default());
+        unit.state_change = Some(Timestamp(0));
         if let Detail::Service(service) = &mut unit.detail {
             service.restarts = Some(0);
             service.result = Some("success".into());
@@ -252,21 +253,9 @@ impl Unit {
         }
         if let Detail::Timer(timer) = &mut unit.detail {
             timer.last_trigger = Some(Timestamp(0));
+            timer.last_trigger_monotonic = Some(Timestamp(0));
         }
         unit
-    }
-
-    /// All names of the unit, the primary one first.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        [&self.name].into_iter().chain(&self.aliases).map(|name| &**name)
-    }
-
-    /// Sets the names; the primary name and invalid names are dropped.
-    fn set_names(&mut self, names: &Variant<'_>) {
-        let aliases = as_strings(names).into_iter();
-        let aliases = aliases.filter(|alias| *alias != self.name && is_valid(alias));
-        let aliases: BTreeSet<_> = aliases.take(MAX_ALIASES).collect();
-        self.aliases = aliases.into_iter().collect();
     }
 
     /// Whether `ActiveState` has this value.
@@ -322,6 +311,3 @@ impl Service {
         self.restart.as_deref().is_some_and(|restart| restart != "no")
     }
 }
-
-/// More names of one unit are ignored: a user may give a unit of a user manager any number.
-const MAX_ALIASES: usize = 64;

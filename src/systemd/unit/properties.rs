@@ -111,7 +111,6 @@ pub fn wanted(
         _ => &[],
     };
     let unit = fetched(UNIT).into_iter().chain(related.iter().map(|name| Some(*name)));
-    let unit = unit.filter(move |name| *name != Some(NAMES) || kind.can_have_aliases());
     unit.map(|name| (Interface::Unit, name)).chain(own)
 }
 
@@ -120,7 +119,9 @@ pub fn afterwards(unit: &Unit, extras: Extras) -> impl Iterator<Item = &'static 
     let limits = unit.service().is_some_and(Service::is_restarted);
     let limits = limits.then_some(["StartLimitBurst", "StartLimitIntervalUSec"]);
     let conditions = extras.conditions.then_some(["ConditionResult", CONDITION_TIME]);
-    limits.into_iter().chain(conditions).flatten()
+    let is_failed_service = unit.service().is_some() && unit.is("failed");
+    let state_change = is_failed_service.then_some(STATE_CHANGE_TIME);
+    limits.into_iter().chain(conditions).flatten().chain(state_change)
 }
 
 /// Whether signals carry this property, so that they overrule a value fetched meanwhile.
@@ -170,11 +171,11 @@ pub fn polled(unit: &Unit, extras: Extras, all: bool) -> Vec<&'static str> {
 /// Of every kind with a cgroup, on its own interface.
 pub const CONTROL_GROUP: &str = "ControlGroup";
 
-/// All names of a unit, the primary one among them; no signal carries it.
-pub const NAMES: &str = "Names";
-
 /// When a unit's conditions were last checked, if ever; no signal carries it.
 pub const CONDITION_TIME: &str = "ConditionTimestamp";
+
+/// When a unit's state or sub-state last changed.
+pub const STATE_CHANGE_TIME: &str = "StateChangeTimestamp";
 
 /// The services that a socket unit starts; every unit has this property, but it is kept of no
 /// others.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::properties::{CONDITION_TIME, CONTROL_GROUP, NAMES, Property, Source, property};
+use super::properties::{
+    CONDITION_TIME, CONTROL_GROUP, Property, STATE_CHANGE_TIME, Source, property,
+};
 use crate::systemd::unit::value::{
     as_bool, as_duration, as_interned, as_invocation_id, as_number, as_str, as_time,
 };
@@ -12,7 +14,6 @@ pub(super) const UNIT: &[Property<Unit>] = &[
     property("LoadState", Source::UnitList, |unit, value| unit.load_state = as_interned(value)),
     property("ActiveState", Source::UnitList, |unit, value| unit.active_state = as_interned(value)),
     property("SubState", Source::UnitList, |unit, value| unit.sub_state = as_interned(value)),
-    property(NAMES, Source::GetOnce, |unit, value| unit.set_names(value)),
     property("ActiveEnterTimestamp", Source::Signal, |unit, value| {
         unit.active_enter = as_time(value);
     }),
@@ -25,6 +26,7 @@ pub(super) const UNIT: &[Property<Unit>] = &[
     property("InactiveExitTimestamp", Source::Signal, |unit, value| {
         unit.inactive_exit = as_time(value);
     }),
+    property(STATE_CHANGE_TIME, Source::OnDemand, |unit, value| unit.state_change = as_time(value)),
     property("InvocationID", Source::Signal, |unit, value| {
         unit.invocation_id = as_invocation_id(value);
     }),
@@ -153,6 +155,9 @@ pub(super) const TIMER: &[Property<Timer>] = &[
     }),
     property("LastTriggerUSec", Source::Signal, |timer, value| {
         timer.last_trigger = as_time(value);
+    }),
+    property("LastTriggerUSecMonotonic", Source::Signal, |timer, value| {
+        timer.last_trigger_monotonic = as_time(value);
     }),
     property("NextElapseUSecRealtime", Source::Signal, |timer, value| {
         timer.next_realtime = as_time(value);

@@ -23,6 +23,7 @@ impl Case {
     fn new() -> Self {
         let mut unit = Unit::fresh("x.service".into(), UnitKind::Service, true);
         unit.active_state = Some(intern("inactive"));
+        (unit.state_change, unit.inactive_enter) = (Some(Timestamp(0)), Some(Timestamp(0)));
         let mut ledger = Ledger::default();
         ledger.open(&unit);
         let mut case = Self { ledger, unit: Arc::new(unit), clock: 0, reloaded_at: None };
@@ -43,8 +44,16 @@ impl Case {
         self.ledger.observe(&Change { before, after: self.unit.clone() }, gap, self.reloaded_at);
     }
 
+    /// A change of the state or sub-state, with the times that PID 1 sets.
     fn state(&mut self, active: &str, sub: &str) {
+        self.clock += 1;
+        let now = Some(Timestamp(self.clock * 1_000_000));
         self.change(None, |unit| {
+            let is_running = |state: &str| !["inactive", "failed"].contains(&state);
+            if unit.active_state.as_deref().is_some_and(is_running) && !is_running(active) {
+                unit.inactive_enter = now;
+            }
+            unit.state_change = now;
             unit.active_state = Some(intern(active));
             unit.sub_state = Some(intern(sub));
         });
@@ -119,6 +128,68 @@ fn each_crash_counts_once_with_cause_and_restart() {
     case.start();
     case.end(None, "success");
     case.assert(&[("exit-code", 3)], 4, 3);
+}
+
+#[test]
+fn failures_of_pid_one_itself_count_once_per_run() {
+    let mut case = Case::new();
+    for run in 1..=3 {
+        case.change(None, |unit| {
+            unit.invocation_id = Some(InvocationId([run; 16]));
+            let Detail::Service(service) = &mut unit.detail else { unreachable!() };
+            service.result = Some(intern("resources"));
+        });
+        // a further signal of the same run
+        case.state("failed", "failed");
+    }
+    case.assert(&[("resources", 3)], 0, 0);
+    assert_eq!(case.ledger.host().failures["resources"], 3);
+
+    // the same in a loop: the restart is counted before the start that fails
+    let mut case = Case::new();
+    for run in 1..=3 {
+        case.restart(None, u64::from(run > 1));
+        case.change(None, |unit| {
+            unit.invocation_id = Some(InvocationId([run; 16]));
+            let Detail::Service(service) = &mut unit.detail else { unreachable!() };
+            service.result = Some(intern("resources"));
+        });
+        case.state("activating", "auto-restart");
+    }
+    case.assert(&[("resources", 3)], 0, 2);
+    assert_eq!(case.ledger.host().failures["unknown"], 0);
+
+    // the run begins before its failure is signalled: no refused start
+    let mut case = Case::new();
+    for run in 1..=3 {
+        case.state("inactive", "dead");
+        case.change(None, |unit| unit.invocation_id = Some(InvocationId([run; 16])));
+        case.service(None, |service| service.result = Some(intern("resources")));
+        case.state("failed", "failed");
+        assert!(!case.start_limit_hit());
+        case.state("activating", "auto-restart");
+    }
+    case.assert(&[("resources", 3)], 0, 0);
+}
+
+#[test]
+fn skipped_run_is_no_failure_and_no_event() {
+    let mut case = Case::new();
+    for run in 1..=3 {
+        case.change(None, |unit| {
+            unit.invocation_id = Some(InvocationId([run; 16]));
+            let Detail::Service(service) = &mut unit.detail else { unreachable!() };
+            service.result = Some(intern("exec-condition"));
+        });
+        case.state("inactive", "dead");
+    }
+    case.assert(&[], 0, 0);
+    assert_eq!(case.ledger.events().count(), 0);
+    assert_eq!(case.ledger.counters().next().unwrap().1.starts, 3);
+    // the failure after a skipped run counts
+    case.start();
+    case.end(None, "exit-code");
+    case.assert(&[("exit-code", 1)], 1, 0);
 }
 
 #[test]
@@ -218,16 +289,6 @@ fn start_limit_is_hit_by_refused_start_not_by_stop() {
 }
 
 #[test]
-fn start_limit_is_detected_before_restart_is_read() {
-    let mut case = Case::new();
-    case.service(None, |service| service.restart = None);
-    case.start();
-    case.end(None, "exit-code");
-    case.hit_start_limit();
-    assert!(case.start_limit_hit());
-}
-
-#[test]
 fn counters_outlive_units_unless_blank() {
     let retention =
         Retention { unloaded_for: Duration::from_secs(60), max_unloaded: 2, max_events: 8 };
@@ -279,7 +340,7 @@ fn events_are_limited_and_newest_first() {
     let first = case.ledger.events().last().unwrap().clone();
     assert_eq!((&*first.unit, first.invocation_id), ("x.service", Some(InvocationId([1; 16]))));
     assert_eq!((first.cause.as_deref(), first.status.as_deref()), (Some("exit-code"), Some("3")));
-    assert_eq!(first.at, Timestamp(2_000_000).system_time());
+    assert_eq!(first.at, Timestamp(3_000_000).system_time());
 
     case.ledger.retention.max_events = 2;
     case.start();
@@ -349,9 +410,15 @@ fn counts_state_changes_starts_and_timer_triggers() {
     for micros in [5, 5, 6, 0, 7] {
         case.change(None, |unit| {
             let Detail::Timer(timer) = &mut unit.detail else { unreachable!() };
-            timer.last_trigger = Some(Timestamp(micros));
+            timer.last_trigger = Some(Timestamp(1_000_000 + micros));
+            timer.last_trigger_monotonic = Some(Timestamp(micros));
         });
     }
+    // from the stamp file of a Persistent= timer
+    case.change(None, |unit| {
+        let Detail::Timer(timer) = &mut unit.detail else { unreachable!() };
+        timer.last_trigger = Some(Timestamp(9));
+    });
     assert_eq!(case.ledger.counters().next().unwrap().1.triggers, 3);
 }
 
@@ -380,22 +447,77 @@ fn counters_are_blank_only_if_all_are_zero() {
 }
 
 #[test]
-fn start_limit_is_guessed_when_changes_were_missed() {
-    for (known, gap, start_limit_hit) in [
-        (false, None, true),
-        (true, Some(Gap::Reconnect), true),
-        (false, Some(Gap::Reconnect), true),
-        (true, None, false),
+fn start_limit_hit_before_start_or_in_a_gap_is_found() {
+    let [inactive, later] = [Timestamp(5), Timestamp(6)];
+    for (result, restart, changed, start_limit_hit) in [
+        ("exit-code", "always", later, true),
+        ("exit-code", "always", inactive, false),
+        // RestartForceExitStatus=, Upholds=, OnFailure= and manual starts
+        ("exit-code", "no", later, true),
+        ("start-limit-hit", "no", inactive, true),
+        // PID 1 failed the run in the turn of its start
+        ("resources", "no", later, false),
+        ("resources", "on-abort", later, false),
+        ("resources", "always", later, true),
     ] {
+        for was_failed in [false, true] {
+            let mut case = Case::new();
+            case.change(None, |unit| {
+                unit.state_change = None;
+                unit.active_state = was_failed.then(|| intern("failed"));
+            });
+            case.change(Some(Gap::Reconnect), |unit| {
+                unit.active_state = Some(intern("failed"));
+                unit.inactive_enter = Some(inactive);
+                let Detail::Service(service) = &mut unit.detail else { unreachable!() };
+                service.result = Some(intern(result));
+                service.restart = Some(intern(restart));
+            });
+            assert_eq!(case.start_limit_hit(), result == "start-limit-hit");
+            case.unit = Arc::new(Unit { state_change: Some(changed), ..(*case.unit).clone() });
+            case.ledger.state_change_read(&case.unit);
+            assert_eq!(case.start_limit_hit(), start_limit_hit, "{result} {restart} {changed:?}");
+            let events = case.ledger.events();
+            let hits = events.filter(|event| event.kind == EventKind::StartLimitHit);
+            assert_eq!(hits.count(), 0);
+            // a reload changes nothing
+            case.change(Some(Gap::Reload), |_| {});
+            assert_eq!(case.start_limit_hit(), start_limit_hit, "{result} {restart} {changed:?}");
+            case.start();
+            assert!(!case.start_limit_hit());
+        }
+    }
+}
+
+#[test]
+fn refused_start_of_a_failed_service_is_a_start_limit_hit() {
+    for result in ["exit-code", "resources"] {
         let mut case = Case::new();
-        case.service(None, |service| service.restarts = Some(2));
-        case.change(None, |unit| unit.active_state = known.then(|| intern("active")));
-        case.change(gap, |unit| unit.active_state = Some(intern("failed")));
-        assert_eq!(case.start_limit_hit(), start_limit_hit, "{known} {gap:?}");
-        assert_eq!(
-            case.ledger.events().filter(|event| event.kind == EventKind::StartLimitHit).count(),
-            0
-        );
+        case.service(None, |service| service.restart = Some(intern("no")));
+        case.start();
+        case.end(None, result);
+        case.state("failed", "failed");
+        assert!(!case.start_limit_hit());
+        // the same run: no start
+        for _ in 0..2 {
+            case.state("failed", "failed");
+            assert!(case.start_limit_hit());
+            case.service(None, |service| service.status_errno = Some(1));
+            assert!(case.start_limit_hit());
+        }
+        let hits = |case: &Case| {
+            let events = case.ledger.events();
+            events.filter(|event| event.kind == EventKind::StartLimitHit).count()
+        };
+        assert_eq!(hits(&case), 1);
+        // another run that PID 1 fails at once, so that no signal shows it running
+        case.change(None, |unit| {
+            unit.invocation_id = Some(InvocationId([99; 16]));
+            unit.state_change = Some(Timestamp(u64::MAX - 1));
+            unit.inactive_enter = Some(Timestamp(u64::MAX - 1));
+        });
+        assert!(!case.start_limit_hit());
+        assert_eq!(hits(&case), 1);
     }
 }
 
@@ -409,30 +531,17 @@ fn exit_has_code_and_status_or_signal_name() {
         (exited, 9, "9"),
         (killed, 9, "SIGKILL"),
         (dumped, 11, "SIGSEGV"),
-        (killed, 34, "34"),
+        (killed, 31, "SIGSYS"),
+        (killed, 32, "32"),
+        (killed, 33, "33"),
+        (killed, 34, "SIGRTMIN+0"),
+        (killed, 35, "SIGRTMIN+1"),
+        (dumped, 64, "SIGRTMIN+30"),
+        (killed, 65, "65"),
+        (exited, 35, "35"),
         (killed, 0, "0"),
     ] {
         assert_eq!(code.status(status), expected);
-    }
-}
-
-#[test]
-fn start_limit_is_hit_only_where_restart_is_set() {
-    for (restart, result, restarts, start_limit_hit) in [
-        ("always", "exit-code", 1, true),
-        ("always", "exit-code", 0, false),
-        ("always", "start-limit-hit", 0, true),
-        ("no", "exit-code", 1, false),
-        ("no", "start-limit-hit", 0, false),
-    ] {
-        let mut case = Case::new();
-        case.service(None, |service| {
-            service.restart = Some(intern(restart));
-            service.result = Some(intern(result));
-            service.restarts = Some(restarts);
-        });
-        case.state("failed", "failed");
-        assert_eq!(case.start_limit_hit(), start_limit_hit, "{restart} {result} {restarts}");
     }
 }
 
