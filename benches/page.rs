@@ -76,7 +76,8 @@ fn response(bencher: Bencher<'_, '_>, case: Case) {
 fn change(shared: &Shared, case: Case, round: u64) {
     let Some(step) = 100_u64.checked_div(case.percent) else { return };
     for number in (round % step..case.units).step_by(usize::try_from(step).unwrap_or(1)) {
-        let active = Variant::from(["failed", "active"][usize::from(round / step % 2 == 0)]);
+        let active =
+            Variant::from(["failed", "active"][usize::from((round / step).is_multiple_of(2))]);
         shared.lock().mirror.change(&name(number), |unit| {
             unit.set(Interface::Unit, "ActiveState", &active);
         });

@@ -66,6 +66,13 @@ impl SelectedMetrics {
     pub fn has(&self, collector: &str, profile: Profile) -> bool {
         profile <= self.profile || self.whole_collectors.contains(&collector)
     }
+
+    /// The series of a collector's metric that are exported; all, if `None`.
+    #[must_use]
+    pub fn reduction(&self, collector: &str, family: &str) -> Option<Reduction> {
+        let is_whole = self.whole_collectors.contains(&collector);
+        self.profile.reduction(family).filter(|_| !is_whole)
+    }
 }
 
 impl Disabled {
@@ -131,6 +138,26 @@ const fn full(name: &'static str, reads: &'static str) -> Collector {
     Collector { name, reads, profile: Profile::Full }
 }
 
+/// Metrics of which only some series are exported, up to a profile.
+pub const REDUCED: &[(&str, Profile, Reduction)] = &[
+    ("systemd_service_start_limit_hit", Profile::Default, Reduction::NonZero),
+    // the sums of a host; systemd_unit_memory_current_bytes is of each unit
+    ("systemd_unit_memory_stat_bytes", Profile::Default, Reduction::Slices),
+    ("systemd_unit_pressure_stalled_seconds_total", Profile::Default, Reduction::NonZero),
+    ("systemd_unit_pressure_waiting_seconds_total", Profile::Default, Reduction::NonZero),
+    // only one of a unit's five states is 1
+    ("systemd_unit_state", Profile::Fleet, Reduction::NonZero),
+];
+
+/// The series of a metric that are exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduction {
+    /// Those with another value than 0: most units have only zeros.
+    NonZero,
+    /// Those of slices.
+    Slices,
+}
+
 /// A set of metrics, and of the collectors that have one of them. Each contains those before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub enum Profile {
@@ -154,10 +181,12 @@ impl Profile {
         collector.profile <= self
     }
 
-    /// Whether samples with value 0 are dropped: only one of a unit's five states is 1.
+    /// The series of a metric that the profile exports; all, if `None`.
     #[must_use]
-    pub fn drops_zeros_of(self, family: &str) -> bool {
-        self <= Self::Fleet && family == "systemd_unit_state"
+    pub fn reduction(self, family: &str) -> Option<Reduction> {
+        let mut reduced = REDUCED.iter();
+        let (.., reduction) = reduced.find(|(name, up_to, _)| *name == family && self <= *up_to)?;
+        Some(*reduction)
     }
 }
 

@@ -11,7 +11,7 @@ use support::{Machine, eventually};
 #[test]
 #[ignore = "a measurement that takes minutes"]
 fn response_size_by_number_of_units() {
-    println!("| units | live | minimal | default | full | text | gzip |");
+    println!("| units | live | minimal | fleet | default | full | text | gzip |");
     for units in [0, 100, 300, 1000] {
         let machine = machine_with_limits();
         populate(&machine, units);
@@ -23,12 +23,12 @@ fn response_size_by_number_of_units() {
             (ours.count() >= units).then_some(page)
         });
         let live = page.all("systemd_service_main_process_pid", &[]).count();
-        let [minimal, full] = ["minimal", "full"].map(|profile| {
+        let [minimal, fleet, full] = ["minimal", "fleet", "full"].map(|profile| {
             let flag = format!("--profile={profile}");
             machine.exporter(&[&flag]).samples().0.len()
         });
         println!(
-            "| {} | {live} | {minimal} | {} | {full} | {} | {} |",
+            "| {} | {live} | {minimal} | {fleet} | {} | {full} | {} | {} |",
             page.all("systemd_unit_state", &[("state", "active")]).count(),
             page.0.len(),
             kilobytes(exporter.get("/metrics", &[]).body.len()),

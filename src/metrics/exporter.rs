@@ -367,12 +367,16 @@ pub(super) fn response(tally: &SeriesCounts, out: &mut impl Sink) -> fmt::Result
             name: "unit_exporter_series",
             kind: Gauge,
             per: Per::Host,
-            help: "Series of the metric in this scrape response.",
+            help: "Series of the metric in this scrape response, of metrics with at least 20 series.",
             source: "the exporter",
             profile: Profile::Default,
             labels: ["family"],
         },
-        tally.kept.iter().map(|(family, count)| ([*family], *count)),
+        tally
+            .kept
+            .iter()
+            .filter(|(_, count)| **count >= MIN_SERIES)
+            .map(|(family, count)| ([*family], *count)),
     )?;
 
     out.family(
@@ -388,6 +392,9 @@ pub(super) fn response(tally: &SeriesCounts, out: &mut impl Sink) -> fmt::Result
         tally.dropped.iter().map(|(family, count)| ([*family], *count)),
     )
 }
+
+/// Metrics with fewer series have none in `unit_exporter_series`: more than a hundred of the metrics.
+const MIN_SERIES: u64 = 20;
 
 fn counts<'a>(
     counts: &'a BTreeMap<&'static str, u64>,

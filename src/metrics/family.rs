@@ -185,6 +185,16 @@ impl<'a, const N: usize, V: Into<Value>> From<([&'a str; N], V, Option<Exemplar<
     }
 }
 
+impl Value {
+    pub(crate) fn is_zero(self) -> bool {
+        match self {
+            Self::Integer(number) => number == 0,
+            Self::Seconds(duration) => duration.is_zero(),
+            Self::Float(number) => number == 0.0,
+        }
+    }
+}
+
 impl From<u64> for Value {
     fn from(value: u64) -> Self {
         Self::Integer(value)

@@ -33,6 +33,45 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
+            name: "systemd_manager_default_restart_delay_seconds",
+            kind: Gauge,
+            per: Per::Manager,
+            help: "Restart delay of services that set none (DefaultRestartSec=).",
+            source: "D-Bus Manager.DefaultRestartUSec",
+            profile: Profile::Default,
+            labels: [],
+        },
+        manager.and_then(|manager| Some(([], manager.default_restart_delay?))),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_manager_default_start_limit_burst",
+            kind: Gauge,
+            per: Per::Manager,
+            help: "Start limit of units that set none (DefaultStartLimitBurst=): maximum number of starts within the interval.",
+            source: "D-Bus Manager.DefaultStartLimitBurst",
+            profile: Profile::Default,
+            labels: [],
+        },
+        manager.and_then(|manager| Some(([], manager.default_start_limit_burst?))),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_manager_default_start_limit_interval_seconds",
+            kind: Gauge,
+            per: Per::Manager,
+            help: "Interval of the start limit of units that set none (DefaultStartLimitIntervalSec=).",
+            source: "D-Bus Manager.DefaultStartLimitIntervalUSec",
+            profile: Profile::Default,
+            labels: [],
+        },
+        manager.and_then(|manager| Some(([], manager.default_start_limit_interval?))),
+    )?;
+
+    out.family(
+        Family {
             name: "systemd_units",
             kind: Gauge,
             per: Per::Host,

@@ -124,12 +124,12 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_sub_state",
             kind: Gauge,
             per: Per::Unit,
-            help: "Current sub-state of the unit (SubState); constant 1, current state only.",
+            help: "Current sub-state of the unit (SubState); constant 1, current state only. Absent for devices, slices and targets, unless failed.",
             source: "D-Bus Unit.SubState",
             profile: Profile::Minimal,
             labels: ["name", "type", "sub_state"],
         },
-        units().filter_map(|unit| {
+        units().filter(|unit| unit.kind.has_own_sub_states() || unit.is("failed")).filter_map(|unit| {
             Some(([&unit.name, unit.kind.as_str(), unit.sub_state.as_deref()?], true))
         }),
     )?;
@@ -227,12 +227,14 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_starts_total",
             kind: Counter(WithExporter),
             per: Per::Unit,
-            help: "Number of times the unit was started (new InvocationID), including automatic restarts.",
+            help: "Number of times the unit was started (new InvocationID), including automatic restarts. Absent for devices, slices and targets.",
             source: "D-Bus PropertiesChanged: Unit.InvocationID",
             profile: Profile::Minimal,
             labels: ["name", "type"],
         },
-        accounts().map(|(name, account)| ([&**name, account.kind.as_str()], account.starts)),
+        accounts()
+            .filter(|(_, account)| account.kind.has_own_sub_states())
+            .map(|(name, account)| ([&**name, account.kind.as_str()], account.starts)),
     )?;
 
     out.family(

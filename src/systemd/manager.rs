@@ -5,7 +5,7 @@ use std::time::Duration;
 use zbus::Variant;
 
 use super::unit::value::{
-    InternedStr, Timestamp, as_duration, as_interned, as_str, as_time, intern,
+    InternedStr, Timestamp, as_duration, as_interned, as_number, as_str, as_time, intern,
 };
 
 /// The properties of PID 1. A field is `None` until it has been read, and where it is not set.
@@ -24,6 +24,13 @@ pub struct Manager {
     /// `UnitsLoadTimestamp`, wall clock: when PID 1 last began to load its units, at boot, reload or
     /// re-execution; `None` before systemd 250, and from a reload until it has been read again.
     pub units_loaded: Option<Timestamp>,
+    /// `DefaultRestartUSec`, `DefaultStartLimitIntervalUSec` and `DefaultStartLimitBurst`: the
+    /// settings of services that do not set their own.
+    pub default_restart_delay: Option<Duration>,
+    /// See `default_restart_delay`.
+    pub default_start_limit_interval: Option<Duration>,
+    /// See `default_restart_delay`.
+    pub default_start_limit_burst: Option<u64>,
     /// `RuntimeWatchdogUSec`; `None` where the hardware watchdog is not used.
     pub runtime_watchdog: Option<Duration>,
     /// `WatchdogDevice`; empty where there is none.
@@ -56,6 +63,11 @@ impl Manager {
                     text.split(':').filter(|taint| !taint.is_empty()).map(intern).collect();
             }
             UNITS_LOADED => self.units_loaded = as_time(value),
+            "DefaultRestartUSec" => self.default_restart_delay = as_duration(value),
+            "DefaultStartLimitIntervalUSec" => {
+                self.default_start_limit_interval = as_duration(value);
+            }
+            "DefaultStartLimitBurst" => self.default_start_limit_burst = as_number(value),
             "RuntimeWatchdogUSec" => self.runtime_watchdog = as_duration(value),
             "WatchdogDevice" => self.watchdog_device = as_interned(value),
             "WatchdogLastPingTimestamp" => self.watchdog_ping = as_time(value),
@@ -100,11 +112,7 @@ pub fn wanted() -> impl Iterator<Item = String> {
     let stages = STAGES
         .iter()
         .flat_map(|stage| [format!("{stage}Timestamp"), format!("{stage}TimestampMonotonic")]);
-    ["Version", UNITS_LOADED, "Virtualization", "RuntimeWatchdogUSec", "WatchdogDevice"]
-        .into_iter()
-        .map(str::to_owned)
-        .chain(stages)
-        .chain(polled().map(str::to_owned))
+    ONCE.into_iter().map(str::to_owned).chain(stages).chain(polled().map(str::to_owned))
 }
 
 /// The properties that PID 1 changes without a signal.
@@ -112,6 +120,17 @@ pub fn polled() -> impl Iterator<Item = &'static str> {
     ["SystemState", "Tainted", "WatchdogLastPingTimestamp", "WatchdogLastPingTimestampMonotonic"]
         .into_iter()
 }
+
+const ONCE: [&str; 8] = [
+    "Version",
+    UNITS_LOADED,
+    "Virtualization",
+    "DefaultRestartUSec",
+    "DefaultStartLimitIntervalUSec",
+    "DefaultStartLimitBurst",
+    "RuntimeWatchdogUSec",
+    "WatchdogDevice",
+];
 
 /// Reveals a reload whose signals were missed.
 pub const UNITS_LOADED: &str = "UnitsLoadTimestamp";

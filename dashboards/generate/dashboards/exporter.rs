@@ -60,7 +60,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .column("Started", "max by (instance) (process_start_time_seconds and on (job, instance) unit_exporter_build_info) * 1000", Cell::ago())
             .column("Last contact", "max by (instance) (time() - unit_exporter_systemd_last_seen_timestamp_seconds)", Cell::unit("s").decimals(1).colors(thresholds(GOOD, &[(30.0, WARNING), (60.0, BAD)])))
             .column("Units", "sum by (instance) (unit_exporter_cached_units)", Cell::plain().decimals(0).width(80))
-            .column("Series", "sum by (instance) (unit_exporter_series)", Cell::unit("short").bar(INFO))
+            .column("Series", "max by (instance) (scrape_samples_scraped and on (job, instance) unit_exporter_build_info)", Cell::unit("short").bar(INFO))
             .column("Scrape", "max by (instance) (scrape_duration_seconds and on (job, instance) unit_exporter_build_info)", Cell::unit("s").decimals(1).bar("purple"))
             .column("Memory", "max by (instance) (process_resident_memory_bytes and on (job, instance) unit_exporter_build_info)", Cell::unit("bytes").decimals(1).bar(GOOD))
             .column("CPU", "sum by (instance) (rate(process_cpu_seconds_total[$__rate_interval]) and on (job, instance) unit_exporter_build_info)", Cell::unit("percentunit").decimals(2).bar(WARNING))

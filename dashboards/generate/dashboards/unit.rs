@@ -78,7 +78,6 @@ pub(crate) fn dashboard() -> Dashboard {
             .label("result", "Last result", Cell::words(&RESULTS).width(120))
             .column("Exit code", r#"max by (instance, name) (systemd_service_main_process_exit_code{name=~"$name"})"#, Cell::plain().decimals(0).width(100))
             .column("Signal", r#"max by (instance, name) (systemd_service_main_process_exit_signal{name=~"$name"})"#, Cell::plain().decimals(0).width(80))
-            .column("Main PID", r#"max by (instance, name) (systemd_service_main_process_pid{name=~"$name"})"#, Cell::unit("none").decimals(0).width(100))
             .column("Failures", r#"sum by (instance, name) (increase(systemd_service_failures_total{name=~"$name"}[$__range]))"#, Cell::count(WARNING).width(90))
             .column("Start limit hit", r#"max by (instance, name) (systemd_service_start_limit_hit{name=~"$name"})"#, Cell::count(BAD).width(125))
             .column("Active since", r#"max by (instance, name) (systemd_unit_active_enter_time_seconds{name=~"$name"} > 0) * 1000"#, Cell::ago())
@@ -94,9 +93,9 @@ pub(crate) fn dashboard() -> Dashboard {
             .label("restart", "Restart=", Cell::plain().width(110))
             .label("user", "User=", Cell::plain().width(130))
             .label("slice", "Slice=", Cell::plain().width(130))
-            .column("Restart delay", r#"max by (instance, name) (systemd_service_restart_delay_seconds{name=~"$name"})"#, Cell::unit("s").width(125))
-            .column("Start limit", r#"max by (instance, name) (systemd_service_start_limit_burst{name=~"$name"})"#, Cell::plain().decimals(0).width(110))
-            .column("Limit interval", r#"max by (instance, name) (systemd_service_start_limit_interval_seconds{name=~"$name"})"#, Cell::unit("s").width(130))
+            .column("Restart delay", &or_default("restart_delay_seconds"), Cell::unit("s").width(125))
+            .column("Start limit", &or_default("start_limit_burst"), Cell::plain().decimals(0).width(110))
+            .column("Limit interval", &or_default("start_limit_interval_seconds"), Cell::unit("s").width(130))
             .column("Watchdog", r#"max by (instance, name) (systemd_service_watchdog_timeout_seconds{name=~"$name"})"#, Cell::unit("s").width(110))
             .column("Reload required", r#"max by (instance, name) (systemd_unit_need_daemon_reload{name=~"$name"})"#, Cell::required().width(150))
             .sort("Host", false)
@@ -145,25 +144,24 @@ pub(crate) fn dashboard() -> Dashboard {
             .link(to_host(HOST))
             .if_empty("No cgroup with the io controller"),
         lines("Tasks", "Processes and threads. Dashed: TasksMax=, above which the unit cannot create more.")
-            .line(r#"sum by (instance) (systemd_unit_tasks_current{name=~"$name"}) or sum by (instance) (systemd_unit_threads{name=~"$name"})"#, "{{instance}}")
+            .line(r#"sum by (instance) (systemd_unit_tasks_current{name=~"$name"})"#, "{{instance}}")
             .limit(r#"min(systemd_unit_tasks_max{name=~"$name"}) and max(systemd_unit_tasks_current{name=~"$name"} / ignoring (type) systemd_unit_tasks_max{name=~"$name"}) > 0.2"#, "max", BAD)
             .decimals(0)
             .link(to_host(HOST))
             .size(8, 7)
             .if_empty("No processes"),
-        lines("File descriptors", "Open file descriptors of all processes of the unit. Dashed: limit of the main process, once a process uses more than 20 % of its limit.")
+        lines("File descriptors", "Open file descriptors of all processes of the unit.")
             .line(r#"sum by (instance) (systemd_unit_open_fds{name=~"$name"})"#, "{{instance}}")
-            .limit(r#"min(systemd_process_max_fds{name=~"$name"}) and max(systemd_unit_worst_fd_ratio{name=~"$name"}) > 0.2"#, "limit", BAD)
             .decimals(0)
             .link(to_host(HOST))
             .size(8, 7)
             .if_empty("No processes"),
-        lines("Processes by state", "Processes of the unit by state. disk_sleep for a long time: a disk or NFS hangs. zombie: a parent process does not collect its children.")
+        lines("Processes by state", "Processes of the unit by state. disk_sleep for a long time: a disk or NFS hangs. zombie: a parent process does not collect its children. Requires --collector.process.")
             .line(r#"sum by (state) (systemd_unit_processes{name=~"$name"})"#, "{{state}}")
             .series_colors(&[("running", GOOD), ("sleeping", QUIET), ("disk_sleep", WARNING), ("stopped", INFO), ("zombie", BAD)])
             .decimals(0)
             .size(8, 7)
-            .if_empty("No processes"),
+            .if_empty("Requires --collector.process"),
     ])
     .collapsed("Listeners and network", vec![
         table("Listeners", "Listeners of the unit and their accept queues.", &["instance", "protocol", "address", "port"])
@@ -208,6 +206,13 @@ const FIRST_OCCURRENCES: &str = r#"sum(rate(systemd_service_failures_total{name=
 const BY_CAUSE: &str = r#"sum by (result) (rate(systemd_service_failures_by_result_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 > 0"#;
 
 const RESTARTED: &str = r#"sum(rate(systemd_service_restart_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000"#;
+
+/// A setting of services with Restart=, which has a series where it differs from the manager's default.
+fn or_default(setting: &str) -> String {
+    format!(
+        r#"max by (instance, name) (systemd_service_{setting}{{name=~"$name"}}) or max by (instance, name) (systemd_service_info{{name=~"$name",restart!="no"}} * on (instance) group_left () max by (instance) (systemd_manager_default_{setting}))"#
+    )
+}
 
 const STARTED: &str = r#"clamp_min(sum(rate(systemd_unit_starts_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 - (sum(rate(systemd_service_restart_total{name=~"$name"}[$__rate_interval])) * $__interval_ms / 1000 or vector(0)), 0)"#;
 

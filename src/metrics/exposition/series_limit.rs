@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::render::{MetricsQuery, SeriesCounts};
 use super::user_samples::UserSamples;
-use crate::metrics::{Family, Per, Sample, Sink, Subject, Value};
+use crate::collector::Reduction;
+use crate::metrics::{Family, Per, Sample, Sink, Subject};
 use crate::snapshot::Histogram;
 
 /// Forwards the families that the query selects, adds the samples of user managers, and counts series.
@@ -37,11 +38,16 @@ impl<S: Sink> Sink for SeriesLimit<'_, S> {
         if !self.query.selects(self.collector, &family) {
             return Ok(());
         }
-        let with_zeros = !self.query.metrics.profile.drops_zeros_of(family.name);
+        let reduction = self.query.metrics.reduction(self.collector, family.name);
+        let kind = family.labels.iter().position(|label| *label == "type");
         let limit = self.query.max_series as u64;
         let mut count = 0;
         let is_kept = |sample: &Sample<'_, N>| {
-            let is_counted = with_zeros || sample.value != Value::Integer(0);
+            let is_counted = match reduction {
+                None => true,
+                Some(Reduction::NonZero) => !sample.value.is_zero(),
+                Some(Reduction::Slices) => kind.is_some_and(|at| sample.labels[at] == "slice"),
+            };
             count += u64::from(is_counted);
             is_counted && count <= limit
         };

@@ -116,7 +116,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_memory_events_total",
             kind: Counter(WithUnit),
             per: Per::RunningUnit,
-            help: "Memory events of the unit (memory.events): high, max, oom, oom_kill. cgroup v1 has oom_kill only, and not for the units of a slice.",
+            help: "Memory events of the unit (memory.events): oom_kill; high, max, oom unless 0. cgroup v1 has oom_kill only, and not for the units of a slice.",
             source: "cgroup memory.events; v1 memory.oom_control oom_kill (kernel 4.13)",
             profile: Profile::Fleet,
             labels: ["name", "type", "event"],
@@ -131,6 +131,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             ]
             .into_iter()
             .filter_map(move |(event, count)| Some(([name, kind, event], count?)))
+            .filter(|([.., event], count)| *event == "oom_kill" || *count > 0)
         }),
     )?;
 

@@ -21,7 +21,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Fleet,
             labels: ["name", "type", "resource"],
         },
-        pressures(snapshot, |pressure| Some(pressure.some)),
+        pressures(snapshot, |_, pressure| Some(pressure.some)),
     )?;
 
     out.family(
@@ -29,25 +29,26 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_pressure_stalled_seconds_total",
             kind: Counter(WithUnit),
             per: Per::RunningUnit,
-            help: "Total time that all non-idle tasks of the unit were stalled on the resource: cpu, memory, io (PSI full). Absent without PSI.",
-            source: "cgroup cpu.pressure (kernel 5.13), memory.pressure, io.pressure: full total",
+            help: "Total time that all non-idle tasks of the unit were stalled on the resource: memory, io (PSI full). Absent without PSI.",
+            source: "cgroup memory.pressure, io.pressure: full total",
             profile: Profile::Fleet,
             labels: ["name", "type", "resource"],
         },
-        pressures(snapshot, |pressure| pressure.full),
+        // of cpu, the kernel's value for a unit repeats the waiting time
+        pressures(snapshot, |resource, pressure| pressure.full.filter(|_| resource != "cpu")),
     )
 }
 
 fn pressures<T>(
     snapshot: &Snapshot,
-    value: impl Fn(&Pressure) -> Option<T> + Copy,
+    value: impl Fn(&str, &Pressure) -> Option<T> + Copy,
 ) -> impl Iterator<Item = ([&str; 3], T)> {
     cgroups(snapshot).flat_map(move |(name, kind, cgroup)| {
         let pressure = &cgroup.pressure;
         [("cpu", pressure.cpu), ("memory", pressure.memory), ("io", pressure.io)]
             .into_iter()
             .filter_map(move |(resource, pressure)| {
-                Some(([name, kind, resource], value(&pressure?)?))
+                Some(([name, kind, resource], value(resource, &pressure?)?))
             })
     })
 }

@@ -85,13 +85,15 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_service_result",
             kind: Gauge,
             per: Per::Service,
-            help: "Result of the last run of the service (Result), success included; constant 1, current result only.",
+            help: "Result of the last run of the service (Result); constant 1, current result only. Absent on success and before the first run.",
             source: "D-Bus Service.Result",
             profile: Profile::Fleet,
             labels: ["name", "result"],
         },
-        services(snapshot)
-            .filter_map(|(name, service)| Some(([name, service.result.as_deref()?], true))),
+        services(snapshot).filter_map(|(name, service)| {
+            let result = service.result.as_deref().filter(|result| *result != "success")?;
+            Some(([name, result], true))
+        }),
     )?;
 
     out.family(
@@ -174,7 +176,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Service,
             help: "Process ID of the main process (MainPID). Absent if there is none.",
             source: "D-Bus Service.MainPID",
-            profile: Profile::Default,
+            profile: Profile::Full,
             labels: ["name"],
         },
         services(snapshot).filter_map(|(name, service)| Some(([name], service.main_pid?))),

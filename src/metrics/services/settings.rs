@@ -7,6 +7,7 @@ use crate::collector::Profile;
 use crate::metrics::Kind::Gauge;
 use crate::metrics::{Family, Per, Sink};
 use crate::snapshot::Snapshot;
+use crate::systemd::manager::Manager;
 use crate::systemd::unit::Service;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
@@ -33,13 +34,14 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_service_restart_delay_seconds",
             kind: Gauge,
             per: Per::Service,
-            help: "Delay before an automatic restart of the service (RestartSec=). Services with Restart= only.",
+            help: "Delay before an automatic restart of the service (RestartSec=), where it is not the manager's default. Services with Restart= only.",
             source: "D-Bus Service.RestartUSec",
             profile: Profile::Default,
             labels: ["name"],
         },
-        restarted(snapshot)
-            .filter_map(|(name, service)| Some(([name], service.restart_delay?))),
+        restarted(snapshot).filter_map(|(name, service, manager)| {
+            Some(([name], unless_default(service.restart_delay?, manager.default_restart_delay)?))
+        }),
     )?;
 
     out.family(
@@ -47,14 +49,15 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_service_start_limit_burst",
             kind: Gauge,
             per: Per::Service,
-            help: "Maximum number of starts within the start limit interval (StartLimitBurst=). Services with Restart= only; absent without a limit.",
+            help: "Maximum number of starts within the start limit interval (StartLimitBurst=), where it is not the manager's default. Services with Restart= only.",
             source: "D-Bus Unit.StartLimitBurst",
             profile: Profile::Default,
             labels: ["name"],
         },
-        restarted(snapshot).filter_map(|(name, service)| {
+        restarted(snapshot).filter_map(|(name, service, manager)| {
             service.start_limit_interval?;
-            Some(([name], service.start_limit_burst.filter(|burst| *burst > 0)?))
+            let burst = service.start_limit_burst.filter(|burst| *burst > 0)?;
+            Some(([name], unless_default(burst, manager.default_start_limit_burst)?))
         }),
     )?;
 
@@ -63,14 +66,15 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_service_start_limit_interval_seconds",
             kind: Gauge,
             per: Per::Service,
-            help: "Interval of the start limit (StartLimitIntervalSec=). Services with Restart= only; absent without a limit.",
+            help: "Interval of the start limit (StartLimitIntervalSec=), where it is not the manager's default. Services with Restart= only.",
             source: "D-Bus Unit.StartLimitIntervalUSec",
             profile: Profile::Default,
             labels: ["name"],
         },
-        restarted(snapshot).filter_map(|(name, service)| {
+        restarted(snapshot).filter_map(|(name, service, manager)| {
             service.start_limit_burst.filter(|burst| *burst > 0)?;
-            Some(([name], service.start_limit_interval?))
+            let interval = service.start_limit_interval?;
+            Some(([name], unless_default(interval, manager.default_start_limit_interval)?))
         }),
     )?;
 
@@ -167,6 +171,14 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     )
 }
 
-fn restarted(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &Service)> {
-    services(snapshot).filter(|(_, service)| service.is_restarted())
+/// The services with Restart=, with their manager.
+fn restarted(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &Service, &Manager)> {
+    let manager = snapshot.systemd.as_ref().map(|systemd| &systemd.manager);
+    services(snapshot)
+        .filter(|(_, service)| service.is_restarted())
+        .filter_map(move |(name, service)| Some((name, service, manager?)))
+}
+
+fn unless_default<T: PartialEq>(value: T, default: Option<T>) -> Option<T> {
+    (Some(&value) != default.as_ref()).then_some(value)
 }

@@ -51,6 +51,13 @@ impl UnitKind {
         Self::Timer,
     ];
 
+    /// Whether sub-states and starts say more than the active state: not for devices, slices and
+    /// targets, which have no processes and do not fail on their own.
+    #[must_use]
+    pub fn has_own_sub_states(self) -> bool {
+        !matches!(self, Self::Device | Self::Slice | Self::Target)
+    }
+
     /// The kind of the unit of that name; `None` if its suffix is not known.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
