@@ -15,14 +15,14 @@ fn response_size_by_number_of_units() {
     for units in [0, 100, 300, 1000] {
         let machine = machine_with_limits();
         populate(&machine, units);
-        let exporter = machine.exporter(&[]);
+        let exporter = machine.exporter(&["--profile=default"]);
         let page = eventually("all units are exported", || {
             let page = exporter.samples();
             let all = page.all("systemd_unit_state", &[("state", "active")]);
             let ours = all.filter(|sample| sample.label("name").starts_with("sized-"));
             (ours.count() >= units).then_some(page)
         });
-        let live = page.all("systemd_service_main_process_pid", &[]).count();
+        let live = page.all("systemd_process_cpu_seconds_total", &[]).count();
         let [minimal, fleet, full] = ["minimal", "fleet", "full"].map(|profile| {
             let flag = format!("--profile={profile}");
             machine.exporter(&[&flag]).samples().0.len()

@@ -182,3 +182,46 @@ fn property(machine: &Machine, property: &str) -> Option<Value> {
     let output = machine.exec(&command);
     output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("JSON"))
 }
+
+#[test]
+fn manager_defaults_replace_settings_equal_to_them() {
+    let (machine, exporter) = prepared();
+    machine
+        .unit("as-default.service", "[Service]\nExecStart=/bin/sleep infinity\nRestart=always\n");
+    machine.unit(
+        "half-default.service",
+        "[Unit]\nStartLimitBurst=9\n[Service]\nExecStart=/bin/sleep infinity\nRestart=always\n",
+    );
+    machine.ok(&["systemctl", "start", "as-default.service", "half-default.service"]);
+    let manager = |property: &str| {
+        let shown = machine.ok(&[
+            "busctl",
+            "get-property",
+            "org.freedesktop.systemd1",
+            "/org/freedesktop/systemd1",
+            "org.freedesktop.systemd1.Manager",
+            property,
+        ]);
+        shown.split_whitespace().last().and_then(|number| number.parse::<f64>().ok())
+    };
+    let settings = [
+        ("restart_delay_seconds", manager("DefaultRestartUSec").map(|micros| micros / 1e6)),
+        ("start_limit_burst", manager("DefaultStartLimitBurst")),
+        (
+            "start_limit_interval_seconds",
+            manager("DefaultStartLimitIntervalUSec").map(|micros| micros / 1e6),
+        ),
+    ];
+    let page = eventually("the burst of half-default.service", || {
+        let page = exporter.samples();
+        let name = [("name", "half-default.service")];
+        let burst = page.value("systemd_service_start_limit_burst", &name);
+        (burst == Some(9.0)).then_some(page)
+    });
+    for (setting, default) in settings {
+        assert!(default.is_some(), "{setting}");
+        assert_eq!(page.value(&format!("systemd_manager_default_{setting}"), &[]), default);
+        let name = [("name", "as-default.service")];
+        assert_eq!(page.value(&format!("systemd_service_{setting}"), &name), None, "{setting}");
+    }
+}

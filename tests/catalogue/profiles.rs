@@ -7,17 +7,18 @@ use crate::support::Samples;
 
 #[test]
 fn series_count_grows_from_minimal_to_full_profile() {
-    let (machine, exporter) = prepared();
+    let (machine, _) = prepared();
     let page = |profile: &str| {
         let flag = format!("--profile={profile}");
         machine.exporter(&[&flag]).samples()
     };
-    let (minimal, default, full) = (page("minimal"), exporter.samples(), page("full"));
+    let [minimal, fleet, default, full] = ["minimal", "fleet", "default", "full"].map(page);
     let units = |page: &Samples| {
-        let names = page.all("systemd_unit_sub_state", &[]).map(|sample| sample.label("name"));
-        names.collect::<std::collections::BTreeSet<_>>().len()
+        page.all("systemd_unit_state", &[]).filter(|sample| sample.value == 1.0).count()
     };
-    for (name, page) in [("minimal", &minimal), ("default", &default), ("full", &full)] {
+    for (name, page) in
+        [("minimal", &minimal), ("fleet", &fleet), ("default", &default), ("full", &full)]
+    {
         let (series, units) = (page.0.len(), units(page));
         eprintln!("{name}: {series} series, {units} units, {} a unit", series / units);
     }
@@ -28,10 +29,12 @@ fn series_count_grows_from_minimal_to_full_profile() {
     let mut families: Vec<_> = families.into_iter().collect();
     families.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     eprintln!("{:?}", &families[..20]);
-    assert!(default.0.len() <= 30 * units(&default), "{} series", default.0.len());
-    assert!(minimal.0.len() * 3 < default.0.len() && default.0.len() < full.0.len());
+    assert!(default.0.len() <= 25 * units(&default), "{} series", default.0.len());
+    assert!(fleet.0.len() * 2 < default.0.len(), "{} series", fleet.0.len());
+    assert!(minimal.0.len() < fleet.0.len() && default.0.len() < full.0.len());
     // the unit states that alerts need
     let active = [("state", "active")];
+    assert!(fleet.all("systemd_unit_state", &active).all(|sample| sample.value == 1.0));
     assert!(minimal.all("systemd_unit_state", &active).all(|sample| sample.value == 1.0));
     assert!(minimal.value("systemd_failed_units", &[]).is_some());
 }

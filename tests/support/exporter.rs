@@ -2,11 +2,14 @@
 
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use unit_exporter::collector::{COLLECTORS, Profile};
+
 use super::machine::EXPORTER_INSIDE;
 use super::{Machine, Response, Samples, in_time};
 
 impl Machine {
-    /// Starts an exporter with these arguments as root, and waits until it is ready.
+    /// Starts an exporter with these arguments as root, and waits until it is ready. It exports all metrics of the
+    /// collectors that are on by default, unless the arguments select a profile.
     #[track_caller]
     pub fn exporter(&self, arguments: &[&str]) -> Exporter<'_> {
         self.exporter_unit(&[], arguments).ready()
@@ -22,6 +25,12 @@ impl Machine {
         let mut command = vec!["systemd-run", "--quiet", "--unit", &unit];
         command.extend(properties.iter().flat_map(|property| ["--property", property]));
         command.extend(["--", EXPORTER_INSIDE, &listen]);
+        let selects = |argument: &&str| SELECTING.iter().any(|flag| argument.starts_with(flag));
+        let whole: Vec<String> = match arguments.iter().any(selects) {
+            true => Vec::new(),
+            false => default_collectors().map(|name| format!("--collector.{name}")).collect(),
+        };
+        command.extend(whole.iter().map(String::as_str));
         command.extend(arguments);
         self.ok(&command);
         let exporter = Exporter { machine: self, unit, port };
@@ -35,6 +44,15 @@ impl Machine {
         Exporter { machine: self, unit: unit.to_owned(), port }.ready()
     }
 }
+
+/// The collectors that are on by default.
+fn default_collectors() -> impl Iterator<Item = &'static str> {
+    let collectors = COLLECTORS.iter().filter(|collector| Profile::Default.has(collector));
+    collectors.map(|collector| collector.name)
+}
+
+/// Arguments that select the metrics.
+const SELECTING: [&str; 3] = ["--profile", "--collector.disable-defaults", "--config.file"];
 
 /// A running exporter; stopped when dropped.
 #[derive(Debug)]
