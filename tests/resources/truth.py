@@ -59,6 +59,8 @@ def resources(unit, group):
     yield "systemd_unit_cpu_seconds_total", {**name, "mode": "system"}, cpu["system_usec"] / 1e6
     for resource in ["cpu", "memory", "io"]:
         for line in (read(f"{v2}/{resource}.pressure") or "").splitlines():
+            if (resource, line.split()[0]) == ("cpu", "full"):
+                continue  # not exported
             metric = {"some": "waiting", "full": "stalled"}[line.split()[0]]
             total = int(line.rsplit("total=", 1)[1]) / 1e6
             yield f"systemd_unit_pressure_{metric}_seconds_total", {**name, "resource": resource}, total
@@ -78,7 +80,8 @@ def resources(unit, group):
                 yield "systemd_unit_memory_stat_bytes", {**name, "kind": kind}, stat[key]
     events = keyed(v1("memory", "memory.oom_control")) or keyed(read(v2 + "/memory.events"))
     for event in ["high", "max", "oom", "oom_kill"]:
-        if event in events:
+        # only kills have series while they are 0
+        if events.get(event, 0) > 0 or event == "oom_kill" and event in events:
             yield "systemd_unit_memory_events_total", {**name, "event": event}, events[event]
     for file, metric in [("memory.high", "memory_high"), ("memory.swap.current", "swap_current"), ("memory.swap.max", "swap_max")]:
         text = (read(f"{v2}/{file}") or "max").strip()

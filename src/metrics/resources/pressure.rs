@@ -34,7 +34,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Fleet,
             labels: ["name", "type", "resource"],
         },
-        // of cpu, the kernel's value for a unit repeats the waiting time
+        // no rule and no panel reads the stall on cpu
         pressures(snapshot, |resource, pressure| pressure.full.filter(|_| resource != "cpu")),
     )
 }
