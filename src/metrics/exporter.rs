@@ -83,7 +83,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Host,
             help: "Unix time of the last success of the collector. Absent if it never succeeded.",
             source: "the exporter",
-            profile: Profile::Full,
+            profile: Profile::Default,
             labels: ["collector"],
         },
         attempts.iter().filter_map(|attempt| {

@@ -1,4 +1,4 @@
-//! The metrics of each profile, compared with the metrics that rules and dashboards read.
+//! The metrics of each profile, compared with the metrics that rules, dashboards and runbooks read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,6 +11,7 @@ use unit_exporter::collector::Profile;
 use unit_exporter::metrics::{Kind, MetricReference, Reference};
 
 use super::promql::{each, rules, selector};
+use super::texts;
 
 #[test]
 fn minimal_profile_has_metrics_of_most_alerts() {
@@ -36,7 +37,7 @@ fn fleet_profile_has_metrics_of_every_rule() {
 
 #[test]
 fn default_metrics_are_inherited_or_read() {
-    let read = read_by_rules_and_dashboards();
+    let read = read_by_rules_dashboards_and_runbooks();
     for row in Reference::collect().rows {
         let has_reason = row.is_inherited()
             || PURPOSE.contains(&row.name)
@@ -47,7 +48,7 @@ fn default_metrics_are_inherited_or_read() {
 
 #[test]
 fn metrics_of_default_collectors_that_are_read_are_default() {
-    let read = read_by_rules_and_dashboards();
+    let read = read_by_rules_dashboards_and_runbooks();
     for row in Reference::collect().rows {
         let is_read = series_names(&row).any(|name| read.contains(&name));
         let of_optional_collector =
@@ -95,8 +96,8 @@ fn metrics_of(expression: &str) -> BTreeSet<String> {
     names
 }
 
-/// The names in all expressions of alerts, rules, panels, variables and annotations.
-fn read_by_rules_and_dashboards() -> BTreeSet<String> {
+/// The names in all expressions of alerts, rules, panels, variables, annotations and runbooks.
+fn read_by_rules_dashboards_and_runbooks() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for rule in rules::files().iter().flat_map(|file| &file.groups).flat_map(|group| &group.rules) {
         names.extend(metrics_of(&rule.expr));
@@ -108,6 +109,11 @@ fn read_by_rules_and_dashboards() -> BTreeSet<String> {
             let dashboard: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
             words(&dashboard, &mut names);
         }
+    }
+    for (_, runbook) in texts::runbooks() {
+        let queries =
+            runbook.split("```promql").skip(1).filter_map(|block| block.split("```").next());
+        queries.for_each(|queries| words(&Value::String(queries.to_owned()), &mut names));
     }
     names
 }

@@ -104,7 +104,8 @@ fn placeholders_are_explained_alike_in_all_runbooks() {
             assert!(line.contains(&format!("`{placeholder}`")), "{name}: {placeholder}");
         }
         explanations.insert(line);
-        of_users.extend(text.lines().filter(|line| line.contains("`user`")).map(str::to_owned));
+        of_users
+            .extend(text.lines().filter(|line| line.contains("`manager_user`")).map(str::to_owned));
         // instance contains the port, the name of the host does not
         assert!(!text.contains("instance=\"HOST\""), "{name}");
     }

@@ -1,5 +1,6 @@
 //! Tasks of each unit, and their limit.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use super::{cgroups, limits, per_unit};
@@ -32,14 +33,11 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             kind: Gauge,
             per: Per::RunningUnit,
             help: "Task limit of the unit (TasksMax=); for services also while they do not run. Absent without a limit.",
-            source: "D-Bus Service.TasksMax; other units: cgroup pids.max",
+            source: "cgroup pids.max; services without this file: D-Bus Service.TasksMax",
             profile: Profile::Fleet,
             labels: ["name", "type"],
         },
-        services_tasks_max(snapshot).chain(
-            limits(snapshot, |cgroup| cgroup.pids.max)
-                .filter(|([_, kind], _)| *kind != UnitKind::Service.as_str()),
-        ),
+        limits(snapshot, |cgroup| cgroup.pids.max).chain(services_without_file(snapshot)),
     )?;
 
     out.family(
@@ -49,14 +47,20 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Forks of the unit that failed because of TasksMax= (pids.events max).",
             source: "cgroup pids.events max",
-            profile: Profile::Full,
+            profile: Profile::Default,
             labels: ["name", "type"],
         },
         per_unit(snapshot, |cgroup| cgroup.pids.events_max),
     )
 }
 
-fn services_tasks_max(snapshot: &Snapshot) -> impl Iterator<Item = ([&str; 2], u64)> {
+/// The limits of services that do not run, or of a host without the controller. D-Bus has those of running ones, too, but
+/// no signal for a limit that `systemctl set-property` changes.
+fn services_without_file(snapshot: &Snapshot) -> impl Iterator<Item = ([&str; 2], u64)> {
+    let with_file = cgroups(snapshot).filter(|(_, _, cgroup)| cgroup.pids.max.is_some());
+    let with_file: HashSet<&str> = with_file.map(|(name, ..)| name).collect();
     let units = snapshot.systemd.iter().flat_map(|systemd| &systemd.units);
-    units.filter_map(|unit| Some(([&*unit.name, unit.kind.as_str()], unit.service()?.tasks_max?)))
+    units
+        .filter(move |unit| !with_file.contains(&*unit.name))
+        .filter_map(|unit| Some(([&*unit.name, unit.kind.as_str()], unit.service()?.tasks_max?)))
 }

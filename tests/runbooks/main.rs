@@ -1,0 +1,506 @@
+//! Runbooks followed command by command, in the state that their alert describes.
+
+#![allow(clippy::disallowed_types)]
+
+mod follow;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+
+use follow::{Host, Runbook};
+use support::{Machine, Options};
+
+#[test]
+fn unit_failed() {
+    let host = host();
+    host.machine.unit("bad.service", &fails("no database", "exit 3"));
+    host.machine.exec(&["systemctl", "start", "bad"]);
+    let runbook = Runbook::of(host, "SystemdUnitFailed", "bad.service");
+    runbook.diagnosis(&[
+        ("systemctl status", 3, "Active: failed (Result: exit-code)"),
+        ("journalctl", 0, "no database"),
+        ("systemctl show", 0, "Result=exit-code"),
+        ("systemctl show", 0, "ExecMainStatus=3"),
+        ("systemctl show", 0, "InactiveEnterTimestamp="),
+    ]);
+    host.machine.unit("bad.service", SLEEPS);
+    runbook.mitigation(1).verification();
+    runbook.shows("systemctl is-failed UNIT", 1, "active");
+}
+
+#[test]
+fn service_start_limit_hit() {
+    let host = host();
+    let text = fails("no license", "exit 1") + "Restart=always\n";
+    host.machine.unit("hopeless.service", &text);
+    host.machine.exec(&["systemctl", "start", "hopeless"]);
+    host.wait_for(r#"systemd_service_start_limit_hit{name="hopeless.service"} == 1"#);
+    let runbook = Runbook::of(host, "SystemdServiceStartLimitHit", "hopeless.service");
+    runbook.diagnosis(&[
+        ("systemctl status", 3, "Active: failed (Result: exit-code)"),
+        ("journalctl", 0, "Start request repeated too quickly"),
+        ("journalctl", 0, "no license"),
+        ("systemctl show", 0, "NRestarts="),
+        ("systemctl show", 0, "StartLimitBurst=5"),
+        ("systemctl show", 0, "RestartUSec=100ms"),
+    ]);
+    host.machine.unit("hopeless.service", SLEEPS);
+    runbook.mitigation(2).verification();
+}
+
+#[test]
+fn service_crash_looping() {
+    let host = host();
+    host.machine.unit("looping.service", &loops("2s"));
+    host.machine.ok(&["systemctl", "start", "looping"]);
+    host.wait_for(r#"increase(systemd_service_failures_total{name="looping.service"}[1h]) > 1"#);
+    let runbook = Runbook::of(host, "SystemdServiceCrashLooping", "looping.service");
+    runbook.diagnosis(&[
+        ("systemctl status", 3, "Active: activating (auto-restart) (Result: signal)"),
+        ("journalctl", 0, "starting up"),
+        // LimitCORE=0
+        ("coredumpctl", 1, "No coredumps found"),
+        ("curl", 0, r#""cause":"signal""#),
+    ]);
+    let events = runbook.shows(
+        "curl -s 'http://localhost:9558/api/v1/events?unit=UNIT&limit=5'",
+        0,
+        "invocation_id",
+    );
+    let id = events.split(r#""invocation_id":""#).nth(1).and_then(|rest| rest.split('"').next());
+    let id = id.expect("an id");
+    runbook.shows(
+        &format!("journalctl _SYSTEMD_INVOCATION_ID={id} + INVOCATION_ID={id}"),
+        0,
+        "starting up",
+    );
+    runbook.mitigation(3).verification();
+    runbook.shows("systemctl is-active UNIT", 3, "inactive");
+}
+
+#[test]
+fn service_failure_burst() {
+    let host = host();
+    host.machine.unit("burst.service", &loops("50ms"));
+    host.machine.ok(&["systemctl", "start", "burst"]);
+    host.wait_for(
+        r#"instance_name:systemd_service_failures:increase10m{name="burst.service"} > 10"#,
+    );
+    // the crashes so far would hit the default start limit
+    host.machine.unit("burst.service", &format!("[Unit]\nStartLimitIntervalSec=0\n{SLEEPS}"));
+    host.machine.ok(&["systemctl", "restart", "burst"]);
+    let runbook = Runbook::of(host, "SystemdServiceFailureBurst", "burst.service");
+    runbook.diagnosis(&[
+        ("systemctl status", 0, "Active: active (running)"),
+        ("journalctl", 0, "starting up"),
+        ("curl", 0, r#""what":"failed""#),
+    ]);
+    runbook.verification();
+}
+
+#[test]
+fn service_keeps_failing() {
+    let host = host();
+    host.machine.unit("leaks.service", &(SLEEPS.to_owned() + "Restart=always\n"));
+    host.machine.ok(&["systemctl", "start", "leaks", "systemd-coredump.socket"]);
+    dump_core(host, "leaks.service");
+    host.machine.ok(&["systemctl", "kill", "--signal=SEGV", "leaks"]);
+    host.wait_for(r#"increase(systemd_service_failures_total{name="leaks.service"}[1h])"#);
+    let runbook = Runbook::of(host, "SystemdServiceKeepsFailing", "leaks.service");
+    runbook.diagnosis(&[
+        ("curl", 0, r#""what":"failed""#),
+        ("journalctl", 0, "code=dumped, status=11/SEGV"),
+        ("coredumpctl", 0, "SIGSEGV"),
+    ]);
+    runbook.verification();
+    host.machine.ok(&["systemctl", "stop", "leaks"]);
+}
+
+#[test]
+fn service_restarting_often() {
+    let host = host();
+    host.machine.unit("often.service", "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/true\nRestart=always\nRestartSec=50ms\n");
+    host.machine.ok(&["systemctl", "start", "often"]);
+    host.wait_for(r#"increase(systemd_unit_starts_total{name="often.service"}[30m]) > 10"#);
+    let runbook = Runbook::of(host, "SystemdServiceRestartingOften", "often.service");
+    runbook.diagnosis(&[
+        ("journalctl --unit", 0, "Scheduled restart job, restart counter is at"),
+        ("systemctl show", 0, "Restart=always"),
+        ("systemctl show", 0, "TriggeredBy="),
+        // started by no user
+        ("journalctl --identifier=sudo", 1, "-- No entries --"),
+    ]);
+    host.machine.ok(&["systemctl", "stop", "often"]);
+}
+
+#[test]
+fn service_fds_near_limit() {
+    let host = host();
+    host.machine.write("/opt/descriptors.py", DESCRIPTORS);
+    host.machine.unit(
+        "descriptors.service",
+        "[Service]\nExecStart=/usr/bin/python3 /opt/descriptors.py\nLimitNOFILE=64\n",
+    );
+    host.machine.ok(&["systemctl", "start", "descriptors"]);
+    host.wait_for(r#"systemd_unit_worst_fd_ratio{name="descriptors.service"} > 0.9"#);
+    let runbook = Runbook::of(host, "SystemdServiceFdsNearLimit", "descriptors.service");
+    runbook.diagnosis(&[
+        ("systemctl show", 0, "LimitNOFILE=64"),
+        ("systemctl show", 0, "MainPID="),
+        ("ls -l", 0, " socket:["),
+        ("ls -l", 0, "30 /etc/hostname"),
+        ("ss", 0, "UDP"),
+    ]);
+    runbook.mitigation(1);
+}
+
+#[test]
+fn unit_tasks_near_limit() {
+    let machine = with_controllers(Machine::options());
+    let host = &Host::start(&machine, "");
+    machine.write("/opt/threads.py", THREADS);
+    machine.unit(
+        "threads.service",
+        "[Service]\nExecStart=/usr/bin/python3 /opt/threads.py\nTasksMax=11\n",
+    );
+    machine.ok(&["systemctl", "start", "threads"]);
+    host.wait_for(
+        r#"instance_name:systemd_unit_tasks_current_per_max:ratio{name="threads.service"} > 0.9"#,
+    );
+    let runbook = Runbook::of(host, "SystemdUnitTasksNearLimit", "threads.service");
+    runbook.diagnosis(&[
+        ("systemctl status", 0, "Tasks: 11 (limit: 11)"),
+        ("systemd-cgls", 0, "threads.py"),
+        ("ps", 0, "python3"),
+    ]);
+    let threads = runbook.shows("ps -L -o pid,lwp,comm,etime --pid MAINPID --ppid MAINPID", 0, "");
+    assert_eq!(threads.lines().count(), 1 + 11, "{threads}");
+    runbook.mitigation(1);
+    host.wait_for(r#"systemd_unit_tasks_max{name="threads.service"} == 8192"#);
+}
+
+#[test]
+fn listener_accept_queue_near_limit_and_dropping() {
+    let host = host();
+    host.machine.write("/opt/deaf.py", DEAF);
+    host.machine.unit("deaf.service", "[Service]\nExecStart=/usr/bin/python3 /opt/deaf.py\n");
+    host.machine.ok(&["systemctl", "start", "deaf"]);
+    host.wait_for(r#"systemd_listener_info{name="deaf.service"}"#);
+    let clients = "for n in 1 2 3 4 5; do timeout 60 bash -c 'exec 3<> /dev/tcp/localhost/7300; sleep 60' & done";
+    host.machine.ok(&[
+        "systemd-run",
+        "--quiet",
+        "--unit=clients",
+        "--property=KillMode=control-group",
+        "bash",
+        "-c",
+        &format!("{clients}; wait"),
+    ]);
+    host.wait_for(r#"systemd_listener_accept_queue_length{name="deaf.service"} / systemd_listener_accept_queue_limit > 0.8"#);
+    let runbook = Runbook::of(host, "SystemdListenerAcceptQueueNearLimit", "deaf.service")
+        .with("PORT", "7300");
+    runbook.diagnosis(&[
+        ("ss", 0, "Recv-Q"),
+        ("systemctl status", 0, "Active: active (running)"),
+        ("sysctl", 0, "net.core.somaxconn = "),
+    ]);
+    let sockets = runbook.shows("ss --listening --tcp --numeric 'sport = :PORT'", 0, "LISTEN");
+    let columns: Vec<&str> =
+        sockets.lines().nth(1).expect("a listener").split_whitespace().collect();
+    assert_eq!(columns[..3], ["LISTEN", "3", "2"], "{sockets}");
+
+    host.wait_for(r#"systemd_listener_drops_total{name="deaf.service"} > 0"#);
+    let dropping = Runbook::of(host, "SystemdListenerDroppingConnections", "deaf.service")
+        .with("PORT", "7300");
+    dropping.diagnosis(&[("ss", 0, "LISTEN"), ("nstat", 0, "TcpExtListenOverflows")]);
+    let counts = dropping.shows("nstat --zeros TcpExtListenOverflows TcpExtListenDrops", 0, "");
+    assert!(!counts.contains("TcpExtListenDrops                0 "), "{counts}");
+    host.machine.ok(&["systemctl", "stop", "clients"]);
+    runbook.mitigation(1);
+}
+
+#[test]
+fn listener_missing() {
+    let host = host();
+    host.machine.write("/opt/listens.py", LISTENS);
+    for unit in ["squatter.service", "wanted.service"] {
+        host.machine.unit(unit, "[Service]\nExecStart=/usr/bin/python3 /opt/listens.py\n");
+    }
+    host.machine.ok(&["systemctl", "start", "squatter"]);
+    host.wait_for(r#"systemd_listener_info{name="squatter.service"}"#);
+    host.machine.exec(&["systemctl", "start", "wanted"]);
+    let runbook =
+        Runbook::of(host, "SystemdListenerMissing", "wanted.service").with("PORT", "7400");
+    runbook.diagnosis(&[
+        ("systemctl status", 3, "Active: failed"),
+        ("ss", 0, "python3"),
+        ("journalctl", 0, "Address already in use"),
+        (r#"systemd_listener_info{instance="INSTANCE", name"#, 0, ""),
+    ]);
+    host.machine.ok(&["systemctl", "stop", "squatter"]);
+    runbook.mitigation(2).verification();
+    host.wait_for(r#"systemd_listener_missing{name="wanted.service"} == 0"#);
+}
+
+#[test]
+fn socket_refusing_connections() {
+    let host = host();
+    host.machine.units(&[
+        ("echo.socket", "[Socket]\nListenStream=7500\nAccept=yes\nMaxConnections=2\n"),
+        ("echo@.service", "[Service]\nExecStart=/bin/cat\nStandardInput=socket\n"),
+    ]);
+    host.machine.ok(&["systemctl", "start", "echo.socket"]);
+    let clients: Vec<_> = (0..4).map(|_| host.machine.tcp(7500).expect("a connection")).collect();
+    host.wait_for(r#"systemd_socket_refused_connections_total{name="echo.socket"} > 1"#);
+    let runbook = Runbook::of(host, "SystemdSocketRefusingConnections", "echo.socket");
+    runbook.diagnosis(&[
+        ("systemctl status", 0, "Active: active (listening)"),
+        ("systemctl status", 0, "Accepted: 2; Connected: 2;"),
+        ("systemctl show", 0, "NRefused=2"),
+        ("systemctl show", 0, "MaxConnections=2"),
+        ("systemctl list-units", 0, "echo@0-"),
+    ]);
+    runbook.mitigation(2);
+    runbook.shows("systemctl show UNIT --property=NConnections", 0, "NConnections=0");
+    drop(clients);
+}
+
+#[test]
+fn unit_load_error() {
+    let host = host();
+    host.machine.units(&[
+        ("broken.service", "[Service]\nType=simple\n"),
+        (
+            "wants-broken.service",
+            "[Unit]\nWants=broken.service\n[Service]\nExecStart=/bin/sleep infinity\n",
+        ),
+    ]);
+    host.machine.ok(&["systemctl", "start", "wants-broken"]);
+    host.wait_for(r#"systemd_unit_load_state{name="broken.service", load_state="bad-setting"}"#);
+    let runbook = Runbook::of(host, "SystemdUnitLoadError", "broken.service");
+    runbook.diagnosis(&[
+        ("systemctl status", 3, "Loaded: bad-setting"),
+        ("systemctl status", 3, "broken.service: Service has no ExecStart="),
+        ("systemd-analyze verify", 1, "Service has no ExecStart="),
+        ("systemctl cat", 0, "# /etc/systemd/system/broken.service"),
+    ]);
+    host.machine.write("/etc/systemd/system/broken.service", SLEEPS);
+    runbook.mitigation(2).verification();
+}
+
+#[test]
+fn unit_missing() {
+    let host = host();
+    host.machine.unit("absent.service", SLEEPS);
+    host.machine.ok(&["systemctl", "start", "absent"]);
+    host.machine.ok(&["systemctl", "stop", "absent"]);
+    host.machine.ok(&["rm", "/etc/systemd/system/absent.service"]);
+    host.machine.ok(&["systemctl", "daemon-reload"]);
+    host.wait_for(r#"systemd_unit_missing{name="absent.service"} == 1"#);
+    let runbook = Runbook::of(host, "SystemdUnitMissing", "absent.service");
+    runbook.diagnosis(&[
+        ("systemctl cat", 1, "No files found for absent.service"),
+        ("systemctl list-unit-files", 1, "0 unit files listed."),
+        ("journalctl", 0, "Stopped absent.service"),
+    ]);
+    host.machine.write("/etc/systemd/system/absent.service", SLEEPS);
+    runbook.mitigation(3).verification();
+    host.wait_for(r#"systemd_unit_missing{name="absent.service"} == 0"#);
+}
+
+#[test]
+fn units_need_daemon_reload() {
+    let machine = Machine::options().boot();
+    let host = &Host::start(&machine, "");
+    machine.unit("changed.service", SLEEPS);
+    machine.ok(&["systemctl", "start", "changed"]);
+    thread::sleep(Duration::from_millis(1100)); // systemd compares modification times
+    machine.write("/etc/systemd/system/changed.service", SLEEPS.to_owned() + "Nice=5\n");
+    // two units per second
+    thread::sleep(Duration::from_secs(30));
+    host.wait_for(r#"systemd_unit_need_daemon_reload{name="changed.service"} == 1"#);
+    let runbook = Runbook::of(host, "SystemdUnitsNeedDaemonReload", "changed.service");
+    runbook.diagnosis(&[
+        ("systemctl show", 0, "Id=changed.service\nNeedDaemonReload=yes"),
+        ("systemctl status", 0, "changed on disk. Run 'systemctl daemon-reload'"),
+    ]);
+    runbook.mitigation(1);
+    runbook.mitigation(2);
+    host.wait_for("systemd_units_needing_daemon_reload == 0");
+}
+
+#[test]
+fn job_stuck() {
+    let machine = Machine::options().boot();
+    let host = &Host::start(&machine, "");
+    machine.units(&[
+        ("stuck.service", "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo waiting for the disk; sleep infinity'\n"),
+        ("later.service", "[Unit]\nAfter=stuck.service\n[Service]\nExecStart=/bin/sleep infinity\n"),
+    ]);
+    machine.ok(&["systemctl", "start", "--no-block", "stuck", "later"]);
+    host.wait_for("time() - systemd_job_oldest_enqueued_timestamp_seconds > 1");
+    let runbook = Runbook::of(host, "SystemdJobStuck", "stuck.service");
+    runbook.diagnosis(&[
+        ("systemctl list-jobs", 0, "start running"),
+        ("systemctl list-jobs", 0, "waiting for job"),
+        ("systemctl --state", 0, "stuck.service"),
+        ("systemctl status", 3, "Active: activating (start)"),
+        ("journalctl", 0, "waiting for the disk"),
+    ]);
+    let jobs = machine.ok(&["systemctl", "list-jobs", "--no-legend"]);
+    let job = jobs.lines().find(|line| line.contains("stuck.service")).expect("a job");
+    let id = job.split_whitespace().next().expect("a number");
+    let runbook = runbook.with("ID", id);
+    runbook.mitigation(1);
+    runbook.shows("systemctl is-active later", 0, "active");
+    runbook.verification();
+}
+
+#[test]
+fn critical_unit_not_active() {
+    let host = host();
+    host.machine.unit("vital.service", SLEEPS);
+    host.machine.unit(
+        "needs-vital.service",
+        "[Unit]\nWants=vital.service\n[Service]\nExecStart=/bin/sleep infinity\n",
+    );
+    host.machine.ok(&["systemctl", "start", "needs-vital"]);
+    host.machine.ok(&["systemctl", "stop", "vital"]);
+    let runbook = Runbook::of(host, "SystemdCriticalUnitNotActive", "vital.service");
+    runbook.diagnosis(&[
+        ("systemctl status", 3, "Active: inactive (dead)"),
+        ("journalctl", 0, "Stopped vital.service"),
+        ("systemctl list-dependencies", 0, "vital.service"),
+    ]);
+    runbook.mitigation(1).verification();
+}
+
+#[test]
+fn exporter_down() {
+    let machine = Machine::options().boot();
+    let host = &Host::start(&machine, "");
+    machine.write("etc/default/unit-exporter", "ARGS=--collector.systemd\n");
+    machine.exec(&["systemctl", "restart", "unit-exporter"]);
+    host.wait_for(r#"up{job="hosts"} == 0"#);
+    let runbook = Runbook::of(host, "UnitExporterDown", "unit-exporter.service");
+    runbook.diagnosis(&[
+        ("systemctl status", 3, "status=2"),
+        ("journalctl", 0, "unexpected argument '--collector.systemd' found"),
+        ("curl", 7, "Failed to connect"),
+        ("ss", 0, "Local Address:Port"),
+    ]);
+    machine.write("etc/default/unit-exporter", "ARGS=\n");
+    runbook.mitigation(1).verification();
+    host.wait_for(r#"up{job="hosts"} == 1"#);
+}
+
+#[test]
+fn exporter_collector_failing() {
+    let machine = Machine::options().boot();
+    machine.write(
+        "/etc/systemd/system/unit-exporter.service.d/hides.conf",
+        "[Service]\nInaccessiblePaths=/sys/fs/cgroup\n",
+    );
+    let host = &Host::start(&machine, "");
+    let runbook = Runbook::of(host, "UnitExporterCollectorFailing", "unit-exporter.service")
+        .with("NAME", "cgroup");
+    runbook.diagnosis(&[
+        ("journalctl", 0, "/sys/fs/cgroup"),
+        ("systemctl status", 0, "Active: active (running)"),
+    ]);
+    machine.write("etc/default/unit-exporter", "ARGS=--no-collector.cgroup\n");
+    runbook.mitigation(3);
+    host.wait_for(r#"absent(unit_exporter_collector_success{collector="cgroup"})"#);
+}
+
+#[test]
+fn exporter_series_truncated() {
+    let machine = Machine::options().boot();
+    let host = &Host::start(&machine, "--web.max-series=10");
+    let runbook = Runbook::of(host, "UnitExporterSeriesTruncated", "unit-exporter.service");
+    runbook.diagnosis(&[("systemctl list-units", 0, "1")]);
+}
+
+#[test]
+fn systemd_not_responding() {
+    let machine = Machine::options().boot();
+    let host = &Host::start(&machine, "");
+    let runbook = Runbook::of(host, "SystemdNotResponding", "unit-exporter.service");
+    let frozen = machine.freeze();
+    runbook.diagnosis(&[
+        ("timeout 10 systemctl status", 124, ""),
+        ("timeout 10 busctl list", 0, "org.freedesktop.systemd1"),
+        ("timeout 10 systemctl status dbus", 124, ""),
+        ("ps", 0, "T"),
+        ("journalctl", 0, "unit-exporter"),
+        ("dmesg", 0, ""),
+    ]);
+    drop(frozen);
+    host.wait_for("time() - unit_exporter_systemd_last_seen_timestamp_seconds < 30");
+}
+
+/// The machine that most tests share.
+fn host() -> &'static Host<'static> {
+    static HOST: OnceLock<Host<'static>> = OnceLock::new();
+    HOST.get_or_init(|| {
+        let flags =
+            "--expect-unit=absent.service,vital.service --expect-listener=wanted.service:tcp:7400";
+        static MACHINE: OnceLock<Machine> = OnceLock::new();
+        Host::start(MACHINE.get_or_init(|| with_controllers(Machine::options().daemons())), flags)
+    })
+}
+
+/// Boots a machine with the cgroup controllers, which this host has either in cgroup v1 or in v2.
+fn with_controllers(options: Options) -> Machine {
+    options.clone().cgroup_v1().try_boot().unwrap_or_else(|_| options.boot())
+}
+
+/// The call of the kernel for a core dump of the service's main process.
+fn dump_core(host: &Host<'_>, unit: &str) {
+    let pid = host.machine.ok(&["systemctl", "show", "--value", "--property=MainPID", unit]);
+    let arguments = format!("{} 0 0 11 $(date +%s) 9223372036854775808 booted", pid.trim());
+    let call = format!("/lib/systemd/systemd-coredump {arguments} < /bin/true");
+    host.machine.ok(&["sh", "-c", &call]);
+}
+
+/// A service that prints a line and exits.
+fn fails(line: &str, command: &str) -> String {
+    format!("[Service]\nExecStart=/bin/sh -c 'echo {line}; {command}'\n")
+}
+
+/// A service that crashes and is restarted without end.
+fn loops(pause: &str) -> String {
+    let service = fails("starting up", "kill -SEGV $$$$");
+    format!(
+        "[Unit]\nStartLimitIntervalSec=0\n{service}Restart=always\nRestartSec={pause}\nLimitCORE=0\n"
+    )
+}
+
+const SLEEPS: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
+
+const DESCRIPTORS: &str = "
+import socket, time
+kept = [socket.socket() for _ in range(30)] + [open('/etc/hostname') for _ in range(30)]
+time.sleep(1e6)
+";
+
+const THREADS: &str = "
+import threading, time
+for _ in range(10):
+    threading.Thread(target=time.sleep, args=[1e6]).start()
+";
+
+const DEAF: &str = "
+import socket, time
+listener = socket.create_server(('127.0.0.1', 7300), backlog=2)
+time.sleep(1e6)
+";
+
+const LISTENS: &str = "
+import socket, time
+listener = socket.create_server(('', 7400))
+time.sleep(1e6)
+";
