@@ -16,18 +16,19 @@ use crate::html::{HostInfo, PageRoute, View};
 use crate::metrics::{DroppedSeries, Format, MetricsQuery, render};
 use crate::snapshot::Snapshot;
 use crate::source::{cgroup, dbus_daemons, journal, process, sockets};
-use crate::{http, systemd};
+use crate::{bus, http, systemd};
 
 /// Takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its program in `fuzz/targets` and of its folder in
 /// `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("bodies", systemd::fuzz::bodies),
     ("cgroup", cgroup::fuzz::files),
     ("config", http::fuzz::config),
     ("daemons", dbus_daemons::fuzz::bodies),
+    ("framing", bus::fuzz::framing),
     ("html", html::fuzz::html),
     ("http", http::fuzz::http),
     ("journal", journal::fuzz::file),

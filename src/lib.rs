@@ -13,7 +13,7 @@
 //! http/        serving it            limits, TLS, passwords
 //! ```
 //!
-//! Around them: `cli/` parses flags and files and runs one command, `collector` lists the collectors and
+//! Around them: `bus/` connects to D-Bus, `cli/` parses flags and files and runs one command, `collector` lists the collectors and
 //! profiles, `unit_filter` selects units, `app` answers the requests of `http/` from scrapes, `single_flight`
 //! shares one scrape between simultaneous requests, `http_counts` counts responses, `sd_notify` reports to
 //! systemd, `logging` writes the log, `fuzzing` has the functions that fuzz/ runs.
@@ -22,6 +22,7 @@
 //! first, or add the property's line to `systemd/unit/property_tables.rs`.
 
 pub mod app;
+pub mod bus;
 pub mod cli;
 pub mod collector;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -9,6 +9,7 @@ pub mod config_file;
 mod hash_password;
 mod once;
 mod serve;
+mod watchdog;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,12 +20,13 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tracing::{error, info, warn};
 
 use crate::app::Exporter;
+use crate::bus::BusAddress;
 use crate::collector::Disabled;
 use crate::http_counts::HttpCounts;
 use crate::logging::{self, Level};
 use crate::scrape::user_managers::follow::{UserManagerConfig, UserManagers};
 use crate::scrape::{ScrapeConfig, Scraper};
-use crate::systemd::follow::{FollowOptions, ManagerAddress, Thread, follow};
+use crate::systemd::follow::{FollowOptions, Thread, follow};
 use crate::systemd::ledger::{Ledger, Retention};
 use crate::systemd::mirror::Mirror;
 use crate::systemd::state::Shared;
@@ -105,7 +107,7 @@ async fn with_scraper(args: &Args, file: ConfigFile, is_check: bool) -> anyhow::
     }
     let requests: Arc<HttpCounts> = Arc::default();
     let disabled = args.disabled();
-    let scraper = start_scraper(args, &disabled, requests.clone())?;
+    let (scraper, follower) = start_scraper(args, &disabled, requests.clone())?;
     if is_check {
         return check_host::run(args, &disabled, &Arc::new(scraper)).await;
     }
@@ -115,43 +117,46 @@ async fn with_scraper(args: &Args, file: ConfigFile, is_check: bool) -> anyhow::
     if args.once {
         return once::run(&exporter).await;
     }
-    serve::run(args, file, exporter, requests).await
+    serve::run(args, file, exporter, requests, follower).await
 }
 
-/// Starts to follow systemd and, unless disabled, the journal and the managers of users.
+/// Starts to follow systemd and, unless disabled, the journal and the managers of users. Returns the
+/// thread that follows PID 1.
 fn start_scraper(
     args: &Args,
     off: &Disabled,
     requests: Arc<HttpCounts>,
-) -> anyhow::Result<Scraper> {
+) -> anyhow::Result<(Scraper, Thread)> {
     let selection = Selection::new(&args.unit_include, &args.unit_exclude)?;
     let keep = Retention {
         unloaded_for: args.keep_unloaded,
         max_unloaded: args.keep_unloaded_max,
         max_events: args.events,
     };
-    let thread = Thread::start().context("failed to start the thread that follows systemd")?;
+    let thread =
+        |name| Thread::start(name).context("failed to start a thread that follows systemd");
+    let follower = thread("follow")?;
     let shared = Shared::new(Mirror::new(selection.clone()), Ledger::new(keep));
     let extras = Extras {
         conditions: !off.has("conditions"),
         files: !off.has("unit-files"),
         ..Extras::default()
     };
-    let manager = ManagerAddress::Bus(args.manager_address());
+    let manager = BusAddress::Bus(args.manager_address());
     let options = FollowOptions { manager, resync: args.resync, extras };
-    thread.spawn(follow(shared.clone(), options));
-    let user_manager_config = UserManagerConfig {
-        selection: selection.clone(),
-        keep,
-        resync: args.resync,
-        extras,
-        thread,
-        dbus_address: args.dbus_address.clone(),
-    };
+    follower.spawn(follow(shared.clone(), options));
     let users = if off.has("user-managers") {
         UserManagers::default()
     } else {
-        UserManagers::watch(user_manager_config)
+        UserManagers::watch(UserManagerConfig {
+            selection: selection.clone(),
+            keep,
+            resync: args.resync,
+            extras,
+            // a user can make the thread hang that reads from that user's bus
+            thread: thread("follow-users")?,
+            dbus_address: args.dbus_address.clone(),
+        })
     };
     let config = ScrapeConfig {
         proc: args.procfs.clone(),
@@ -167,7 +172,7 @@ fn start_scraper(
     if !off.has("journal") {
         tokio::spawn(scraper.follow_journal());
     }
-    Ok(scraper)
+    Ok((scraper, follower))
 }
 
 /// Waits until the units have been read, at most until the time limit.

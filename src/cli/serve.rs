@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,17 +9,20 @@ use tracing::{error, info, warn};
 
 use super::args::Args;
 use super::config_file::ConfigFile;
+use super::watchdog::Watchdog;
 use crate::app::Exporter;
 use crate::http::{self, HttpListener, Limits, LiveConfig, Liveness, ServerOptions};
 use crate::http_counts::HttpCounts;
 use crate::scrape::Scraper;
 use crate::sd_notify::Notify;
+use crate::systemd::follow::Thread;
 
 pub(super) async fn run(
     args: &Args,
     file: ConfigFile,
     exporter: Exporter,
     counts: Arc<HttpCounts>,
+    follower: Thread,
 ) -> anyhow::Result<ExitCode> {
     for warning in args.ignored.warnings() {
         warn!("{warning}");
@@ -51,7 +53,8 @@ pub(super) async fn run(
     let listeners = listen(args)?;
     // does not wait for the bus: it may start later, or never
     notify.ready();
-    tokio::spawn(keep_watchdog_alive(notify, options.liveness.clone(), exporter.scraper().clone()));
+    let (listeners_alive, scraper) = (options.liveness.clone(), exporter.scraper().clone());
+    tokio::spawn(Watchdog { listeners: listeners_alive, scraper, follower }.run(notify));
     http::serve(listeners, exporter, options, stop).await;
     info!("stopped");
     Ok(ExitCode::SUCCESS)
@@ -76,30 +79,6 @@ fn listen(args: &Args) -> anyhow::Result<Vec<HttpListener>> {
         info!(%address, path = args.telemetry_path, "listening");
     }
     Ok(listeners)
-}
-
-/// Sends the status text, and watchdog keep-alives while every listener accepts connections. This does
-/// not depend on the bus or PID 1: if these hang, a restart of the exporter would not help.
-async fn keep_watchdog_alive(notify: Arc<Notify>, liveness: Liveness, scraper: Arc<Scraper>) {
-    let pause = notify.watchdog().map_or(STATUS_INTERVAL, |limit| STATUS_INTERVAL.min(limit / 3));
-    let mut last_status = String::new();
-    // the first status sooner: the units have been read by then
-    tokio::time::sleep(pause / 10).await;
-    loop {
-        let status = scraper.summary();
-        if status != last_status {
-            notify.status(&status);
-            last_status = status;
-        }
-        if liveness.check().await {
-            notify.alive();
-        } else {
-            warn!(
-                "self-check failed: a listener does not accept connections; the watchdog restarts the service if this persists"
-            );
-        }
-        tokio::time::sleep(pause).await;
-    }
 }
 
 /// The state that SIGHUP reloads.
@@ -164,6 +143,3 @@ fn stop_signal(notify: Arc<Notify>, reload: Reload) -> anyhow::Result<impl Futur
         notify.stopping();
     })
 }
-
-/// How often the status text is sent to systemd, unless the watchdog needs it more often.
-const STATUS_INTERVAL: Duration = Duration::from_secs(10);

@@ -155,17 +155,24 @@ impl Scraper {
         journal::follow(self.journal.clone(), self.config.journal.clone(), self.shared.clone())
     }
 
-    /// Whether the mirror has been filled, or why not.
+    /// Whether the mirror has been filled, and a message of systemd was received in the last 30 s.
     ///
     /// # Errors
-    /// One line that says what is the matter.
+    /// The reason, in one line.
     pub fn ready(&self) -> Result<(), String> {
-        let state = self.shared.lock();
-        match &state.status.trouble {
-            Some(trouble) if !state.status.filled => Err(trouble.clone()),
-            _ if !state.status.filled => Err("the units are being read for the first time".into()),
+        let status = self.shared.lock().status.now();
+        match status.trouble {
+            Some(trouble) if !status.filled || status.is_silent() => Err(trouble),
+            _ if !status.filled => Err("the units are being read for the first time".into()),
             _ => Ok(()),
         }
+    }
+
+    /// Waits until a thread for blocking reads has been free, and the state unlocked.
+    pub async fn responds(&self) {
+        let shared = self.shared.clone();
+        // a panic is a response
+        let _ = tokio::task::spawn_blocking(move || drop(shared.lock())).await;
     }
 
     /// Since when it counts.
@@ -177,16 +184,17 @@ impl Scraper {
     /// The state of the host in one line.
     #[must_use]
     pub fn summary(&self) -> String {
-        if let Err(why) = self.ready() {
-            return format!("no units yet: {why}");
-        }
         let (units, failed, trouble) = {
             let state = self.shared.lock();
+            if !state.status.filled {
+                let why = state.status.trouble.as_deref().unwrap_or("being read");
+                return format!("no units yet: {why}");
+            }
             let units = state.mirror.units().filter(|unit| unit.selected && !unit.is_absent());
             let (all, failed) = units.fold((0, 0), |(all, failed), unit| {
                 (all + 1, failed + usize::from(unit.is("failed")))
             });
-            (all, failed, state.status.trouble.clone())
+            (all, failed, state.status.now().trouble)
         };
         let mut line = format!("{units} units, {failed} failed");
         match self.failed().len() {
@@ -288,7 +296,7 @@ impl Scraper {
     fn systemd(&self) -> Snapshot {
         let began = Instant::now();
         let state: &State = &self.shared.lock();
-        let status = state.status.clone();
+        let status = state.status.now();
         let last_seen = status.last_seen();
         let outcome =
             |trouble| vec![self.collectors.record("units", trouble, false, began.elapsed())];

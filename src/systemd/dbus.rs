@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use zbus::message::Message;
 use zbus::names::OwnedUniqueName;
-use zbus::{Connection, MessageStream, message};
+use zbus::{Connection, message};
 
-use super::manager_address::ManagerAddress;
 use super::mirror::ListedUnit;
 use super::unit::Unit;
 use super::unit::name::{UnitKind, is_valid, object_path};
 use super::unit::properties::{Interface, Values};
 use super::unit::value::intern;
-use super::wakeup_coalescing::Coalescing;
+use crate::bus::BusAddress;
+use crate::bus::wakeup_coalescing::Coalescing;
 
 /// A connection to a bus with PID 1 on it.
 pub(super) struct ManagerConnection {
@@ -51,15 +50,39 @@ pub(super) enum FollowError {
     /// systemd's name on the bus has another owner: PID 1 left the bus, or came back.
     #[error("systemd left the bus")]
     OwnerChanged,
+    /// PID 1 or the bus refused to list units of a kind that is always there.
+    #[error("systemd did not list its {kind} units: {error}{}", remedy(.error))]
+    NotListed {
+        /// The kind.
+        kind: UnitKind,
+        /// The error reply.
+        error: String,
+    },
+    /// PID 1 replies, but its signals do not arrive.
+    #[error(
+        "systemd's D-Bus signals do not arrive; allow the exporter's user to receive signals of \
+         org.freedesktop.systemd1: see the D-Bus policies in /etc/dbus-1/system.d, or AppArmor"
+    )]
+    NoSignals,
     /// A reply took too long.
     #[error("systemd has not answered for {0:?}")]
     NotResponding(Duration),
 }
 
+/// The remedy if the error denies access.
+pub(super) fn remedy(error: &str) -> &'static str {
+    if error.starts_with(ACCESS_DENIED) {
+        "; allow the exporter's user to call org.freedesktop.systemd1: see the D-Bus policies in \
+         /etc/dbus-1/system.d, SELinux or AppArmor"
+    } else {
+        ""
+    }
+}
+
 impl ManagerConnection {
     /// Connects, finds PID 1 and subscribes to its signals.
     pub(super) async fn open(
-        address: &ManagerAddress,
+        address: &BusAddress,
         coalescing: &Coalescing,
     ) -> Result<Self, FollowError> {
         let connect = |error| FollowError::Connect { address: address.to_string(), error };
@@ -84,22 +107,17 @@ impl ManagerConnection {
 }
 
 /// The owner of systemd's name; waits a moment for PID 1 to come back to a bus that was restarted.
+/// Signals are not read meanwhile: until they are, zbus keeps none.
 async fn owner(connection: &Connection) -> Result<OwnedUniqueName, FollowError> {
-    let mut messages = MessageStream::from(connection);
-    let error = match call_driver(connection, "GetNameOwner", MANAGER).await {
-        Ok(owner) => return Ok(owner),
-        Err(error) => error,
-    };
-    let returns = async {
-        while let Some(Ok(message)) = messages.next().await {
-            if let Some(owner) = new_owner(&message) {
-                return Some(owner);
-            }
+    let mut attempts = RETURN_TIMEOUT.as_millis() / RETURN_INTERVAL.as_millis();
+    loop {
+        match call_driver(connection, "GetNameOwner", MANAGER).await {
+            Err(zbus::Error::FDO(_)) if attempts > 0 => {}
+            owner => return owner.map_err(FollowError::NoManager),
         }
-        None
-    };
-    let owner = tokio::time::timeout(RETURN_TIMEOUT, returns).await.ok().flatten();
-    owner.and_then(|owner| owner.try_into().ok()).ok_or(FollowError::NoManager(error))
+        attempts -= 1;
+        tokio::time::sleep(RETURN_INTERVAL).await;
+    }
 }
 
 /// The new owner of systemd's name, if the message is the signal that it changed; empty for none.
@@ -142,6 +160,8 @@ pub(super) enum Call {
     Unit(Get),
     /// One property of the manager.
     Manager(String),
+    /// A property of a unit that does not exist: PID 1 replies, and sends a signal.
+    SignalCheck,
 }
 
 /// A call that reads one property of a unit, or all of one interface.
@@ -183,7 +203,7 @@ impl Call {
             Self::ListKind(_) | Self::ListNames(_) => "list_units_by_patterns",
             Self::ListJobs => "list_jobs",
             Self::Unit(Get { property: None, .. }) => "get_all_unit",
-            Self::Unit(..) => "get_unit",
+            Self::Unit(..) | Self::SignalCheck => "get_unit",
             Self::Manager(_) => "get_manager",
         }
     }
@@ -215,6 +235,9 @@ impl Call {
                 }
             }
             Self::Manager(property) => property_of(to, MANAGER_PATH, MANAGER_INTERFACE, property),
+            Self::SignalCheck => {
+                property_of(to, &object_path(UNKNOWN_UNIT), UNIT_INTERFACE, "LoadState")
+            }
         }
     }
 }
@@ -307,11 +330,20 @@ const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 pub(super) const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
 const PROPERTIES_INTERFACE: &str = "org.freedesktop.DBus.Properties";
 
+/// The name of an error reply.
+pub(super) const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
+
+/// A unit that no host has.
+const UNKNOWN_UNIT: &str = "unit-exporter-signal-check.service";
+
 /// For connecting, and for the few calls that are awaited.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long PID 1 may take to come back to a bus that was restarted.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often PID 1 is looked for in that time.
+const RETURN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Messages that wait for the follower; with more, zbus stops reading and the bus buffers.
 const MAX_QUEUED: std::num::NonZeroUsize = std::num::NonZeroUsize::new(8192).expect("not 0");

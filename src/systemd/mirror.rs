@@ -20,6 +20,9 @@ pub struct Mirror {
     instances: usize,
     jobs: BTreeMap<u32, Job>,
     selection: Selection,
+    max_units: usize,
+    /// Whether a unit beyond the limit was not added.
+    is_full: bool,
 }
 
 /// A queued or running job.
@@ -57,7 +60,32 @@ impl Mirror {
     /// An empty mirror.
     #[must_use]
     pub fn new(selection: Selection) -> Self {
-        Self { units: BTreeMap::new(), instances: 0, jobs: BTreeMap::new(), selection }
+        Self {
+            units: BTreeMap::new(),
+            instances: 0,
+            jobs: BTreeMap::new(),
+            selection,
+            max_units: usize::MAX,
+            is_full: false,
+        }
+    }
+
+    /// Adds no units beyond this number: a user chooses the units of the user's own manager.
+    #[must_use]
+    pub fn with_limit(self, max_units: usize) -> Self {
+        Self { max_units, ..self }
+    }
+
+    /// The limit, if units were not added because of it.
+    #[must_use]
+    pub fn exceeded_limit(&self) -> Option<usize> {
+        self.is_full.then_some(self.max_units)
+    }
+
+    /// Whether a unit may be added.
+    fn has_room(&mut self) -> bool {
+        self.is_full |= self.units.len() >= self.max_units;
+        !self.is_full
     }
 
     /// The unit of that name.
@@ -103,7 +131,7 @@ impl Mirror {
     /// suffix of the name is no unit type.
     pub fn load(&mut self, name: &str) -> Option<Arc<Unit>> {
         let kind = UnitKind::of(name)?;
-        if self.units.contains_key(name) {
+        if self.units.contains_key(name) || !self.has_room() {
             return None;
         }
         let name: Arc<str> = name.into();
@@ -122,6 +150,9 @@ impl Mirror {
     pub fn list(&mut self, listed: &ListedUnit) -> Option<Change> {
         let kind = UnitKind::of(&listed.name)?;
         if !self.units.contains_key(listed.name.as_str()) {
+            if !self.has_room() {
+                return None;
+            }
             let name: Arc<str> = listed.name.as_str().into();
             let selected = self.selection.includes(&name);
             self.insert(Arc::new(Unit::new(name, kind, selected)));
@@ -158,6 +189,7 @@ impl Mirror {
     /// Removes a unit that PID 1 has unloaded.
     pub fn unload(&mut self, name: &str) -> Option<Arc<Unit>> {
         let unit = self.units.remove(name)?;
+        self.is_full = false;
         self.instances -= usize::from(template(&unit).is_some());
         Some(unit)
     }
@@ -231,6 +263,22 @@ mod tests {
         assert_eq!((from("a"), from("a.service"), from("b.service")), (2, 1, 0));
         assert_eq!(&*mirror.unload("a.service").unwrap().name, "a.service");
         assert!(mirror.unit("a.service").is_none() && mirror.unload("a.service").is_none());
+    }
+
+    #[test]
+    fn units_beyond_the_limit_are_not_added() {
+        let mut mirror = Mirror::new(Selection::default()).with_limit(2);
+        assert!(mirror.load("a.service").is_some() && mirror.load("b.service").is_some());
+        assert_eq!(mirror.exceeded_limit(), None);
+        let (load_state, active_state, sub_state) = ("loaded".into(), "active".into(), "".into());
+        let name = "c.service".to_owned();
+        assert!(
+            mirror.list(&ListedUnit { name, load_state, active_state, sub_state }).is_none()
+                && mirror.load("d.service").is_none()
+        );
+        assert_eq!((mirror.units().len(), mirror.exceeded_limit()), (2, Some(2)));
+        mirror.unload("a.service");
+        assert!(mirror.load("c.service").is_some() && mirror.exceeded_limit().is_none());
     }
 
     #[test]

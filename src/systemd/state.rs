@@ -9,7 +9,7 @@ use super::ledger::{Gap, Ledger};
 use super::manager::Manager;
 use super::mirror::{Change, Mirror};
 use super::unit::name::UnitKind;
-use super::wakeup_coalescing::Coalescing;
+use crate::bus::wakeup_coalescing::Coalescing;
 
 /// The state of PID 1 and its units.
 #[derive(Debug)]
@@ -98,6 +98,23 @@ impl State {
 }
 
 impl Status {
+    /// The status at the time of the call: a thread that hangs reports nothing.
+    #[must_use]
+    pub fn now(&self) -> Self {
+        if !self.is_silent() {
+            return self.clone();
+        }
+        let silence = format!("no message from systemd for {MAX_SILENCE:?}");
+        let trouble = self.trouble.clone().or(Some(silence));
+        Self { following: false, trouble, ..self.clone() }
+    }
+
+    /// Whether PID 1 has sent a message, but none for some time.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.last_message.is_some_and(|at| at.elapsed() > MAX_SILENCE)
+    }
+
     /// When the last message of PID 1 arrived, to the millisecond; `None` before the first.
     #[must_use]
     pub fn last_seen(&self) -> Option<SystemTime> {
@@ -107,6 +124,9 @@ impl Status {
         Some(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
     }
 }
+
+/// PID 1 is sent a call every 15 s, and a reply after 10 s is late.
+const MAX_SILENCE: Duration = Duration::from_secs(30);
 
 /// Causes of failed calls.
 const ERRORS: [&str; 4] = ["answer", "decode", "panic", "timeout"];

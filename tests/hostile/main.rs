@@ -4,6 +4,8 @@
 
 mod access;
 mod bus;
+mod denied;
+mod descriptors;
 #[path = "../fixture/mod.rs"]
 mod fixture;
 mod listeners;
@@ -17,6 +19,7 @@ mod secrets;
 mod series;
 #[path = "../support/mod.rs"]
 mod support;
+mod user_bus;
 
 use std::collections::BTreeSet;
 

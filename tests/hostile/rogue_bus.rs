@@ -112,9 +112,13 @@ pub(crate) fn listed_unit(name: &str, description: &str) -> ListedUnit {
 
 /// The unique name of an exporter's connection to the system bus.
 pub(crate) fn connection_of(machine: &Machine, exporter: &Exporter) -> String {
+    connections_of(machine, exporter).swap_remove(0)
+}
+
+/// The unique names of all its connections to the system bus.
+pub(crate) fn connections_of(machine: &Machine, exporter: &Exporter) -> Vec<String> {
     let names = machine.ok(&["busctl", "--system", "--json=short", "list", "--unique"]);
     let names: Vec<serde_json::Value> = serde_json::from_str(&names).expect("JSON");
-    let mut of_exporter = names.iter().filter(|row| row["unit"] == exporter.unit());
-    let name = of_exporter.next().expect("a connection")["name"].as_str().expect("a name");
-    name.to_owned()
+    let of_exporter = names.iter().filter(|row| row["unit"] == exporter.unit());
+    of_exporter.map(|row| row["name"].as_str().expect("a name").to_owned()).collect()
 }

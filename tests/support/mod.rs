@@ -31,7 +31,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use exporter::Exporter;
-pub use freeze::Frozen;
+pub use freeze::{Frozen, FrozenThread};
 pub use http::{Response, send_request};
 pub use machine::{EXPORTER_INSIDE, HERE, Machine, Options, PROGRAM, TREE, cpu, program};
 pub use prometheus::Prometheus;

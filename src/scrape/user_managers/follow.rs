@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tracing::{Instrument, info, info_span};
 
+use crate::bus::BusAddress;
 use crate::source::dbus_daemons::{DaemonClient, logind};
-use crate::systemd::follow::{FollowOptions, ManagerAddress, Thread, follow};
+use crate::systemd::follow::{FollowOptions, Thread, follow};
 use crate::systemd::ledger::{Ledger, Retention};
 use crate::systemd::mirror::Mirror;
 use crate::systemd::state::Shared;
@@ -137,9 +138,10 @@ impl FollowedManagers {
 }
 
 fn follow_user(uid: u32, name: &str, config: &UserManagerConfig) -> (UserManager, JoinSet<()>) {
-    let shared = Shared::new(Mirror::new(config.selection.clone()), Ledger::new(config.keep));
+    let mirror = Mirror::new(config.selection.clone()).with_limit(MAX_UNITS);
+    let shared = Shared::new(mirror, Ledger::new(config.keep));
     let socket = Path::new(RUN_USER).join(uid.to_string()).join("bus");
-    let manager = ManagerAddress::UserBus { uid, socket };
+    let manager = BusAddress::UserBus { uid, socket };
     let options = FollowOptions { manager, resync: config.resync, extras: config.extras };
     let span = info_span!("user", user = name);
     // aborted when the set is dropped
@@ -159,3 +161,6 @@ const LINGER_POLL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// UserManagers whose managers are followed at most.
 const MAX_USERS: usize = 64;
+
+/// Units of one manager; a desktop has 300.
+const MAX_UNITS: usize = 2000;

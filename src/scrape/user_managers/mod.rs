@@ -70,9 +70,12 @@ impl Scraper {
             let units = processes.remove(&uid).unwrap_or_default();
             let processes = UnitReadings { units, ..UnitReadings::default() };
             let state = shared.lock();
-            let status = state.status.clone();
+            let status = state.status.now();
             if let Some(why) = &status.trouble {
                 trouble.get_or_insert(format!("{name}: {why}"));
+            }
+            if let Some(limit) = state.mirror.exceeded_limit() {
+                trouble.get_or_insert(format!("{name}: only {limit} units are followed"));
             }
             let systemd =
                 status.filled.then(|| SystemdSnapshot::copy(&state, self.config.not_found));

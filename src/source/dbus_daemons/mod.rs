@@ -22,11 +22,13 @@ use zbus::names::OwnedUniqueName;
 use zbus::{Connection, OwnedVariant, Variant, fdo};
 
 use super::Error;
+use crate::bus::BusAddress;
+use crate::bus::wakeup_coalescing::Coalescing;
 
 /// A client of the daemons on the system bus.
 #[derive(Debug)]
 pub struct DaemonClient {
-    address: String,
+    address: BusAddress,
     connection: Mutex<Option<Connection>>,
 }
 
@@ -58,7 +60,7 @@ impl DaemonClient {
     /// A client of the bus at `address`. Does not connect yet.
     #[must_use]
     pub fn new(address: String) -> Self {
-        Self { address, connection: Mutex::default() }
+        Self { address: BusAddress::Bus(address), connection: Mutex::default() }
     }
 
     /// Finds the daemon, if it runs.
@@ -97,8 +99,9 @@ impl DaemonClient {
             return Ok(connection.clone());
         }
         *current = None;
-        let connection =
-            zbus::connection::Builder::address(&*self.address).method_timeout(TIMEOUT).build();
+        let builder = self.address.builder(&Coalescing::disabled()).await;
+        let builder = builder.map_err(|error| BUS.unavailable(&error))?;
+        let connection = builder.method_timeout(TIMEOUT).build();
         let connection = match tokio::time::timeout(TIMEOUT, connection).await {
             Ok(connection) => connection.map_err(|error| BUS.unavailable(&error))?,
             Err(_) => return Err(Error::Late),

@@ -13,6 +13,8 @@ use super::call_queue::CallQueue;
 use super::pending_fetches::Fetches;
 use super::refetch::Refetch;
 use super::resync::Resync;
+use super::signal_check::SignalCheck;
+use crate::bus::wakeup_coalescing::Hold;
 use crate::systemd::dbus::{Call, FollowError};
 use crate::systemd::ledger::Gap;
 use crate::systemd::manager;
@@ -20,7 +22,6 @@ use crate::systemd::mirror::Change;
 use crate::systemd::state::{Shared, State};
 use crate::systemd::unit::Unit;
 use crate::systemd::unit::properties::Extras;
-use crate::systemd::wakeup_coalescing::Hold;
 
 /// Follows PID 1 over one connection.
 pub(super) struct Follower<'s> {
@@ -30,6 +31,11 @@ pub(super) struct Follower<'s> {
     pub(super) refetch: Refetch,
     pub(super) resync: Resync,
     pub(super) boot_blame: BootBlame,
+    pub(super) signal_check: SignalCheck,
+    /// Whether all units have been listed and fetched.
+    is_synced: bool,
+    /// Whether a call was denied.
+    pub(super) was_denied: bool,
     /// The unit before a change that arrives as two signals, of which only the first has been
     /// received.
     pub(super) pending_change: Option<Arc<Unit>>,
@@ -60,6 +66,9 @@ impl<'s> Follower<'s> {
             refetch: Refetch::new(now),
             resync: Resync::new(missed_signals, resync, now),
             boot_blame: BootBlame::default(),
+            signal_check: SignalCheck::Due,
+            is_synced: false,
+            was_denied: false,
             pending_change: None,
             extras,
             hold: Some(shared.coalescing.hold()),
@@ -110,7 +119,10 @@ impl<'s> Follower<'s> {
         let state = &mut *shared.lock();
         self.refetch.poll(state, self.extras, &mut self.calls, now);
         self.boot_blame.request(state, self.resync.is_reloading(), &mut self.calls);
-        self.resync_due(state, now);
+        self.resync_due(state, now)?;
+        if self.is_synced {
+            self.signal_check.run(&mut self.calls, now)?;
+        }
         self.fetches.request_new_units(state, &mut self.calls, now);
         self.fetches.request_planned(state, self.extras, &mut self.calls);
         self.refetch.request_due(state, &mut self.calls, now);
@@ -137,6 +149,7 @@ impl<'s> Follower<'s> {
             .next_due(self.calls.room() > 0)
             .chain(self.resync.next_due())
             .chain(self.fetches.new_units.values().copied())
+            .chain(self.signal_check.deadline())
             .min();
         let timeout_check = Instant::now() + TIMEOUT_CHECK_INTERVAL;
         match next {
@@ -163,16 +176,23 @@ impl<'s> Follower<'s> {
 
     /// Marks the mirror as filled once no listing and no fetch is under way.
     pub(super) fn mark_synced(&mut self, state: &mut State) {
-        if !self.fetches.pending.is_empty() || self.resync.listing.is_some() {
+        if !self.fetches.pending.is_empty() || self.resync.is_listing() {
             return;
         }
         state.status.reload_pending_resync &=
             self.resync.is_reloading() || self.resync.requested.is_some();
-        if !state.status.following {
+        self.is_synced = true;
+        state.status.filled = true;
+        self.mark_following(state);
+    }
+
+    /// Marks the mirror as current once it is filled, and signals are known to arrive.
+    pub(super) fn mark_following(&mut self, state: &mut State) {
+        let arrive = matches!(self.signal_check, SignalCheck::Passed { .. });
+        if self.is_synced && arrive && !state.status.following {
             let units = state.mirror.units().len();
             info!(units, "following systemd");
             state.status.following = true;
-            state.status.filled = true;
             state.status.trouble = None;
         }
     }

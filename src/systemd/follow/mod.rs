@@ -13,6 +13,7 @@ mod pending_fetches;
 mod refetch;
 mod replies;
 mod resync;
+mod signal_check;
 mod signals;
 #[cfg(test)]
 mod tests;
@@ -25,10 +26,10 @@ use tokio::task::JoinSet;
 use tracing::{Instrument, debug, error, warn};
 use zbus::MessageStream;
 
-use super::dbus::ManagerConnection;
-pub use super::manager_address::ManagerAddress;
+use super::dbus::{FollowError, ManagerConnection};
 use super::state::Shared;
 use super::unit::properties::Extras;
+use crate::bus::BusAddress;
 use call_queue::CallQueue;
 use connection::Follower;
 pub use thread::Thread;
@@ -37,7 +38,7 @@ pub use thread::Thread;
 #[derive(Clone, Debug)]
 pub struct FollowOptions {
     /// The address of the manager.
-    pub manager: ManagerAddress,
+    pub manager: BusAddress,
     /// The interval at which the mirror is compared with the list.
     pub resync: Duration,
     /// Optional properties of units to read.
@@ -75,7 +76,9 @@ async fn connect(shared: Shared, options: FollowOptions) -> Infallible {
                 let calls = CallQueue::open(connection, owner);
                 let follower = Follower::new(&shared, calls, options.resync, options.extras);
                 let error = follower.run(messages).await;
-                shared.lock().status.disconnects += 1;
+                let is_lost =
+                    !matches!(error, FollowError::NotListed { .. } | FollowError::NoSignals);
+                shared.lock().status.disconnects += u64::from(is_lost);
                 error
             }
             Err(error) => error,

@@ -8,7 +8,9 @@ use zbus::message::{Message, Type};
 
 use super::connection::Follower;
 use super::resync::count_decode_error;
-use crate::systemd::dbus::{Call, DRIVER, Get, Purpose, listed_jobs, listed_units};
+use crate::systemd::dbus::{
+    ACCESS_DENIED, Call, DRIVER, Get, Purpose, listed_jobs, listed_units, remedy,
+};
 use crate::systemd::mirror::ListedUnit;
 use crate::systemd::state::State;
 use crate::systemd::unit::properties::{Interface, STATE_CHANGE_TIME, Values, afterwards};
@@ -18,7 +20,8 @@ impl Follower<'_> {
         let header = reply.header();
         // the bus drops replies of other clients, unless its configuration allows them
         let trusted = [self.calls.destination(), DRIVER];
-        if header.sender().is_some_and(|sender| !trusted.contains(&sender.as_str())) {
+        let sender = header.sender().map(|sender| sender.as_str()).unwrap_or_default();
+        if !trusted.contains(&sender) {
             self.shared.lock().status.untrusted_messages += 1;
             return;
         }
@@ -28,10 +31,18 @@ impl Follower<'_> {
         let shared = self.shared;
         let state = &mut *shared.lock();
         self.count_pending_change(state);
-        state.status.last_message = Some(Instant::now());
+        // an error of the bus is no sign of life of PID 1
+        if sender != DRIVER {
+            state.status.last_message = Some(Instant::now());
+        }
         let error = (reply.message_type() == Type::Error).then(|| describe(reply));
+        let is_denied = error.as_ref().is_some_and(|error| error.starts_with(ACCESS_DENIED));
+        if is_denied {
+            self.log_denied(&call, error.as_deref().unwrap_or_default());
+        }
         // an older systemd does not have each property
-        if error.is_some() && !matches!(call, Call::Unit(..) | Call::Manager(_)) {
+        let may_fail = matches!(call, Call::Unit(..) | Call::Manager(_) | Call::SignalCheck);
+        if error.is_some() && (is_denied || !may_fail) {
             *state.status.errors.entry("answer").or_default() += 1;
         }
         match call {
@@ -62,6 +73,18 @@ impl Follower<'_> {
                 let value = if error.is_none() { value(reply, state) } else { None };
                 self.manager_property_read(state, &property, value);
             }
+            Call::SignalCheck => {
+                self.signal_check.replied(error.is_some(), Instant::now());
+                self.mark_following(state);
+            }
+        }
+    }
+
+    /// Logs the first denied call of the connection.
+    fn log_denied(&mut self, call: &Call, error: &str) {
+        if !std::mem::replace(&mut self.was_denied, true) {
+            let call = call.kind();
+            warn!(call, "access to systemd is denied: {error}{}", remedy(error));
         }
     }
 

@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 
 use super::connection::Follower;
 use super::non_utf8_mounts;
-use crate::systemd::dbus::Call;
+use crate::systemd::dbus::{Call, FollowError};
 use crate::systemd::ledger::Gap;
 use crate::systemd::manager::UNITS_LOADED;
 use crate::systemd::mirror::ListedUnit;
@@ -23,6 +23,8 @@ pub(super) struct Resync {
     /// A listing to make as soon as none is under way.
     pub(super) requested: Option<Reason>,
     pub(super) listing: Option<UnitListing>,
+    /// Why the last listing failed as a whole.
+    failure: Option<FollowError>,
     /// Why signals before the first listing may be missing.
     pub(super) missed_signals: Option<Gap>,
     /// Differences found by a listing on schedule, and when they count as drift.
@@ -64,6 +66,7 @@ impl Resync {
             next: now + interval,
             requested: Some(Reason::Connect),
             listing: None,
+            failure: None,
             missed_signals,
             possible_drift: HashMap::new(),
             recently_unloaded: HashMap::new(),
@@ -71,6 +74,11 @@ impl Resync {
             reloaded_at: None,
             is_version_read: false,
         }
+    }
+
+    /// Whether a listing is under way, or has failed.
+    pub(super) fn is_listing(&self) -> bool {
+        self.listing.is_some() || self.failure.is_some()
     }
 
     pub(super) fn is_reloading(&self) -> bool {
@@ -101,9 +109,20 @@ impl Resync {
 
 impl Follower<'_> {
     /// Begins a listing if one is due and possible.
-    pub(super) fn resync_due(&mut self, state: &mut State, now: Instant) {
+    ///
+    /// # Errors
+    /// The last listing failed as a whole.
+    pub(super) fn resync_due(
+        &mut self,
+        state: &mut State,
+        now: Instant,
+    ) -> Result<(), FollowError> {
         let resync = &mut self.resync;
+        if let Some(failure) = resync.failure.take() {
+            return Err(failure);
+        }
         if now >= resync.next {
+            self.signal_check.repeat();
             resync.next = now + resync.interval;
             resync.requested = resync.requested.or(Some(Reason::Schedule));
             state.ledger.expire(now);
@@ -124,6 +143,7 @@ impl Follower<'_> {
         let before = self.resync.possible_drift.len();
         self.resync.possible_drift.retain(|_, at| *at > now);
         state.status.drift += (before - self.resync.possible_drift.len()) as u64;
+        Ok(())
     }
 
     pub(super) fn list_units(&mut self, state: &mut State, reason: Reason) {
@@ -213,6 +233,12 @@ impl Follower<'_> {
         let Some(UnitListing { reason, listed, failed, .. }) = self.resync.listing.take() else {
             return;
         };
+        if let Some((kind, error)) = failed.iter().find(|(kind, _)| must_be_listed(**kind)) {
+            let (kind, error) = (*kind, error.clone());
+            self.resync.failure = Some(FollowError::NotListed { kind, error });
+            state.status.unlisted = failed;
+            return;
+        }
         let gone: Vec<_> = state
             .mirror
             .units()
@@ -273,6 +299,13 @@ impl Follower<'_> {
         let changed = state.mirror.units().filter(|unit| unit.needs_reload == Some(true));
         self.refetch.files_changed.prioritize(changed.map(|unit| unit.name.clone()));
     }
+}
+
+/// Whether no name of this kind is a path, which could have bytes that systemd cannot list: a failure
+/// to list such units is a failure of all.
+fn must_be_listed(kind: UnitKind) -> bool {
+    use UnitKind::{Scope, Service, Slice, Socket, Target, Timer};
+    matches!(kind, Scope | Service | Slice | Socket | Target | Timer)
 }
 
 /// Logs and counts a list of units that cannot be decoded.

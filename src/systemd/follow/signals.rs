@@ -38,6 +38,8 @@ impl Follower<'_> {
         }
         let now = Instant::now();
         state.status.last_message = Some(now);
+        self.signal_check.signal_arrived();
+        self.mark_following(state);
         let path = header.path().map(|path| path.as_str()).unwrap_or_default();
         let counted = MEMBERS.into_iter().find(|known| *known == member).unwrap_or("other");
         *state.status.signals.entry(counted).or_default() += 1;

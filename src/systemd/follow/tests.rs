@@ -208,6 +208,7 @@ fn listing_fetches_units_with_gap_of_its_reason() {
         let shared = with_units(&running(&["a.service"]));
         shared.lock().status.filled = true;
         let mut fixture = Fixture::new(&shared);
+        fixture.follower.signal_check.signal_arrived();
         let state = &mut *shared.lock();
         fixture.follower.list_units(state, reason);
         assert!(matches!(fixture.calls()[..], [Call::List]), "{reason:?}");
@@ -258,6 +259,7 @@ fn reload_is_remembered_until_all_units_are_fetched() {
     );
     {
         let state = &mut *shared.lock();
+        fixture.follower.signal_check.signal_arrived();
         fixture.follower.resync.requested = None;
         fixture.follower.list_units(state, Reason::Connect);
         fixture.follower.units_listed(state, &Call::List, Ok(running(&["a.service"])));

@@ -1,4 +1,4 @@
-//! The addresses of service managers: PID 1 on the system bus, a user manager on that user's bus.
+//! The addresses of buses: the system bus, or the bus of a user.
 
 use std::fmt::{self, Display};
 use std::io;
@@ -17,10 +17,10 @@ use zbus::connection::Builder;
 
 use super::wakeup_coalescing::{Coalescing, CoalescingSocket};
 
-/// The address of a service manager.
+/// The address of a bus.
 #[derive(Clone, Debug)]
-pub enum ManagerAddress {
-    /// The bus at this address: of PID 1, or of the manager of the exporter's own user.
+pub enum BusAddress {
+    /// The bus at this address: the system's, or that of the exporter's own user.
     Bus(String),
     /// The bus of another user, which accepts connections from that user only.
     UserBus {
@@ -31,37 +31,39 @@ pub enum ManagerAddress {
     },
 }
 
-impl ManagerAddress {
+impl BusAddress {
     /// A builder for a connection to the bus.
-    pub(super) async fn builder(&self, coalescing: &Coalescing) -> zbus::Result<Builder<'_>> {
+    pub(crate) async fn builder(&self, coalescing: &Coalescing) -> zbus::Result<Builder<'_>> {
         match self {
             Self::Bus(address) => {
                 let address: Address = address.parse()?;
-                let socket = match address.transport() {
-                    Transport::Unix(unix) => match unix.path() {
-                        UnixSocket::File(path) => {
-                            SocketAddrUnix::new(path).map_err(io::Error::from)?
-                        }
-                        UnixSocket::Abstract(name) => {
-                            SocketAddrUnix::new_abstract_name(name.as_bytes())
-                                .map_err(io::Error::from)?
-                        }
-                        _ => return Ok(Builder::address(address)),
-                    },
-                    // rare, and without coalescing
+                let unix = match address.transport() {
+                    Transport::Unix(unix) => unix.path(),
+                    // rare, and without coalescing; it cannot carry file descriptors
                     _ => return Ok(Builder::address(address)),
                 };
-                builder(connect_here(&socket)?, coalescing)
+                let socket = match unix {
+                    UnixSocket::File(path) => SocketAddrUnix::new(path),
+                    UnixSocket::Abstract(name) => {
+                        SocketAddrUnix::new_abstract_name(name.as_bytes())
+                    }
+                    _ => {
+                        let text = "the address of a bus needs unix:path= or unix:abstract=";
+                        return Err(zbus::Error::Address(text.to_owned()));
+                    }
+                };
+                let stream = connect_here(&socket.map_err(io::Error::from)?)?;
+                builder(stream, coalescing, MAX_MESSAGE)
             }
             Self::UserBus { uid, socket } => {
                 let stream = connect_as(*uid, socket).await?;
-                Ok(builder(stream, coalescing)?.user_id(*uid))
+                Ok(builder(stream, coalescing, MAX_USER_MESSAGE)?.user_id(*uid))
             }
         }
     }
 
-    /// Whether a process of this user may own the manager's name.
-    pub(super) fn trusts(&self, manager: u32) -> bool {
+    /// Whether a process of this user may own the name of the bus's service manager.
+    pub(crate) fn trusts(&self, manager: u32) -> bool {
         match self {
             Self::Bus(_) => manager == 0 || manager == geteuid().as_raw(),
             Self::UserBus { uid, .. } => manager == *uid,
@@ -69,7 +71,7 @@ impl ManagerAddress {
     }
 }
 
-impl Display for ManagerAddress {
+impl Display for BusAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bus(address) => f.write_str(address),
@@ -116,7 +118,17 @@ fn unix_socket() -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
-fn builder(stream: UnixStream, coalescing: &Coalescing) -> zbus::Result<Builder<'static>> {
-    let socket = CoalescingSocket::new(stream, coalescing.clone())?;
+fn builder(
+    stream: UnixStream,
+    coalescing: &Coalescing,
+    max_message: u64,
+) -> zbus::Result<Builder<'static>> {
+    let socket = CoalescingSocket::new(stream, coalescing.clone(), max_message)?;
     Ok(Builder::socket(socket.halves()?))
 }
+
+/// The limit of dbus-daemon on the system bus.
+const MAX_MESSAGE: u64 = 32 << 20;
+
+/// The user may own all programs on that bus; a list of 2,000 units takes half of this.
+const MAX_USER_MESSAGE: u64 = 1 << 20;

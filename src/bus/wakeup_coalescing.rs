@@ -19,6 +19,8 @@ use tokio::time::timeout;
 use zbus::connection::socket::{BoxedSplit, ReadHalf, Split, WriteHalf};
 use zbus::export::async_trait::async_trait;
 
+use super::framing::Framing;
+
 /// Coordinates the reader of a socket, the consumer of its messages, and scrapes.
 #[derive(Clone, Debug, Default)]
 pub struct Coalescing(Arc<Inner>);
@@ -39,11 +41,18 @@ struct Inner {
 
 /// While one exists, messages are read at once.
 #[derive(Debug)]
-pub(super) struct Hold(Coalescing);
+pub(crate) struct Hold(Coalescing);
 
 impl Coalescing {
+    /// Reads all messages at once.
+    pub(crate) fn disabled() -> Self {
+        let coalescing = Self::default();
+        coalescing.0.holds.store(1, Ordering::Relaxed);
+        coalescing
+    }
+
     /// Reads messages at once until the hold is dropped.
-    pub(super) fn hold(&self) -> Hold {
+    pub(crate) fn hold(&self) -> Hold {
         self.0.holds.fetch_add(1, Ordering::Relaxed);
         self.0.wake.notify_one();
         Hold(self.clone())
@@ -63,12 +72,12 @@ impl Coalescing {
 
     /// Resolves once the socket has been read for a scrape; the consumer calls [`Self::consumed`]
     /// after the messages.
-    pub(super) async fn read(&self) {
+    pub(crate) async fn read(&self) {
         self.0.was_read.notified().await;
     }
 
     /// The messages have been consumed.
-    pub(super) fn consumed(&self) {
+    pub(crate) fn consumed(&self) {
         for scrape in lock(&self.0.read).drain(..) {
             // the scrape may have timed out
             let _ = scrape.send(());
@@ -101,22 +110,24 @@ impl Drop for Hold {
     }
 }
 
-/// A bus socket that is read with few wake-ups. File descriptors are not negotiated: a message
-/// cannot carry any.
+/// A bus socket that is read with few wake-ups. File descriptors are not negotiated: a bus then
+/// delivers no message that carries one. The last close of a descriptor may take hours.
 #[derive(Debug)]
 pub(super) struct CoalescingSocket {
     stream: UnixStream,
     coalescing: Coalescing,
+    max_message: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct CoalescingReader {
     stream: UnixStream,
     coalescing: Coalescing,
+    framing: Framing,
     buffer: Box<[u8]>,
-    /// The bytes of the buffer that have not been handed over.
+    /// The bytes to hand over, from `start` on.
+    ready: Vec<u8>,
     start: usize,
-    end: usize,
     /// Bytes read since the last wait.
     burst: usize,
 }
@@ -125,17 +136,22 @@ pub(super) struct CoalescingReader {
 pub(super) struct CoalescingWriter(UnixStream);
 
 impl CoalescingSocket {
-    pub(super) fn new(stream: UnixStream, coalescing: Coalescing) -> io::Result<Self> {
+    pub(super) fn new(
+        stream: UnixStream,
+        coalescing: Coalescing,
+        max_message: u64,
+    ) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, coalescing })
+        Ok(Self { stream, coalescing, max_message })
     }
 
     /// Separate descriptors for both directions, as each is registered for its own events.
     pub(super) fn halves(self) -> io::Result<BoxedSplit> {
         let writer = CoalescingWriter(self.stream.try_clone()?);
-        let Self { stream, coalescing } = self;
-        let buffer = vec![0; BUFFER].into_boxed_slice();
-        let reader = CoalescingReader { stream, coalescing, buffer, start: 0, end: 0, burst: 0 };
+        let Self { stream, coalescing, max_message } = self;
+        let (framing, buffer) = (Framing::new(max_message), vec![0; BUFFER].into_boxed_slice());
+        let (ready, start, burst) = (Vec::new(), 0, 0);
+        let reader = CoalescingReader { stream, coalescing, framing, buffer, ready, start, burst };
         Ok(Split::new(Box::new(reader), Box::new(writer)))
     }
 }
@@ -143,11 +159,17 @@ impl CoalescingSocket {
 #[async_trait]
 impl ReadHalf for CoalescingReader {
     async fn recvmsg(&mut self, out: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-        if self.start == self.end {
-            (self.start, self.end) = (0, self.fill().await?);
+        while self.start == self.ready.len() {
+            self.ready.clear();
+            self.start = 0;
+            let length = self.fill().await?;
+            if length == 0 {
+                return Ok((0, Vec::new()));
+            }
+            self.framing.filter(&self.buffer[..length], &mut self.ready)?;
         }
-        let length = out.len().min(self.end - self.start);
-        out[..length].copy_from_slice(&self.buffer[self.start..self.start + length]);
+        let length = out.len().min(self.ready.len() - self.start);
+        out[..length].copy_from_slice(&self.ready[self.start..self.start + length]);
         self.start += length;
         Ok((length, Vec::new()))
     }
@@ -160,6 +182,9 @@ impl CoalescingReader {
             match recv(&self.stream, &mut *self.buffer, RecvFlags::DONTWAIT) {
                 Ok((_, length)) => {
                     self.burst += length;
+                    // lets the consumer handle the messages so far: a sender that is faster than
+                    // this reader must not fill memory
+                    tokio::task::yield_now().await;
                     return Ok(length);
                 }
                 Err(rustix::io::Errno::AGAIN) => {}
@@ -235,12 +260,14 @@ mod tests {
     }
 
     fn fixture() -> Fixture {
-        let (sender, receiver) = UnixStream::pair().unwrap();
+        let (mut sender, receiver) = UnixStream::pair().unwrap();
+        // the end of the handshake, and the start of a message with a body of 512 MiB
+        sender.write_all(b"OK 0\r\nl\x04\0\x01\0\0\0\x20\x01\0\0\0\0\0\0\0").unwrap();
         let coalescing = Coalescing::default();
         let (last, reads) = <(Arc<AtomicU8>, Arc<AtomicUsize>)>::default();
-        let socket = CoalescingSocket::new(receiver, coalescing.clone()).unwrap();
+        let socket = CoalescingSocket::new(receiver, coalescing.clone(), 1 << 30).unwrap();
         let (mut reader, _) = socket.halves().unwrap().take();
-        let thread = Thread::start().unwrap();
+        let thread = Thread::start("test").unwrap();
         let (queue, mut messages) = mpsc::unbounded_channel();
         let count = reads.clone();
         thread.spawn(async move {
