@@ -125,6 +125,7 @@ fn write(snapshot: &Arc<Snapshot>, format: Format, remembered: &Arc<DroppedSerie
         names: Vec::new(),
         metrics: Profile::default().into(),
         max_series: usize::MAX,
+        max_family_series: usize::MAX,
     };
     render(snapshot, format, &selected, remembered).expect("written to memory")
 }

@@ -106,7 +106,7 @@ impl App for Exporter {
 }
 
 impl Exporter {
-    /// An exporter with at most `max_series` series per metric. `telemetry_path` is the path of the
+    /// An exporter with at most `max_series` series per response. `telemetry_path` is the path of the
     /// metrics, for links on the status page.
     #[must_use]
     pub fn new(
@@ -148,9 +148,14 @@ impl Exporter {
     ) -> Result<Bytes, ScrapeError> {
         let without =
             self.disabled.excluded_for(collect, exclude).map_err(ScrapeError::InvalidRequest)?;
-        let max_series = self.max_series;
         let names = names.to_vec();
-        let selected = MetricsQuery { without, names, metrics: self.metrics.clone(), max_series };
+        let selected = MetricsQuery {
+            without,
+            names,
+            metrics: self.metrics.clone(),
+            max_series: self.max_series,
+            max_family_series: self.max_series.div_ceil(4),
+        };
         let (scraper, dropped) = (self.scraper.clone(), self.dropped.clone());
         let cpu_usage = self.cpu_usage.clone();
         let key = (format, selected.clone());

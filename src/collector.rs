@@ -52,11 +52,13 @@ pub struct SelectedMetrics {
     pub profile: Profile,
     /// The names of the collectors of which all metrics are exported, whatever the profile.
     pub whole_collectors: Vec<&'static str>,
+    /// The names of metrics that are never exported.
+    pub excluded: Vec<&'static str>,
 }
 
 impl From<Profile> for SelectedMetrics {
     fn from(profile: Profile) -> Self {
-        Self { profile, whole_collectors: Vec::new() }
+        Self { profile, ..Self::default() }
     }
 }
 
@@ -179,6 +181,17 @@ impl Profile {
     #[must_use]
     pub fn has(self, collector: &Collector) -> bool {
         collector.profile <= self
+    }
+
+    /// The next smaller profile.
+    #[must_use]
+    pub fn smaller(self) -> Option<Self> {
+        match self {
+            Self::Minimal => None,
+            Self::Fleet => Some(Self::Minimal),
+            Self::Default => Some(Self::Fleet),
+            Self::Full => Some(Self::Default),
+        }
     }
 
     /// The series of a metric that the profile exports; all, if `None`.

@@ -88,6 +88,7 @@ pub(crate) fn page(snapshot: Snapshot) -> [Samples; 2] {
         names: Vec::new(),
         metrics: Profile::Full.into(),
         max_series: 1000,
+        max_family_series: 1000,
     };
     let pages = [Format::Text, Format::OpenMetrics].map(|format| {
         let page = render(&snapshot, format, &selected, &Arc::new(DroppedSeries::default()));

@@ -54,7 +54,13 @@ fn blocks(units: usize) -> Blocks {
     let snapshot = Arc::new(Snapshot { systemd, ..Snapshot::default() });
     let (without, names) = (Vec::new(), Vec::new());
     let metrics = Profile::default().into();
-    let selected = MetricsQuery { without, names, metrics, max_series: usize::MAX };
+    let selected = MetricsQuery {
+        without,
+        names,
+        metrics,
+        max_series: usize::MAX,
+        max_family_series: usize::MAX,
+    };
     let remembered = Arc::new(DroppedSeries::default());
     let write = || {
         let before = dhat::HeapStats::get().total_blocks;

@@ -89,7 +89,7 @@ fn minimal_profile_has_its_families_and_no_zero_states() {
 
 #[test]
 fn series_limit_keeps_first_series_and_counts_dropped() {
-    let small = MetricsQuery { max_series: 3, ..everything() };
+    let small = MetricsQuery { max_family_series: 3, ..everything() };
     let remembered = Arc::default();
     let first = render(&fixture::snapshot(), Format::Text, &small, &remembered).unwrap();
     let states = first.lines().filter(|line| line.starts_with("systemd_unit_state{"));
@@ -108,6 +108,44 @@ fn series_limit_keeps_first_series_and_counts_dropped() {
     assert_eq!(dropped(&second), Some("30".to_owned()));
 }
 
+#[test]
+fn response_over_the_limit_has_a_smaller_profile() {
+    // the snapshot has fewer units than series are allowed for, so that it is counted
+    let series = |query: &MetricsQuery, dropped: &Arc<DroppedSeries>| {
+        let body = render(&fixture::snapshot(), Format::Text, query, dropped).unwrap();
+        body.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let with = |profile: Profile, max_series: usize| MetricsQuery {
+        metrics: profile.into(),
+        max_series,
+        max_family_series: usize::MAX,
+        ..everything()
+    };
+    let sizes = [Profile::Full, Profile::Default, Profile::Fleet, Profile::Minimal]
+        .map(|profile| series(&with(profile, usize::MAX), &Arc::default()).len());
+    assert!(sizes.is_sorted_by(|a, b| a > b), "{sizes:?}");
+    for (limit, expected) in [
+        (sizes[0], Profile::Full),
+        (sizes[0] - 60, Profile::Default),
+        (sizes[1] - 60, Profile::Fleet),
+    ] {
+        let dropped = Arc::default();
+        let limited = series(&with(Profile::Full, limit), &dropped);
+        let expected = series(&with(expected, usize::MAX), &dropped);
+        let is_of_a_unit = |line: &&String| line.starts_with("systemd_");
+        let [limited, expected]: [Vec<_>; 2] =
+            [&limited, &expected].map(|lines| lines.iter().filter(is_of_a_unit).collect());
+        assert_eq!(limited, expected, "{limit}");
+    }
+    // below the smallest profile, the first families remain
+    let cut = series(&with(Profile::Full, 50), &Arc::default());
+    let of_units = cut.iter().filter(|line| line.starts_with("systemd_"));
+    assert_eq!(of_units.count(), 50);
+    let dropped = cut.iter().filter(|line| line.starts_with("unit_exporter_series_dropped_total"));
+    // the limit applies to the metrics about the response, too
+    assert!(dropped.count() > 20);
+}
+
 fn page(format: Format, selected: &MetricsQuery) -> String {
     let remembered = Arc::new(DroppedSeries::default());
     render(&fixture::snapshot(), format, selected, &remembered).unwrap()
@@ -115,7 +153,13 @@ fn page(format: Format, selected: &MetricsQuery) -> String {
 
 /// The series limit is one below the number of unit states, so that the response has a dropped series too.
 fn everything() -> MetricsQuery {
-    MetricsQuery { without: vec![], names: vec![], metrics: Profile::Full.into(), max_series: 40 }
+    MetricsQuery {
+        without: vec![],
+        names: vec![],
+        metrics: Profile::Full.into(),
+        max_series: usize::MAX,
+        max_family_series: 40,
+    }
 }
 
 #[track_caller]

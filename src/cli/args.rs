@@ -13,9 +13,9 @@ use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser};
 use jiff::SpanRelativeTo;
 use jiff::fmt::friendly::SpanParser;
 
-use super::collector_args::{CollectorArgs, IgnoredArgs, ListenerArgs};
+use super::collector_args::{CollectorArgs, IgnoredArgs, ListenerArgs, MetricNameArgs};
 use super::commands::Action;
-use super::config_file::ConfigFile;
+use super::config_file::{ConfigFile, Expression};
 use crate::collector::{COLLECTORS, Collector, Disabled, Profile, SelectedMetrics};
 use crate::http::ListenAddress;
 use crate::logging::{Level, LogFormat};
@@ -66,8 +66,9 @@ pub struct Args {
     #[arg(long = "web.max-requests", value_name = "N", default_value = "40", help_heading = WEB)]
     pub max_requests: u16,
 
-    /// Maximum number of series per metric in a scrape response; more are dropped and counted
-    #[arg(long = "web.max-series", value_name = "N", default_value = "50000", help_heading = WEB)]
+    /// Maximum number of series in a scrape response, a quarter of them of one metric. Beyond it,
+    /// the response has the metrics of a smaller profile; dropped series are counted
+    #[arg(long = "web.max-series", value_name = "N", default_value = "200000", help_heading = WEB)]
     pub max_series: usize,
 
     /// Exclude metrics about the exporter itself, as --no-collector.exporter does
@@ -95,6 +96,10 @@ pub struct Args {
     /// Set of collectors and metrics
     #[arg(long, value_name = "PROFILE", default_value = "default", help_heading = COLLECTOR_FLAGS)]
     pub profile: Profile,
+
+    /// The metrics selected by name.
+    #[command(flatten)]
+    pub metric_names: MetricNameArgs,
 
     /// Disable all collectors that no --collector.NAME and no configuration file enables
     #[arg(long = "collector.disable-defaults", help_heading = COLLECTOR_FLAGS)]
@@ -215,13 +220,17 @@ impl Args {
     pub fn apply(&mut self, file: &ConfigFile) {
         self.expect_unit = self.expected_units(file);
         self.expect_listener = self.expected_listeners(file);
-        if let Some(include) = file.unit_include.as_ref().filter(|_| !self.is_given("unit_include"))
-        {
-            self.unit_include.clone_from(&include.0);
-        }
-        if let Some(exclude) = file.unit_exclude.as_ref().filter(|_| !self.is_given("unit_exclude"))
-        {
-            self.unit_exclude.clone_from(&exclude.0);
+        for (field, expression, setting) in [
+            ("unit_include", &file.unit_include, &mut self.unit_include),
+            ("unit_exclude", &file.unit_exclude, &mut self.unit_exclude),
+            ("metrics_include", &file.metrics.include, &mut self.metric_names.include),
+            ("metrics_exclude", &file.metrics.exclude, &mut self.metric_names.exclude),
+        ] {
+            if let Some(Expression(text)) = expression
+                && !self.given.contains(field)
+            {
+                setting.clone_from(text);
+            }
         }
         if let Some(profile) = file.profile.as_ref().filter(|_| !self.is_given("profile")) {
             self.profile = profile.0;
@@ -292,12 +301,16 @@ impl Args {
         Disabled(off)
     }
 
-    /// The exported metrics: those of the profile, and all of the collectors enabled by a flag.
-    #[must_use]
-    pub fn selected_metrics(&self) -> SelectedMetrics {
+    /// The exported metrics: those of the profile, and all of the collectors enabled by a flag,
+    /// without those that the expressions exclude.
+    ///
+    /// # Errors
+    /// An expression that matches no metric.
+    pub fn selected_metrics(&self) -> Result<SelectedMetrics, String> {
         let enabled = self.collectors.switched.iter().filter(|(_, is_on)| **is_on);
         let whole_collectors = enabled.map(|(name, _)| *name).collect();
-        SelectedMetrics { profile: self.profile, whole_collectors }
+        let excluded = self.metric_names.excluded()?;
+        Ok(SelectedMetrics { profile: self.profile, whole_collectors, excluded })
     }
 
     /// The bus of the manager to follow: the system's, or that of the exporter's own user.

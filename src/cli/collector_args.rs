@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 
-use super::args::COLLECTOR_FLAGS;
+use super::args::{COLLECTOR_FLAGS, expression};
 use crate::collector::{COLLECTORS, Collector, Profile};
+use crate::metrics::Reference;
+use crate::unit_filter::anchored;
 
 /// Collectors enabled and disabled by `--collector.NAME` and `--no-collector.NAME`; the last flag
 /// for a collector counts.
@@ -63,6 +65,47 @@ impl FromArgMatches for CollectorArgs {
     }
 }
 
+/// The metrics selected by name.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = COLLECTOR_FLAGS)]
+pub struct MetricNameArgs {
+    /// Export only metrics whose whole name matches this regular expression
+    #[arg(id = "metrics_include", long = "metrics.include", value_name = "REGEX",
+          default_value = ".+", value_parser = expression)]
+    pub include: String,
+
+    /// Of these, do not export metrics whose whole name matches this regular expression
+    #[arg(id = "metrics_exclude", long = "metrics.exclude", value_name = "REGEX",
+          default_value = "", hide_default_value = true, value_parser = expression)]
+    pub exclude: String,
+}
+
+impl MetricNameArgs {
+    /// The names of the metrics that the expressions exclude.
+    ///
+    /// # Errors
+    /// An expression that matches no metric.
+    pub fn excluded(&self) -> Result<Vec<&'static str>, String> {
+        let matching = |flag: &str, expression: &str| {
+            let expression = anchored(expression).map_err(|error| error.to_string())?;
+            let rows = Reference::collect().rows;
+            let names = rows.iter().map(|row| row.name).filter(|name| expression.is_match(name));
+            let names: Vec<_> = names.collect();
+            match names.is_empty() {
+                true => Err(format!("--metrics.{flag} matches no metric of docs/METRICS.md")),
+                false => Ok(names),
+            }
+        };
+        let included = matching("include", &self.include)?;
+        let excluded = match &*self.exclude {
+            "" => Vec::new(),
+            expression => matching("exclude", expression)?,
+        };
+        let all = Reference::collect().rows.into_iter().map(|row| row.name);
+        Ok(all.filter(|name| excluded.contains(name) || !included.contains(name)).collect())
+    }
+}
+
 /// The options of the collector `listeners`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = COLLECTOR_FLAGS)]
@@ -114,5 +157,34 @@ impl IgnoredArgs {
                            are exported as systemd_unit_open_fds by the collector process";
         let warnings = [(self.private, private), (self.file_descriptor_size, descriptors)];
         warnings.into_iter().filter_map(|(given, warning)| given.then_some(warning))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn excluded(include: &str, exclude: &str) -> Result<Vec<&'static str>, String> {
+        MetricNameArgs { include: include.to_owned(), exclude: exclude.to_owned() }.excluded()
+    }
+
+    #[test]
+    fn excludes_metrics_that_do_not_match() {
+        assert_eq!(excluded(".+", ""), Ok(Vec::new()));
+        let all = Reference::collect().rows.len();
+        let names = excluded(".+", "systemd_unit_(active|inactive)_(enter|exit)_time_seconds");
+        assert_eq!(names.map(|names| names.len()), Ok(4));
+        let names = excluded("systemd_unit_.+", "systemd_unit_state").unwrap();
+        assert!(names.contains(&"systemd_unit_state") && names.contains(&"systemd_version"));
+        assert!(!names.contains(&"systemd_unit_sub_state") && names.len() < all);
+    }
+
+    #[test]
+    fn expression_without_a_metric_is_an_error() {
+        for (include, exclude, flag) in
+            [("systemd_unit", "", "--metrics.include"), (".+", "node_.+", "--metrics.exclude")]
+        {
+            assert!(excluded(include, exclude).unwrap_err().contains(flag), "{include} {exclude}");
+        }
     }
 }

@@ -26,6 +26,18 @@ pub struct ConfigFile {
     pub profile: Option<ProfileName>,
     /// As `--collector.NAME` and `--no-collector.NAME`.
     pub collectors: Switched,
+    /// As `--metrics.include` and `--metrics.exclude`.
+    pub metrics: MetricNames,
+}
+
+/// The metrics that the file selects.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricNames {
+    /// As `--metrics.include`.
+    pub include: Option<Expression>,
+    /// As `--metrics.exclude`.
+    pub exclude: Option<Expression>,
 }
 
 /// Collectors that the file enables and disables.
@@ -98,6 +110,7 @@ impl ConfigFile {
             ("unit_exclude", self.unit_exclude != new.unit_exclude),
             ("profile", self.profile != new.profile),
             ("collectors", self.collectors != new.collectors),
+            ("metrics", self.metrics != new.metrics),
         ];
         changed.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
     }
@@ -140,7 +153,7 @@ impl TryFrom<String> for ProfileName {
 
     fn try_from(text: String) -> Result<Self, String> {
         Profile::from_str(&text, false).map(Self).map_err(|_| {
-            format!("unknown profile {text:?}; the profiles are minimal, default, full")
+            format!("unknown profile {text:?}; the profiles are minimal, fleet, default, full")
         })
     }
 }
@@ -172,7 +185,7 @@ mod tests {
             ("expect_units:\n- a.service\n- nginx\n", 3, "nginx.service"),
             ("expect_listeners:\n- nginx:443\n", 2, "nginx.service:tcp:443"),
             ("\n\nunit_include: a(b\n", 3, "a(b"),
-            ("\nprofile: small\n", 2, "minimal, default, full"),
+            ("\nprofile: small\n", 2, "minimal, fleet, default, full"),
             ("collectors:\n  enable: [resolve]\n", 2, "boot, cgroup"),
             ("collectors:\n  enabled: []\n", 2, "enabled"),
             ("expect_units: nginx.service\n", 1, "sequence"),

@@ -112,8 +112,8 @@ async fn with_scraper(args: &Args, file: ConfigFile, is_check: bool) -> anyhow::
         return check_host::run(args, &disabled, &Arc::new(scraper)).await;
     }
     let telemetry_path = args.telemetry_path.clone();
-    let exporter =
-        Exporter::new(scraper, args.selected_metrics(), disabled, args.max_series, telemetry_path);
+    let metrics = args.selected_metrics().map_err(anyhow::Error::msg)?;
+    let exporter = Exporter::new(scraper, metrics, disabled, args.max_series, telemetry_path);
     if args.once {
         return once::run(&exporter).await;
     }

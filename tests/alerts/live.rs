@@ -12,7 +12,19 @@ use super::promql::rules;
 use super::support::{Machine, Prometheus, eventually};
 
 #[test]
-fn failures_on_a_booted_systemd_alert_and_nothing_else_does() {
+fn failures_alert_and_nothing_else_does_behind_keep_yml() {
+    let keep = fs::read_to_string(rules::directory().join("keep.yml")).unwrap();
+    let relabeling = keep.lines().map(|line| format!("  {line}\n")).collect::<String>();
+    failures_alert_and_nothing_else_does("default", &relabeling);
+}
+
+#[test]
+fn failures_alert_and_nothing_else_does_in_fleet_profile() {
+    failures_alert_and_nothing_else_does("fleet", "");
+}
+
+/// Runs failing units, and Prometheus with all rules and a scrape job with these additional lines.
+fn failures_alert_and_nothing_else_does(profile: &str, scrape_settings: &str) {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
     let machine = Machine::options().bind(examples, "/opt/examples").boot();
     machine.ok(&["systemctl", "link", "/opt/examples/services/crashing.service"]);
@@ -24,6 +36,7 @@ fn failures_on_a_booted_systemd_alert_and_nothing_else_does() {
         ("well.service", "[Service]\nExecStart=/bin/sleep infinity\n"),
     ]);
     let exporter = machine.exporter(&[
+        &format!("--profile={profile}"),
         "--expect-unit=absent.service",
         "--expect-listener=laravel-reverb.service:tcp:6001",
     ]);
@@ -34,7 +47,8 @@ fn failures_on_a_booted_systemd_alert_and_nothing_else_does() {
     let prometheus = machine.prometheus(&format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
          rule_files: [/run/rules/*.yml]\n\
-         scrape_configs:\n- job_name: hosts\n  static_configs:\n  - targets: ['127.0.0.1:{}']\n",
+         scrape_configs:\n- job_name: hosts\n  static_configs:\n  - targets: ['127.0.0.1:{}']\n\
+         {scrape_settings}",
         exporter.port()
     ));
     eventually("Prometheus has scraped", || prometheus.query("unit_exporter_build_info").pop());

@@ -12,6 +12,7 @@ use unit_exporter::metrics::{Kind, MetricReference, Reference};
 
 use super::promql::{each, rules, selector};
 use super::texts;
+use super::texts::up_to_date;
 
 #[test]
 fn minimal_profile_has_metrics_of_most_alerts() {
@@ -56,6 +57,20 @@ fn metrics_of_default_collectors_that_are_read_are_default() {
         let is_default = row.profile <= Profile::Default;
         assert!(is_default || of_optional_collector || !is_read, "{} is read", row.name);
     }
+}
+
+#[test]
+fn keep_yml_lists_the_metrics_that_are_read() {
+    let declared = Reference::collect().rows;
+    let declared: BTreeSet<String> = declared.iter().flat_map(series_names).collect();
+    let read: Vec<String> =
+        read_by_rules_dashboards_and_runbooks().intersection(&declared).cloned().collect();
+    assert!(read.len() > 100);
+    let rule = format!(
+        "- source_labels: [__name__]\n  regex: up|scrape_.+|{}\n  action: keep\n",
+        read.join("|")
+    );
+    up_to_date(&rules::directory().join("keep.yml"), &format!("{KEEP_HEADER}{rule}"));
 }
 
 /// Whether a profile has a metric; `up` is Prometheus's own.
@@ -131,6 +146,13 @@ fn words(value: &Value, words_found: &mut BTreeSet<String>) {
         _ => (),
     }
 }
+
+const KEEP_HEADER: &str = "\
+# The metrics of unit-exporter that the rules in alerts/ and the dashboards read, for an agent that stores nothing else:
+# in a scrape job below metric_relabel_configs, or below write_relabel_configs of a remote_write that has no other jobs.
+# Generated: UPDATE=1 cargo test --test alerts
+metric_relabel_configs:
+";
 
 /// Metrics without which an alert still works: a second condition for the same, or a guard against firing early.
 const DISPENSABLE: [&str; 5] = [

@@ -241,7 +241,7 @@ fn urls_and_json_are_up_to_date() {
     }
 }
 
-fn up_to_date(path: &Path, expected: &str) {
+pub(super) fn up_to_date(path: &Path, expected: &str) {
     let text = fs::read_to_string(path).unwrap_or_default();
     if text != expected && std::env::var_os("UPDATE").is_some() {
         fs::write(path, expected).unwrap();

@@ -127,6 +127,7 @@ fn rendered(snapshot: &Arc<Snapshot>, format: Format) -> Samples {
         names: vec![],
         metrics: Profile::Full.into(),
         max_series: 50_000,
+        max_family_series: 50_000,
     };
     let text =
         render(snapshot, format, &query, &Arc::new(DroppedSeries::default())).expect("a response");

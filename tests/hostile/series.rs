@@ -14,7 +14,7 @@ fn excess_template_instances_are_dropped_first_and_counted() {
         ("zebra.service", SLEEP),
     ]);
     machine.ok(&["bash", "-c", "systemctl start zebra few@{1..20}.target"]);
-    let exporter = machine.exporter(&["--web.max-series=4000"]);
+    let exporter = machine.exporter(&["--web.max-series=16000"]);
     let before = exporter.samples();
     machine.ok(&["bash", "-c", "systemctl start flood@{1..1000}.target"]);
     let unlimited = machine.exporter(&[]);

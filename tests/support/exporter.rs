@@ -8,8 +8,8 @@ use super::machine::EXPORTER_INSIDE;
 use super::{Machine, Response, Samples, in_time};
 
 impl Machine {
-    /// Starts an exporter with these arguments as root, and waits until it is ready. It exports all metrics of the
-    /// collectors that are on by default, unless the arguments select a profile.
+    /// Starts an exporter with these arguments as root, and waits until it is ready. Without an argument that
+    /// selects a profile, the exporter has all metrics of the collectors that are on by default.
     #[track_caller]
     pub fn exporter(&self, arguments: &[&str]) -> Exporter<'_> {
         self.exporter_unit(&[], arguments).ready()

@@ -13,8 +13,8 @@ use super::series_limit::SeriesLimit;
 use super::text_format::{self, Text};
 use super::user_samples::UserSamples;
 use crate::collector::SelectedMetrics;
-use crate::metrics::{Family, Sink, all, exporter};
-use crate::snapshot::Snapshot;
+use crate::metrics::{Family, Sample, Sink, Subject, all, exporter};
+use crate::snapshot::{Histogram, Snapshot};
 
 /// The formats of a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -35,8 +35,10 @@ pub struct MetricsQuery {
     pub names: Vec<String>,
     /// The families that are exported if `names` is empty.
     pub metrics: SelectedMetrics,
-    /// The maximum number of series of one family; those after it are dropped.
+    /// The maximum number of series of the response.
     pub max_series: usize,
+    /// The maximum number of series of one family; those after it are dropped.
+    pub max_family_series: usize,
 }
 
 /// How many series each family has in a response, and how many were dropped.
@@ -87,12 +89,75 @@ struct Response {
 impl Response {
     fn write(&self, sink: &mut impl Sink) -> fmt::Result {
         let users = UserSamples::collect(&self.snapshot.users, &self.query)?;
-        let mut limit = SeriesLimit::new(&self.query, &users, sink);
+        let (query, removed) = self.within_limit(&users)?;
+        let mut limit = SeriesLimit::new(&query, &users, sink);
         all(&self.snapshot, &mut limit)?;
-        let SeriesCounts { kept, dropped } = limit.counts;
+        let SeriesCounts { kept, mut dropped } = limit.counts;
+        dropped.extend(removed);
         let counts = SeriesCounts { kept, dropped: self.dropped.add(&dropped) };
         // last, as these families count the series of the others
-        exporter::response(&counts, &mut SeriesLimit::new(&self.query, &users, sink))
+        exporter::response(&counts, &mut SeriesLimit::new(&query, &users, sink))
+    }
+
+    /// The query for the largest profile within the series limit, and the series of the families
+    /// that it lacks. The smallest profile may exceed the limit.
+    fn within_limit(
+        &self,
+        users: &UserSamples,
+    ) -> Result<(MetricsQuery, BTreeMap<&'static str, u64>), fmt::Error> {
+        let mut query = self.query.clone();
+        let systems = self.snapshot.users.iter().filter_map(|user| user.snapshot.systemd.as_ref());
+        let units = systems.chain(&self.snapshot.systemd).map(|systemd| systemd.units.len());
+        if units.sum::<usize>().saturating_mul(MAX_UNIT_SERIES) <= query.max_series {
+            return Ok((query, BTreeMap::new()));
+        }
+        let mut counts = self.count(&query, users)?;
+        let mut removed = BTreeMap::new();
+        while counts.values().sum::<u64>() > query.max_series as u64
+            && let Some(smaller) = query.smaller()
+        {
+            query = smaller;
+            let kept = self.count(&query, users)?;
+            removed.extend(counts.into_iter().filter(|(family, _)| !kept.contains_key(family)));
+            counts = kept;
+        }
+        Ok((query, removed))
+    }
+
+    /// The series of each family in the response to a query, without the limits.
+    fn count(
+        &self,
+        query: &MetricsQuery,
+        users: &UserSamples,
+    ) -> Result<BTreeMap<&'static str, u64>, fmt::Error> {
+        let unlimited =
+            MetricsQuery { max_series: usize::MAX, max_family_series: usize::MAX, ..query.clone() };
+        let mut discard = Discard;
+        let mut limit = SeriesLimit::new(&unlimited, users, &mut discard);
+        all(&self.snapshot, &mut limit)?;
+        Ok(limit.counts.kept)
+    }
+}
+
+/// Receives samples to count them.
+struct Discard;
+
+impl Sink for Discard {
+    fn subject(&mut self, _subject: Subject) -> bool {
+        true
+    }
+
+    fn family<'a, const N: usize, S: Into<Sample<'a, N>>>(
+        &mut self,
+        _family: Family<N>,
+        samples: impl IntoIterator<Item = S>,
+    ) -> fmt::Result {
+        samples.into_iter().for_each(drop);
+        Ok(())
+    }
+
+    fn histogram(&mut self, _family: Family<0>, _histogram: &Histogram) -> fmt::Result {
+        Ok(())
     }
 }
 
@@ -116,10 +181,19 @@ impl Format {
 impl MetricsQuery {
     /// Whether the query selects the family, by its name or else by the profile.
     pub(super) fn selects<const N: usize>(&self, collector: &str, family: &Family<N>) -> bool {
-        match self.names.as_slice() {
+        let is_named = match self.names.as_slice() {
             [] => self.metrics.has(collector, family.profile),
             names => names.iter().any(|name| name == family.name),
-        }
+        };
+        is_named && !self.metrics.excluded.contains(&family.name)
+    }
+
+    /// The query for the next smaller profile; `None` if there is none.
+    fn smaller(&self) -> Option<Self> {
+        let profile = self.metrics.profile.smaller().filter(|_| self.names.is_empty())?;
+        let excluded = self.metrics.excluded.clone();
+        let metrics = SelectedMetrics { profile, whole_collectors: Vec::new(), excluded };
+        Some(Self { metrics, ..self.clone() })
     }
 }
 
@@ -134,6 +208,9 @@ impl DroppedSeries {
     }
 }
 
+/// More series than a unit has: a response for fewer units need not be counted in advance.
+const MAX_UNIT_SERIES: usize = 100;
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, SystemTime};
@@ -141,7 +218,6 @@ mod tests {
     use super::*;
     use crate::collector::Profile;
     use crate::metrics::{Exemplar, Kind, Per, Resets};
-    use crate::snapshot::Histogram;
 
     #[derive(Debug)]
     struct Examples;

@@ -14,13 +14,16 @@ pub(super) struct SeriesLimit<'a, S> {
     users: &'a UserSamples,
     sink: &'a mut S,
     collector: &'static str,
+    /// The series that the response still has room for.
+    room: u64,
     /// The series of the forwarded families.
     pub(super) counts: SeriesCounts,
 }
 
 impl<'a, S> SeriesLimit<'a, S> {
     pub(super) fn new(query: &'a MetricsQuery, users: &'a UserSamples, sink: &'a mut S) -> Self {
-        Self { query, users, sink, collector: "", counts: SeriesCounts::default() }
+        let room = query.max_series as u64;
+        Self { query, users, sink, collector: "", room, counts: SeriesCounts::default() }
     }
 }
 
@@ -40,7 +43,7 @@ impl<S: Sink> Sink for SeriesLimit<'_, S> {
         }
         let reduction = self.query.metrics.reduction(self.collector, family.name);
         let kind = family.labels.iter().position(|label| *label == "type");
-        let limit = self.query.max_series as u64;
+        let limit = (self.query.max_family_series as u64).min(self.room);
         let mut count = 0;
         let is_kept = |sample: &Sample<'_, N>| {
             let is_counted = match reduction {
@@ -54,6 +57,7 @@ impl<S: Sink> Sink for SeriesLimit<'_, S> {
         let system = samples.into_iter().map(|sample| shorten_lifetime(sample.into()));
         let users = if family.per == Per::Host { None } else { Some(self.users.of(family.name)) };
         self.sink.family(family, system.chain(users.into_iter().flatten()).filter(is_kept))?;
+        self.room -= count.min(limit);
         if count.min(limit) > 0 {
             self.counts.kept.insert(family.name, count.min(limit));
         }

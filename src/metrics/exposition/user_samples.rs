@@ -84,7 +84,7 @@ impl Sink for UserSink<'_> {
         }
         let collected = self.samples.0.entry(family.name).or_default();
         // the limit bounds the memory, however many units a user's manager has
-        let room = self.query.max_series.saturating_sub(collected.len());
+        let room = self.query.max_family_series.saturating_sub(collected.len());
         // all services of a user's manager run as that user
         let user_label = family.labels.iter().position(|label| *label == "user");
         for Sample { mut labels, value, exemplar, .. } in samples.take(room) {
