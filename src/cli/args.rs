@@ -16,14 +16,13 @@ use jiff::fmt::friendly::SpanParser;
 use super::collector_args::{CollectorArgs, IgnoredArgs, ListenerArgs, MetricNameArgs};
 use super::commands::Action;
 use super::config_file::{ConfigFile, Expression};
-use crate::collector::{COLLECTORS, Collector, Disabled, Profile, SelectedMetrics};
+use crate::collector::{COLLECTORS, Collector, Disabled, Profile};
 use crate::http::ListenAddress;
 use crate::logging::{Level, LogFormat};
 use crate::source::journal::JournalOptions;
 use crate::source::sockets::{Expectation, SocketOptions};
 use crate::systemd::unit::name::is_valid;
-use crate::unit_filter;
-use crate::unit_filter::{Selection, anchored};
+use crate::unit_filter::{self, anchored};
 
 /// Prometheus exporter for systemd hosts: units, crashes and their causes, resources and
 /// listeners, by unit.
@@ -299,18 +298,6 @@ impl Args {
         let mut off: Vec<_> = off.map(|collector| collector.name).collect();
         off.extend(self.disable_exporter_metrics.then_some("exporter"));
         Disabled(off)
-    }
-
-    /// The exported metrics: those of the profile, and all of the collectors enabled by a flag,
-    /// without those that the expressions exclude.
-    ///
-    /// # Errors
-    /// An expression that matches no metric.
-    pub fn selected_metrics(&self) -> Result<SelectedMetrics, String> {
-        let enabled = self.collectors.switched.iter().filter(|(_, is_on)| **is_on);
-        let whole_collectors = enabled.map(|(name, _)| *name).collect();
-        let excluded = self.metric_names.excluded()?;
-        Ok(SelectedMetrics { profile: self.profile, whole_collectors, excluded })
     }
 
     /// The bus of the manager to follow: the system's, or that of the exporter's own user.

@@ -16,6 +16,13 @@ pub struct CollectorArgs {
     pub(super) switched: BTreeMap<&'static str, bool>,
 }
 
+impl CollectorArgs {
+    /// The names of the collectors that a flag or the configuration file enables.
+    pub fn enabled(&self) -> Vec<&'static str> {
+        self.switched.iter().filter(|(_, is_on)| **is_on).map(|(name, _)| *name).collect()
+    }
+}
+
 impl clap::Args for CollectorArgs {
     fn augment_args(command: Command) -> Command {
         COLLECTORS.iter().fold(command, |command, Collector { name, reads, profile }| {

@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 
 use crate::app::Exporter;
 use crate::bus::BusAddress;
-use crate::collector::Disabled;
+use crate::collector::{Disabled, SelectedMetrics};
 use crate::http_counts::HttpCounts;
 use crate::logging::{self, Level};
 use crate::scrape::user_managers::follow::{UserManagerConfig, UserManagers};
@@ -112,7 +112,11 @@ async fn with_scraper(args: &Args, file: ConfigFile, is_check: bool) -> anyhow::
         return check_host::run(args, &disabled, &Arc::new(scraper)).await;
     }
     let telemetry_path = args.telemetry_path.clone();
-    let metrics = args.selected_metrics().map_err(anyhow::Error::msg)?;
+    let metrics = SelectedMetrics {
+        profile: args.profile,
+        whole_collectors: args.collectors.enabled(),
+        excluded: args.metric_names.excluded().map_err(anyhow::Error::msg)?,
+    };
     let exporter = Exporter::new(scraper, metrics, disabled, args.max_series, telemetry_path);
     if args.once {
         return once::run(&exporter).await;

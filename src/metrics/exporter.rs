@@ -372,11 +372,7 @@ pub(super) fn response(tally: &SeriesCounts, out: &mut impl Sink) -> fmt::Result
             profile: Profile::Default,
             labels: ["family"],
         },
-        tally
-            .kept
-            .iter()
-            .filter(|(_, count)| **count >= MIN_SERIES)
-            .map(|(family, count)| ([*family], *count)),
+        counts(&tally.kept).filter(|(_, count)| *count >= MIN_SERIES),
     )?;
 
     out.family(
@@ -389,7 +385,7 @@ pub(super) fn response(tally: &SeriesCounts, out: &mut impl Sink) -> fmt::Result
             profile: Profile::Minimal,
             labels: ["family"],
         },
-        tally.dropped.iter().map(|(family, count)| ([*family], *count)),
+        counts(&tally.dropped),
     )
 }
 
