@@ -22,7 +22,7 @@ use crate::logging::{Level, LogFormat};
 use crate::source::journal::JournalOptions;
 use crate::source::sockets::{Expectation, SocketOptions};
 use crate::systemd::unit::name::is_valid;
-use crate::unit_filter::{self, anchored};
+use crate::unit_filter::{self, Selection, anchored};
 
 /// Prometheus exporter for systemd hosts: units, crashes and their causes, resources and
 /// listeners, by unit.
