@@ -49,7 +49,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "Time that the unit took to start at boot, of the 20 slowest units. Absent if the unit was restarted before the exporter read it.",
             source: "D-Bus Unit.InactiveExitTimestampMonotonic to ActiveEnterTimestampMonotonic or InactiveEnterTimestampMonotonic, read once",
-            profile: Profile::Default,
+            profile: Profile::Fleet,
             labels: ["name", "type"],
         },
         snapshot

@@ -171,7 +171,7 @@ fn all_processes(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
             per: Per::RunningUnit,
             help: "Open file descriptors of all processes of the unit. Absent before Linux 6.2 unless the exporter may list them.",
             source: "/proc/PID/fd of cgroup.procs, its size (kernel 6.2) or entries",
-            profile: Profile::Default,
+            profile: Profile::Fleet,
             labels: ["name", "type"],
         },
         per_unit(snapshot, |unit| unit.open_fds),

@@ -73,6 +73,51 @@ fn keep_yml_lists_the_metrics_that_are_read() {
     up_to_date(&rules::directory().join("keep.yml"), &format!("{KEEP_HEADER}{rule}"));
 }
 
+#[test]
+fn fleet_guide_lists_the_panels_without_data() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards");
+    let mut rows = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let dashboard: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+            let title = dashboard["title"].as_str().unwrap().replace("systemd / ", "");
+            let mut panels = Vec::new();
+            panels_without_data(&dashboard, &mut panels);
+            if !panels.is_empty() {
+                rows.insert(format!("| {title} | {} |\n", panels.join(", ")));
+            }
+        }
+    }
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/fleet.md");
+    let text = fs::read_to_string(&guide).unwrap();
+    let (before, after) = text.split_once(EMPTY_PANELS).expect("the table of panels");
+    let end = after.find("\n\n").expect("a paragraph after the table");
+    let rows: String = rows.into_iter().collect();
+    let expected = format!("{before}{EMPTY_PANELS}{rows}{}", &after[end + 1..]);
+    up_to_date(&guide, &expected);
+}
+
+/// The titles of the panels whose queries all read metrics that the fleet profile lacks.
+fn panels_without_data(panel: &Value, titles: &mut Vec<String>) {
+    let queries = panel["targets"].as_array().into_iter().flatten();
+    let lacking = queries.map(|query| {
+        let mut names = BTreeSet::new();
+        words(query, &mut names);
+        let rows = Reference::collect().rows;
+        let mut read =
+            rows.iter().filter(|row| series_names(row).any(|name| names.contains(&name)));
+        read.any(|row| row.profile > Profile::Fleet)
+    });
+    let lacking: Vec<bool> = lacking.collect();
+    if !lacking.is_empty() && lacking.iter().all(|lacking| *lacking) {
+        titles.push(panel["title"].as_str().unwrap().to_owned());
+    }
+    for panel in panel["panels"].as_array().into_iter().flatten() {
+        panels_without_data(panel, titles);
+    }
+}
+
 /// Whether a profile has a metric; `up` is Prometheus's own.
 fn in_profile(name: &str, profile: Profile) -> bool {
     let rows = Reference::collect().rows;
@@ -146,6 +191,10 @@ fn words(value: &Value, words_found: &mut BTreeSet<String>) {
         _ => (),
     }
 }
+
+/// The head of the table in docs/fleet.md.
+const EMPTY_PANELS: &str =
+    "| dashboard | panels without data in the profile `fleet` |\n| --- | --- |\n";
 
 const KEEP_HEADER: &str = "\
 # The metrics of unit-exporter that the rules in alerts/ and the dashboards read, for an agent that stores nothing else:

@@ -179,7 +179,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .if_empty("Collector cgroup is disabled"),
         areas("Memory by unit", "Memory of the eight largest units, page cache included. Without a memory controller: resident memory of their processes.")
             .line(
-                r#"(sum by (instance, name) (systemd_unit_memory_current_bytes{type!="slice"}) or sum by (instance, name) (systemd_unit_resident_memory_bytes{type!="slice"})) and on (instance, name) topk(8, sum by (instance, name) (avg_over_time(systemd_unit_resident_memory_bytes{type!="slice"}[$__range] @ end())))"#,
+                r#"(sum by (instance, name) (systemd_unit_memory_current_bytes{type!="slice"}) or sum by (instance, name) (systemd_unit_resident_memory_bytes{type!="slice"})) and on (instance, name) topk(8, sum by (instance, name) (avg_over_time(systemd_unit_memory_current_bytes{type!="slice"}[$__range] @ end())) or sum by (instance, name) (avg_over_time(systemd_unit_resident_memory_bytes{type!="slice"}[$__range] @ end())))"#,
                 "{{name}}",
             )
             .unit("bytes")

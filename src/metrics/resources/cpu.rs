@@ -74,7 +74,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "CPU quota of the unit in cores (CPUQuota=); 1 is one core. Absent without a quota.",
             source: "cgroup cpu.max; v1 cpu.cfs_quota_us, cpu.cfs_period_us",
-            profile: Profile::Default,
+            profile: Profile::Fleet,
             labels: ["name", "type"],
         },
         per_unit(snapshot, quota),

@@ -70,7 +70,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::RunningUnit,
             help: "Memory throttling limit of the unit (MemoryHigh=). Absent without a limit, and on cgroup v1.",
             source: "cgroup memory.high",
-            profile: Profile::Default,
+            profile: Profile::Fleet,
             labels: ["name", "type"],
         },
         limits(snapshot, |cgroup| cgroup.memory.high),
