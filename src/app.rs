@@ -92,7 +92,11 @@ impl App for Exporter {
     }
 
     fn events(&self, wanted: &EventsRequest) -> Bytes {
-        let wants = |event: &&Event| wanted.unit.as_deref().is_none_or(|unit| *event.unit == *unit);
+        // events have primary names
+        let unit = wanted.unit.as_deref();
+        let primary = unit.and_then(|unit| self.scraper.primary_name(unit));
+        let unit = primary.as_deref().or(unit);
+        let wants = |event: &&Event| unit.is_none_or(|unit| *event.unit == *unit);
         let events = self.scraper.events();
         let limit = wanted.limit.unwrap_or(usize::MAX);
         let events: Vec<_> =

@@ -18,10 +18,24 @@ impl Selection {
         Ok(Self { include: anchored(include)?, exclude: anchored(exclude)? })
     }
 
+    /// The anchored expression of units to export.
+    #[must_use]
+    pub fn include(&self) -> &str {
+        self.include.as_str()
+    }
+
     /// Whether the unit with this name is exported.
     #[must_use]
     pub fn includes(&self, name: &str) -> bool {
-        self.include.is_match(name) && !self.exclude.is_match(name)
+        self.includes_any(&[name])
+    }
+
+    /// Whether the unit with these names is exported: one of them matches `include`, and none
+    /// `exclude`.
+    #[must_use]
+    pub fn includes_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.include.is_match(name))
+            && !names.iter().any(|name| self.exclude.is_match(name))
     }
 }
 

@@ -55,7 +55,8 @@ fn assert_same_through_changes(machine: &Machine) {
         let labels = [("port", port), ("protocol", protocol), ("address", address)];
         assert_eq!(listens(&[&[("name", "many.service")], &labels[..]].concat()), Some(1.0));
     }
-    assert_eq!(listens(&[("name", "many.service"), ("port", "40404")]), None, "a client's port");
+    let in_range_of_clients = [("name", "many.service"), ("port", "40404")];
+    assert_eq!(root.samples().value("systemd_listener_info", &in_range_of_clients), Some(1.0));
     let workers = [("name", "workers.service"), ("protocol", "tcp")];
     assert_eq!(page.value("systemd_unit_listeners", &workers), Some(3.0));
     assert_eq!(listens(&[("name", "workers.service")]), Some(1.0));
@@ -74,25 +75,15 @@ fn assert_same_through_changes(machine: &Machine) {
     machine.ok(&["systemctl", "stop", "activated.socket", "kept.socket"]);
     assert_same("while services run without their socket units");
     // The cgroup is gone, and systemd has only one of the two socket units loaded: the one that
-    // another unit wants. An exporter that starts now cannot attribute the sockets of the other.
+    // another unit wants. An exporter that starts now finds who holds the sockets of the other.
     let late = machine.exporter(&[]);
-    let without_owner = |(name, protocol, address, port): Key| match port.as_str() {
-        "7010" | "7011" => (String::new(), protocol, address, port),
-        _ => (name, protocol, address, port),
-    };
     let assert_late_same = |when: &str| {
         let truth = || {
-            let visible = |key, mut listener: Truth| {
-                let key: Key = without_owner(key);
-                if key.0.is_empty() {
-                    listener.socket_unit.clear();
-                }
-                (key, listener)
-            };
-            truth(machine, &declared)
-                .into_iter()
-                .map(|(key, listener)| visible(key, listener))
-                .collect()
+            let mut truth = truth(machine, &declared);
+            let listeners = truth.values_mut();
+            let unloaded = listeners.filter(|listener| listener.socket_unit == "activated.socket");
+            unloaded.for_each(|listener| listener.socket_unit.clear());
+            truth
         };
         compare(truth, &late, when);
     };
@@ -161,7 +152,7 @@ fn listener_churn_causes_no_error_wrong_unit_or_growth() {
         for sample in page.all("systemd_listener_info", &[]) {
             let unit = match sample.label("port").parse().expect("a port") {
                 9558..=9999 => continue,
-                7000..=7009 => "many.service",
+                7000..=7009 | 40404 => "many.service",
                 20_000..=29_999 => "churn.service",
                 port => panic!("no unit listens on {port}"),
             };
@@ -212,7 +203,7 @@ fn expected_listener_is_missing_until_it_listens() {
     assert_eq!(missing().values().sum::<f64>(), 7.0);
     start(machine, &["many"]);
     let found = eventually("the unit's listener is found", || {
-        Some(missing()).filter(|missing| missing["many.service:tcp:7001"] == 0.0)
+        Some(missing()).filter(|missing| missing.get("many.service:tcp:7001") == Some(&0.0))
     });
     assert_eq!(found["many.service:tcp:7001"], 0.0);
     assert_eq!(found["many.service:tcp:7002"], 0.0, "an IPv6 socket that also accepts IPv4");
@@ -223,6 +214,112 @@ fn expected_listener_is_missing_until_it_listens() {
     assert_eq!(found["other.service:tcp:7001"], 1.0);
     machine.ok(&["systemctl", "stop", "many"]);
     assert_eq!(missing().values().sum::<f64>(), 7.0);
+}
+
+/// systemd's store, or an heir, keeps the socket when the cgroup that it was made in is removed.
+#[test]
+fn socket_older_than_its_cgroup_belongs_to_the_unit_that_holds_it() {
+    let machine = Machine::options().boot();
+    install(&machine);
+    let activated = ["activated.socket", "activated.service", "store", "ghost"];
+    start(&machine, &activated);
+    machine.ok(&["systemctl", "start", "testator.service"]);
+    machine.ok(&["systemctl", "kill", "--signal=KILL", "store.service", "ghost.service"]);
+    let main_pid = || machine.ok(&["systemctl", "show", "--property=MainPID", "store.service"]);
+    let dead = main_pid();
+    eventually("the service runs again, with its stored socket", || {
+        let pid = main_pid();
+        (pid != dead && pid != "MainPID=0\n").then_some(())
+    });
+    machine.ok(&["systemctl", "stop", "activated.socket"]);
+    let expected = [
+        "--expect-listener=store:tcp:7060",
+        "--expect-listener=activated:tcp:7010",
+        "--expect-listener=heir.scope:tcp:7070",
+        "--expect-listener=testator:tcp:7071",
+        "--expect-listener=ghost:tcp:7061",
+    ];
+    let holders = ["store.service", "activated.service", "heir.scope"];
+    let missing = |page: &Samples, name| page.value("systemd_listener_missing", &[("name", name)]);
+    let listens = |page: &Samples, name, port| {
+        page.value("systemd_listener_info", &[("name", name), ("port", port)])
+    };
+    let root = machine.exporter(&expected);
+    let page = eventually("the holders are known", || {
+        let page = root.samples();
+        (listens(&page, "store.service", "7060") == Some(1.0)).then_some(page)
+    });
+    assert_eq!(holders.map(|name| missing(&page, name)), [Some(0.0); 3]);
+    assert_eq!(listens(&page, "activated.service", "7010"), Some(1.0));
+    assert_eq!(listens(&page, "heir.scope", "7070"), Some(1.0));
+    assert_eq!(missing(&page, "testator.service"), Some(1.0), "nothing listens there");
+    // only PID 1 holds it
+    assert_eq!(listens(&page, "", "7061"), Some(1.0));
+    assert_eq!(missing(&page, "ghost.service"), None);
+
+    let unprivileged = machine.exporter_unit(&["User=nobody"], &expected).ready();
+    let page = unprivileged.samples();
+    assert_eq!(listens(&page, "", "7060"), Some(1.0));
+    assert_eq!(holders.map(|name| missing(&page, name)), [None; 3]);
+    assert_eq!(missing(&page, "testator.service"), Some(1.0), "nothing listens there");
+}
+
+#[test]
+fn listener_in_any_namespace_of_a_unit_has_its_name() {
+    let machine = Machine::options().boot();
+    install(&machine);
+    start(&machine, &["private", "joined", "nested"]);
+    let arguments = [
+        "--collector.listeners.namespaces",
+        "--expect-listener=private:tcp:7001",
+        "--expect-listener=joined:tcp:7008",
+        "--expect-listener=nested:tcp:7009",
+        "--expect-listener=nested:tcp:7001",
+    ];
+    let missing = |page: &Samples, name, port| {
+        page.value("systemd_listener_missing", &[("name", name), ("port", port)])
+    };
+    let root = machine.exporter(&arguments);
+    let page = eventually("the units in the shared namespace are known", || {
+        let page = root.samples();
+        (missing(&page, "joined.service", "7008") == Some(0.0)).then_some(page)
+    });
+    for (name, port) in
+        [("private.service", "7001"), ("joined.service", "7008"), ("nested.service", "7009")]
+    {
+        let labels = [("name", name), ("port", port)];
+        assert_eq!(page.value("systemd_listener_info", &labels), Some(1.0), "{name}");
+        assert_eq!(missing(&page, name, port), Some(0.0), "{name}");
+    }
+    assert_eq!(missing(&page, "nested.service", "7001"), Some(1.0));
+
+    // the owners in a shared namespace are not visible
+    let unprivileged = machine.exporter_unit(&["User=nobody"], &arguments).ready();
+    let page = unprivileged.samples();
+    assert_eq!(missing(&page, "joined.service", "7008"), None);
+    assert_eq!(missing(&page, "private.service", "7001"), None);
+    assert_eq!(missing(&page, "nested.service", "7009"), Some(0.0));
+}
+
+#[test]
+fn udp_server_in_range_of_clients_is_exported_and_clients_are_not() {
+    let machine = Machine::options().boot();
+    install(&machine);
+    start(&machine, &["vpn", "resolver"]);
+    let exporter = machine.exporter(&[]);
+    let server = [("name", "vpn.service"), ("protocol", "udp"), ("port", "51820")];
+    let page = eventually("the server is exported", || {
+        let page = exporter.samples();
+        (page.value("systemd_listener_info", &server) == Some(1.0)).then_some(page)
+    });
+    let listeners = [("name", "vpn.service"), ("protocol", "udp")];
+    assert_eq!(page.value("systemd_unit_listeners", &listeners), Some(1.0));
+    for _ in 0..20 {
+        let page = exporter.samples();
+        assert_eq!(page.all("systemd_listener_info", &[("name", "resolver.service")]).count(), 0);
+        assert_eq!(page.value("systemd_listener_info", &server), Some(1.0));
+        thread::sleep(Duration::from_millis(150));
+    }
 }
 
 #[test]
@@ -242,6 +339,9 @@ fn truncation_keeps_listeners_of_every_unit_and_counts_rest() {
     install(&machine);
     start(&machine, &["many", "workers", "store"]);
     let exporter = machine.exporter(&["--collector.listeners.max=4"]);
+    // the UDP server on a port for clients is one once two readings have found it
+    exporter.samples();
+    thread::sleep(Duration::from_millis(1100));
     let pages = [exporter.samples(), exporter.samples()];
     let [first, second] = pages.each_ref().map(|page| {
         page.all("systemd_listener_info", &[])
@@ -381,10 +481,6 @@ struct Truth {
 /// The output of `ss` by unit: the unit of the process that holds the socket or, where PID 1 holds
 /// it for a socket unit, the service that `systemctl show` lists as triggered.
 fn truth(machine: &Machine, declared: &SocketUnits) -> BTreeMap<Key, Truth> {
-    let socket_units = socket_units(machine);
-    let ephemeral = machine.ok(&["cat", "/proc/sys/net/ipv4/ip_local_port_range"]);
-    let ephemeral: Vec<u16> =
-        ephemeral.split_ascii_whitespace().map(|port| port.parse().expect("a port")).collect();
     let mut truth: BTreeMap<Key, Truth> = BTreeMap::new();
     for line in machine.ok(&["ss", "-Hltnup"]).lines() {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -392,14 +488,7 @@ fn truth(machine: &Machine, declared: &SocketUnits) -> BTreeMap<Key, Truth> {
         let v6 = address.starts_with(['[', '*']);
         let udp = fields[0] == "udp";
         let protocol = format!("{}{}", fields[0], if v6 { "6" } else { "" });
-        let number: u16 = port.parse().expect("a port");
         let key = (udp, fields[4].replace('*', "[::]"));
-        if udp
-            && (ephemeral[0]..=ephemeral[1]).contains(&number)
-            && !socket_units.contains_key(&key)
-        {
-            continue;
-        }
         let declared = declared.get(&key);
         let holders = line.split("pid=").skip(1).map(|rest| {
             let digits = rest.split(',').next().expect("a pid");
@@ -498,6 +587,8 @@ fn install(machine: &Machine) {
     machine.write("srv/listen.py", LISTEN);
     machine.write("srv/connect.py", CONNECT);
     machine.write("srv/churn.py", CHURN);
+    machine.write("srv/testator.py", TESTATOR);
+    machine.write("srv/resolver.py", RESOLVER);
     let service = |arguments: &str, more: &str| {
         format!(
             "[Service]\nType=notify\nNotifyAccess=all\n{more}\n\
@@ -524,7 +615,36 @@ fn install(machine: &Machine) {
         ("sub.service", &service("listen.py sub tcp,0.0.0.0,7030", "Delegate=yes")),
         ("full.service", &service("listen.py tcp,127.0.0.1,7040,backlog", "")),
         ("private.service", &service("listen.py tcp,127.0.0.1,7001", "PrivateNetwork=yes")),
-        ("store.service", &service("listen.py store tcp,0.0.0.0,7060", "FileDescriptorStoreMax=1")),
+        (
+            "store.service",
+            &service(
+                "listen.py store tcp,0.0.0.0,7060",
+                "FileDescriptorStoreMax=1\nRestart=always\nRestartSec=100ms",
+            ),
+        ),
+        (
+            "ghost.service",
+            &service(
+                "listen.py store tcp,0.0.0.0,7061",
+                "FileDescriptorStoreMax=1\nRestart=always\nRestartSec=1h",
+            ),
+        ),
+        (
+            "testator.service",
+            "[Service]\nType=oneshot\nExecStart=/usr/bin/python3 /srv/testator.py\n",
+        ),
+        (
+            "joined.service",
+            "[Unit]\nJoinsNamespaceOf=private.service\n[Service]\nType=notify\nNotifyAccess=all\n\
+             PrivateNetwork=yes\nExecStart=/usr/bin/python3 /srv/listen.py tcp,127.0.0.1,7008\n",
+        ),
+        (
+            "nested.service",
+            "[Service]\nType=notify\nNotifyAccess=all\nExecStart=/bin/sh -c '\
+             unshare --net /usr/bin/python3 /srv/listen.py tcp,0.0.0.0,7009; exit 1'\n",
+        ),
+        ("vpn.service", &service("listen.py udp,0.0.0.0,51820", "")),
+        ("resolver.service", "[Service]\nExecStart=/usr/bin/python3 /srv/resolver.py\n"),
         ("churn.service", &service("churn.py", "")),
     ]);
 }
@@ -598,4 +718,31 @@ for count in range(1, 1_000_000):
         open("/run/churn.new", "w").write(str(count))
         os.rename("/run/churn.new", "/run/churn")
     time.sleep(max(0, start + count / 1100 - time.monotonic()))
+"#;
+
+/// Leaves its listener to a scope.
+const TESTATOR: &str = r#"
+import os, socket
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("127.0.0.1", 7070))
+s.listen()
+s.set_inheritable(True)
+if os.fork() == 0:
+    os.setsid()
+    os.execv("/usr/bin/systemd-run", ["systemd-run", "--scope", "--unit=heir", "sleep", "inf"])
+while os.system("systemctl --quiet is-active heir.scope") != 0:
+    pass
+"#;
+
+/// A client that sends from a new unconnected socket every 10 ms, as a DNS resolver does, and keeps the
+/// last 20.
+const RESOLVER: &str = r#"
+import socket, time
+sockets = []
+while True:
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.sendto(b"?", ("127.0.0.1", 9))
+    sockets = [s] + sockets[:19]
+    time.sleep(0.01)
 "#;

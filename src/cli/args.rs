@@ -21,7 +21,7 @@ use crate::http::ListenAddress;
 use crate::logging::{Level, LogFormat};
 use crate::source::journal::JournalOptions;
 use crate::source::sockets::{Expectation, SocketOptions};
-use crate::systemd::unit::name::is_valid;
+use crate::systemd::unit::name::check_expected;
 use crate::unit_filter::{self, Selection, anchored};
 
 /// Prometheus exporter for systemd hosts: units, crashes and their causes, resources and
@@ -74,12 +74,12 @@ pub struct Args {
     #[arg(long = "web.disable-exporter-metrics", help_heading = WEB)]
     pub disable_exporter_metrics: bool,
 
-    /// Units to export: a regular expression that matches the whole name
+    /// Units to export: a regular expression that matches the whole name, or an alias
     #[arg(long = "systemd.collector.unit-include", value_name = "REGEX",
           default_value = unit_filter::INCLUDE, value_parser = expression, help_heading = FILTERS)]
     pub unit_include: String,
 
-    /// Units to exclude: a regular expression that matches the whole name
+    /// Units to exclude: a regular expression that matches the whole name, or an alias
     #[arg(long = "systemd.collector.unit-exclude", value_name = "REGEX",
           default_value = unit_filter::EXCLUDE, value_parser = expression, help_heading = FILTERS)]
     pub unit_exclude: String,
@@ -112,8 +112,8 @@ pub struct Args {
     #[command(flatten)]
     pub listeners: ListenerArgs,
 
-    /// Unit that must exist, e.g. nginx.service: systemd_unit_missing is 1 while the unit does not
-    /// exist; repeatable
+    /// Unit that must exist, by any of its names, e.g. nginx.service: systemd_unit_missing is 1 while
+    /// no unit has the name; repeatable
     #[arg(long = "expect-unit", value_name = "UNIT", value_parser = expected_unit,
           value_delimiter = ',', help_heading = EXPECTATIONS)]
     pub expect_unit: Vec<String>,
@@ -345,10 +345,7 @@ fn telemetry_path(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn expected_unit(text: &str) -> Result<String, String> {
-    if is_valid(text) {
-        return Ok(text.to_owned());
-    }
-    Err("not a unit name; write it with its suffix, e.g. nginx.service".to_owned())
+    check_expected(text).map(|()| text.to_owned())
 }
 
 /// A duration as in Prometheus's configuration: `30s`, `1h30m`, `1d`.

@@ -14,7 +14,7 @@ use super::{FILL_TIMEOUT, wait_for_units};
 use crate::collector::{COLLECTORS, Collector, Disabled};
 use crate::html::HostInfo;
 use crate::http::LiveConfig;
-use crate::scrape::Scraper;
+use crate::scrape::{NOTHING_SELECTED, Scraper};
 use crate::snapshot::Snapshot;
 use crate::source::cgroup::Cgroup;
 use crate::systemd::unit::name::UnitKind;
@@ -220,7 +220,9 @@ fn state(snapshot: &Snapshot, collector: &Collector) -> CollectorState {
     if !unlisted.is_empty() {
         return CollectorState::Fails(unlisted.join("; "));
     }
+    let is_empty = snapshot.systemd.as_ref().is_some_and(|systemd| systemd.units.is_empty());
     CollectorState::Works(match collector.name {
+        "units" if is_empty => vec![NOTHING_SELECTED.to_owned()],
         "cgroup" => cgroups(snapshot),
         "process" => processes(snapshot),
         _ => Vec::new(),

@@ -129,8 +129,8 @@ pub struct ListenerArgs {
     #[arg(long = "collector.listeners.connections")]
     pub connections: bool,
 
-    /// Also read the network namespaces of services, such as those with PrivateNetwork=; about
-    /// 10 ms for each
+    /// Also read the network namespaces of all processes, such as those of PrivateNetwork= and of
+    /// containers; about 10 ms for each namespace, and 10 µs for each process
     #[arg(long = "collector.listeners.namespaces")]
     pub namespaces: bool,
 }

@@ -8,7 +8,7 @@ use super::unit_view::UnitView;
 /// The units to show, and their order. Unknown keys and columns are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct TableQuery {
-    /// `q`: units whose name contains this text, ignoring case.
+    /// `q`: units with a name that contains this text, ignoring case.
     pub(super) text: String,
     /// `state`: units in this state.
     pub(super) state: String,
@@ -160,7 +160,7 @@ impl TableQuery {
         let text = self.text.to_lowercase();
         let matches = |row: &&UnitView<'_>| {
             let unit = row.unit;
-            (text.is_empty() || unit.name.to_lowercase().contains(&text))
+            (text.is_empty() || unit.names().any(|name| name.to_lowercase().contains(&text)))
                 && (self.state.is_empty() || unit.is(&self.state))
                 && (self.kind.is_empty() || unit.kind.as_str() == self.kind)
         };

@@ -53,6 +53,22 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
+            name: "systemd_unit_alias_info",
+            kind: Gauge,
+            per: Per::Unit,
+            help: "Another name of the unit (Alias=, Names); constant 1. All other metrics have the primary name. Absent for units with one name.",
+            source: "D-Bus Unit.Names",
+            profile: Profile::Minimal,
+            labels: ["name", "type", "alias"],
+        },
+        units().flat_map(|unit| {
+            let [name, kind] = labels(unit);
+            unit.aliases.iter().map(move |alias| ([name, kind, &**alias], true))
+        }),
+    )?;
+
+    out.family(
+        Family {
             name: "systemd_unit_start_time_seconds",
             kind: Gauge,
             per: Per::Unit,

@@ -13,8 +13,11 @@ pub mod user_managers;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+
+use tracing::warn;
 
 use crate::http_counts::HttpCounts;
 use crate::scrape::attempt::{CollectorsHealth, Read, take};
@@ -74,6 +77,8 @@ pub struct Scraper {
     user_cgroups: BlockingSource<Cgroups>,
     user_processes: BlockingSource<Processes>,
     flights: SingleFlight<Vec<&'static str>, Arc<Snapshot>>,
+    /// Whether the log has the warning that no unit is selected.
+    nothing_selected: AtomicBool,
     durations: Mutex<Histogram>,
     truncated: Mutex<TruncationTotals>,
     requests: Arc<HttpCounts>,
@@ -121,6 +126,7 @@ impl Scraper {
             user_cgroups: BlockingSource::default(),
             user_processes: BlockingSource::default(),
             flights: SingleFlight::default(),
+            nothing_selected: AtomicBool::new(false),
             durations: Mutex::new(Histogram { buckets, sum: 0.0 }),
             truncated: Mutex::default(),
             requests,
@@ -214,6 +220,12 @@ impl Scraper {
         self.shared.lock().ledger.events().cloned().collect()
     }
 
+    /// The primary name of the loaded unit that has this name.
+    #[must_use]
+    pub fn primary_name(&self, name: &str) -> Option<Arc<str>> {
+        Some(self.shared.lock().mirror.find(name)?.name.clone())
+    }
+
     /// The collectors that failed in the last scrape, and why.
     pub fn failed(&self) -> Vec<(&'static str, String)> {
         self.collectors.failed()
@@ -224,25 +236,21 @@ impl Scraper {
         let wants = |collector| !without.contains(&collector);
         let pid1 = self.config.proc.join("1");
         self.shared.coalescing.catch_up().await;
+        let expected = self.expected().listeners;
         let (units, input) = {
             let state = &self.shared.lock();
             // thousands of names: only for those who will read them
             let units = wants("cgroup") || wants("process");
             let units = if units { cgroups_and_processes::groups(state) } else { Vec::new() };
-            let input = wants("listeners").then(|| sockets::input(state));
+            let input = wants("listeners").then(|| sockets::input(state, &expected));
             (units, input.unwrap_or_default())
         };
         let deadline = began + SOURCE_DEADLINE;
         let (config, cgroup_units) = (&self.config, units.clone());
         let cgroups = cgroups_and_processes::cgroups(&self.cgroups, config, cgroup_units, deadline);
         let processes = cgroups_and_processes::processes(&self.processes, config, units, deadline);
-        let listeners = sockets::listeners(
-            &self.listeners,
-            &config.listeners,
-            self.expected().listeners,
-            input,
-            deadline,
-        );
+        let listeners =
+            sockets::listeners(&self.listeners, &config.listeners, expected, input, deadline);
         let journal = journal::journal(&self.journal, &config.journal, &self.shared, deadline);
         let pid1 = self.pid1.read(|| Ok(()), move |()| usage::read(&pid1));
         let own = self.own.read(|| Ok(()), |()| usage::read(Path::new("/proc/self")));
@@ -305,12 +313,17 @@ impl Scraper {
             return Snapshot { status, last_seen, attempts, ..Snapshot::default() };
         }
         let missing = |name: &Arc<str>| {
-            let unit = state.mirror.unit(name);
+            let unit = state.mirror.find(name);
             unit.is_none_or(|unit| unit.load_state.as_deref() == Some("not-found"))
         };
         let expected = self.expected().units.into_iter();
         let expected = expected.map(|name| (name.clone(), missing(&name)));
         let systemd = SystemdSnapshot::copy(state, self.config.not_found);
+        let is_empty = systemd.units.is_empty();
+        if is_empty && !self.nothing_selected.swap(is_empty, Ordering::Relaxed) {
+            let include = self.config.journal.selection.include();
+            warn!(include, "{NOTHING_SELECTED}");
+        }
         Snapshot {
             expected: expected.collect(),
             systemd: Some(systemd),
@@ -352,6 +365,11 @@ impl Scraper {
         durations.clone()
     }
 }
+
+/// The warning in the log and in the report of `check host`.
+pub const NOTHING_SELECTED: &str = "no loaded unit matches --systemd.collector.unit-include without \
+    matching --systemd.collector.unit-exclude: no unit is exported; an expression must match the \
+    whole name, e.g. nginx.* for nginx.service";
 
 /// When a source stops and returns what it has read so far.
 const SOURCE_DEADLINE: Duration = Duration::from_secs(4);

@@ -29,8 +29,13 @@ pub(super) async fn listeners(
 }
 
 /// The units of the mirror, for the owners of listeners.
-pub(super) fn input(state: &State) -> ListenerInput {
-    let mut input = ListenerInput::default();
+pub(super) fn input(state: &State, expected: &[Arc<Expectation>]) -> ListenerInput {
+    let is_listed = state.status.filled;
+    let mut input = ListenerInput { is_listed, ..ListenerInput::default() };
+    for Expectation { unit, .. } in expected.iter().map(|expected| &**expected) {
+        let named = state.mirror.find(unit).filter(|named| named.name != *unit);
+        input.primary.extend(named.map(|named| (unit.clone(), named.name.clone())));
+    }
     for unit in state.mirror.units() {
         if let Some(control_group) = &unit.control_group {
             input.units.push((unit.name.clone(), control_group.clone()));
@@ -43,9 +48,6 @@ pub(super) fn input(state: &State) -> ListenerInput {
                 listen: socket.listen.clone(),
                 triggers: if one_per_connection { Vec::new() } else { socket.triggers.to_vec() },
             });
-        }
-        if let Some(pid) = unit.service().and_then(|service| service.main_pid) {
-            input.main_pids.push((unit.name.clone(), pid));
         }
     }
     input

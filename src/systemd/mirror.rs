@@ -16,6 +16,8 @@ use crate::unit_filter::Selection;
 #[derive(Debug)]
 pub struct Mirror {
     units: BTreeMap<Arc<str>, Arc<Unit>>,
+    /// The primary names of units by their other names.
+    primary: HashMap<Arc<str>, Arc<str>>,
     /// How many of them are instances, of any template.
     instances: usize,
     jobs: BTreeMap<u32, Job>,
@@ -62,6 +64,7 @@ impl Mirror {
     pub fn new(selection: Selection) -> Self {
         Self {
             units: BTreeMap::new(),
+            primary: HashMap::new(),
             instances: 0,
             jobs: BTreeMap::new(),
             selection,
@@ -88,10 +91,19 @@ impl Mirror {
         !self.is_full
     }
 
-    /// The unit of that name.
+    /// The unit of that primary name, under which PID 1 lists it and sends its signals.
     #[must_use]
     pub fn unit(&self, name: &str) -> Option<&Arc<Unit>> {
         self.units.get(name)
+    }
+
+    /// The unit that has this name, primary or not.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Arc<Unit>> {
+        let unit = self.unit(name);
+        // a name that was once referred to without a file may be an alias now
+        let named = || self.unit(self.primary.get(name)?);
+        unit.filter(|unit| !unit.is_absent()).or_else(named).or(unit)
     }
 
     /// Every unit, in the order of their names.
@@ -180,6 +192,14 @@ impl Mirror {
         let unit = self.units.get_mut(name)?;
         let (before, mut after) = (unit.clone(), unit.clone());
         change(Arc::make_mut(&mut after));
+        if after.aliases != before.aliases {
+            before.aliases.iter().for_each(|alias| drop(self.primary.remove(alias)));
+            let aliases = after.aliases.iter().map(|alias| (alias.clone(), after.name.clone()));
+            self.primary.extend(aliases);
+            let names: Vec<_> = after.names().collect();
+            let selected = self.selection.includes_any(&names);
+            Arc::make_mut(&mut after).selected = selected;
+        }
         if after != before {
             *unit = after;
         }
@@ -190,6 +210,11 @@ impl Mirror {
     pub fn unload(&mut self, name: &str) -> Option<Arc<Unit>> {
         let unit = self.units.remove(name)?;
         self.is_full = false;
+        for alias in &unit.aliases {
+            if self.primary.get(alias) == Some(&unit.name) {
+                self.primary.remove(alias);
+            }
+        }
         self.instances -= usize::from(template(&unit).is_some());
         Some(unit)
     }

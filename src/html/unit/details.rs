@@ -41,6 +41,9 @@ pub(super) fn sections(view: &View<'_>, row: &UnitView<'_>, html: &mut Html) {
 
 fn unit(view: &View<'_>, row: &UnitView<'_>, html: &mut Html) {
     let unit = row.unit;
+    multi_fact("Alias", &unit.aliases, html, |alias, html| {
+        html.text(alias);
+    });
     optional_fact("Load state", unit.load_state.as_ref(), html);
     if unit.needs_reload == Some(true) {
         fact("Unit files", html, |html| {

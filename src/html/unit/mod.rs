@@ -14,9 +14,12 @@ use crate::systemd::unit::name::{UnitKind, is_valid};
 
 pub(super) fn page(view: &View<'_>, name: &str) -> StatusPage {
     let rows = unit_views(view);
+    let has_name = |name| rows.iter().find(move |row| row.unit.names().any(|of| of == name));
+    let row = rows.iter().find(|row| *row.unit.name == *name).or_else(|| has_name(name));
+    let name = row.map_or(name, |row| &row.unit.name);
     let events: Vec<_> =
         view.events.iter().map(|event| &**event).filter(|event| *event.unit == *name).collect();
-    if let Some(row) = rows.iter().find(|row| *row.unit.name == *name) {
+    if let Some(row) = row {
         let status = if row.needs_attention() { PageStatus::Problem } else { PageStatus::Ok };
         let html =
             document(view, &format!("{name} – {}", view.host.name), Some(ROOT), status, |html| {

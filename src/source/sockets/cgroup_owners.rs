@@ -1,7 +1,11 @@
 //! Units by cgroup id, the inode number of the cgroup; looked up when a socket has a new id.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,6 +35,8 @@ pub(super) struct CgroupOwners {
 struct Known {
     /// `None` for slices and the root, which have no processes but the kernel's.
     unit: Option<Arc<str>>,
+    /// Below the root.
+    path: Box<[u8]>,
     /// The generation in which a socket or the cgroup tree last had the id.
     seen: u64,
 }
@@ -57,6 +63,14 @@ impl CgroupOwners {
     /// The unit of a cgroup; `None` without one.
     pub(super) fn of(&self, cgroup: u64) -> Option<&Arc<str>> {
         self.known.get(&cgroup)?.unit.as_ref()
+    }
+
+    /// Whether the cgroup still exists, as far as is known. Otherwise another unit than the one that
+    /// made the socket may have it now.
+    pub(super) fn exists(&self, cgroup: u64) -> bool {
+        let Some(known) = self.known.get(&cgroup) else { return false };
+        let path = self.root.join(OsStr::from_bytes(&known.path));
+        fs::symlink_metadata(path).is_ok_and(|directory| directory.ino() == cgroup)
     }
 
     /// Looks up the units of `cgroups`; reads the file system only if one of them is new, or if they
@@ -124,7 +138,7 @@ impl CgroupOwners {
     /// Reads the ids of all units' cgroups.
     fn learn_units<'a>(&mut self, root: &OwnedFd, units: &'a [(Arc<str>, Arc<str>)]) -> Tree<'a> {
         if let Ok(stat) = statat(root, ".", AtFlags::empty()) {
-            self.known.insert(stat.st_ino, Known { unit: None, seen: self.generation });
+            self.insert(stat.st_ino, None, b"");
         }
         let mut tree = Tree::default();
         for (unit, control_group) in units {
@@ -136,13 +150,17 @@ impl CgroupOwners {
             let Ok(stat) = statat(root, path, AtFlags::SYMLINK_NOFOLLOW) else { continue };
             let is_slice = unit.ends_with(".slice");
             let owner = (!is_slice).then(|| unit.clone());
-            self.known.insert(stat.st_ino, Known { unit: owner, seen: self.generation });
+            self.insert(stat.st_ino, owner, path.as_bytes());
             tree.units.insert(stat.st_ino);
             if !is_slice && !is_leaf(&stat) {
                 tree.parents.push((unit, path));
             }
         }
         tree
+    }
+
+    fn insert(&mut self, cgroup: u64, unit: Option<Arc<str>>, path: &[u8]) {
+        self.known.insert(cgroup, Known { unit, path: path.into(), seen: self.generation });
     }
 
     /// Limits walks to a twentieth of the time.
@@ -166,9 +184,9 @@ impl CgroupOwners {
                 for (name, id) in children(root, &path).take(MAX_CGROUPS_BELOW_UNIT) {
                     // Units may be nested, as those of a user's manager are.
                     if !tree.units.contains(&id) {
-                        let unit = Some(Arc::clone(unit));
-                        self.known.insert(id, Known { unit, seen: self.generation });
-                        todo.push([&path, &b"/"[..], &name].concat());
+                        let below = [&path, &b"/"[..], &name].concat();
+                        self.insert(id, Some(Arc::clone(unit)), &below);
+                        todo.push(below);
                         (found, total) = (found + 1, total + 1);
                     }
                 }
@@ -208,7 +226,6 @@ const MAX_OTHER_CGROUPS: usize = 4096;
 #[cfg(test)]
 mod tests {
     use std::fs::{create_dir_all, metadata, remove_dir, rename};
-    use std::os::unix::fs::MetadataExt;
 
     use tempfile::TempDir;
 
@@ -255,9 +272,11 @@ mod tests {
         create_dir_all(&path).unwrap();
         let after = id(&tree, "system.slice/a.service");
         learn(&mut owners, &[before, after], &["a.service"]);
+        assert!(owners.exists(after) && !owners.exists(before), "another has its path");
         remove_dir(path).unwrap();
         learn(&mut owners, &[before, after], &[]);
         for id in [before, after] {
+            assert!(!owners.exists(id));
             assert_eq!(owners.of(id), Some(&"a.service".into()));
         }
     }
@@ -279,7 +298,7 @@ mod tests {
         let mut owners = CgroupOwners::new("/".into());
         for id in 0..100_000 {
             owners.generation += 1;
-            owners.known.insert(id, Known { unit: None, seen: owners.generation });
+            owners.insert(id, None, b"");
             owners.evict(100);
         }
         assert!(owners.known.len() <= 2 * (100 + MAX_OTHER_CGROUPS) + 1, "{}", owners.known.len());

@@ -135,7 +135,7 @@ mod tests {
             port,
             address: Address::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         };
-        let mut tally = SocketTally::one(SocketId::Cookie(0), Some(0));
+        let mut tally = SocketTally::one(SocketId::Cookie(0), 0, Some(0));
         tally.drops =
             Some(drops.iter().map(|&(cookie, drops)| (SocketId::Cookie(cookie), drops)).collect());
         (key, tally)

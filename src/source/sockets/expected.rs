@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::endpoint::Protocol;
 use super::fair_limit::ListenerKey;
-use crate::systemd::unit::name::{UnitKind, is_valid};
+use crate::systemd::unit::name::{UnitKind, check_expected};
 
 /// A listener that should exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,15 +21,20 @@ pub struct Expectation {
 }
 
 impl Expectation {
-    /// Whether the listener is an expected one.
+    /// Whether the listener is an expected one. `unit` is the primary name of the expected unit.
     pub(super) fn is_met_by(
         &self,
+        unit: &Arc<str>,
         listener: &ListenerKey<Option<Arc<str>>>,
         socket_unit: Option<&Arc<str>>,
     ) -> bool {
-        let is_unit = |unit: Option<&Arc<str>>| unit == Some(&self.unit);
+        let is_unit = |of: Option<&Arc<str>>| of == Some(unit);
+        (is_unit(listener.owner.as_ref()) || is_unit(socket_unit)) && self.is_at(listener)
+    }
+
+    /// Whether the listener has the expected protocol and port.
+    pub(super) fn is_at(&self, listener: &ListenerKey<Option<Arc<str>>>) -> bool {
         self.port.parse() == Ok(listener.port)
-            && (is_unit(listener.owner.as_ref()) || is_unit(socket_unit))
             && self.protocol.is_udp() == listener.protocol.is_udp()
             && match self.protocol.is_v6() {
                 true => listener.protocol.is_v6(),
@@ -61,9 +66,8 @@ impl FromStr for Expectation {
             Some(_) => unit.into(),
             None => format!("{unit}.service"),
         };
-        if unit.is_empty() || !is_valid(&name) {
-            return Err(ParseExpectationError(format!("invalid unit name {unit:?}")));
-        }
+        check_expected(&name)
+            .map_err(|why| ParseExpectationError(format!("invalid unit name {unit:?}: {why}")))?;
         let protocol = Protocol::named(protocol)
             .ok_or_else(|| ParseExpectationError(format!("unknown protocol {protocol:?}")))?;
         let port: NonZeroU16 =
@@ -105,6 +109,8 @@ mod tests {
             ("nginx:443", "fewer than three parts"),
             (":tcp:443", "invalid unit name \"\""),
             ("a b.service:tcp:443", "invalid unit name \"a b.service\""),
+            ("queue@:tcp:443", "name an instance, e.g. queue@1.service"),
+            ("queue@.socket:tcp:443", "name an instance, e.g. queue@1.socket"),
             ("nginx:http:443", "unknown protocol \"http\""),
             ("nginx:tcp:https", "invalid port \"https\""),
             ("nginx:tcp:0", "invalid port \"0\""),
@@ -134,7 +140,9 @@ mod tests {
         ] {
             let expectation: Expectation = text.parse().unwrap();
             let socket_unit = Arc::from("web.socket");
-            let found = listeners.each_ref().map(|l| expectation.is_met_by(l, Some(&socket_unit)));
+            let found = listeners
+                .each_ref()
+                .map(|l| expectation.is_met_by(&expectation.unit, l, Some(&socket_unit)));
             assert_eq!(found, met, "{text}");
         }
     }

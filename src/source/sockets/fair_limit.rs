@@ -28,6 +28,10 @@ pub(super) struct SocketTally {
     pub(super) sockets: u64,
     /// The socket unit that made one of them; of several, the first by name.
     pub(super) socket_unit: Option<Arc<str>>,
+    /// The inode number of one of the sockets; `None` for sockets of the kernel.
+    pub(super) inode: Option<u64>,
+    /// Whether the unit cannot be determined, unlike that of a socket that no unit has.
+    pub(super) is_orphan: bool,
     pub(super) queue: Option<u64>,
     pub(super) limit: Option<u64>,
     /// The sockets that have dropped something, and the number since each was made.
@@ -45,12 +49,17 @@ pub(super) enum SocketId {
 
 impl SocketTally {
     /// The tally of one socket.
-    pub(super) fn one(identity: SocketId, drops: Option<u32>) -> Self {
+    pub(super) fn one(identity: SocketId, inode: u64, drops: Option<u32>) -> Self {
         let drops = drops.map(|drops| match drops {
             0 => Vec::new(),
             drops => vec![(identity, drops)],
         });
-        Self { sockets: 1, drops, ..Self::default() }
+        Self {
+            sockets: 1,
+            inode: Some(inode).filter(|inode| *inode != 0),
+            drops,
+            ..Self::default()
+        }
     }
 
     fn merge(&mut self, other: Self) {
@@ -59,6 +68,8 @@ impl SocketTally {
             (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
             (ours, theirs) => ours.or(theirs),
         };
+        self.inode = self.inode.or(other.inode);
+        self.is_orphan |= other.is_orphan;
         self.queue = self.queue.zip(other.queue).map(|(a, b)| a + b);
         self.limit = self.limit.zip(other.limit).map(|(a, b)| a + b);
         match (&mut self.drops, other.drops) {
@@ -184,18 +195,21 @@ mod tests {
     fn sockets_on_one_port_are_one_listener() {
         let mut listeners = FairLimit::new(10, &[]);
         for (cookie, drops) in [(1, 0), (2, 5), (3, 7)] {
-            let mut tally = SocketTally::one(SocketId::Cookie(cookie), Some(drops));
+            let mut tally = SocketTally::one(SocketId::Cookie(cookie), cookie, Some(drops));
             (tally.queue, tally.limit) = (Some(1), Some(128));
             listeners.add(key(1, 80), tally);
         }
         let expected = SocketTally {
             sockets: 3,
             socket_unit: None,
+            inode: Some(1),
+            is_orphan: false,
             queue: Some(3),
             limit: Some(384),
             drops: Some(vec![(SocketId::Cookie(2), 5), (SocketId::Cookie(3), 7)]),
         };
         let (mut listeners, truncated) = listeners.finish();
+        listeners[0].1.inode = Some(1);
         listeners[0].1.drops.as_mut().unwrap().sort_by_key(|(_, drops)| *drops);
         assert_eq!((listeners, truncated), (vec![(key(1, 80), expected)], 0));
     }
@@ -263,6 +277,6 @@ mod tests {
     }
 
     fn one() -> SocketTally {
-        SocketTally::one(SocketId::Cookie(0), Some(0))
+        SocketTally::one(SocketId::Cookie(0), 0, Some(0))
     }
 }

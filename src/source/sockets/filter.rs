@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use super::SocketOptions;
 use super::endpoint::Protocol;
-use super::fair_limit::FairLimit;
+use super::fair_limit::{FairLimit, SocketId};
 use super::socket_activation::Activation;
+use super::udp_servers::UdpServers;
 
 /// Selects the listeners of a dump.
 #[derive(Debug)]
@@ -22,10 +23,16 @@ pub(super) struct ListenerFilter {
     named: BTreeSet<u16>,
     /// The ports of expectations, sorted.
     preferred: Vec<u16>,
+    /// The UDP sockets on other ephemeral ports.
+    pub(super) udp: UdpServers,
 }
 
 impl ListenerFilter {
-    pub(super) fn new(options: &SocketOptions, activation: &Activation<'_>) -> Self {
+    pub(super) fn new(
+        options: &SocketOptions,
+        activation: &Activation<'_>,
+        udp: UdpServers,
+    ) -> Self {
         let expected = options.expected.iter();
         let mut preferred: Vec<u16> =
             expected.filter_map(|expected| expected.port.parse().ok()).collect();
@@ -36,12 +43,21 @@ impl ListenerFilter {
             named: activation.udp_ports().chain(preferred.iter().copied()).collect(),
             preferred,
             proc: options.proc.clone(),
+            udp,
         }
     }
 
     /// Whether a listening (UDP: bound and not connected) socket on `port` is a listener.
-    pub(super) fn accepts(&self, protocol: Protocol, port: u16) -> bool {
-        !protocol.is_udp() || !self.ephemeral.contains(&port) || self.named.contains(&port)
+    pub(super) fn accepts(&self, protocol: Protocol, port: u16, socket: SocketId) -> bool {
+        !protocol.is_udp()
+            || !self.ephemeral.contains(&port)
+            || self.named.contains(&port)
+            || self.udp.is_server(socket)
+    }
+
+    /// Where procfs is mounted.
+    pub(super) fn proc(&self) -> &Path {
+        &self.proc
     }
 
     /// The table of a protocol's sockets in the network namespace of process `pid`, or `self`.
@@ -83,8 +99,11 @@ const DEFAULT_EPHEMERAL_PORTS: RangeInclusive<u16> = 32768..=60999;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::source::sockets::socket_activation::SocketToService;
+    use crate::source::sockets::udp_servers::UdpSockets;
 
     #[test]
     fn port_range_is_two_numbers() {
@@ -99,11 +118,13 @@ mod tests {
         let expected = vec![Arc::new("a.service:udp:40000".parse().unwrap())];
         let options = SocketOptions { expected, ..SocketOptions::default() };
         let services = SocketToService::default();
-        let mut filter = ListenerFilter::new(&options, &Activation::new(&[], &services));
+        let udp = UdpSockets::default().begin(Instant::now());
+        let mut filter = ListenerFilter::new(&options, &Activation::new(&[], &services), udp);
         filter.ephemeral = DEFAULT_EPHEMERAL_PORTS;
-        assert!(filter.accepts(Protocol::Udp, 53));
-        assert!(!filter.accepts(Protocol::Udp6, 45000));
-        assert!(filter.accepts(Protocol::Udp, 40000));
-        assert!(filter.accepts(Protocol::Tcp, 45000));
+        let accepts = |protocol, port| filter.accepts(protocol, port, SocketId::Cookie(1));
+        assert!(accepts(Protocol::Udp, 53));
+        assert!(!accepts(Protocol::Udp6, 45000));
+        assert!(accepts(Protocol::Udp, 40000));
+        assert!(accepts(Protocol::Tcp, 45000));
     }
 }

@@ -21,7 +21,8 @@ pub(crate) fn netlink(data: &[u8]) {
     for (message, _) in messages(data).flatten() {
         let NetlinkMessage::Socket(body) = message else { continue };
         if let Some(socket) = InetSocket::parse(body) {
-            let mut tally = SocketTally::one(SocketId::Cookie(socket.cookie), socket.drops);
+            let mut tally =
+                SocketTally::one(SocketId::Cookie(socket.cookie), socket.inode, socket.drops);
             tally.queue = Some(socket.receive_queue.into());
             tally.limit = Some(socket.send_queue.into());
             let (owner, port, address) = (socket.cgroup, socket.port, socket.address);

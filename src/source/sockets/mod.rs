@@ -11,12 +11,15 @@ mod fair_limit;
 mod filter;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod holders;
 mod netlink;
 mod netns;
 mod proc_net;
 mod reading;
 mod sock_diag;
 mod socket_activation;
+mod udp_servers;
+mod unit_listeners;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -36,8 +39,11 @@ use crate::source::sockets::drops::DropTotals;
 use crate::source::sockets::endpoint::Address;
 use crate::source::sockets::fair_limit::{FairLimit, ListenerKey, SocketTally};
 use crate::source::sockets::filter::ListenerFilter;
+use crate::source::sockets::holders::{SocketHolders, UnitsByPath};
 use crate::source::sockets::sock_diag::{ConnectionCounts, SockDiag};
 use crate::source::sockets::socket_activation::{Activation, SocketToService};
+use crate::source::sockets::udp_servers::UdpSockets;
+use crate::source::sockets::unit_listeners::UnitListeners;
 
 /// Which sockets are read, and the limit of their number.
 #[derive(Clone, Debug)]
@@ -77,13 +83,15 @@ impl Default for SocketOptions {
 /// has no unit.
 #[derive(Clone, Debug, Default)]
 pub struct ListenerInput {
+    /// Whether PID 1 has listed its units, of which none may be exported.
+    pub is_listed: bool,
     /// Units with a control group: the name, and the group's path below the cgroup root (D-Bus
     /// `ControlGroup`).
     pub units: Vec<(Arc<str>, Arc<str>)>,
     /// Socket units.
     pub sockets: Vec<SocketUnit>,
-    /// Main processes by unit, for [`SocketOptions::namespaces`] alone.
-    pub main_pids: Vec<(Arc<str>, u32)>,
+    /// The primary names of expected units that are expected by another name.
+    pub primary: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 /// Reads listeners; between readings it keeps the units of cgroups and the totals of drops.
@@ -93,6 +101,8 @@ pub struct Listeners {
     owners: CgroupOwners,
     services: SocketToService,
     drops: DropTotals,
+    holders: SocketHolders,
+    udp: UdpSockets,
     buffer: Vec<u8>,
 }
 
@@ -102,9 +112,12 @@ impl Listeners {
     pub fn new(mut options: SocketOptions) -> Self {
         let owners = CgroupOwners::new(options.cgroup_root.clone());
         let expected = std::mem::take(&mut options.expected);
+        let holders = SocketHolders::new(options.proc.clone());
         let mut listeners = Self {
             options,
             owners,
+            holders,
+            udp: UdpSockets::default(),
             services: SocketToService::default(),
             drops: DropTotals::default(),
             buffer: vec![0; sock_diag::BUFFER_SIZE],
@@ -132,10 +145,10 @@ impl Listeners {
         input: &ListenerInput,
         deadline: Instant,
     ) -> Result<ListenerReading, Error> {
-        let Self { options, owners, services, drops, buffer } = self;
+        let Self { options, owners, services, drops, holders, udp, buffer } = self;
         services.update(&input.sockets);
         let activation = Activation::new(&input.sockets, services);
-        let filter = ListenerFilter::new(options, &activation);
+        let filter = ListenerFilter::new(options, &activation, udp.begin(Instant::now()));
         let mut reading = ListenerReading::default();
         let diag = reading.unless_unavailable(SockDiag::open(deadline))?;
         let mut dump = Dump { diag: diag.as_ref(), filter: &filter, buffer, deadline };
@@ -155,12 +168,33 @@ impl Listeners {
         if let Err(error) = owners.learn(&cgroups, repeat, &input.units, deadline) {
             reading.degrade(error.to_string());
         }
-        reading.connections = connections.map(|counts| by_unit(counts, owners, services));
-        if input.units.is_empty() {
+        if input.units.is_empty() && !input.is_listed {
             reading.degrade(NO_UNITS);
         }
         if !by_cgroup.is_empty() && by_cgroup.iter().all(|(key, _)| key.owner.is_none()) {
             reading.degrade(NO_CGROUPS);
+        }
+
+        let units = UnitsByPath::new(&input.units);
+        let mut namespaces = Vec::new();
+        if options.namespaces {
+            match netns::read(&filter, &units, deadline) {
+                Ok(read) => namespaces = read,
+                Err(error) => reading.degrade(error.to_string()),
+            }
+        }
+        let gone: BTreeSet<_> = cgroups.into_iter().filter(|id| !owners.exists(*id)).collect();
+        let is_gone = |cgroup: Option<u64>| cgroup.is_some_and(|cgroup| gone.contains(&cgroup));
+        let orphans = by_cgroup.iter().filter(|(key, _)| is_gone(key.owner));
+        let shared = namespaces.iter().filter(|namespace| namespace.only_unit().is_none());
+        let shared = shared.flat_map(|namespace| &namespace.listeners);
+        let orphans = orphans.map(|(_, tally)| tally).chain(shared.map(|(_, tally)| tally));
+        holders.learn(&orphans.filter_map(|tally| tally.inode).collect(), &units, deadline);
+        if let Some(counts) = connections {
+            let gone = by_cgroup.iter().filter(|(key, _)| is_gone(key.owner));
+            let held =
+                gone.filter_map(|(key, tally)| Some((key.owner?, holders.of(tally.inode?)?)));
+            reading.connections = Some(by_unit(counts, &held.collect(), owners, services));
         }
 
         let maker = |cgroup: Option<u64>| owners.of(cgroup?).cloned();
@@ -168,7 +202,8 @@ impl Listeners {
             // A user may make any number of cgroups, and each would have its share of the limit.
             dump.listeners(maker, &mut reading)?.finish()
         } else {
-            let by_maker = by_cgroup.into_iter().map(|(key, tally)| {
+            let by_maker = by_cgroup.into_iter().map(|(key, mut tally)| {
+                tally.is_orphan = is_gone(key.owner);
                 let maker = maker(key.owner);
                 (key.owned_by(maker), tally)
             });
@@ -176,31 +211,32 @@ impl Listeners {
         };
 
         let mut by_unit =
-            UnitListeners { listeners: filter.unit_limit(), missing: options.expected.clone() };
+            UnitListeners::new(filter.unit_limit(), &options.expected, &input.primary);
         for (key, tally) in by_maker {
-            by_unit.add_activated(key, tally, &activation);
+            let holder = tally.inode.filter(|_| tally.is_orphan).and_then(|id| holders.of(id));
+            by_unit.add_activated(key, tally, holder, &activation);
         }
-        if options.namespaces {
-            let read = netns::read(&input.main_pids, &filter, deadline, |unit, key, tally| {
-                by_unit.add(key.owned_by(unit.cloned()), tally);
-            });
-            if let Err(error) = read {
-                reading.degrade(error.to_string());
+        for namespace in namespaces {
+            let only_unit = namespace.only_unit();
+            for (key, mut tally) in namespace.listeners {
+                let holder = || holders.of(tally.inode?);
+                let unit = only_unit.or_else(holder).cloned();
+                tally.is_orphan = unit.is_none();
+                by_unit.add(key.owned_by(unit), tally);
             }
         }
 
-        let UnitListeners { listeners, missing } = by_unit;
-        let (listeners, truncated_by_unit) = listeners.finish();
+        if reading.degraded.is_none() {
+            reading.expected = by_unit.found(&options.expected);
+        }
+        let (listeners, truncated_by_unit) = by_unit.listeners.finish();
         reading.truncated = truncated + truncated_by_unit;
         let totals = drops.add(&listeners);
         let listeners = listeners.into_iter().zip(totals);
         reading.listeners = listeners
             .map(|((key, tally), drops)| listener(key, tally, drops, diag.as_ref()))
             .collect();
-        if reading.degraded.is_none() {
-            let expected = options.expected.iter();
-            reading.expected = expected.map(|e| (e.clone(), missing.contains(e))).collect();
-        }
+        udp.end(filter.udp);
         Ok(reading)
     }
 }
@@ -263,32 +299,6 @@ impl<'a> Dump<'a> {
     }
 }
 
-/// Listeners by unit, and the expected ones that are not among them.
-struct UnitListeners<'a> {
-    listeners: FairLimit<'a, Option<Arc<str>>>,
-    missing: Vec<Arc<Expectation>>,
-}
-
-impl UnitListeners<'_> {
-    /// Adds a listener by the unit in whose cgroup it was made.
-    fn add_activated(
-        &mut self,
-        key: ListenerKey<Option<Arc<str>>>,
-        mut tally: SocketTally,
-        activation: &Activation<'_>,
-    ) {
-        let maker = key.owner.as_ref();
-        let owner = activation.owner(maker, key.protocol, key.address, key.port);
-        tally.socket_unit = owner.socket_unit;
-        self.add(key.owned_by(owner.unit), tally);
-    }
-
-    fn add(&mut self, key: ListenerKey<Option<Arc<str>>>, tally: SocketTally) {
-        self.missing.retain(|expected| !expected.is_met_by(&key, tally.socket_unit.as_ref()));
-        self.listeners.add(key, tally);
-    }
-}
-
 /// The cgroups of listeners and of connections.
 fn cgroups_of(
     listeners: &[(ListenerKey<Option<u64>>, SocketTally)],
@@ -299,15 +309,18 @@ fn cgroups_of(
     listening.chain(connected).collect()
 }
 
-/// Connections by unit and state.
+/// Connections by unit and state. A connection has the cgroup of its listener: `held` are the units of
+/// listeners whose cgroup no longer exists.
 fn by_unit(
     counts: ConnectionCounts,
+    held: &BTreeMap<u64, &Arc<str>>,
     owners: &CgroupOwners,
     services: &SocketToService,
 ) -> Vec<Connections> {
     let mut by_unit: BTreeMap<_, u64> = BTreeMap::new();
     for ((cgroup, state), count) in counts {
-        let unit = owners.of(cgroup).map(|maker| services.of(maker).clone());
+        let maker = || owners.of(cgroup).map(|maker| services.of(maker));
+        let unit = held.get(&cgroup).copied().or_else(maker).cloned();
         *by_unit.entry((unit, state)).or_default() += count;
     }
     let by_unit = by_unit.into_iter();

@@ -93,6 +93,8 @@ pub(super) struct InetSocket {
     pub(super) send_queue: u32,
     /// The inode number of the cgroup that the socket was made in; Linux ≥ 5.8.
     pub(super) cgroup: Option<u64>,
+    /// The inode number of the socket; 0 for a socket of the kernel.
+    pub(super) inode: u64,
     /// Connections or datagrams dropped by this socket.
     pub(super) drops: Option<u32>,
 }
@@ -116,6 +118,7 @@ impl InetSocket {
             cookie: u64::from_ne_bytes(array_at(body, 44)?),
             receive_queue: u32_at(body, 56)?,
             send_queue: u32_at(body, 60)?,
+            inode: u32_at(body, 68)?.into(),
             cgroup: None,
             drops: None,
         };
@@ -262,6 +265,7 @@ mod tests {
             cookie: 77,
             receive_queue: 3,
             send_queue: 128,
+            inode: 4711,
             cgroup: Some(0x1_0000_1234),
             drops: Some(9),
         };
@@ -344,7 +348,8 @@ mod tests {
         body.extend([0; 4]);
         body.extend(3_u32.to_ne_bytes());
         body.extend(128_u32.to_ne_bytes());
-        body.extend([0; 8]);
+        body.extend([0; 4]);
+        body.extend(4711_u32.to_ne_bytes());
         assert_eq!(body.len(), INET_BODY);
         let mut memory = [0; 36];
         memory[SK_MEMINFO_DROPS] = 9;

@@ -49,8 +49,9 @@ pub(super) fn listeners<'a, O: Ord>(
         }
         let row =
             ProcNetRow::parse(&line, protocol).ok_or_else(|| Error::malformed(path, &line))?;
-        if row.listens && filter.accepts(protocol, row.port) {
-            let mut tally = SocketTally::one(SocketId::Inode(row.inode), row.drops);
+        let identity = SocketId::Inode(row.inode);
+        if row.listens && filter.accepts(protocol, row.port, identity) {
+            let mut tally = SocketTally::one(identity, row.inode, row.drops);
             tally.queue = row.queue.map(u64::from);
             let (port, address) = (row.port, row.address);
             listeners.add(ListenerKey { owner: no_owner(), protocol, port, address }, tally);

@@ -62,10 +62,11 @@ impl SockDiag {
         let start = || filter.dump_limit();
         self.dump(&request, buffer, deadline, start, |listeners, body| {
             let socket = InetSocket::parse(body)?;
-            if !filter.accepts(protocol, socket.port) {
+            let identity = SocketId::Cookie(socket.cookie);
+            if !filter.accepts(protocol, socket.port, identity) {
                 return Some(());
             }
-            let mut tally = SocketTally::one(SocketId::Cookie(socket.cookie), socket.drops);
+            let mut tally = SocketTally::one(identity, socket.inode, socket.drops);
             if !protocol.is_udp() {
                 tally.queue = Some(socket.receive_queue.into());
                 tally.limit = Some(socket.send_queue.into());

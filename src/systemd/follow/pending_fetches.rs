@@ -18,7 +18,7 @@ use crate::systemd::ledger::Gap;
 use crate::systemd::state::State;
 use crate::systemd::unit::Unit;
 use crate::systemd::unit::name::UnitKind;
-use crate::systemd::unit::properties::{Extras, Interface, is_signalled, wanted};
+use crate::systemd::unit::properties::{Extras, Interface, NAMES, is_signalled, wanted};
 
 /// Units whose properties are fetched: new units, planned fetches, and those under way.
 #[derive(Default)]
@@ -31,9 +31,11 @@ pub(super) struct Fetches {
 }
 
 impl Fetches {
-    /// Plans to fetch a unit's properties, if it is exported.
+    /// Plans to fetch a unit's properties if it is exported, otherwise only its names: one of them
+    /// may be expected, or may be among those to export.
     pub(super) fn plan(&mut self, unit: &Unit, gap: Option<Gap>) {
-        if unit.selected && !unit.is_absent() && self.pending.begin(&unit.name, unit.kind, gap) {
+        let is_fetched = unit.selected || unit.kind.can_have_aliases();
+        if is_fetched && !unit.is_absent() && self.pending.begin(&unit.name, unit.kind, gap) {
             self.planned.push_back(unit.name.clone());
         }
     }
@@ -45,7 +47,10 @@ impl Fetches {
         {
             let Some(unit) = state.mirror.unit(&name) else { continue };
             let kind = unit.kind;
-            let properties: Vec<_> = wanted(kind, extras).collect();
+            let properties = match unit.selected {
+                true => wanted(kind, extras).collect(),
+                false => vec![(Interface::Unit, Some(NAMES))],
+            };
             let Some(number) = self.pending.start(&name, properties.len()) else { continue };
             let purpose = Purpose::Fetch(number);
             for (interface, property) in properties {

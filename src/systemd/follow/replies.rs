@@ -124,6 +124,16 @@ impl Follower<'_> {
         if let Some(fetch) = self.fetches.pending.add_reply(name, number, *interface, values) {
             if let Some(change) = state.mirror.change(name, |unit| fetch.apply(unit)) {
                 state.observe(&change, fetch.gap);
+                match (change.before.selected, change.after.selected) {
+                    // one of its other names is among those to export
+                    (false, true) => {
+                        state.ledger.open(&change.after);
+                        self.fetches.plan(&change.after, fetch.gap);
+                    }
+                    // one of its other names is among those to exclude
+                    (true, false) => state.ledger.close(name),
+                    _ => {}
+                }
                 // part of the fetch, so before the next one
                 for property in afterwards(&change.after, self.extras) {
                     let get = Get::single(&change.after, Interface::Unit, property);

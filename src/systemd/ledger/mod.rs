@@ -150,6 +150,11 @@ impl Ledger {
         }
     }
 
+    /// Removes the counters of a unit that turns out to be excluded.
+    pub fn close(&mut self, name: &str) {
+        self.counters.remove(name);
+    }
+
     /// Counts one change of a unit. `gap` is why signals before it may be missing; `reloaded_at` is
     /// when PID 1 last reloaded its configuration, if known.
     pub fn observe(&mut self, change: &Change, gap: Option<Gap>, reloaded_at: Option<Timestamp>) {

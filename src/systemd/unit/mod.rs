@@ -8,19 +8,24 @@ mod property_tables;
 pub mod sandbox;
 pub mod value;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use zbus::Variant;
+
 use self::dependencies::Dependencies;
-use self::name::UnitKind;
+use self::name::{UnitKind, is_valid};
 use self::sandbox::Sandbox;
-use self::value::{InternedStr, InvocationId, Timestamp};
+use self::value::{InternedStr, InvocationId, Timestamp, as_strings};
 
 /// The properties of one unit. A field is `None` until it has been read, and where it is not set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unit {
     /// The primary name.
     pub name: Arc<str>,
+    /// `Names` without the primary name: a unit may be requested by any of them.
+    pub aliases: Box<[Arc<str>]>,
     /// The suffix of the name.
     pub kind: UnitKind,
     /// Whether the unit is exported; of other units only the states are kept.
@@ -210,6 +215,7 @@ impl Unit {
     pub fn new(name: Arc<str>, kind: UnitKind, selected: bool) -> Self {
         Self {
             name,
+            aliases: Box::default(),
             kind,
             selected,
             load_state: None,
@@ -256,6 +262,19 @@ impl Unit {
             timer.last_trigger_monotonic = Some(Timestamp(0));
         }
         unit
+    }
+
+    /// All names of the unit, the primary one first.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        [&self.name].into_iter().chain(&self.aliases).map(|name| &**name)
+    }
+
+    /// Sets the names; the primary name and invalid names are dropped.
+    fn set_names(&mut self, names: &Variant<'_>) {
+        let aliases = as_strings(names).into_iter();
+        let aliases = aliases.filter(|alias| *alias != self.name && is_valid(alias));
+        let aliases: BTreeSet<_> = aliases.take(MAX_ALIASES).collect();
+        self.aliases = aliases.into_iter().collect();
     }
 
     /// Whether `ActiveState` has this value.
@@ -311,3 +330,6 @@ impl Service {
         self.restart.as_deref().is_some_and(|restart| restart != "no")
     }
 }
+
+/// More names of one unit are ignored: a user may give a unit of a user manager any number.
+const MAX_ALIASES: usize = 64;

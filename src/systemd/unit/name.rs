@@ -101,6 +101,13 @@ impl UnitKind {
         }
     }
 
+    /// Whether units of this kind can have several names. Devices can, too, but of a device only the
+    /// primary name is of use: links to it are units that follow it.
+    #[must_use]
+    pub fn can_have_aliases(self) -> bool {
+        matches!(self, Self::Path | Self::Service | Self::Socket | Self::Target | Self::Timer)
+    }
+
     /// Whether units of this kind can have a cgroup.
     #[must_use]
     pub fn has_cgroup(self) -> bool {
@@ -153,13 +160,66 @@ pub fn from_object_path(path: &str) -> Option<String> {
 }
 
 /// Whether PID 1 could have a unit of that name: systemd.unit(5), "up to 255 characters" of
-/// letters, digits and `:-_.\@`.
+/// letters, digits and `:-_.\@`, with a prefix before `@` and before the suffix.
 #[must_use]
 pub fn is_valid(name: &str) -> bool {
-    name.len() <= 255
-        && UnitKind::of(name).is_some()
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte))
+    name.len() <= MAX_LENGTH
+        && UnitKind::of(name).is_some_and(|kind| name.len() > kind.as_str().len() + 1)
+        && !name.starts_with('@')
+        && name.bytes().all(is_valid_byte)
 }
+
+/// Checks the name of a unit that is expected to be loaded.
+///
+/// # Errors
+/// Why no unit can have that name, and the name to write instead.
+pub fn check_expected(name: &str) -> Result<(), String> {
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    let Some(kind) = UnitKind::of(name) else {
+        let kinds = UnitKind::ALL.map(UnitKind::as_str).join(", ");
+        return Err(match name.starts_with('/') {
+            true => {
+                "a path, not a unit name; systemd-escape --path --suffix=mount prints the name \
+                     of its mount unit, e.g. srv-data.mount for /srv/data"
+                    .to_owned()
+            }
+            false => format!(
+                "not a unit name; write it with its suffix, e.g. nginx.service (suffixes: {kinds})"
+            ),
+        });
+    };
+    if name.contains(['*', '?', '[']) {
+        return Err("a pattern, not a unit name; name each unit, e.g. queue@1.service,\
+                    queue@2.service"
+            .to_owned());
+    }
+    if let Some(byte) = name.bytes().find(|byte| !is_valid_byte(*byte)) {
+        let character = char::from(byte);
+        return Err(format!(
+            "not a unit name: {character:?} is not allowed in it; systemd-escape prints the name \
+             with such characters escaped, e.g. a\\x20b.service"
+        ));
+    }
+    if name.len() > MAX_LENGTH {
+        return Err(format!("not a unit name: longer than {MAX_LENGTH} characters"));
+    }
+    if stem.ends_with('@') && stem.len() > 1 {
+        return Err(format!(
+            "a template, which is never loaded itself; name an instance, e.g. {stem}1.{kind}"
+        ));
+    }
+    if !is_valid(name) {
+        return Err(format!("not a unit name: nothing before the first @ or .{kind}"));
+    }
+    Ok(())
+}
+
+fn is_valid_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte)
+}
+
+/// In bytes: `UNIT_NAME_MAX` of systemd, without the NUL.
+const MAX_LENGTH: usize = 255;
 
 const UNIT_PATH: &str = "/org/freedesktop/systemd1/unit/";
 
@@ -194,6 +254,32 @@ mod tests {
         let named = |length: usize| format!("{}.service", "a".repeat(length - ".service".len()));
         assert!(is_valid(&named(255)));
         assert!(!is_valid(&named(256)));
+    }
+
+    #[test]
+    fn unit_that_cannot_be_loaded_is_rejected_with_a_valid_name() {
+        for name in ["nginx.service", "queue@1.service", "-.mount", "a@b@c.timer", "a\\x20b.path"] {
+            assert_eq!(check_expected(name), Ok(()), "{name}");
+        }
+        let long = format!("{}.service", "a".repeat(250));
+        for (name, hint) in [
+            ("", "nginx.service"),
+            ("nginx", "nginx.service"),
+            ("nginx.servcie", "suffixes: automount"),
+            ("queue@.service", "e.g. queue@1.service"),
+            ("queue@.timer", "e.g. queue@1.timer"),
+            ("queue@*.service", "queue@1.service,queue@2.service"),
+            ("/srv/data", "srv-data.mount"),
+            ("a b.service", "' ' is not allowed"),
+            ("a/b.service", "'/' is not allowed"),
+            (".service", "nothing before"),
+            ("@.service", "nothing before"),
+            ("@1.service", "nothing before"),
+            (&long, "longer than 255"),
+        ] {
+            let error = check_expected(name).unwrap_err();
+            assert!(error.contains(hint), "{name}: {error}");
+        }
     }
 
     #[test]

@@ -111,6 +111,7 @@ pub fn wanted(
         _ => &[],
     };
     let unit = fetched(UNIT).into_iter().chain(related.iter().map(|name| Some(*name)));
+    let unit = unit.filter(move |name| *name != Some(NAMES) || kind.can_have_aliases());
     unit.map(|name| (Interface::Unit, name)).chain(own)
 }
 
@@ -170,6 +171,9 @@ pub fn polled(unit: &Unit, extras: Extras, all: bool) -> Vec<&'static str> {
 
 /// Of every kind with a cgroup, on its own interface.
 pub const CONTROL_GROUP: &str = "ControlGroup";
+
+/// All names of a unit, the primary one among them; no signal carries it.
+pub const NAMES: &str = "Names";
 
 /// When a unit's conditions were last checked, if ever; no signal carries it.
 pub const CONDITION_TIME: &str = "ConditionTimestamp";

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::properties::{
-    CONDITION_TIME, CONTROL_GROUP, Property, STATE_CHANGE_TIME, Source, property,
+    CONDITION_TIME, CONTROL_GROUP, NAMES, Property, STATE_CHANGE_TIME, Source, property,
 };
 use crate::systemd::unit::value::{
     as_bool, as_duration, as_interned, as_invocation_id, as_number, as_str, as_time,
@@ -14,6 +14,7 @@ pub(super) const UNIT: &[Property<Unit>] = &[
     property("LoadState", Source::UnitList, |unit, value| unit.load_state = as_interned(value)),
     property("ActiveState", Source::UnitList, |unit, value| unit.active_state = as_interned(value)),
     property("SubState", Source::UnitList, |unit, value| unit.sub_state = as_interned(value)),
+    property(NAMES, Source::GetOnce, |unit, value| unit.set_names(value)),
     property("ActiveEnterTimestamp", Source::Signal, |unit, value| {
         unit.active_enter = as_time(value);
     }),
