@@ -1,5 +1,7 @@
 //! The rules in promtool, amtool and a real Alertmanager.
 
+use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -24,11 +26,55 @@ fn promtool_accepts_all_rules() {
 }
 
 #[test]
-fn all_rule_tests_pass() {
+fn all_rule_tests_pass_in_prometheus_2_and_3() {
     let files: Vec<PathBuf> = rules::tests().into_iter().map(|(path, _)| path).collect();
     assert!(files.len() > 5, "{files:?}");
-    let output = run(Command::new("promtool").args(["test", "rules"]).args(&files));
+    for promtool in ["promtool".into(), of_forky("promtool")] {
+        let output = run(Command::new(&promtool).args(["test", "rules"]).args(&files));
+        assert!(output.status.success(), "{}: {}", promtool.display(), said(&output));
+    }
+}
+
+/// The same tests: vmalert-tool has another name for the tests of expressions, and needs the group of an alert.
+#[test]
+fn all_rule_tests_pass_in_victoriametrics() {
+    let groups = rules::alerts().into_iter().map(|(group, rule)| (rule.alert.unwrap(), group.name));
+    let groups: BTreeMap<String, String> = groups.collect();
+    let rules = format!("- {}/", rules::directory().display());
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(of_forky("vmalert-tool"));
+    command.arg("unittest");
+    for (path, tests) in rules::tests() {
+        let mut converted = String::new();
+        for line in fs::read_to_string(&path).unwrap().lines() {
+            let line = line.replace("promql_expr_test:", "metricsql_expr_test:");
+            writeln!(converted, "{}", line.replace("- ../", &rules)).unwrap();
+            if let Some((indent, alert)) = line.split_once("alertname: ")
+                && indent.trim().is_empty()
+            {
+                writeln!(converted, "{indent}groupname: {}", groups[alert]).unwrap();
+            }
+        }
+        let expected: usize = tests.tests.iter().map(|test| test.alert_rule_test.len()).sum();
+        assert_eq!(converted.matches("groupname: ").count(), expected, "{}", path.display());
+        let file = directory.path().join(path.file_name().unwrap());
+        fs::write(&file, converted).unwrap();
+        command.arg(format!("--files={}", file.display()));
+    }
+    let output = run(&mut command);
     assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn readme_has_the_tested_versions() {
+    let setup = fs::read_to_string(rules::directory().join("../scripts/setup")).unwrap();
+    let readme = fs::read_to_string(rules::directory().join("README.md")).unwrap();
+    for package in ["promtool", "victoria-metrics"] {
+        let line =
+            setup.lines().find_map(|line| line.trim().strip_prefix(&format!("newer {package} ")));
+        let version = line.and_then(|line| line.split(['+', '-']).next()).expect("a version");
+        assert!(readme.contains(&format!(" {version} |")), "{package} {version}");
+    }
 }
 
 #[test]
@@ -211,6 +257,13 @@ impl Drop for Alertmanager {
 
 fn example() -> PathBuf {
     rules::directory().join("alertmanager-example.yml")
+}
+
+/// A program that scripts/setup takes out of a package of Debian forky.
+fn of_forky(program: &str) -> PathBuf {
+    let path = rules::directory().join("../target/forky").join(program);
+    assert!(path.exists(), "no {}: scripts/setup test unpacks it", path.display());
+    path
 }
 
 fn run(command: &mut Command) -> Output {

@@ -88,6 +88,9 @@ impl Vocabulary {
                 objections.push(format!("{name}: {function} over less than {MIN_RANGE:?}"));
             }
         }
+        if is_difference_in_time(expression) {
+            return;
+        }
         let within = if let Expr::Call(call) = expression { Some(call) } else { within };
         // an aggregation or a binary operation on a counter does not yield a counter
         let within = match expression {
@@ -96,6 +99,18 @@ impl Vocabulary {
         };
         children(expression).for_each(|child| self.counters(child, within, objections));
     }
+}
+
+/// Whether this is `x - x offset d`, an increase that is negative after a counter reset.
+fn is_difference_in_time(expression: &Expr) -> bool {
+    let Expr::Binary(binary) = expression else { return false };
+    let (Some(now), Some(before)) = (selector(&binary.lhs), selector(&binary.rhs)) else {
+        return false;
+    };
+    binary.op.id() == token::T_SUB
+        && now.offset.is_none()
+        && before.offset.is_some()
+        && (&now.name, &now.matchers) == (&before.name, &before.matchers)
 }
 
 /// Calls a function for an expression and all expressions in it.
@@ -154,8 +169,9 @@ fn functions_of_prometheus_2_42(expression: &Expr, objections: &mut Vec<String>)
 }
 
 const COUNTER_FUNCTIONS: [&str; 4] = ["rate", "irate", "increase", "resets"];
-// These ignore values.
-const PRESENCE_FUNCTIONS: [&str; 3] = ["present_over_time", "absent_over_time", "absent"];
+// These ignore values, or compare them only with each other.
+const PRESENCE_FUNCTIONS: [&str; 4] =
+    ["present_over_time", "absent_over_time", "absent", "stddev_over_time"];
 const NEWER_FUNCTIONS: [&str; 6] = [
     "info",
     "sort_by_label",
