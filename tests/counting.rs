@@ -26,9 +26,13 @@ fn each_failure_of_pid_one_itself_counts() {
         for run in 1..=3_u8 {
             machine.exec(&["systemctl", "start", name]);
             let labels = [("name", *name)];
-            let page = exporter.samples();
+            // the bus may deliver the signals after systemctl has returned
+            let page = eventually(&format!("failure {run} of {name}"), || {
+                let page = exporter.samples();
+                let failures = page.value("systemd_service_failures_total", &labels);
+                (failures == Some(f64::from(run))).then_some(page)
+            });
             let value = |metric| page.value(metric, &labels);
-            assert_eq!(value("systemd_service_failures_total"), Some(f64::from(run)), "{name}");
             let labels = [("name", *name), ("type", "service")];
             let starts = page.value("systemd_unit_starts_total", &labels);
             assert_eq!(starts, Some(f64::from(run)), "{name}");
