@@ -87,6 +87,8 @@ pub struct Daemons {
 pub struct ExporterStats {
     /// HTTP answers by status code.
     pub requests: BTreeMap<String, u64>,
+    /// Clients that reached a shared limit of the web server, by limit and action.
+    pub limited: BTreeMap<(&'static str, &'static str), u64>,
     /// How long scrapes took.
     pub scrapes: Histogram,
     /// When the exporter started; `None` in a snapshot that was not scraped.

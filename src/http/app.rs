@@ -70,6 +70,13 @@ pub struct ScrapeRequest {
     pub timeout: Option<Duration>,
 }
 
+impl ScrapeRequest {
+    /// Whether the response can differ from those to other requests of the same format.
+    pub(super) fn is_filtered(&self) -> bool {
+        !(self.collect.is_empty() && self.exclude.is_empty() && self.names.is_empty())
+    }
+}
+
 /// Why there is no response body; the text is sent to the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {

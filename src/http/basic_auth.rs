@@ -1,6 +1,7 @@
 //! HTTP Basic authentication against bcrypt hashes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 
@@ -9,23 +10,26 @@ use aws_lc_rs::rand::SystemRandom;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hyper::header::{AUTHORIZATION, HeaderMap};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
+use super::budget::{Budget, Share};
+use super::fair_queue::{FairQueue, Turn};
+use super::limits::MAX_WAITING_LOGINS;
+use super::timeouts::ConnectionTimer;
+use crate::http_counts::{HttpCounts, SharedLimit};
 use crate::single_flight::SingleFlight;
 
 /// The users of a server, and a cache of recently accepted credentials.
 #[derive(Debug)]
 pub(super) struct BasicAuth {
     users: BTreeMap<String, String>,
-    /// The hash compared for unknown users, so that they take as long as known ones.
-    decoy: String,
+    /// The highest cost of the users' hashes: every failed login takes that long.
+    cost: u32,
     /// `None` if the kernel returned no random bytes: then no comparison is possible.
     key: Option<hmac::Key>,
     accepted: Mutex<VecDeque<Tag>>,
     /// Clients with the same credentials share one comparison.
     comparisons: SingleFlight<Tag, Result<bool, QueueFull>>,
-    queue: Arc<ComparisonQueue>,
 }
 
 /// The result of authenticating a request.
@@ -40,8 +44,8 @@ pub(super) enum AuthResult {
 /// The comparisons of a server: a few run in parallel, a few more wait.
 #[derive(Debug)]
 pub(super) struct ComparisonQueue {
-    places: Arc<Semaphore>,
-    running: Arc<Semaphore>,
+    places: Arc<Budget>,
+    queue: FairQueue,
 }
 
 /// Identifies credentials without containing them: a keyed hash of their parts.
@@ -53,28 +57,30 @@ pub(super) struct Credentials {
     pub(super) password: Zeroizing<Vec<u8>>,
 }
 
-impl Default for ComparisonQueue {
-    fn default() -> Self {
+impl ComparisonQueue {
+    pub(super) fn new(counts: Arc<HttpCounts>) -> Arc<Self> {
         let cores = available_parallelism().map_or(1, usize::from);
         let running = (cores / 2).max(1);
-        Self {
-            places: Arc::new(Semaphore::new(running + MAX_WAITING)),
-            running: Arc::new(Semaphore::new(running)),
-        }
+        let places = Budget::new(SharedLimit::Logins, running + MAX_WAITING_LOGINS, counts);
+        Arc::new(Self { places, queue: FairQueue::new(running) })
+    }
+
+    async fn enter(&self, client: &Arc<ConnectionTimer>) -> Result<(Share, Turn), QueueFull> {
+        let place = self.places.try_take(None, 1, client).ok_or(QueueFull)?;
+        let turn = self.queue.turn(client.peer()).await.ok_or(QueueFull)?;
+        Ok((place, turn))
     }
 }
 
 impl BasicAuth {
-    pub(super) fn new(users: BTreeMap<String, String>, queue: Arc<ComparisonQueue>) -> Self {
-        let cost = |hash: &String| hash.parse::<bcrypt::HashParts>().map_or(0, |it| it.get_cost());
-        let cost = users.values().map(cost).max().unwrap_or(bcrypt::DEFAULT_COST);
+    pub(super) fn new(users: BTreeMap<String, String>) -> Self {
+        let cost = users.values().map(|hash| cost(hash)).max().unwrap_or(bcrypt::DEFAULT_COST);
         Self {
             users,
-            decoy: format!("$2b${cost:02}${DECOY}"),
+            cost,
             key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok(),
             accepted: Mutex::default(),
             comparisons: SingleFlight::default(),
-            queue,
         }
     }
 
@@ -83,7 +89,12 @@ impl BasicAuth {
     }
 
     /// Whether the `Authorization` header contains the credentials of a user.
-    pub(super) async fn authenticate(&self, headers: &HeaderMap) -> AuthResult {
+    pub(super) async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        queue: &Arc<ComparisonQueue>,
+        client: &Arc<ConnectionTimer>,
+    ) -> AuthResult {
         let Some(credentials) = credentials(headers) else { return AuthResult::Unauthorized };
         let user = std::str::from_utf8(&credentials.user).ok();
         let hash = user.and_then(|user| self.users.get(user));
@@ -92,10 +103,16 @@ impl BasicAuth {
             return AuthResult::Authorized;
         }
         let compare = || {
-            let known = hash.is_some();
-            let hash = hash.unwrap_or(&self.decoy).clone();
-            let queue = self.queue.clone();
-            async move { Ok(compare(&queue, credentials.password, hash).await? && known) }
+            let (hash, cost) = (hash.cloned(), self.cost);
+            let (queue, client) = (queue.clone(), client.clone());
+            async move {
+                let permits = queue.enter(&client).await?;
+                let equal = tokio::task::spawn_blocking(move || {
+                    let _permits = permits;
+                    compare(&credentials.password, hash.as_deref(), cost)
+                });
+                Ok(equal.await.unwrap_or(false))
+            }
         };
         match self.comparisons.share(tag, compare).await {
             Some(Ok(true)) => {
@@ -131,32 +148,33 @@ impl BasicAuth {
     }
 }
 
-async fn compare(
-    queue: &ComparisonQueue,
-    password: Zeroizing<Vec<u8>>,
-    hash: String,
-) -> Result<bool, QueueFull> {
-    let permits = queue.enter().await?;
-    let equal = tokio::task::spawn_blocking(move || {
-        let _permits = permits;
-        let equal = bcrypt::verify(&*password, &hash).unwrap_or(false);
-        // bcrypt ignores all bytes after these; a longer password must not be accepted
-        equal && password.len() <= MAX_PASSWORD_BYTES
-    });
-    Ok(equal.await.unwrap_or(false))
+/// Whether the password has this hash; `None` for an unknown user. A failed comparison takes as long
+/// as one with a hash of `highest` cost, so that the time does not show whether the user exists.
+fn compare(password: &[u8], hash: Option<&str>, highest: u32) -> bool {
+    // bcrypt ignores all bytes after these; a longer password must not be accepted
+    let fits = password.len() <= MAX_PASSWORD_BYTES;
+    if hash.is_some_and(|hash| bcrypt::verify(password, hash).unwrap_or(false) && fits) {
+        return true;
+    }
+    for cost in remaining_costs(hash.map(cost), highest) {
+        let _ = bcrypt::verify(password, &format!("$2b${cost:02}${DECOY}"));
+    }
+    false
+}
+
+/// The costs of the comparisons that take as long, after one of cost `done`, as one of cost `highest`
+/// alone: each cost takes twice as long as the one below.
+fn remaining_costs(done: Option<u32>, highest: u32) -> Range<u32> {
+    done.map_or(highest..highest + 1, |done| done..highest)
+}
+
+fn cost(hash: &str) -> u32 {
+    hash.parse::<bcrypt::HashParts>().map_or(0, |parts| parts.get_cost())
 }
 
 /// No place is left in the queue of comparisons.
 #[derive(Debug, Clone, Copy)]
 struct QueueFull;
-
-impl ComparisonQueue {
-    async fn enter(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), QueueFull> {
-        let place = self.places.clone().try_acquire_owned().map_err(|_| QueueFull)?;
-        let turn = self.running.clone().acquire_owned().await.map_err(|_| QueueFull)?;
-        Ok((place, turn))
-    }
-}
 
 /// The credentials in the `Authorization` header; `None` if it is absent or invalid.
 pub(super) fn credentials(headers: &HeaderMap) -> Option<Credentials> {
@@ -188,14 +206,12 @@ pub const MAX_PASSWORD_BYTES: usize = 72;
 /// Accepted credentials in the cache: more than there are scrapers.
 const MAX_ACCEPTED: usize = 256;
 
-/// Comparisons that wait, in addition to those running. At a quarter of a second each (cost 12),
-/// the last one still completes within the timeout of a scrape.
-const MAX_WAITING: usize = 32;
-
 #[cfg(test)]
 mod tests {
     use tokio::task::JoinSet;
 
+    use super::super::limits::Limits;
+    use super::super::listen_address::Peer;
     use super::*;
 
     fn headers(value: &str) -> HeaderMap {
@@ -206,25 +222,35 @@ mod tests {
         headers(&format!("Basic {}", BASE64_STANDARD.encode(credentials)))
     }
 
+    fn queue() -> Arc<ComparisonQueue> {
+        ComparisonQueue::new(Arc::default())
+    }
+
+    fn client(peer: u32) -> Arc<ConnectionTimer> {
+        ConnectionTimer::new(Peer::User(peer), &Limits::default())
+    }
+
     fn auth(users: &[(&str, &[u8])]) -> BasicAuth {
         let users = users.iter();
         let users = users.map(|(user, password)| (*user, bcrypt::hash(password, 4).unwrap()));
         let users = users.map(|(user, hash)| (user.to_owned(), hash)).collect();
-        BasicAuth::new(users, Arc::default())
+        BasicAuth::new(users)
     }
 
     #[tokio::test]
     async fn authorizes_only_the_right_password() {
         let long = [b'x'; 72];
         let auth = auth(&[("dave", b"dave123"), ("long", &long)]);
+        let (queue, client) = (queue(), client(0));
+        let login = async |headers: &HeaderMap| auth.authenticate(headers, &queue, &client).await;
         for _ in 0..2 {
             let right = BASE64_STANDARD.encode("dave:dave123");
             for scheme in ["Basic", "basic", "BASIC"] {
-                let result = auth.authenticate(&headers(&format!("{scheme} {right}"))).await;
+                let result = login(&headers(&format!("{scheme} {right}"))).await;
                 assert_eq!(result, AuthResult::Authorized);
             }
             assert_eq!(
-                auth.authenticate(&basic(&[b"long:", &long[..]].concat())).await,
+                login(&basic(&[b"long:", &long[..]].concat())).await,
                 AuthResult::Authorized
             );
             for wrong in [
@@ -241,7 +267,7 @@ mod tests {
                 headers(&format!("Bearer {right}")),
                 HeaderMap::new(),
             ] {
-                assert_eq!(auth.authenticate(&wrong).await, AuthResult::Unauthorized, "{wrong:?}");
+                assert_eq!(login(&wrong).await, AuthResult::Unauthorized, "{wrong:?}");
             }
         }
         assert!(auth.comparisons.is_empty());
@@ -249,12 +275,19 @@ mod tests {
     }
 
     #[test]
-    fn decoy_is_a_hash_of_the_highest_cost() {
-        let hash = |cost| bcrypt::hash("x", cost).unwrap();
-        let users = [("a".to_owned(), hash(4)), ("b".to_owned(), hash(6))].into();
-        let auth = BasicAuth::new(users, Arc::default());
-        assert_eq!(auth.decoy.parse::<bcrypt::HashParts>().unwrap().get_cost(), 6);
-        assert!(bcrypt::verify("x", &auth.decoy).is_ok());
+    fn failed_login_takes_equally_long_for_every_user() {
+        let work = |costs: Vec<u32>| costs.into_iter().map(|cost| 1_u64 << cost).sum::<u64>();
+        for highest in [4, 10, 12, 18] {
+            let unknown = work(remaining_costs(None, highest).collect());
+            assert_eq!(unknown, 1 << highest);
+            for own in 4..=highest {
+                let rest = remaining_costs(Some(own), highest);
+                assert_eq!(work([own].into_iter().chain(rest).collect()), unknown, "{own}");
+            }
+        }
+        assert!(bcrypt::verify("x", &format!("$2b$04${DECOY}")).is_ok());
+        let users = [4, 6].map(|cost| (cost.to_string(), bcrypt::hash("x", cost).unwrap()));
+        assert_eq!(BasicAuth::new(users.into()).cost, 6);
     }
 
     #[test]
@@ -272,46 +305,43 @@ mod tests {
         assert_ne!(tag(b"a", "hp", b""), tag(b"a", "h", b"p"));
     }
 
-    /// More concurrent clients than there are places in the queue, before any comparison runs, and
-    /// the permit that keeps the comparisons from running.
-    async fn flood(
-        auth: &Arc<BasicAuth>,
-        credentials: impl Fn(usize) -> String,
-    ) -> (JoinSet<AuthResult>, OwnedSemaphorePermit) {
-        let ComparisonQueue { places, running } = &*auth.queue;
-        let all = running.available_permits().try_into().unwrap();
-        let held = running.clone().acquire_many_owned(all).await.unwrap();
-        let mut flood = JoinSet::new();
-        for n in 0..places.available_permits() + 1 {
-            let (auth, headers) = (auth.clone(), basic(credentials(n).as_bytes()));
-            flood.spawn(async move { auth.authenticate(&headers).await });
-        }
-        tokio::task::yield_now().await;
-        (flood, held)
-    }
-
     #[tokio::test]
-    async fn full_queue_does_not_affect_cached_credentials() {
-        let auth = Arc::new(auth(&[("dave", b"dave123")]));
-        assert_eq!(auth.authenticate(&basic(b"dave:dave123")).await, AuthResult::Authorized);
-        let (flood, held) = flood(&auth, |n| format!("x:{n}")).await;
-        assert_eq!(auth.authenticate(&basic(b"dave:dave123")).await, AuthResult::Authorized);
-        assert_eq!(auth.authenticate(&basic(b"dave:other")).await, AuthResult::Overloaded);
-        drop(held);
-        let results = flood.join_all().await;
-        assert!(
-            results.contains(&AuthResult::Overloaded)
-                && results.contains(&AuthResult::Unauthorized)
-        );
+    async fn guesses_of_one_peer_delay_neither_cached_nor_other_logins() {
+        let auth = Arc::new(auth(&[("dave", b"dave123"), ("carol", b"carol123")]));
+        let queue = queue();
+        let login = |text: String, peer| {
+            let (auth, queue, client) = (auth.clone(), queue.clone(), client(peer));
+            async move { auth.authenticate(&basic(text.as_bytes()), &queue, &client).await }
+        };
+        let right = || login("dave:dave123".to_owned(), 1);
+        assert_eq!(right().await, AuthResult::Authorized);
+        // the runtime of this test has one thread: no guess runs before the first await
+        let places = queue.places.total();
+        let guesses = (0..places * 2).map(|n| login(format!("x:{n}"), 2));
+        let guesses: JoinSet<_> = guesses.collect();
+        let carol = tokio::spawn(login("carol:carol123".to_owned(), 1));
+        tokio::task::yield_now().await;
+        assert_eq!(right().await, AuthResult::Authorized);
+        assert_eq!(carol.await.unwrap(), AuthResult::Authorized);
+        let ended = guesses.len() - queue.places.used();
+        println!("{ended} of {} guesses ended before the login of another peer", places * 2);
+        let results = guesses.join_all().await;
+        let refused = results.iter().filter(|result| **result == AuthResult::Overloaded).count();
+        assert_eq!(refused, places * 2 - (places - places / 4), "{results:?}");
         assert!(!results.contains(&AuthResult::Authorized));
     }
 
     #[tokio::test]
     async fn clients_with_equal_credentials_share_a_comparison() {
         let auth = Arc::new(auth(&[("dave", b"dave123")]));
-        let (flood, held) = flood(&auth, |_| "dave:dave123".to_owned()).await;
-        drop(held);
-        let results = flood.join_all().await;
+        let queue = queue();
+        let logins: JoinSet<_> = (0..queue.places.total() * 2)
+            .map(|_| {
+                let (auth, queue) = (auth.clone(), queue.clone());
+                async move { auth.authenticate(&basic(b"dave:dave123"), &queue, &client(0)).await }
+            })
+            .collect();
+        let results = logins.join_all().await;
         assert!(results.iter().all(|result| *result == AuthResult::Authorized), "{results:?}");
     }
 }

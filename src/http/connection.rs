@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -15,27 +16,32 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use rustix::net::RecvFlags;
-use rustls::ServerConfig;
+use rustls::{ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
 use super::app::App;
-use super::connection_limit::drain;
-use super::limits::{CHUNK_BYTES, LINGER_TIMEOUT, MAX_HEAD_BYTES, MAX_HEADERS, MAX_STREAMS};
+use super::body::ResponseBody;
+use super::limits::{
+    CHUNK_BYTES, CONNECTION_WINDOW_BYTES, LINGER_TIMEOUT, MAX_HEAD_BYTES, MAX_HEADERS,
+    MAX_HTTP2_HEAD_BYTES, MAX_STREAMS, STREAM_WINDOW_BYTES, TLS_BUFFER_BYTES,
+};
 use super::listen_address::Stream;
 use super::live_config::ConfigState;
-use super::pending_bodies::ResponseBody;
+use super::reject::drain;
 use super::router::Router;
 use super::timeouts::{ConnectionTimer, HttpVersion, TimedStream};
+use super::tls::TlsServer;
 
 /// Serves `stream` until the peer closes it or a timeout expires; after a shutdown, until the
 /// response in flight is sent.
 pub(super) async fn serve<A: App>(
     stream: Stream,
+    timer: Arc<ConnectionTimer>,
     router: Arc<Router<A>>,
     shutdown: watch::Receiver<bool>,
 ) {
@@ -45,24 +51,27 @@ pub(super) async fn serve<A: App>(
         ConfigState::Invalid { tls: true } => return,
         ConfigState::Invalid { tls: false } => None,
     };
-    let connection = Connection { router, shutdown, tls };
+    let mut connection = Connection { router, timer, shutdown, tls, remaining: None };
     match connection.tls.clone() {
         None => connection.http1(stream).await,
         Some(tls) => {
-            let handshake =
-                timeout(connection.router.options.limits.handshake, handshake(stream, tls));
             let secured = tokio::select! {
-                secured = handshake => secured,
+                secured = handshake(stream, tls.config.clone()) => secured,
+                () = connection.timer.expired() => {
+                    return tracing::debug!("TLS handshake timed out");
+                }
                 () = stopped(connection.shutdown.clone()) => return,
             };
+            if let Ok(Some(stream)) = &secured {
+                connection.remaining = tls.remaining(stream.get_ref().1.peer_certificates());
+            }
             match secured {
-                Ok(Ok(Some(stream))) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                Ok(Some(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                     connection.http2(stream).await;
                 }
-                Ok(Ok(Some(stream))) => connection.http1(stream).await,
-                Ok(Ok(None)) => connection.router.options.counts.count(400),
-                Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-                Err(_) => tracing::debug!("TLS handshake timed out"),
+                Ok(Some(stream)) => connection.http1(stream).await,
+                Ok(None) => connection.router.options.counts.count(400),
+                Err(error) => tracing::debug!(%error, "TLS handshake failed"),
             }
         }
     }
@@ -86,7 +95,12 @@ async fn handshake(
             let _ = timeout(LINGER_TIMEOUT, drain(&mut stream)).await;
             Ok(None)
         }
-        _ => TlsAcceptor::from(tls).accept(stream).await.map(Some),
+        _ => {
+            let limit = |session: &mut ServerConnection| {
+                session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+            };
+            TlsAcceptor::from(tls).accept_with(stream, limit).await.map(Some)
+        }
     }
 }
 
@@ -105,16 +119,17 @@ async fn first_byte(stream: &Stream) -> io::Result<Option<u8>> {
 
 struct Connection<A> {
     router: Arc<Router<A>>,
+    timer: Arc<ConnectionTimer>,
     shutdown: watch::Receiver<bool>,
     /// The TLS configuration of this connection; `None` for plain HTTP.
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<TlsServer>>,
+    /// How long the certificate of the client remains valid; `None` if it is not verified.
+    remaining: Option<Duration>,
 }
 
 impl<A: App> Connection<A> {
     async fn http1<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: T) {
-        let timer = ConnectionTimer::new(HttpVersion::Http1, &self.router.options.limits);
-        let io = TokioIo::new(TimedStream::new(stream, timer.clone()));
-        let respond = self.responder(&timer);
+        let (io, respond) = self.begin(stream, HttpVersion::Http1);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             // hyper's timeout would close idle connections as early as slow heads
@@ -123,36 +138,42 @@ impl<A: App> Connection<A> {
             .max_headers(MAX_HEADERS)
             .half_close(true)
             .serve_connection(io, service_fn(respond));
-        self.run(connection, &timer).await;
+        self.run(connection).await;
     }
 
     async fn http2<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: T) {
-        let timer = ConnectionTimer::new(HttpVersion::Http2, &self.router.options.limits);
-        let io = TokioIo::new(TimedStream::new(stream, timer.clone()));
-        let respond = self.responder(&timer);
+        let (io, respond) = self.begin(stream, HttpVersion::Http2);
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
+            .max_header_list_size(MAX_HTTP2_HEAD_BYTES)
             .max_send_buf_size(CHUNK_BYTES)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .serve_connection(io, service_fn(respond));
-        self.run(connection, &timer).await;
+        self.run(connection).await;
     }
 
-    /// The function that responds to the requests of this connection.
-    fn responder(
+    /// The stream, and the function that responds to the requests of this connection.
+    fn begin<T>(
         &self,
-        timer: &Arc<ConnectionTimer>,
-    ) -> impl Fn(Request<Incoming>) -> ResponseFuture + use<A> + Send + 'static {
-        let (router, timer, secure) = (self.router.clone(), timer.clone(), self.tls.is_some());
-        move |request| {
+        stream: T,
+        version: HttpVersion,
+    ) -> (
+        TokioIo<TimedStream<T>>,
+        impl Fn(Request<Incoming>) -> ResponseFuture + use<A, T> + Send + 'static,
+    ) {
+        self.timer.begin(version);
+        let (router, timer, secure) = (self.router.clone(), self.timer.clone(), self.tls.is_some());
+        let respond = move |request| {
             let response = router.clone().respond(request, timer.start_response(), secure);
             Box::pin(async { Ok(response.await) }) as ResponseFuture
-        }
+        };
+        (TokioIo::new(TimedStream::new(stream, self.timer.clone())), respond)
     }
 
     /// Runs the connection until it ends or its deadline passes.
-    async fn run<C>(self, connection: C, timer: &ConnectionTimer)
+    async fn run<C>(self, connection: C)
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
@@ -162,11 +183,11 @@ impl<A: App> Connection<A> {
         let ended = loop {
             tokio::select! {
                 ended = &mut connection => break ended,
-                () = timer.expired() => break Ok(()),
+                () = self.timer.expired() => break Ok(()),
                 () = &mut end_requested, if !ending => {
                     ending = true;
                     connection.as_mut().graceful_shutdown();
-                    timer.shorten_deadline();
+                    self.timer.shorten_deadline();
                 }
             }
         };
@@ -180,7 +201,8 @@ impl<A: App> Connection<A> {
         }
     }
 
-    /// Returns when the server shuts down or the TLS configuration changes.
+    /// Returns when the server shuts down, the TLS configuration changes, or the client's certificate
+    /// expires.
     async fn end_requested(&self) {
         let outdated = async {
             match &self.tls {
@@ -188,9 +210,16 @@ impl<A: App> Connection<A> {
                 None => pending().await,
             }
         };
+        let expired = async {
+            match self.remaining {
+                Some(remaining) => sleep(remaining).await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             () = stopped(self.shutdown.clone()) => {}
             () = outdated => {}
+            () = expired => {}
         }
     }
 }

@@ -12,10 +12,11 @@ use tokio::runtime;
 use tokio::sync::watch;
 
 use super::app::{App, EventsRequest, Format, HtmlPage, HttpError, ScrapeRequest};
-use super::limits::MAX_FILTERS;
-use super::listen_address::Stream;
+use super::limits::{Limits, MAX_FILTERS};
+use super::listen_address::{Peer, Stream};
 use super::router::Router;
 use super::server::ServerOptions;
+use super::timeouts::ConnectionTimer;
 use super::{basic_auth, config, connection, scrape_request};
 use crate::systemd::unit::name::is_valid;
 
@@ -68,16 +69,18 @@ pub(crate) fn config(data: &[u8]) {
 pub(crate) fn http(data: &[u8]) {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
-        let (mut client, server) = UnixStream::pair().expect("sockets");
+        let (mut peer, server) = UnixStream::pair().expect("sockets");
         let router = Router::new(Empty, ServerOptions::default());
         let (_sender, shutdown) = watch::channel(false);
-        let serving = tokio::spawn(connection::serve(Stream::Right(server), router, shutdown));
+        let client = ConnectionTimer::new(Peer::User(0), &Limits::default());
+        let serving =
+            tokio::spawn(connection::serve(Stream::Right(server), client, router, shutdown));
         // the server may close before it has read everything
         let sent = async {
-            let _ = client.write_all(data).await;
-            let _ = client.shutdown().await;
+            let _ = peer.write_all(data).await;
+            let _ = peer.shutdown().await;
             let mut answer = Vec::new();
-            let _ = client.read_to_end(&mut answer).await;
+            let _ = peer.read_to_end(&mut answer).await;
             answer
         };
         let answer = sent.await;

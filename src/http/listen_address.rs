@@ -10,6 +10,8 @@ use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
 
+use super::limits::{RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES};
+
 /// A listen address: `:9558`, `127.0.0.1:9558`, `[::1]:9558` or `localhost:9558`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenAddress {
@@ -41,6 +43,37 @@ pub enum HttpListener {
 /// A connection: TCP, or Unix from a socket that systemd passed.
 pub(super) type Stream = Either<TcpStream, UnixStream>;
 
+/// The clients that share one part of each limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Peer {
+    /// An IPv4 address or an IPv6 /64 network: a host that has one address of a /64 can use all.
+    Network(IpAddr),
+    /// A user of this host, on a Unix socket.
+    User(u32),
+}
+
+impl Peer {
+    pub(super) fn at(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::Network(address.into()),
+            IpAddr::V6(address) => {
+                let network = address.to_bits() & !u128::from(u64::MAX);
+                Self::Network(Ipv6Addr::from_bits(network).into())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(address) if address.is_ipv4() => write!(out, "{address}"),
+            Self::Network(network) => write!(out, "{network}/64"),
+            Self::User(user) => write!(out, "uid {user}"),
+        }
+    }
+}
+
 impl HttpListener {
     /// The sockets passed by systemd, in its order; empty if it passed none. Needs a Tokio
     /// runtime; only the first call returns them.
@@ -70,19 +103,22 @@ impl HttpListener {
         listens.unwrap_or(false)
     }
 
-    /// The next connection and its peer; all clients of a Unix socket count as one peer.
-    pub(super) async fn accept(&self) -> io::Result<(Stream, IpAddr)> {
+    /// The next connection and its peer.
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // responses are written whole, so Nagle's algorithm would only delay them
                 let _ = stream.set_nodelay(true);
                 let _ = sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER_BYTES);
-                Ok((Stream::Left(stream), peer.ip()))
+                let _ = sockopt::set_socket_recv_buffer_size(&stream, RECEIVE_BUFFER_BYTES);
+                Ok((Stream::Left(stream), Peer::at(peer.ip())))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Stream::Right(stream), Ipv4Addr::UNSPECIFIED.into()))
+                let _ = sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER_BYTES);
+                let user = stream.peer_cred()?.uid();
+                Ok((Stream::Right(stream), Peer::User(user)))
             }
         }
     }
@@ -190,13 +226,11 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn bind_and_listen(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
+    // inherited by connections, before the first byte arrives
+    sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
-
-/// The kernel's send buffer of a connection; the kernel doubles the value. Without a limit it
-/// grows to megabytes for a client that does not read, and counts as the service's memory.
-const SEND_BUFFER_BYTES: usize = 128 << 10;
 
 /// The accept queue: room for a thousand scrapers at once; the kernel caps it at
 /// net.core.somaxconn.
@@ -230,8 +264,19 @@ mod tests {
         for host in ["127.0.0.1", "::1"] {
             let peer = tokio::net::TcpStream::connect((host, port)).await.unwrap();
             let (_, from) = listener.accept().await.unwrap();
-            assert_eq!(from.to_canonical(), peer.local_addr().unwrap().ip());
+            assert_eq!(from, Peer::at(peer.local_addr().unwrap().ip()));
         }
+    }
+
+    #[test]
+    fn peer_is_an_ipv4_address_or_an_ipv6_network() {
+        let peer = |text: &str| Peer::at(text.parse().unwrap());
+        assert_eq!(peer("127.0.0.1"), peer("::ffff:127.0.0.1"));
+        assert_ne!(peer("127.0.0.1"), peer("127.0.0.2"));
+        assert_eq!(peer("2001:db8::1"), peer("2001:db8::ffff"));
+        assert_ne!(peer("2001:db8::1"), peer("2001:db8:0:1::1"));
+        assert_ne!(peer("127.0.0.1"), peer("0:0:7f00:1::"));
+        assert_eq!(peer("2001:db8::1").to_string(), "2001:db8::/64");
     }
 
     #[tokio::test]

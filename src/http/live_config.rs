@@ -2,34 +2,35 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 use hyper::header::{HeaderName, HeaderValue};
-use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::basic_auth::{BasicAuth, ComparisonQueue};
+use super::basic_auth::BasicAuth;
 use super::config::file::{self, FileStamp};
 use super::config::{self, ConfigError, Pem, TlsConfig, WebConfig};
 use super::rate_limit::TokenBucket;
 use super::tls;
+use super::tls::TlsServer;
 
 /// TLS, users, headers and the rate limit of a server.
 ///
 /// The files are checked for changes at every handshake and request, and read again if they
-/// changed. While a file is invalid, all requests are rejected, with one exception: while a
-/// certificate and its key do not match, the previous pair stays in use.
+/// changed. A file that is rewritten in place is read once it has not changed for a tenth of a second.
+/// While a file is invalid, all requests are rejected, with one exception: while a certificate and its
+/// key do not match, the previous pair stays in use.
 #[derive(Debug)]
 pub struct LiveConfig {
     /// `None` for a server without a configuration file.
     path: Option<PathBuf>,
     state: Mutex<State>,
     /// The TLS configuration of new connections.
-    tls: watch::Sender<Option<Arc<ServerConfig>>>,
-    comparisons: Arc<ComparisonQueue>,
+    tls: watch::Sender<Option<Arc<TlsServer>>>,
 }
 
 /// The configuration for one request or handshake.
@@ -45,7 +46,7 @@ pub(super) enum ConfigState {
 /// A configuration in force.
 #[derive(Debug, Default)]
 pub(super) struct ActiveConfig {
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<Arc<TlsServer>>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) auth: Option<Arc<BasicAuth>>,
     pub(super) rate_limit: Option<Arc<TokenBucket>>,
@@ -62,6 +63,8 @@ struct State {
     active: Arc<ActiveConfig>,
     error: Option<ConfigError>,
     identity: Option<Identity>,
+    /// Since when a file is being rewritten in place.
+    rewriting: Option<Instant>,
 }
 
 /// A certificate and its key, with their sources.
@@ -74,12 +77,7 @@ struct Identity {
 
 impl Default for LiveConfig {
     fn default() -> Self {
-        Self {
-            path: None,
-            state: Mutex::default(),
-            tls: watch::Sender::new(None),
-            comparisons: Arc::default(),
-        }
+        Self { path: None, state: Mutex::default(), tls: watch::Sender::new(None) }
     }
 }
 
@@ -138,7 +136,9 @@ impl LiveConfig {
             return ConfigState::Valid(self.state().active.clone());
         };
         let mut state = self.state();
-        if !state.is_fresh() {
+        if state.is_fresh() {
+            state.rewriting = None;
+        } else if !state.is_being_rewritten() {
             self.read(path, &mut state);
         }
         match &state.error {
@@ -154,9 +154,9 @@ impl LiveConfig {
 
     /// Returns when new connections no longer use `tls`: existing ones should end too, since other
     /// clients may be allowed now.
-    pub(super) async fn outdated(&self, tls: &Arc<ServerConfig>) {
+    pub(super) async fn outdated(&self, tls: &Arc<TlsServer>) {
         let mut current = self.tls.subscribe();
-        let changed = |current: &Option<Arc<ServerConfig>>| {
+        let changed = |current: &Option<Arc<TlsServer>>| {
             !current.as_ref().is_some_and(|current| Arc::ptr_eq(current, tls))
         };
         // self owns the sender, so waiting cannot fail
@@ -167,10 +167,11 @@ impl LiveConfig {
         // at startup the caller logs warnings and errors
         let log = !state.files.is_empty();
         let mut files = Files::new();
-        let outcome = self.load(path, state, &mut files);
+        let outcome = load(path, state, &mut files);
         let hash = files.hash.finish().as_ref().to_vec();
         let same = state.hash == hash && state.error.is_none() && outcome.is_ok();
         state.files = files.read;
+        state.rewriting = None;
         state.hash = hash;
         if same {
             return;
@@ -201,55 +202,6 @@ impl LiveConfig {
         }
     }
 
-    fn load(
-        &self,
-        path: &Path,
-        state: &State,
-        files: &mut Files,
-    ) -> Result<(ActiveConfig, Option<Identity>), ConfigError> {
-        let config = config::parse(&files.read(path)?, path)?;
-        let mut active = ActiveConfig {
-            tls: None,
-            headers: config.headers.clone(),
-            auth: self.auth(&config, &state.active),
-            rate_limit: config.rate_limit.map(|limit| match &state.active.rate_limit {
-                Some(bucket) if bucket.limit == limit => bucket.clone(),
-                _ => Arc::new(TokenBucket::new(limit)),
-            }),
-            warnings: config.warnings.clone(),
-            refuses_all: config.refuses_all,
-        };
-        let Some(tls) = &config.tls else { return Ok((active, None)) };
-        let roots = match &tls.client_ca {
-            Some(ca) => client_roots(ca, files)?,
-            None => Vec::new(),
-        };
-        let identity = match (identity(tls, files), &state.identity) {
-            (Ok(identity), _) => identity,
-            (Err(error), Some(old)) if old.certificate == tls.certificate && old.key == tls.key => {
-                let text = format!("{error}; the previous certificate stays in use");
-                active.warnings.push(text);
-                old.clone()
-            }
-            (Err(error), _) => return Err(error),
-        };
-        let server = tls::server(&config, tls, identity.pair.clone(), roots)
-            .map_err(|reason| ConfigError::new(path, reason))?;
-        active.tls = Some(Arc::new(server));
-        Ok((active, Some(identity)))
-    }
-
-    /// Keeps the cache of accepted credentials while the users are the same.
-    fn auth(&self, config: &WebConfig, before: &ActiveConfig) -> Option<Arc<BasicAuth>> {
-        if config.users.is_empty() {
-            return None;
-        }
-        match &before.auth {
-            Some(auth) if *auth.users() == config.users => Some(auth.clone()),
-            _ => Some(Arc::new(BasicAuth::new(config.users.clone(), self.comparisons.clone()))),
-        }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -261,6 +213,18 @@ impl State {
             stamp.as_ref().is_some_and(|stamp| file::unchanged(path, stamp))
         };
         !self.files.is_empty() && self.files.iter().all(unchanged)
+    }
+
+    /// Whether a file is being rewritten in place: its content may be incomplete, and would be valid
+    /// with users or certificates missing.
+    fn is_being_rewritten(&mut self) -> bool {
+        let rewritten = |(path, stamp): &(PathBuf, Option<FileStamp>)| {
+            stamp.as_ref().is_some_and(|stamp| file::is_being_rewritten(path, stamp))
+        };
+        if !self.files.iter().any(rewritten) {
+            return false;
+        }
+        self.rewriting.get_or_insert_with(Instant::now).elapsed() < MAX_REWRITE_TIME
     }
 }
 
@@ -293,6 +257,58 @@ impl Files {
         }
     }
 }
+
+/// Reads and checks all files. `state` has the configuration in force.
+fn load(
+    path: &Path,
+    state: &State,
+    files: &mut Files,
+) -> Result<(ActiveConfig, Option<Identity>), ConfigError> {
+    let config = config::parse(&files.read(path)?, path)?;
+    let mut active = ActiveConfig {
+        tls: None,
+        headers: config.headers.clone(),
+        auth: auth(&config, &state.active),
+        rate_limit: config.rate_limit.map(|limit| match &state.active.rate_limit {
+            Some(bucket) if bucket.limit == limit => bucket.clone(),
+            _ => Arc::new(TokenBucket::new(limit)),
+        }),
+        warnings: config.warnings.clone(),
+        refuses_all: config.refuses_all,
+    };
+    let Some(tls) = &config.tls else { return Ok((active, None)) };
+    let roots = match &tls.client_ca {
+        Some(ca) => client_roots(ca, files)?,
+        None => Vec::new(),
+    };
+    let identity = match (identity(tls, files), &state.identity) {
+        (Ok(identity), _) => identity,
+        (Err(error), Some(old)) if old.certificate == tls.certificate && old.key == tls.key => {
+            let text = format!("{error}; the previous certificate stays in use");
+            active.warnings.push(text);
+            old.clone()
+        }
+        (Err(error), _) => return Err(error),
+    };
+    let server = tls::server(&config, tls, identity.pair.clone(), roots)
+        .map_err(|reason| ConfigError::new(path, reason))?;
+    active.tls = Some(Arc::new(server));
+    Ok((active, Some(identity)))
+}
+
+/// Keeps the cache of accepted credentials while the users are the same.
+fn auth(config: &WebConfig, before: &ActiveConfig) -> Option<Arc<BasicAuth>> {
+    if config.users.is_empty() {
+        return None;
+    }
+    match &before.auth {
+        Some(auth) if *auth.users() == config.users => Some(auth.clone()),
+        _ => Some(Arc::new(BasicAuth::new(config.users.clone()))),
+    }
+}
+
+/// A file that keeps changing for longer is read as it is.
+const MAX_REWRITE_TIME: Duration = Duration::from_secs(1);
 
 fn identity(tls: &TlsConfig, files: &mut Files) -> Result<Identity, ConfigError> {
     let certificate = files.pem(&tls.certificate);
@@ -342,6 +358,8 @@ mod tests {
         write(&one, "rate_limit: {interval: 1s, burst: 9}");
         assert!(Arc::ptr_eq(&first, &auth()));
         write(&two, "");
+        assert_eq!(auth().users().len(), 1, "the file may be incomplete");
+        std::thread::sleep(Duration::from_millis(200));
         assert_eq!(auth().users().len(), 2);
     }
 }

@@ -4,9 +4,11 @@
 
 mod app;
 mod basic_auth;
+mod body;
+mod budget;
 mod config;
 mod connection;
-mod connection_limit;
+mod fair_queue;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod gzip;
@@ -14,8 +16,8 @@ mod limits;
 mod listen_address;
 mod live_config;
 mod liveness;
-mod pending_bodies;
 mod rate_limit;
+mod reject;
 mod router;
 mod scrape_request;
 mod server;

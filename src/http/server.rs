@@ -1,7 +1,6 @@
 //! The accept loops: from a listener to a task per connection, until shutdown.
 
 use std::io;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +10,16 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::app::App;
+use super::budget::Budget;
 use super::connection;
-use super::connection_limit::{ConnectionLimit, reject};
 use super::limits::{Limits, MAX_REJECTING};
-use super::listen_address::{HttpListener, Stream};
+use super::listen_address::{HttpListener, Peer, Stream};
 use super::live_config::LiveConfig;
 use super::liveness::{Liveness, Probe};
+use super::reject::reject;
 use super::router::Router;
-use crate::http_counts::HttpCounts;
+use super::timeouts::ConnectionTimer;
+use crate::http_counts::{HttpCounts, SharedLimit};
 
 /// How an app is served.
 #[derive(Debug, Clone)]
@@ -56,9 +57,11 @@ pub async fn serve(
 ) {
     let (shutdown_tx, shutdown_rx) = watch::channel(false);
     let acceptor = Arc::new(Acceptor {
-        limit: ConnectionLimit::new(
+        connections: Budget::with_min_idle(
+            SharedLimit::Connections,
             options.limits.connections,
-            options.limits.connections_per_peer,
+            options.limits.min_idle,
+            options.counts.clone(),
         ),
         rejecting: Arc::new(Semaphore::new(MAX_REJECTING)),
         router: Router::new(app, options),
@@ -79,7 +82,7 @@ pub async fn serve(
 
 /// Admits new connections, or rejects them when there are too many.
 struct Acceptor<A> {
-    limit: Arc<ConnectionLimit>,
+    connections: Arc<Budget>,
     rejecting: Arc<Semaphore>,
     router: Arc<Router<A>>,
 }
@@ -130,16 +133,17 @@ impl<A: App> Acceptor<A> {
     fn admit(
         &self,
         stream: Stream,
-        peer: IpAddr,
+        peer: Peer,
         connections: &mut JoinSet<()>,
         shutdown: &watch::Receiver<bool>,
     ) {
         let router = self.router.clone();
-        if let Some(permit) = self.limit.try_acquire(peer) {
+        let client = ConnectionTimer::new(peer, &router.options.limits);
+        if let Some(share) = self.connections.try_take(None, 1, &client) {
             let shutdown = shutdown.clone();
             connections.spawn(async move {
-                let _permit = permit;
-                connection::serve(stream, router, shutdown).await;
+                connection::serve(stream, client, router, shutdown).await;
+                drop(share);
             });
         } else if let Ok(permit) = self.rejecting.clone().try_acquire_owned() {
             connections.spawn(async move {

@@ -11,11 +11,12 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::limits::{LINGER_TIMEOUT, Limits, MAX_LINGER_BYTES};
+use super::listen_address::Peer;
 
-/// The deadline of one connection.
+/// The peer, the activity and the deadline of one connection.
 #[derive(Debug)]
 pub(super) struct ConnectionTimer {
-    version: HttpVersion,
+    peer: Peer,
     head: Duration,
     idle: Duration,
     response: Duration,
@@ -32,24 +33,34 @@ pub(super) enum HttpVersion {
     Http2,
 }
 
-/// The timer of one response; dropped when hyper has taken its last byte.
+/// The timer of one response; dropped when the last byte has been written.
 #[derive(Debug)]
 pub(super) struct ResponseTimer {
     timer: Arc<ConnectionTimer>,
     until: Instant,
+    building: bool,
 }
 
 #[derive(Debug)]
 struct State {
+    version: HttpVersion,
     phase: Phase,
     /// The deadline of `phase`.
     until: Instant,
     /// The deadlines of the responses in flight; while there are any, the earliest one applies.
     responses: Vec<Instant>,
+    /// The number of responses that the server is still building.
+    building: usize,
+    /// When the last byte was received or written.
+    active: Instant,
+    /// The connection is idle, and another client needs its place.
+    closed_for_newcomer: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// Waiting for the end of the TLS handshake.
+    Handshake,
     /// Waiting for the rest of a request head, or for the first request of the connection.
     Head,
     /// Waiting for the next request.
@@ -61,24 +72,59 @@ enum Phase {
 }
 
 impl ConnectionTimer {
-    pub(super) fn new(version: HttpVersion, limits: &Limits) -> Arc<Self> {
-        let until = Instant::now() + limits.head;
+    /// Starts with the handshake; without TLS, `begin` follows at once.
+    pub(super) fn new(peer: Peer, limits: &Limits) -> Arc<Self> {
+        let now = Instant::now();
         Arc::new(Self {
-            version,
+            peer,
             head: limits.head,
             idle: limits.idle,
             response: limits.response,
-            state: Mutex::new(State { phase: Phase::Head, until, responses: Vec::new() }),
+            state: Mutex::new(State {
+                version: HttpVersion::Http1,
+                phase: Phase::Handshake,
+                until: now + limits.handshake,
+                responses: Vec::new(),
+                building: 0,
+                active: now,
+                closed_for_newcomer: false,
+            }),
             changed: Notify::new(),
         })
+    }
+
+    /// Waits for the first request from now on.
+    pub(super) fn begin(&self, version: HttpVersion) {
+        let mut state = self.state();
+        state.version = version;
+        state.enter(Phase::Head, Instant::now() + self.head);
+    }
+
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// For how long no byte has been received or written; `None` while the server is building a
+    /// response.
+    pub(super) fn idle(&self) -> Option<Duration> {
+        let state = self.state();
+        (state.building == 0).then(|| state.active.elapsed())
+    }
+
+    /// Ends the connection at once.
+    pub(super) fn close_for_newcomer(&self) {
+        self.state().closed_for_newcomer = true;
+        self.changed.notify_one();
     }
 
     /// Starts the timer of a response; to be called when the request head is complete.
     pub(super) fn start_response(self: &Arc<Self>) -> ResponseTimer {
         let until = Instant::now() + self.response;
-        self.state().responses.push(until);
+        let mut state = self.state();
+        state.responses.push(until);
+        state.building += 1;
         self.changed.notify_one();
-        ResponseTimer { timer: self.clone(), until }
+        ResponseTimer { timer: self.clone(), until, building: true }
     }
 
     /// Returns when the deadline has passed.
@@ -107,10 +153,15 @@ impl ConnectionTimer {
 
     fn received(&self) {
         let mut state = self.state();
-        if self.version == HttpVersion::Http1 && state.phase == Phase::Idle {
+        state.active = Instant::now();
+        if state.version == HttpVersion::Http1 && state.phase == Phase::Idle {
             state.enter(Phase::Head, Instant::now() + self.head);
             self.changed.notify_one();
         }
+    }
+
+    fn written(&self) {
+        self.state().active = Instant::now();
     }
 
     fn flushed(&self) {
@@ -140,17 +191,34 @@ impl State {
     }
 
     fn deadline(&self) -> Instant {
+        if self.closed_for_newcomer {
+            return self.active;
+        }
         self.responses.iter().min().copied().unwrap_or(self.until)
+    }
+}
+
+impl ResponseTimer {
+    pub(super) fn connection(&self) -> &Arc<ConnectionTimer> {
+        &self.timer
+    }
+
+    /// The server has built the response.
+    pub(super) fn built(&mut self) {
+        if std::mem::take(&mut self.building) {
+            self.timer.state().building -= 1;
+        }
     }
 }
 
 impl Drop for ResponseTimer {
     fn drop(&mut self) {
+        self.built();
         let mut state = self.timer.state();
         if let Some(at) = state.responses.iter().position(|until| *until == self.until) {
             state.responses.swap_remove(at);
         }
-        match self.timer.version {
+        match state.version {
             HttpVersion::Http1 => state.enter(Phase::Flush, self.until),
             HttpVersion::Http2 => state.enter(Phase::Idle, Instant::now() + self.timer.idle),
         }
@@ -193,7 +261,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<T> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        self.timer.written();
+        Poll::Ready(written)
     }
 
     fn poll_write_vectored(
@@ -201,7 +271,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<T> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices));
+        self.timer.written();
+        Poll::Ready(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -248,7 +320,9 @@ mod tests {
             response: second(30),
             ..Limits::default()
         };
-        ConnectionTimer::new(version, &limits)
+        let timer = ConnectionTimer::new(Peer::User(0), &limits);
+        timer.begin(version);
+        timer
     }
 
     #[tokio::test(start_paused = true)]
@@ -282,6 +356,24 @@ mod tests {
         assert_eq!(deadline(&timer).as_secs(), 180);
         timer.received();
         assert_eq!(deadline(&timer).as_secs(), 180);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_is_idle_unless_a_response_is_being_built() {
+        let timer = timer(HttpVersion::Http1);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(timer.idle().unwrap().as_secs(), 3);
+        let mut response = timer.start_response();
+        assert_eq!(timer.idle(), None);
+        response.built();
+        assert_eq!(timer.idle().unwrap().as_secs(), 3, "the client does not read");
+        timer.written();
+        assert_eq!(timer.idle().unwrap().as_secs(), 0);
+        drop(response);
+        drop(timer.start_response());
+        assert!(timer.idle().is_some());
+        timer.close_for_newcomer();
+        timer.expired().await;
     }
 
     #[tokio::test(start_paused = true)]

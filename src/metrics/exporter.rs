@@ -315,18 +315,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     super::journal::progress(snapshot, out)?;
 
-    out.family(
-        Family {
-            name: "unit_exporter_http_requests_total",
-            kind: Counter(WithExporter),
-            per: Per::Host,
-            help: "HTTP responses by status code.",
-            source: "the exporter",
-            profile: Profile::Default,
-            labels: ["code"],
-        },
-        snapshot.exporter.requests.iter().map(|(code, count)| ([code.as_str()], *count)),
-    )?;
+    super::exporter_http::families(snapshot, out)?;
 
     out.histogram(
         Family {

@@ -5,6 +5,7 @@ mod conditions;
 mod dbus;
 mod dependencies;
 mod exporter;
+mod exporter_http;
 mod exporter_process;
 pub mod exposition;
 mod family;

@@ -293,6 +293,7 @@ impl Scraper {
             truncated_processes: truncated.processes,
             truncated_listeners: truncated.listeners,
             requests: self.requests.by_code().map(|(code, n)| (code.to_string(), n)).collect(),
+            limited: self.requests.by_limit().collect(),
             scrapes: self.took(began.elapsed()),
             started: Some(self.started),
             lines_dropped: crate::logging::dropped_lines(),

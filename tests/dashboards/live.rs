@@ -202,7 +202,7 @@ while True:
 ";
 
 /// Queries that may return no data for this host: dashboard, panel, part of the query, and the reason.
-const EMPTY: [(&str, &str, &str, &str); 23] = [
+const EMPTY: [(&str, &str, &str, &str); 24] = [
     ("systemd-fleet", "Firing alerts", "", "no condition lasts long enough"),
     ("systemd-fleet", "Recently booted hosts", "", "the host booted earlier"),
     ("systemd-boot", "Boot stages", "Firmware", "a container has none"),
@@ -216,6 +216,7 @@ const EMPTY: [(&str, &str, &str, &str); 23] = [
     ("systemd-exporter", "D-Bus errors", "", "no errors"),
     ("systemd-exporter", "Dropped series", "", "no dropped series"),
     ("systemd-exporter", "Incomplete collectors", "", "all are complete"),
+    ("systemd-exporter", "Limited HTTP clients", "", "no client reaches a limit"),
     ("systemd-crashes", "Core dumps", "", "the outer kernel may have another core dump handler"),
     ("systemd-unit", "Packets", "", "packet counters require BPF"),
     ("systemd-boot", "Most exposed services", "", "computing the exposure may take longer"),

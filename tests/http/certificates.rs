@@ -1,6 +1,8 @@
 //! Certificates and configuration files generated for a test.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -59,6 +61,26 @@ pub(crate) fn issued_client(names: &[&str]) -> (String, Identity) {
     let certificate = params.signed_by(&key, &issuer).unwrap().pem();
     (ca_pem, Identity { certificate, key: key.serialize_pem() })
 }
+
+/// A CA and a client certificate issued by the CA, each valid for this time from now on.
+pub(crate) fn short_lived_client(ca_life: Duration, life: Duration) -> (String, Identity) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let at = |time: Duration| rcgen::date_time_ymd(1970, 1, 1) + time;
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    (ca.not_before, ca.not_after) = (at(now) - HOUR, at(now) + ca_life);
+    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+    let issuer = Issuer::from_params(&ca, &ca_key);
+    let key = KeyPair::generate().unwrap();
+    let mut params = params(&["short"]);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    (params.not_before, params.not_after) = (at(now) - HOUR, at(now) + life);
+    let certificate = params.signed_by(&key, &issuer).unwrap().pem();
+    (ca_pem, Identity { certificate, key: key.serialize_pem() })
+}
+
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// A self-signed client certificate that expired in 2002.
 pub(crate) fn expired_client() -> Identity {
@@ -120,6 +142,16 @@ impl ConfigDir {
             text.push_str(&format!("  {line}\n"));
         }
         self.write("web.yml", &text)
+    }
+
+    /// Rewrites a file in place, in two steps.
+    pub(crate) fn rewrite(&self, name: &str, content: &str) {
+        let mut file = std::fs::File::create(self.0.path().join(name)).unwrap();
+        let (first, rest) = content.split_at(content.len() / 2);
+        for part in [first, rest] {
+            std::thread::sleep(Duration::from_millis(20));
+            file.write_all(part.as_bytes()).unwrap();
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -158,6 +158,50 @@ async fn certificate_change_never_serves_mismatched_pair() {
     assert!(TlsClient::default().connect(server.address).await.is_err());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn rewriting_files_in_place_neither_loses_handshakes_nor_opens_access() {
+    let dir = Arc::new(ConfigDir::new());
+    let hash = unit_exporter::cli::hash_password(b"x", 4).unwrap();
+    let (ca, client) = issued_client(&["x"]);
+    dir.write("ca.crt", &ca);
+    let verify = ["client_auth_type: VerifyClientCertIfGiven", "client_ca_file: ca.crt"];
+    let text = std::fs::read_to_string(dir.tls(&verify)).unwrap();
+    let text = format!("{text}basic_auth_users:\n  dave: {hash}\n");
+    let server = Server::with_config(&dir.write("web.yml", &text));
+    let rewriting = tokio::task::spawn_blocking({
+        let dir = dir.clone();
+        move || {
+            for _ in 0..4 {
+                let new = server_identity();
+                for (name, content) in [
+                    ("web.yml", &text),
+                    ("ca.crt", &ca),
+                    ("server.crt", &new.certificate),
+                    ("server.key", &new.key),
+                ] {
+                    dir.rewrite(name, content);
+                }
+                std::thread::sleep(std::time::Duration::from_millis(300));
+            }
+        }
+    });
+    let login = "Authorization: Basic ZGF2ZTp4";
+    let mut scrapes = 0;
+    while !rewriting.is_finished() {
+        for (lines, expected) in
+            [(&["Connection: close", login][..], 200), (&["Connection: close"], 401)]
+        {
+            let client = TlsClient::with(&client);
+            let response = client.request(server.address, "/metrics", lines).await;
+            let status = response.map(|response| response.status);
+            assert_eq!(status.map_err(|error| error.to_string()), Ok(expected), "{scrapes}");
+            scrapes += 1;
+        }
+    }
+    println!("{scrapes} handshakes while four files were rewritten");
+    rewriting.await.unwrap();
+}
+
 #[tokio::test]
 async fn missing_client_ca_rejects_all_clients() {
     let dir = ConfigDir::new();

@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use tokio::task::JoinSet;
 use unit_exporter::cli::hash_password;
+use unit_exporter::http::Limits;
 
 use crate::certificates::ConfigDir;
 use crate::client::{Response, get, request};
@@ -82,7 +83,9 @@ async fn cached_login_cannot_be_forged_from_user_and_hash() {
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_logins_all_get_correct_status() {
     let dir = ConfigDir::new();
-    let server = Server::with_config(&write_users(&dir, 12, &[("dave", "dave123")]));
+    // all logins of one address at once, and their responses
+    let limits = Limits { connections: 512, requests: None, ..Limits::default() };
+    let server = Server::with_limits(&write_users(&dir, 12, &[("dave", "dave123")]), limits);
     let address = server.address;
     let mut logins = JoinSet::new();
     for n in 0..300 {

@@ -11,6 +11,7 @@ mod liveness;
 mod load;
 mod logins;
 mod password;
+mod peers;
 mod program;
 mod requests;
 mod scripted_server;

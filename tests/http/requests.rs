@@ -80,6 +80,11 @@ async fn format_and_encoding_are_negotiated() {
     let plain = get(server.address, "/metrics").await;
     assert_eq!(plain.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     assert_eq!(plain.header("content-encoding"), "");
+    for path in ["/metrics", "/api/v1/events", "/nope"] {
+        let response = get(server.address, path).await;
+        assert_eq!(response.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(response.header("cache-control"), "no-store", "{path}");
+    }
     assert_eq!(plain.body, PAGE);
     let lines = [PROMETHEUS, "Accept-Encoding: gzip", "Connection: close"];
     let response = request(server.address, "GET", "/metrics", &lines).await;
@@ -93,7 +98,7 @@ async fn format_and_encoding_are_negotiated() {
     assert_eq!(page, PAGE);
     let scrapes = server.script.scrapes.lock().unwrap();
     assert_eq!(scrapes[0].format, Format::Text);
-    assert_eq!(scrapes[1].format, Format::OpenMetrics);
+    assert_eq!(scrapes[2].format, Format::OpenMetrics);
 }
 
 #[tokio::test]

@@ -1,18 +1,25 @@
 //! TLS settings of the web configuration file.
 
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::header::HeaderValue;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::crypto::aws_lc_rs::{self, cipher_suite as suite, kx_group};
-use rustls::{AlertDescription, CipherSuite, ProtocolVersion, SupportedCipherSuite, version};
+use rustls::{
+    AlertDescription, CipherSuite, ClientConfig, ProtocolVersion, SupportedCipherSuite, version,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::certificates::{ConfigDir, Identity, expired_client, issued_client, selfsigned_client};
-use crate::client::{exchange, get, head};
+use crate::certificates::{
+    ConfigDir, HOUR, Identity, expired_client, issued_client, selfsigned_client, short_lived_client,
+};
+use crate::client::{exchange, get, head, parse};
 use crate::scripted_server::Server;
-use crate::tls_client::TlsClient;
+use crate::tls_client::{TlsClient, connect};
 
 fn tls12_client(suites: &[SupportedCipherSuite]) -> TlsClient {
     let mut client = TlsClient { versions: vec![&version::TLS12], ..TlsClient::default() };
@@ -259,6 +266,46 @@ async fn client_certificate_must_be_in_ca_file_or_issued_by_it() {
     assert_eq!(refused, Err(AlertDescription::CertificateRequired));
 }
 
+/// With `Connection: close`, the status of a scrape; 0 if the server rejects the connection.
+async fn scrape(config: &Arc<ClientConfig>, address: SocketAddr) -> u16 {
+    let scraped = async {
+        let mut stream = connect(config, address).await?;
+        stream.write_all(head("GET", "/metrics", &["Connection: close"]).as_bytes()).await?;
+        let mut read = Vec::new();
+        stream.read_to_end(&mut read).await?;
+        io::Result::Ok(parse(&read).status)
+    };
+    scraped.await.unwrap_or(0)
+}
+
+#[tokio::test]
+async fn neither_session_nor_connection_outlives_certificate_or_ca() {
+    let life = Duration::from_secs(4);
+    let require = ["client_auth_type: RequireAndVerifyClientCert", "client_ca_file: ca.crt"];
+    let mut expiring = Vec::new();
+    for versions in [vec![&version::TLS13], vec![&version::TLS12]] {
+        for (ca_life, leaf_life) in [(HOUR, life), (life, HOUR)] {
+            let dir = ConfigDir::new();
+            let (ca, identity) = short_lived_client(ca_life, leaf_life);
+            dir.write("ca.crt", &ca);
+            let server = Server::with_config(&dir.tls(&require));
+            let client = TlsClient { versions: versions.clone(), ..TlsClient::with(&identity) };
+            let config = client.config();
+            // the second one resumes the session, if the server allows that
+            assert_eq!(scrape(&config, server.address).await, 200);
+            assert_eq!(scrape(&config, server.address).await, 200);
+            let open = connect(&config, server.address).await.unwrap();
+            expiring.push((dir, server, config, open));
+        }
+    }
+    tokio::time::sleep(life + Duration::from_secs(2)).await;
+    for (_dir, server, config, open) in &mut expiring {
+        assert_eq!(scrape(config, server.address).await, 0, "a new connection");
+        let closed = tokio::time::timeout(Duration::from_secs(3), open.read(&mut [0; 64])).await;
+        assert!(matches!(closed, Ok(Ok(0) | Err(_))), "an open connection: {closed:?}");
+    }
+}
+
 #[tokio::test]
 async fn client_certificates_are_rejected_without_ca_file() {
     let dir = ConfigDir::new();
@@ -295,6 +342,7 @@ async fn half_open_handshakes_do_not_delay_scrapes_and_time_out() {
     let dir = ConfigDir::new();
     let limits = unit_exporter::http::Limits {
         handshake: Duration::from_secs(5),
+        connections: 512,
         ..unit_exporter::http::Limits::default()
     };
     let server = Server::with_limits(&dir.tls(&[]), limits.clone());

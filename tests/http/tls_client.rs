@@ -44,6 +44,11 @@ impl TlsClient {
     }
 
     pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+        connect(&self.config(), address).await
+    }
+
+    /// The configuration of the client; connections with the same one resume their sessions.
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
         let provider = Arc::new(self.provider.clone());
         let verifier = AcceptAnyCertificate(provider.clone());
         let builder = ClientConfig::builder_with_provider(provider)
@@ -58,9 +63,7 @@ impl TlsClient {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let stream = TcpStream::connect(address).await?;
-        let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+        Arc::new(config)
     }
 
     pub(crate) async fn get(&self, address: SocketAddr, path: &str) -> io::Result<Response> {
@@ -107,6 +110,15 @@ impl TlsClient {
         let stream = self.connect(address).await?;
         Ok(stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned())
     }
+}
+
+pub(crate) async fn connect(
+    config: &Arc<ClientConfig>,
+    address: SocketAddr,
+) -> io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(config.clone()).connect(name, stream).await
 }
 
 pub(crate) fn alert(error: &io::Error) -> AlertDescription {

@@ -124,6 +124,11 @@ pub(crate) fn dashboard() -> Dashboard {
             .series_colors(&[("200", GOOD), ("401", WARNING), ("404", QUIET), ("503", BAD)])
             .size(8, 7)
             .if_empty("No responses"),
+        bars("Limited HTTP clients", "Clients that reached a shared limit: refused, or an idle connection closed for a newcomer.")
+            .line(&events("limit, action", "unit_exporter_http_limited_total"), "{{limit}} {{action}}")
+            .size(8, 7)
+            .of_failures()
+            .if_empty("No limit reached"),
         lines("FD usage", "Open file descriptors (FDs) of the exporter as a share of its limit.")
             .line("max by (instance) (process_open_fds / process_max_fds and on (job, instance) unit_exporter_build_info)", "{{instance}}")
             .unit("percentunit")

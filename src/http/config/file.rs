@@ -49,6 +49,16 @@ pub(in crate::http) fn unchanged(path: &Path, stamp: &FileStamp) -> bool {
         && now.is_some_and(|now| FileStamp { fresh: false, ..FileStamp::new(&now) } == *stamp)
 }
 
+/// Whether the file at `path` is the one with this stamp, changed a moment ago.
+pub(in crate::http) fn is_being_rewritten(path: &Path, stamp: &FileStamp) -> bool {
+    let now = std::fs::metadata(path).map(|now| FileStamp::new(&now));
+    now.is_ok_and(|now| {
+        let same_file = (now.device, now.inode) == (stamp.device, stamp.inode);
+        let same_content = (now.size, now.modified) == (stamp.size, stamp.modified);
+        same_file && !same_content && now.fresh
+    })
+}
+
 impl FileStamp {
     fn new(metadata: &Metadata) -> Self {
         let age = metadata.modified().ok().map(|at| SystemTime::now().duration_since(at));

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
@@ -21,13 +22,20 @@ use crate::http::config::ClientAuth;
 /// Accepts the same as Go: a chain to one of the roots, or a certificate that is itself one of the
 /// roots, whatever its key usage.
 #[derive(Debug)]
-pub(super) struct ClientVerifier {
+pub(in crate::http) struct ClientVerifier {
     policy: ClientAuth,
-    roots: Vec<CertificateDer<'static>>,
-    /// `None` if the policy requires no verification or there are no usable roots.
-    chains: Option<Arc<dyn ClientCertVerifier>>,
+    roots: Vec<Root>,
+    subjects: Vec<DistinguishedName>,
     sans: Vec<String>,
     algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// A certificate of the CA file. Each has a verifier, because rustls ignores the validity of roots.
+#[derive(Debug)]
+struct Root {
+    certificate: CertificateDer<'static>,
+    /// `None` for a certificate that cannot issue others.
+    chains: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl ClientVerifier {
@@ -37,34 +45,48 @@ impl ClientVerifier {
         sans: Vec<String>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, String> {
-        let mut store = RootCertStore::empty();
-        let (added, _) = store.add_parsable_certificates(roots.iter().cloned());
-        let chains = if policy.verifies() && added > 0 {
-            let builder =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider.clone());
-            Some(builder.build().map_err(|error| error.to_string())?)
-        } else {
-            None
-        };
+        let roots = if policy.verifies() { roots } else { Vec::new() };
+        let roots = roots.into_iter().map(|root| Root::new(root, provider));
+        let roots = roots.collect::<Result<Vec<_>, _>>()?;
+        let chains = roots.iter().filter_map(|root| root.chains.as_ref());
+        let subjects = chains.flat_map(|chains| chains.root_hint_subjects().to_vec()).collect();
         let algorithms = provider.signature_verification_algorithms;
-        Ok(Self { policy, roots, chains, sans, algorithms })
+        Ok(Self { policy, roots, subjects, sans, algorithms })
     }
 
+    /// How long the certificates of a client remain valid; `None` if they are not verified.
+    pub(in crate::http) fn remaining(&self, chain: &[CertificateDer<'_>]) -> Option<Duration> {
+        let (leaf, intermediates) = chain.split_first().filter(|_| self.policy.verifies())?;
+        let now = UnixTime::now();
+        let end = self.verify(leaf, intermediates, now).unwrap_or(0);
+        Some(Duration::from_secs(end.saturating_sub(now.as_secs())))
+    }
+
+    /// The time until which the certificates are valid, in seconds.
     fn verify(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<(), Error> {
-        if !self.policy.verifies() {
-            return Ok(());
+    ) -> Result<u64, Error> {
+        if self.roots.iter().any(|root| root.certificate == *leaf) {
+            return end_of_validity(leaf, now);
         }
-        if self.roots.iter().any(|root| root == leaf) {
-            return check_validity(leaf, now);
+        let mut failed = Error::from(CertificateError::UnknownIssuer);
+        let mut end = None;
+        for root in &self.roots {
+            let Some(chains) = &root.chains else { continue };
+            let verified = chains.verify_client_cert(leaf, intermediates, now);
+            match verified.and_then(|_| end_of_validity(&root.certificate, now)) {
+                Ok(root_end) => end = end.max(Some(root_end)),
+                Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {}
+                Err(error) => failed = error,
+            }
         }
-        let unknown = || Error::from(CertificateError::UnknownIssuer);
-        let chains = self.chains.as_ref().ok_or_else(unknown)?;
-        chains.verify_client_cert(leaf, intermediates, now).map(|_| ())
+        let end = end.ok_or(failed)?;
+        let chain = [leaf].into_iter().chain(intermediates);
+        let ends = chain.filter_map(|certificate| end_of_validity(certificate, now).ok());
+        Ok(ends.fold(end, u64::min))
     }
 
     fn verify_san(&self, leaf: &CertificateDer<'_>) -> Result<(), Error> {
@@ -77,13 +99,29 @@ impl ClientVerifier {
     }
 }
 
+impl Root {
+    fn new(
+        certificate: CertificateDer<'static>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, String> {
+        let mut store = RootCertStore::empty();
+        let (added, _) = store.add_parsable_certificates([certificate.clone()]);
+        let build = || {
+            let store = Arc::new(store);
+            WebPkiClientVerifier::builder_with_provider(store, provider.clone()).build()
+        };
+        let chains = (added > 0).then(build).transpose().map_err(|error| error.to_string())?;
+        Ok(Self { certificate, chains })
+    }
+}
+
 impl ClientCertVerifier for ClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
         self.policy.requires()
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.chains.as_ref().map_or(&[], |chains| chains.root_hint_subjects())
+        &self.subjects
     }
 
     fn verify_client_cert(
@@ -92,7 +130,9 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.verify(end_entity, intermediates, now)?;
+        if self.policy.verifies() {
+            self.verify(end_entity, intermediates, now)?;
+        }
         self.verify_san(end_entity)?;
         Ok(ClientCertVerified::assertion())
     }
@@ -125,17 +165,16 @@ fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>,
     Ok(read.1)
 }
 
-fn check_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+/// The last second in which the certificate is valid, if it is valid now.
+fn end_of_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<u64, Error> {
     let certificate = parse(certificate)?;
     let validity = certificate.validity();
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     if now < validity.not_before.timestamp() {
         return Err(CertificateError::NotValidYet.into());
     }
-    if now > validity.not_after.timestamp() {
-        return Err(CertificateError::Expired.into());
-    }
-    Ok(())
+    let end = validity.not_after.timestamp();
+    u64::try_from(end).ok().filter(|_| now <= end).ok_or_else(|| CertificateError::Expired.into())
 }
 
 /// The subject alternative names of a certificate: DNS, e-mail, IP and URI.

@@ -4,13 +4,16 @@ mod client_certs;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{NoClientAuth, ServerSessionMemoryCache};
+use rustls::server::{NoClientAuth, NoServerSessionStorage, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
+
+use client_certs::ClientVerifier;
 
 use super::config::{ClientAuth, TlsConfig, WebConfig};
 
@@ -40,13 +43,27 @@ pub(super) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
         .map_err(|error| format!("invalid certificate: {error}"))
 }
 
+/// The configuration of handshakes.
+#[derive(Debug)]
+pub(super) struct TlsServer {
+    pub(super) config: Arc<ServerConfig>,
+    verifier: Option<Arc<ClientVerifier>>,
+}
+
+impl TlsServer {
+    /// How long a connection with these client certificates may last; `None` for any time.
+    pub(super) fn remaining(&self, client: Option<&[CertificateDer<'_>]>) -> Option<Duration> {
+        self.verifier.as_ref()?.remaining(client?)
+    }
+}
+
 /// The configuration of handshakes with this certificate.
 pub(super) fn server(
     config: &WebConfig,
     tls: &TlsConfig,
     identity: CertifiedKey,
     client_roots: Vec<CertificateDer<'static>>,
-) -> Result<ServerConfig, String> {
+) -> Result<TlsServer, String> {
     let provider = Arc::new(CryptoProvider {
         cipher_suites: tls.suites.clone(),
         kx_groups: tls.groups.clone(),
@@ -58,23 +75,29 @@ pub(super) fn server(
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&versions)
         .map_err(|error| error.to_string())?;
+    let mut verifier = None;
     let builder = if tls.client_auth == ClientAuth::None {
         builder.with_client_cert_verifier(Arc::new(NoClientAuth))
     } else {
         let sans = tls.client_sans.clone();
-        let verifier =
-            client_certs::ClientVerifier::new(tls.client_auth, client_roots, sans, &provider)?;
-        builder.with_client_cert_verifier(Arc::new(verifier))
+        let new = ClientVerifier::new(tls.client_auth, client_roots, sans, &provider)?;
+        builder.with_client_cert_verifier(verifier.insert(Arc::new(new)).clone())
     };
     let resolver = rustls::sign::SingleCertAndKey::from(identity);
     let mut server = builder.with_cert_resolver(Arc::new(resolver));
     server.ignore_client_order = tls.server_order;
-    server.session_storage = ServerSessionMemoryCache::new(MAX_SESSIONS);
+    if tls.client_auth.verifies() {
+        // rustls does not verify the certificates again when a session is resumed
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+    } else {
+        server.session_storage = ServerSessionMemoryCache::new(MAX_SESSIONS);
+    }
     if config.http2 {
         server.alpn_protocols.push(b"h2".to_vec());
     }
     server.alpn_protocols.push(b"http/1.1".to_vec());
-    Ok(server)
+    Ok(TlsServer { config: Arc::new(server), verifier })
 }
 
 /// Used as the path in errors about PEM text in the configuration itself.
