@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser};
@@ -16,6 +16,7 @@ use jiff::fmt::friendly::SpanParser;
 use super::collector_args::{CollectorArgs, IgnoredArgs, ListenerArgs, MetricNameArgs};
 use super::commands::Action;
 use super::config_file::{ConfigFile, Expression};
+use super::serve::telemetry_path;
 use crate::collector::{COLLECTORS, Collector, Disabled, Profile};
 use crate::http::ListenAddress;
 use crate::logging::{Level, LogFormat};
@@ -28,7 +29,7 @@ use crate::unit_filter::{self, Selection, anchored};
 /// listeners, by unit.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "unit-exporter", version = VERSION, max_term_width = 100,
-          after_help = ENVIRONMENT, mut_args(with_environment))]
+          after_help = ENVIRONMENT, mut_args(with_environment), args_override_self = true)]
 pub struct Args {
     /// The subcommand; none to serve.
     #[command(subcommand)]
@@ -36,7 +37,7 @@ pub struct Args {
 
     /// Configuration file (YAML) with expectations, filters, profile and collectors; flags take
     /// precedence
-    #[arg(long = "config.file", value_name = "PATH")]
+    #[arg(long = "config.file", value_name = "PATH", value_parser = path_or_empty())]
     pub config_file: Option<PathBuf>,
 
     /// Print the metrics to stdout and exit; the exit status is 0 only if all collectors succeeded
@@ -58,7 +59,8 @@ pub struct Args {
     pub telemetry_path: String,
 
     /// TLS, passwords, headers and rate limit, in the format of the Prometheus exporter-toolkit
-    #[arg(long = "web.config.file", value_name = "PATH", help_heading = WEB)]
+    #[arg(long = "web.config.file", value_name = "PATH", value_parser = path_or_empty(),
+          help_heading = WEB)]
     pub web_config: Option<PathBuf>,
 
     /// Maximum number of parallel scrape requests; more are answered 503. 0: no limit
@@ -187,6 +189,10 @@ impl Args {
         };
         args.given =
             matches.ids().map(|id| id.as_str()).filter(is_given).map(str::to_owned).collect();
+        // empty means none, as in the exporter-toolkit
+        for file in [&mut args.config_file, &mut args.web_config] {
+            file.take_if(|path| path.as_os_str().is_empty());
+        }
         // where /var/run is not a link to /run, a container may have mounted only that
         let exists = |path: &str| Path::new(path).exists();
         if !args.is_given("dbus_address") && !exists(RUN_BUS) && exists(VAR_RUN_BUS) {
@@ -316,6 +322,10 @@ impl Args {
     }
 }
 
+fn path_or_empty() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 /// Lets an environment variable set the flag.
 fn with_environment(arg: Arg) -> Arg {
     let Some(long) = arg.get_long() else { return arg };
@@ -329,19 +339,6 @@ fn with_environment(arg: Arg) -> Arg {
 
 pub(super) fn expression(text: &str) -> Result<String, String> {
     anchored(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
-}
-
-fn telemetry_path(text: &str) -> Result<String, String> {
-    let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#%\"<>".contains(&byte);
-    if !text.starts_with('/') || text.len() < 2 || !text.bytes().all(plain) {
-        return Err("a path starts with / and contains no ?, # or %, e.g. /metrics".to_owned());
-    }
-    let reserved = ["/-/healthy", "/-/ready", "/reference"];
-    let below = ["/api/", "/unit/"];
-    if reserved.contains(&text) || below.iter().any(|path| text.starts_with(path)) {
-        return Err("this path is reserved; choose another, e.g. /metrics".to_owned());
-    }
-    Ok(text.to_owned())
 }
 
 pub(super) fn expected_unit(text: &str) -> Result<String, String> {
@@ -456,6 +453,27 @@ mod tests {
             assert_eq!(!off.has("resolved"), resolved, "{arguments:?}");
             assert_eq!(!off.has("boot"), boot, "{arguments:?}");
         }
+    }
+
+    /// A repeated flag would end with status 2, after which systemd does not start the service again.
+    #[test]
+    fn last_of_repeated_flags_counts_and_empty_path_is_none() {
+        for arguments in [
+            &["--web.config.file="][..],
+            &["--web.config.file=/a", "--web.config.file="],
+            &["--config.file="],
+            &["--web.disable-exporter-metrics", "--web.disable-exporter-metrics"],
+            &["--collector.resolved", "--collector.resolved"],
+            &["--no-collector.boot", "--no-collector.boot"],
+            &["--systemd.collector.enable-restart-count"; 2],
+        ] {
+            let args = parse(arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+            assert_eq!((args.web_config, args.config_file), (None, None), "{arguments:?}");
+        }
+        let args = parse(&["--web.max-requests=1", "--web.max-requests=2"]).unwrap();
+        assert_eq!(args.max_requests, 2);
+        let args = parse(&["--web.listen-address=:1", "--web.listen-address=:2"]).unwrap();
+        assert_eq!(args.listen.len(), 2, "this flag is repeatable");
     }
 
     #[test]

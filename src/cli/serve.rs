@@ -143,3 +143,17 @@ fn stop_signal(notify: Arc<Notify>, reload: Reload) -> anyhow::Result<impl Futur
         notify.stopping();
     })
 }
+
+/// The value of `--web.telemetry-path`.
+pub(super) fn telemetry_path(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#%\"<>".contains(&byte);
+    if !text.starts_with('/') || text.len() < 2 || !text.bytes().all(plain) {
+        return Err("a path starts with / and contains no ?, # or %, e.g. /metrics".to_owned());
+    }
+    let reserved = ["/-/healthy", "/-/ready", "/reference"];
+    let below = ["/api/", "/unit/"];
+    if reserved.contains(&text) || below.iter().any(|path| text.starts_with(path)) {
+        return Err("this path is reserved; choose another, e.g. /metrics".to_owned());
+    }
+    Ok(text.to_owned())
+}
