@@ -327,7 +327,8 @@ mod tests {
         println!("{ended} of {} guesses ended before the login of another peer", places * 2);
         let results = guesses.join_all().await;
         let refused = results.iter().filter(|result| **result == AuthResult::Overloaded).count();
-        assert_eq!(refused, places * 2 - (places - places / 4), "{results:?}");
+        // all but three quarters of the places, unless some guesses end before others begin
+        assert!(refused > places / 2, "{results:?}");
         assert!(!results.contains(&AuthResult::Authorized));
     }
 
