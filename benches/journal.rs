@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use divan::Bencher;
 use tempfile::TempDir;
-use unit_exporter::source::journal::{Journal, JournalOptions};
+use unit_exporter::source::journal::{Journal, JournalOptions, JournalStart};
 use unit_exporter::unit_filter::Selection;
 
 fn main() {
@@ -64,6 +64,7 @@ fn opened(archived: usize) -> (TempDir, Journal) {
         selection: Selection::default(),
         keep_for: Duration::from_secs(3600),
         keep: 1000,
+        start: JournalStart::AtEnd,
     };
     let journal = Journal::open(&options).unwrap();
     (host, journal)

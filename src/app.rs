@@ -176,7 +176,7 @@ impl Exporter {
 }
 
 fn as_json(event: &Event) -> serde_json::Value {
-    let Event { at, unit, kind, cause, status, invocation_id } = event;
+    let Event { at, unit, kind, cause, status, invocation_id, before_start } = event;
     let time = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     json!({
         "time": time.as_secs_f64(),
@@ -185,5 +185,6 @@ fn as_json(event: &Event) -> serde_json::Value {
         "cause": cause,
         "status": status,
         "invocation_id": invocation_id.map(InvocationId::hex),
+        "before_start": before_start,
     })
 }

@@ -16,14 +16,14 @@ use crate::html::{HostInfo, PageRoute, View};
 use crate::metrics::{DroppedSeries, Format, MetricsQuery, render};
 use crate::snapshot::Snapshot;
 use crate::source::{cgroup, dbus_daemons, journal, process, sockets};
-use crate::{bus, http, systemd};
+use crate::{bus, http, state_file, systemd};
 
 /// Takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its program in `fuzz/targets` and of its folder in
 /// `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("bodies", systemd::fuzz::bodies),
     ("cgroup", cgroup::fuzz::files),
     ("config", http::fuzz::config),
@@ -38,6 +38,7 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("process", process::fuzz::files),
     ("request", http::fuzz::request),
     ("sockets", sockets::fuzz::texts),
+    ("state", state_file::fuzz::state),
     ("units", systemd::fuzz::units),
 ];
 

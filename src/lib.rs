@@ -7,6 +7,7 @@
 //! systemd/     what PID 1 says       units mirrored from its signals, and counts of what happened
 //! source/      the kernel's files    one file per interface of the host; no metric is named there
 //! scrape       one scrape            every source under its deadline
+//! state_file   across restarts       counters and positions, saved while they change
 //! snapshot     what it knows         plain data, one field per source
 //! metrics/     what is exported      one literal per metric; no I/O
 //! html/        what people read      HTML of the same snapshot; no I/O
@@ -38,5 +39,6 @@ pub mod sd_notify;
 pub mod single_flight;
 pub mod snapshot;
 pub mod source;
+pub mod state_file;
 pub mod systemd;
 pub mod unit_filter;

@@ -9,6 +9,7 @@ use crate::source::process::UnitProcesses;
 use crate::source::process::usage::ProcessUsage;
 use crate::source::security_assessment::Exposures;
 use crate::source::{UnitReadings, dbus_daemons, journal, sockets};
+use crate::state_file::StateFileStats;
 use crate::systemd::snapshot::SystemdSnapshot;
 use crate::systemd::state::Status;
 
@@ -101,6 +102,8 @@ pub struct ExporterStats {
     pub truncated_processes: u64,
     /// Listeners that were dropped since the exporter started.
     pub truncated_listeners: u64,
+    /// The file in which the counters survive a restart.
+    pub state: StateFileStats,
     /// Lines of the log that were dropped.
     pub lines_dropped: u64,
 }

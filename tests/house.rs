@@ -17,13 +17,14 @@ use sources::sources;
 /// from those above it, never from those below. A longer path is a layer inside a module. Tests and
 /// fuzz targets may import everything.
 #[rustfmt::skip]
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("names and mechanisms for all", &["bus", "collector", "http_counts", "logging", "single_flight", "unit_filter"]),
     ("a unit: its name, its properties and their types", &["systemd::unit"]),
     ("the exits that the journal reports to the ledger", &["source::journal::exits"]),
     ("a List+Watch cache of PID 1", &["systemd"]),
     ("the only writer of the cache", &["systemd::follow"]),
     ("one module per interface of the host", &["source"]),
+    ("the file in which counters survive a restart", &["state_file"]),
     ("the plain data of one scrape", &["snapshot"]),
     ("one scrape, each source under its deadline", &["scrape"]),
     ("the exported metrics", &["metrics"]),

@@ -20,10 +20,9 @@ use super::serve::telemetry_path;
 use crate::collector::{COLLECTORS, Collector, Disabled, Profile};
 use crate::http::ListenAddress;
 use crate::logging::{Level, LogFormat};
-use crate::source::journal::JournalOptions;
 use crate::source::sockets::{Expectation, SocketOptions};
 use crate::systemd::unit::name::check_expected;
-use crate::unit_filter::{self, Selection, anchored};
+use crate::unit_filter::{self, anchored};
 
 /// Prometheus exporter for systemd hosts: units, crashes and their causes, resources and
 /// listeners, by unit.
@@ -145,6 +144,11 @@ pub struct Args {
     #[arg(long = "systemd.events", value_name = "N", default_value = "256", help_heading = TUNING)]
     pub events: usize,
 
+    /// Directory of the state file, which lets counters continue after a restart of the exporter;
+    /// default: RuntimeDirectory= of the service
+    #[arg(long = "state.directory", value_name = "PATH", help_heading = TUNING)]
+    pub state_directory: Option<PathBuf>,
+
     /// D-Bus address of the system bus
     #[arg(long = "dbus.address", value_name = "ADDRESS", default_value = DBUS_ADDRESS,
           help_heading = TUNING)]
@@ -262,20 +266,6 @@ impl Args {
             _ if self.is_given("expect_listener") => self.expect_listener.clone(),
             Some(listeners) => listeners.iter().map(|listener| listener.0.clone()).collect(),
             None => Vec::new(),
-        }
-    }
-
-    /// The locations of the journal, and the units whose messages are counted by name.
-    #[must_use]
-    pub fn journal(&self, selection: Selection) -> JournalOptions {
-        JournalOptions {
-            persistent: "/var/log/journal".into(),
-            volatile: "/run/log/journal".into(),
-            machine_id: "/etc/machine-id".into(),
-            boot_id: self.procfs.join("sys/kernel/random/boot_id"),
-            selection,
-            keep_for: self.keep_unloaded,
-            keep: self.keep_unloaded_max,
         }
     }
 

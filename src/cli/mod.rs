@@ -9,6 +9,7 @@ pub mod config_file;
 mod hash_password;
 mod once;
 mod serve;
+mod state;
 mod watchdog;
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ use crate::http_counts::HttpCounts;
 use crate::logging::{self, Level};
 use crate::scrape::user_managers::follow::{UserManagerConfig, UserManagers};
 use crate::scrape::{ScrapeConfig, Scraper};
+use crate::source::journal::JournalOptions;
 use crate::systemd::follow::{FollowOptions, Thread, follow};
 use crate::systemd::ledger::{Ledger, Retention};
 use crate::systemd::mirror::Mirror;
@@ -107,7 +109,7 @@ async fn with_scraper(args: &Args, file: ConfigFile, is_check: bool) -> anyhow::
     }
     let requests: Arc<HttpCounts> = Arc::default();
     let disabled = args.disabled();
-    let (scraper, follower) = start_scraper(args, &disabled, requests.clone())?;
+    let (scraper, follower) = start_scraper(args, &disabled, requests.clone(), is_check)?;
     if is_check {
         return check_host::run(args, &disabled, &Arc::new(scraper)).await;
     }
@@ -130,6 +132,7 @@ fn start_scraper(
     args: &Args,
     off: &Disabled,
     requests: Arc<HttpCounts>,
+    is_check: bool,
 ) -> anyhow::Result<(Scraper, Thread)> {
     let selection = Selection::new(&args.unit_include, &args.unit_exclude)?;
     let keep = Retention {
@@ -141,6 +144,14 @@ fn start_scraper(
         |name| Thread::start(name).context("failed to start a thread that follows systemd");
     let follower = thread("follow")?;
     let shared = Shared::new(Mirror::new(selection.clone()), Ledger::new(keep));
+    let restored = match args.once || is_check {
+        true => state::RestoredState::default(),
+        false => state::restore(args, &shared),
+    };
+    if !off.has("journal") {
+        // before the first unit is read
+        shared.lock().ledger.enable_reconciliation();
+    }
     let extras = Extras {
         conditions: !off.has("conditions"),
         files: !off.has("unit-files"),
@@ -169,13 +180,16 @@ fn start_scraper(
         not_found: args.not_found,
         listeners: args.sockets(),
         dbus_address: args.dbus_address.clone(),
-        journal: args.journal(selection),
+        journal: JournalOptions { start: restored.journal, ..args.journal(selection) },
+        has_journal: !off.has("journal"),
+        state_file: restored.file,
         users,
     };
     let scraper = Scraper::new(shared, config, requests);
-    if !off.has("journal") {
-        tokio::spawn(scraper.follow_journal());
-    }
+    match off.has("journal") {
+        true => tokio::spawn(scraper.save_state_without_journal()),
+        false => tokio::spawn(scraper.follow_journal()),
+    };
     Ok((scraper, follower))
 }
 

@@ -48,14 +48,16 @@ pub(super) async fn run(
         liveness: Liveness::default(),
     };
     let notify = Arc::new(Notify::from_env().context("NOTIFY_SOCKET")?);
+    let scraper = exporter.scraper().clone();
     let reload = Reload { args: args.clone(), file, scraper: exporter.scraper().clone(), config };
     let stop = stop_signal(notify.clone(), reload)?;
     let listeners = listen(args)?;
     // does not wait for the bus: it may start later, or never
     notify.ready();
-    let (listeners_alive, scraper) = (options.liveness.clone(), exporter.scraper().clone());
-    tokio::spawn(Watchdog { listeners: listeners_alive, scraper, follower }.run(notify));
+    let (listeners_alive, watched) = (options.liveness.clone(), scraper.clone());
+    tokio::spawn(Watchdog { listeners: listeners_alive, scraper: watched, follower }.run(notify));
     http::serve(listeners, exporter, options, stop).await;
+    scraper.save_state_at_end().await;
     info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

@@ -21,7 +21,7 @@ mod unit_view;
 mod writer;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub use cpu_usage::{CpuUsage, CpuUsageTracker};
 pub use layout::policy;
@@ -37,7 +37,7 @@ pub struct View<'a> {
     pub host: &'a HostInfo,
     /// The time of the request.
     pub now: SystemTime,
-    /// When the exporter started to count.
+    /// When the exporter started.
     pub started: SystemTime,
     /// The data of the scrape.
     pub snapshot: &'a Snapshot,
@@ -50,6 +50,24 @@ pub struct View<'a> {
     /// The path of the metrics.
     pub telemetry_path: &'a str,
 }
+
+impl View<'_> {
+    /// Since when events and failures are counted: the boot or, without a state of the exporter before
+    /// its restart, its start.
+    fn counted_since(&self) -> SystemTime {
+        let host = self.snapshot.systemd.as_ref().map(|systemd| systemd.host.since);
+        host.map_or(self.started, |since| since.min(self.started))
+    }
+
+    /// The event at [`Self::counted_since`].
+    fn counting_began(&self) -> &'static str {
+        let earlier = self.started.duration_since(self.counted_since()).unwrap_or_default();
+        if earlier > START_TIME { "counting began" } else { "the exporter started" }
+    }
+}
+
+/// Longer than the exporter takes from its start to its first counter.
+const START_TIME: Duration = Duration::from_secs(1);
 
 /// The host, as the kernel names it.
 #[derive(Clone, Debug, Default)]

@@ -24,6 +24,13 @@ pub(super) fn event(event: &Event) -> Cow<'static, str> {
     }
 }
 
+/// Marks an event that no running exporter has seen.
+pub(super) fn before_start(event: &Event, html: &mut Html) {
+    if event.before_start {
+        html.put(" <span class=dim>(before the exporter started)</span>");
+    }
+}
+
 /// The result of the unit's last run; `None` if it is `success` or unknown.
 pub(super) fn result(unit: &Unit) -> Option<Cow<'static, str>> {
     let result = match &unit.detail {

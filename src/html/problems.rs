@@ -67,7 +67,7 @@ fn card(view: &View<'_>, row: &UnitView<'_>, html: &mut Html) {
     };
     if let Some(restarts) = row.restarts().filter(|restarts| *restarts > 0) {
         html.put(" ").text(pluralize(restarts, "restart", "restarts"));
-        html.put(" since the exporter started.");
+        html.put(" since ").text(view.counting_began()).put(".");
     }
     html.put("</p>");
     match unit.run() {

@@ -13,8 +13,8 @@ pub(super) fn section(view: &View<'_>, html: &mut Html) {
     html.put("<h2 id=crashes-title>Recent crashes</h2>\n");
     let lanes = lanes(view);
     if lanes.is_empty() {
-        html.put("<p class=empty>None since the exporter started, ");
-        HumanTime(view.started).write(view.now, html);
+        html.put("<p class=empty>None since ").text(view.counting_began()).put(", ");
+        HumanTime(view.counted_since()).write(view.now, html);
         html.put(".</p></section>\n");
         return;
     }
@@ -97,6 +97,7 @@ impl Lane<'_> {
         html.put("<li><p><a class=name href=\"unit/").text(segment(&last.unit)).put("\">");
         html.text(&last.unit).put("</a> ").text(phrases::event(last)).put(" <span class=dim>");
         HumanTime(last.at).write(view.now, html);
+        phrases::before_start(last, html);
         html.put("</span></p>");
         self.strip(axis, html);
         html.put("<p>");
@@ -109,7 +110,9 @@ impl Lane<'_> {
             for crash in &self.crashes[1..] {
                 html.put("<li>");
                 HumanTime(crash.at).write(view.now, html);
-                html.put(" ").text(phrases::event(crash)).put(" ");
+                html.put(" ").text(phrases::event(crash));
+                phrases::before_start(crash, html);
+                html.put(" ");
                 phrases::command(&phrases::event_journal(crash), html);
             }
             html.put("</ol></details>");

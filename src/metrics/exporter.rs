@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use super::Kind::{Counter, Gauge, Histogram};
-use super::Resets::WithExporter;
+use super::Resets::{WithBoot, WithExporter};
 use super::{Family, Per, SeriesCounts, Sink, Subject};
 use crate::collector::Profile;
 use crate::snapshot::Snapshot;
@@ -225,7 +225,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "unit_exporter_events_lost_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Host,
             help: "Service failures whose cause could not be determined, by reason; also counted with result=unknown. See reconnect, reload, coalesced.",
             source: "D-Bus Service.NRestarts",
@@ -330,19 +330,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         &snapshot.exporter.scrapes,
     )?;
 
-    out.family(
-        Family {
-            name: "unit_exporter_log_lines_dropped_total",
-            kind: Counter(WithExporter),
-            per: Per::Host,
-            help: "Log lines dropped because the log output was blocked.",
-            source: "the exporter",
-            profile: Profile::Default,
-            labels: [],
-        },
-        [([], snapshot.exporter.lines_dropped)],
-    )?;
-
+    super::exporter_state::families(snapshot, out)?;
     super::exporter_process::families(snapshot, out)
 }
 

@@ -1,4 +1,4 @@
-//! The exporter's own process, under the names of the client libraries.
+//! The exporter's own log and its process, the latter under the names of the client libraries.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -11,6 +11,19 @@ use crate::snapshot::Snapshot;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     let own = snapshot.own.as_ref();
+
+    out.family(
+        Family {
+            name: "unit_exporter_log_lines_dropped_total",
+            kind: Counter(WithExporter),
+            per: Per::Host,
+            help: "Log lines dropped because the log output was blocked.",
+            source: "the exporter",
+            profile: Profile::Default,
+            labels: [],
+        },
+        [([], snapshot.exporter.lines_dropped)],
+    )?;
 
     out.family(
         Family {

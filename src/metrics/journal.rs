@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Kind::{Counter, Gauge};
-use super::Resets::WithExporter;
+use super::Resets::WithBoot;
 use super::{Family, Per, Sink, Subject};
 use crate::collector::Profile;
 use crate::snapshot::Snapshot;
@@ -25,7 +25,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_unit_journal_messages_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Unit,
             help: "Journal messages of the unit by priority, including those of systemd about the unit. Absent if there were none.",
             source: "the journal: _SYSTEMD_UNIT, of PID 1 UNIT; PRIORITY",
@@ -44,7 +44,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_unit_core_dumps_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Unit,
             help: "Core dumps of the unit's processes by signal, recorded by systemd-coredump. Absent if there were none.",
             source: "the journal: COREDUMP_UNIT, COREDUMP_SIGNAL, only from systemd-coredump",
@@ -57,7 +57,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_unit_journal_messages_dropped_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Unit,
             help: "Messages of the unit dropped by journald's rate limit, counted when the unit logs again. Absent if there were none.",
             source: "the journal: N_DROPPED, OBJECT_SYSTEMD_UNIT, only from journald",
@@ -103,7 +103,7 @@ pub(super) fn progress(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "unit_exporter_journal_entries_unreadable_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Host,
             help: "Journal entries that could not be read or parsed; they are not counted in other metrics.",
             source: "the exporter",
@@ -116,7 +116,7 @@ pub(super) fn progress(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "unit_exporter_journal_files_damaged_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Host,
             help: "Journal files found corrupt: they cannot be read, or only in part. journald rotates a corrupt file when it notices.",
             source: "the exporter",
@@ -132,7 +132,7 @@ fn totals(reading: Option<&JournalReading>, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_journal_messages_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Host,
             help: "Journal messages by priority, from any source, including the kernel and units that are not exported. Initialized to 0.",
             source: "the journal: PRIORITY",
@@ -147,7 +147,7 @@ fn totals(reading: Option<&JournalReading>, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_journal_kernel_messages_missed_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Host,
             help: "Kernel messages overwritten before journald read them.",
             source: "the journal: journald's own message",

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use super::Kind::{Counter, Gauge};
-use super::Resets::{WithBoot, WithExporter};
+use super::Resets::WithBoot;
 use super::{Family, Per, Sink, Subject};
 use crate::collector::Profile;
 use crate::snapshot::Snapshot;
@@ -207,7 +207,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_jobs_completed_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Host,
             help: "Completed systemd jobs by result (JobRemoved).",
             source: "D-Bus Manager.JobRemoved",
@@ -221,7 +221,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_host_service_failures_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Host,
             help: "Service failures on this host by systemd result, summed over all exported services.",
             source: "D-Bus PropertiesChanged: Service.Result",
@@ -235,7 +235,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_manager_reloads_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Host,
             help: "Number of daemon-reload and daemon-reexec operations (Reloading).",
             source: "D-Bus Manager.Reloading, Manager.UnitsLoadTimestamp",

@@ -7,6 +7,7 @@ mod dependencies;
 mod exporter;
 mod exporter_http;
 mod exporter_process;
+mod exporter_state;
 pub mod exposition;
 mod family;
 mod journal;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Kind::{Counter, Gauge};
-use super::Resets::WithExporter;
+use super::Resets::WithBoot;
 use super::{Family, Per, Sink, Subject};
 use crate::collector::Profile;
 use crate::snapshot::Snapshot;
@@ -86,7 +86,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_timer_triggers_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Timer,
             help: "Number of times the timer elapsed (LastTriggerUSecMonotonic); a time read from the stamp file of Persistent= does not count.",
             source: "D-Bus PropertiesChanged: Timer.LastTriggerUSecMonotonic",

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Kind::{Counter, Gauge};
-use super::Resets::WithExporter;
+use super::Resets::WithBoot;
 use super::{Family, Per, Sink, Subject};
 use crate::collector::Profile;
 use crate::snapshot::Snapshot;
@@ -228,7 +228,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_unit_state_changes_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Unit,
             help: "Changes of the unit's active state, including those between scrapes.",
             source: "D-Bus PropertiesChanged: Unit.ActiveState",
@@ -241,7 +241,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_unit_starts_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Unit,
             help: "Number of times the unit was started (new InvocationID), including automatic restarts. Absent for devices, slices and targets.",
             source: "D-Bus PropertiesChanged: Unit.InvocationID",
@@ -256,7 +256,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_unit_job_failures_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Unit,
             help: "systemd jobs of the unit that did not succeed, by result: failed, timeout, dependency and others. Absent if there were none.",
             source: "D-Bus Manager.JobRemoved",

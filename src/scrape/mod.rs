@@ -6,6 +6,7 @@ mod cgroups_and_processes;
 mod dbus_daemons;
 mod journal;
 mod sockets;
+mod state_saver;
 #[cfg(test)]
 mod tests;
 pub mod user_managers;
@@ -17,11 +18,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::http_counts::HttpCounts;
 use crate::scrape::attempt::{CollectorsHealth, Read, take};
 use crate::scrape::blocking_source::BlockingSource;
+use crate::scrape::state_saver::StateSaver;
 use crate::scrape::user_managers::follow::UserManagers;
 use crate::single_flight::SingleFlight;
 use crate::snapshot::{ExporterStats, Histogram, Snapshot};
@@ -33,6 +36,7 @@ use crate::source::process::Processes;
 use crate::source::process::usage;
 use crate::source::security_assessment::Security;
 use crate::source::sockets::{Expectation, Listeners, SocketOptions};
+use crate::state_file::StateFile;
 use crate::systemd::ledger::Event;
 use crate::systemd::snapshot::SystemdSnapshot;
 use crate::systemd::state::{Shared, State};
@@ -54,6 +58,10 @@ pub struct ScrapeConfig {
     pub dbus_address: String,
     /// Where the journal is.
     pub journal: JournalOptions,
+    /// Whether the journal is followed.
+    pub has_journal: bool,
+    /// The file in which the state survives a restart.
+    pub state_file: Option<Arc<StateFile>>,
     /// The service managers of users.
     pub users: UserManagers,
 }
@@ -65,6 +73,7 @@ pub struct Scraper {
     config: ScrapeConfig,
     expected: Mutex<Expected>,
     journal: BlockingSource<Journal>,
+    saver: Option<Arc<StateSaver>>,
     listeners: BlockingSource<Listeners>,
     daemons: Arc<DaemonClient>,
     security: Arc<Security>,
@@ -107,8 +116,13 @@ impl Scraper {
     #[must_use]
     pub fn new(shared: Shared, config: ScrapeConfig, requests: Arc<HttpCounts>) -> Self {
         let buckets = BUCKETS.into_iter().map(|bound| (bound, 0)).collect();
+        let saver = config
+            .state_file
+            .clone()
+            .map(|file| StateSaver::new(file, shared.clone(), config.journal.start.saved()));
         Self {
             shared,
+            saver,
             security: Arc::default(),
             daemons: Arc::new(DaemonClient::new(config.dbus_address.clone())),
             expected: Mutex::new(Expected {
@@ -158,7 +172,29 @@ impl Scraper {
     /// Follows the journal without end. Otherwise it is read at scrapes alone, and what is deleted
     /// in between is not counted.
     pub fn follow_journal(&self) -> impl Future<Output = ()> + Send + use<> {
-        journal::follow(self.journal.clone(), self.config.journal.clone(), self.shared.clone())
+        let (options, saver) = (self.config.journal.clone(), self.saver.clone());
+        journal::follow(self.journal.clone(), options, self.shared.clone(), saver)
+    }
+
+    /// Saves the state while it changes, without end; [`Self::follow_journal`] does so, too.
+    pub fn save_state_without_journal(&self) -> impl Future<Output = ()> + Send + use<> {
+        state_saver::save_without_journal(self.saver.clone())
+    }
+
+    /// Saves the state before the process ends.
+    pub async fn save_state_at_end(&self) {
+        let Some(saver) = self.saver.clone() else { return };
+        let (kept, options) = (&self.journal, &self.config.journal);
+        let read = journal::read_and_copy(kept, options, &self.shared, Some(saver.clone()), true);
+        // without the collector, nothing has been read
+        let copied = match self.config.has_journal {
+            true => timeout(END_TIMEOUT, read).await.ok().flatten().map(|(copied, _)| copied),
+            false => None,
+        };
+        if let Some(state) = copied.unwrap_or_else(|| saver.copy(None)) {
+            // a file system that hangs must not delay the end
+            let _ = timeout(END_TIMEOUT, saver.write(state)).await;
+        }
     }
 
     /// Whether the mirror has been filled, and a message of systemd was received in the last 30 s.
@@ -296,6 +332,7 @@ impl Scraper {
             limited: self.requests.by_limit().collect(),
             scrapes: self.took(began.elapsed()),
             started: Some(self.started),
+            state: self.config.state_file.as_ref().map(|file| file.stats()).unwrap_or_default(),
             lines_dropped: crate::logging::dropped_lines(),
         };
         snapshot
@@ -374,6 +411,9 @@ pub const NOTHING_SELECTED: &str = "no loaded unit matches --systemd.collector.u
 
 /// When a source stops and returns what it has read so far.
 const SOURCE_DEADLINE: Duration = Duration::from_secs(4);
+
+/// How long reading the journal, or writing the state, may delay the end of the process.
+const END_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// In seconds.
 const BUCKETS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 5.0, f64::INFINITY];

@@ -18,6 +18,8 @@ fn scraper() -> Arc<Scraper> {
 fn scraper_of(proc: PathBuf) -> Arc<Scraper> {
     let nowhere = PathBuf::from("/nowhere");
     let config = ScrapeConfig {
+        state_file: None,
+        has_journal: true,
         proc,
         cgroup: nowhere.clone(),
         expected: Vec::new(),

@@ -153,6 +153,20 @@ impl Mirror {
         Some(unit)
     }
 
+    /// Whether a unit of that name is exported.
+    #[must_use]
+    pub fn selects(&self, name: &str) -> bool {
+        self.selection.includes(name)
+    }
+
+    /// Adds a unit as it was before the exporter was restarted, if it is exported.
+    pub fn restore(&mut self, mut unit: Arc<Unit>) {
+        if self.selects(&unit.name) && !self.units.contains_key(&unit.name) {
+            Arc::make_mut(&mut unit).selected = true;
+            self.insert(unit);
+        }
+    }
+
     fn insert(&mut self, unit: Arc<Unit>) {
         self.instances += usize::from(template(&unit).is_some());
         self.units.insert(unit.name.clone(), unit);

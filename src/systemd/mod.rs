@@ -15,6 +15,7 @@ pub(crate) mod fuzz;
 pub mod ledger;
 pub mod manager;
 pub mod mirror;
+pub mod saved;
 pub mod snapshot;
 pub mod state;
 pub mod unit;

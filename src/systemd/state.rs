@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::ledger::{Gap, Ledger};
 use super::manager::Manager;
 use super::mirror::{Change, Mirror};
+use super::unit::Unit;
 use super::unit::name::UnitKind;
 use crate::bus::wakeup_coalescing::Coalescing;
 
@@ -23,6 +24,9 @@ pub struct State {
     /// How long the slowest units took to start at boot, the slowest first; `None` until it has
     /// been read.
     pub boot_blame: Option<Vec<(Arc<str>, Duration)>>,
+    /// The unit before a change of which only the first signal has been received: it is not counted
+    /// yet.
+    pub pending_change: Option<Arc<Unit>>,
     /// The status of following.
     pub status: Status,
 }
@@ -34,6 +38,9 @@ pub struct Status {
     pub following: bool,
     /// Whether the mirror was ever filled.
     pub filled: bool,
+    /// Whether what happened before the start of the exporter is counted: its state was restored, or
+    /// it counts from the boot on.
+    pub counts_downtime: bool,
     /// Whether a reload of PID 1's configuration is under way.
     pub reloading: bool,
     /// Whether a reload began since all units were last fetched: PID 1 may count a restart twice.
@@ -79,7 +86,8 @@ impl Shared {
             ..Status::default()
         };
         let manager = Manager::default();
-        let state = State { mirror, ledger, manager, boot_blame: None, status };
+        let (boot_blame, pending_change) = (None, None);
+        let state = State { mirror, ledger, manager, boot_blame, pending_change, status };
         Self { state: Arc::new(Mutex::new(state)), coalescing: Coalescing::default() }
     }
 

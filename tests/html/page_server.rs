@@ -100,6 +100,7 @@ pub(crate) fn event(
         cause: cause.map(Into::into),
         status: status.map(Into::into),
         invocation_id: Some(InvocationId([0xab; 16])),
+        before_start: false,
     })
 }
 

@@ -33,7 +33,7 @@ impl Machine {
         command.extend(whole.iter().map(String::as_str));
         command.extend(arguments);
         self.ok(&command);
-        let exporter = Exporter { machine: self, unit, port };
+        let exporter = Exporter { machine: self, unit, port, is_left_running: false };
         exporter.wait_for("/-/healthy");
         exporter
     }
@@ -41,7 +41,7 @@ impl Machine {
     /// An exporter that a unit of the machine already runs, listening on `port`; waits until it is ready.
     #[track_caller]
     pub fn exporter_of(&self, unit: &str, port: u16) -> Exporter<'_> {
-        Exporter { machine: self, unit: unit.to_owned(), port }.ready()
+        Exporter { machine: self, unit: unit.to_owned(), port, is_left_running: false }.ready()
     }
 }
 
@@ -54,12 +54,13 @@ fn default_collectors() -> impl Iterator<Item = &'static str> {
 /// Arguments that select the metrics.
 const SELECTING: [&str; 3] = ["--profile", "--collector.disable-defaults", "--config.file"];
 
-/// A running exporter; stopped when dropped.
+/// A running exporter; stopped when dropped, unless it is left running.
 #[derive(Debug)]
 pub struct Exporter<'a> {
     machine: &'a Machine,
     unit: String,
     port: u16,
+    is_left_running: bool,
 }
 
 impl Exporter<'_> {
@@ -67,6 +68,12 @@ impl Exporter<'_> {
     #[track_caller]
     pub fn ready(self) -> Self {
         self.wait_for("/-/ready");
+        self
+    }
+
+    /// Does not stop it when dropped: the test restarts it.
+    pub fn left_running(mut self) -> Self {
+        self.is_left_running = true;
         self
     }
 
@@ -135,6 +142,9 @@ impl Exporter<'_> {
 
 impl Drop for Exporter<'_> {
     fn drop(&mut self) {
+        if self.is_left_running {
+            return;
+        }
         self.machine.exec(&["systemctl", "stop", &self.unit]);
         self.machine.exec(&["systemctl", "reset-failed", &self.unit]);
     }

@@ -280,10 +280,11 @@ fn logged(row: &UnitView<'_>, html: &mut Html) {
     optional_fact("Dropped by journald", dropped, html);
 }
 
-/// The counters of a unit since the exporter started.
+/// The counters of a unit since the exporter counts.
 pub(super) fn counters(view: &View<'_>, account: &UnitCounters, html: &mut Html) {
     facts("Counters", html, |html| {
-        fact("Since", html, |html| HumanTime(view.started).write(view.now, html));
+        let since = account.since.min(view.counted_since());
+        fact("Since", html, |html| HumanTime(since).write(view.now, html));
         optional_fact("Starts", Some(HumanCount(account.starts)), html);
         optional_fact("State changes", Some(HumanCount(account.state_changes)), html);
         if account.restarts > 0 || account.failures.total > 0 {

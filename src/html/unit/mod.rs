@@ -135,8 +135,8 @@ fn queue(waiting: u64, limit: Option<u64>, html: &mut Html) {
 fn history(view: &View<'_>, events: &[&Event], html: &mut Html) {
     html.put("<section aria-labelledby=history><h2 id=history>Events</h2>\n");
     if events.is_empty() {
-        html.put("<p class=empty>None since the exporter started, ");
-        HumanTime(view.started).write(view.now, html);
+        html.put("<p class=empty>None since ").text(view.counting_began()).put(", ");
+        HumanTime(view.counted_since()).write(view.now, html);
         html.put(".</p></section>\n");
         return;
     }
@@ -145,7 +145,9 @@ fn history(view: &View<'_>, events: &[&Event], html: &mut Html) {
         html.put("<tr><td>");
         HumanTime(event.at).write(view.now, html);
         html.put("<td><span class=").put(class(event)).put(">").text(phrases::event(event));
-        html.put("</span> ");
+        html.put("</span>");
+        phrases::before_start(event, html);
+        html.put(" ");
         if event.invocation_id.is_some() {
             phrases::command(&phrases::event_journal(event), html);
         }

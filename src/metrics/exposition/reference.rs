@@ -215,6 +215,8 @@ in `src/metrics/`; `UPDATE=1 cargo test --test golden` rewrites it.
 - Every systemd since 247 is supported. Where a source names a newer version, the metric is absent before it.
 - A value that the host does not provide is absent, not 0.
 - `?collect[]=NAME` selects collectors, `?exclude[]=NAME` excludes them.
+- Counters that *reset at boot* [continue after a restart of the exporter](stability.md#counters-across-restarts) if it has a
+  state directory, as the packaged service has; otherwise they reset with the exporter.
 - Units of users' service managers (`--collector.user-managers`) have the additional label `manager_user`.
 - *Per* is the object that has one series or a few: it determines the cardinality.
 - *Profile* is the smallest profile (`--profile`) that exports the metric: `minimal`, `fleet`, `default` and `full`, of which

@@ -6,7 +6,7 @@ mod settings;
 use std::fmt;
 
 use super::Kind::{Counter, Gauge};
-use super::Resets::WithExporter;
+use super::Resets::WithBoot;
 use super::{Exemplar, Family, Per, Sink, Subject};
 use crate::collector::Profile;
 use crate::snapshot::Snapshot;
@@ -23,7 +23,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_service_restart_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Service,
             help: "Automatic restarts of the service (Restart=). Unlike NRestarts, not reset by a manual start or reset-failed.",
             source: "D-Bus PropertiesChanged: Service.NRestarts, added up",
@@ -36,7 +36,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_service_failures_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Service,
             help: "Failures of the service, also if a restart follows, but not runs skipped by ExecCondition=. The exemplar has the invocation ID of the last.",
             source: "D-Bus PropertiesChanged: Service.Result, ExecMainExitTimestampMonotonic",
@@ -51,7 +51,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_service_failures_by_result_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Service,
             help: "Failures of the service by systemd result; unknown if the cause was neither seen nor found in the journal. Absent if there were none.",
             source: "D-Bus PropertiesChanged: Service.Result",
@@ -66,7 +66,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     out.family(
         Family {
             name: "systemd_service_main_process_exits_total",
-            kind: Counter(WithExporter),
+            kind: Counter(WithBoot),
             per: Per::Service,
             help: "Exits of the main process by code (exited, killed, dumped) and exit status or signal, including successful exits. Absent before the first.",
             source: "D-Bus PropertiesChanged: Service.ExecMainCode, ExecMainStatus, ExecMainExitTimestampMonotonic",

@@ -64,6 +64,16 @@ impl JournalDirectory {
         listed
     }
 
+    /// All files.
+    pub(super) fn all(&self) -> Vec<FileName> {
+        let mut listed = Vec::new();
+        for (base, volatile) in [(&self.persistent, false), (&self.volatile, true)] {
+            // an error is reported by the listing of the files to follow
+            let _ = self.list_in(base, volatile, &mut listed);
+        }
+        listed
+    }
+
     /// Excludes an archived file from further listings.
     pub(super) fn remember(&mut self, name: &FileName) {
         if !name.current {
@@ -131,6 +141,11 @@ impl FileName {
     /// Whether journald writes to a file of this name.
     pub(super) fn is_current(&self) -> bool {
         self.current
+    }
+
+    /// Whether it is `system.journal`.
+    pub(super) fn is_of_system(&self) -> bool {
+        self.path.file_name().is_some_and(|name| name == "system.journal")
     }
 
     /// Whether the file is in /run: removed at the next boot, or copied to /var before.

@@ -11,10 +11,11 @@ use super::field::{
 };
 use super::file::{FileError, JournalFile};
 use super::format::{
-    DATA, ENTRY, ENTRY_ITEMS, EntryStamp, ObjectHeader, data_payload, entry_stride, offsets,
+    DATA, ENTRY, ENTRY_ITEMS, EntryStamp, Id128, ObjectHeader, data_payload, entry_stride, offsets,
 };
 use super::read_buffer::ReadBuffer;
 use super::totals::{Priority, Totals};
+use crate::source::journal::exits::JournalMainExit;
 use crate::systemd::unit::value::{InvocationId, intern};
 
 /// Reads entries and counts them.
@@ -24,6 +25,8 @@ pub(super) struct EntryReader {
     cache: FieldCache,
     entries: Vec<u64>,
     fields: Vec<u64>,
+    /// Whether only events are counted, of the time before the journal was followed.
+    is_history: bool,
 }
 
 /// The result of reading a file.
@@ -37,7 +40,7 @@ pub(super) struct ReadOutcome {
 
 /// An entry, or a field of one, that cannot be decoded or read.
 #[derive(Debug)]
-struct Unreadable;
+pub(super) struct Unreadable;
 
 impl From<io::Error> for Unreadable {
     fn from(_: io::Error) -> Self {
@@ -89,6 +92,28 @@ impl EntryReader {
         outcome
     }
 
+    /// Counts the event that one entry reports, if `is_wanted` holds, but not its message.
+    pub(super) fn read_event(
+        &mut self,
+        file: &JournalFile,
+        at: u64,
+        is_wanted: impl Fn(&EntryStamp) -> bool,
+        totals: &mut Totals,
+    ) -> Result<(), Unreadable> {
+        self.buffer.clear();
+        self.is_history = true;
+        let outcome = self.entry(file, at, is_wanted, totals);
+        self.is_history = false;
+        outcome
+    }
+
+    /// `CLOCK_MONOTONIC` of the first entry of a file, in microseconds; 0 if it is of another boot.
+    pub(super) fn first_monotonic_of(&mut self, file: &JournalFile, boot_id: &Id128) -> u64 {
+        self.buffer.clear();
+        let stamp = file.first().and_then(|at| self.stamp(file, at).ok());
+        stamp.filter(|stamp| stamp.boot_id == *boot_id).map_or(0, |stamp| stamp.monotonic)
+    }
+
     /// `CLOCK_MONOTONIC` of the first entry, in microseconds; `None` if it is missing or corrupt.
     pub(super) fn first_monotonic(&mut self, file: &JournalFile) -> Option<u64> {
         self.buffer.clear();
@@ -127,7 +152,8 @@ impl EntryReader {
     ) -> Result<(), Unreadable> {
         let (mut unit, mut priority) = (None, Priority::NONE);
         let (mut by_pid_one, mut pid_one_unit, mut is_known) = (false, None, false);
-        let (mut is_exit, mut details) = (false, [None; 2]);
+        let mut is_restart = false;
+        let (mut is_exit, mut is_process_exit, mut details) = (false, false, [None; 2]);
         for field in fields {
             match self.kind_of(file, *field, totals)? {
                 FieldKind::Other => {}
@@ -136,6 +162,8 @@ impl EntryReader {
                 FieldKind::PidOne => by_pid_one = true,
                 FieldKind::PidOneUnit => pid_one_unit = Some(*field),
                 FieldKind::ExitMessage => is_exit = true,
+                FieldKind::RestartMessage => is_restart = true,
+                FieldKind::ProcessExitMessage => is_process_exit = true,
                 FieldKind::RunDetail => {
                     details.rotate_left(1);
                     details[1] = Some(*field);
@@ -148,11 +176,44 @@ impl EntryReader {
             unit = name.and_then(|name| totals.unit_index(name));
             if is_exit {
                 self.exit(file, details.into_iter().flatten(), unit, at, totals)?;
+            } else if is_process_exit {
+                self.process_exit(file, fields, totals)?;
+            } else if is_restart {
+                totals.restart(unit, at);
             }
         }
-        totals.message(unit, priority);
+        if !self.is_history {
+            totals.message(unit, priority);
+        }
         if is_known {
             self.known_message(file, fields)?.count(at, totals);
+        }
+        Ok(())
+    }
+
+    /// Remembers how a main process exited; the exit of its unit follows.
+    fn process_exit(
+        &mut self,
+        file: &JournalFile,
+        fields: &[u64],
+        totals: &mut Totals,
+    ) -> Result<(), Unreadable> {
+        let (mut run, mut code, mut status, mut is_main) = (None, None, None, false);
+        for at in fields {
+            let field = self.field(file, *at)?;
+            let Some((name, value)) = split_field(field) else { continue };
+            match name {
+                b"INVOCATION_ID" => {
+                    run = str::from_utf8(value).ok().and_then(InvocationId::from_hex);
+                }
+                b"EXIT_CODE" => code = EXIT_CODES.iter().position(|known| *known == value),
+                b"EXIT_STATUS" => status = str::from_utf8(value).ok().map(intern),
+                b"MESSAGE" => is_main = contains(value, b": Main process exited"),
+                _ => {}
+            }
+        }
+        if let (Some(run), Some(code), Some(status), true) = (run, code, status, is_main) {
+            totals.main_exit(run, JournalMainExit { code: code as u64 + 1, status });
         }
         Ok(())
     }
@@ -240,8 +301,7 @@ impl EntryReader {
 
 impl KnownMessage {
     fn set(&mut self, field: &[u8]) {
-        let Some(equals) = field.iter().position(|byte| *byte == b'=') else { return };
-        let (name, value) = (&field[..equals], &field[equals + 1..]);
+        let Some((name, value)) = split_field(field) else { return };
         let to = match name {
             b"MESSAGE_ID" => return self.message_id = field.to_vec(),
             b"_TRANSPORT" => return self.by_journald = value == b"driver",
@@ -284,6 +344,19 @@ impl KnownMessage {
         instance.is_some_and(|rest| rest.starts_with(b"@") || rest == b".service")
     }
 }
+
+/// The name and the value of a field.
+fn split_field(field: &[u8]) -> Option<(&[u8], &[u8])> {
+    let equals = field.iter().position(|byte| *byte == b'=')?;
+    Some((&field[..equals], &field[equals + 1..]))
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+/// `EXIT_CODE=`, from `CLD_EXITED` on.
+const EXIT_CODES: [&[u8]; 3] = [b"exited", b"killed", b"dumped"];
 
 /// The number of kernel messages, from journald's "Missed 17 kernel messages".
 fn missed(message: &[u8]) -> u64 {

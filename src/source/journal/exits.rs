@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+use crate::systemd::unit::serial;
 use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp};
 
 /// The exit of a unit, as systemd logs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalExit {
     /// The unit's name.
+    #[serde(with = "serial::text")]
     pub unit: Arc<str>,
     /// The invocation ID of the run.
     pub run: InvocationId,
@@ -15,6 +19,17 @@ pub struct JournalExit {
     pub result: InternedStr,
     /// The time at which journald received the message, on `CLOCK_MONOTONIC`.
     pub at: Timestamp,
+    /// How the main process exited; `None` if the journal does not have it.
+    pub main_exit: Option<JournalMainExit>,
+}
+
+/// How a main process exited, as systemd logs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalMainExit {
+    /// The number of `CLD_*`: 1 exited, 2 killed, 3 dumped.
+    pub code: u64,
+    /// The exit status as a number; the signal as a number, or its name without `SIG`.
+    pub status: InternedStr,
 }
 
 /// The exits since the last reading.
@@ -22,6 +37,8 @@ pub struct JournalExit {
 pub struct JournalExits {
     /// The exits, in the order of the journal.
     pub exits: Vec<JournalExit>,
+    /// The units that `Restart=` restarted, and when.
+    pub restarts: Vec<(Arc<str>, Timestamp)>,
     /// When messages were last lost, or may have been: journald started, or dropped some.
     pub last_gap: Option<Timestamp>,
 }
@@ -38,6 +55,6 @@ impl JournalExits {
     /// No exits: the journal could not be read at that time.
     #[must_use]
     pub fn unreadable(at: Timestamp) -> Self {
-        Self { exits: Vec::new(), last_gap: Some(at) }
+        Self { last_gap: Some(at), ..Self::default() }
     }
 }

@@ -18,6 +18,10 @@ pub(super) enum FieldKind {
     PidOneUnit,
     /// The `MESSAGE_ID=` of a unit's exit, if PID 1 logged it.
     ExitMessage,
+    /// The `MESSAGE_ID=` of the exit of a process, if PID 1 logged it.
+    ProcessExitMessage,
+    /// The `MESSAGE_ID=` of a restart by `Restart=`, if PID 1 logged it.
+    RestartMessage,
     /// `INVOCATION_ID=` or `UNIT_RESULT=` of an exit.
     RunDetail,
     /// The `MESSAGE_ID=` of a core dump or of an event of journald, if that logged it.
@@ -37,6 +41,8 @@ impl FieldKind {
             b"_PID=1" => Self::PidOne,
             CORE_DUMP | DROPPED | MISSED | STARTED => Self::KnownMessageId,
             SUCCESS | FAILURE => Self::ExitMessage,
+            RESTART_SCHEDULED => Self::RestartMessage,
+            PROCESS_EXIT => Self::ProcessExitMessage,
             _ if field.starts_with(b"UNIT=") => Self::PidOneUnit,
             _ if field.starts_with(RUN) || field.starts_with(RESULT) => Self::RunDetail,
             _ => Self::Other,
@@ -82,10 +88,13 @@ const CACHE_SLOTS: usize = 8192;
 pub(super) const RUN: &[u8] = b"INVOCATION_ID=";
 pub(super) const RESULT: &[u8] = b"UNIT_RESULT=";
 
-// sd-messages.h: SD_MESSAGE_UNIT_SUCCESS, SD_MESSAGE_UNIT_FAILURE_RESULT, SD_MESSAGE_COREDUMP,
+// sd-messages.h: SD_MESSAGE_UNIT_SUCCESS, SD_MESSAGE_UNIT_FAILURE_RESULT, SD_MESSAGE_UNIT_PROCESS_EXIT,
+// SD_MESSAGE_UNIT_RESTART_SCHEDULED, SD_MESSAGE_COREDUMP,
 // SD_MESSAGE_JOURNAL_DROPPED, SD_MESSAGE_JOURNAL_MISSED, SD_MESSAGE_JOURNAL_START
 const SUCCESS: &[u8] = b"MESSAGE_ID=7ad2d189f7e94e70a38c781354912448";
-const FAILURE: &[u8] = b"MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c";
+pub(super) const FAILURE: &[u8] = b"MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c";
+pub(super) const RESTART_SCHEDULED: &[u8] = b"MESSAGE_ID=5eb03494b6584870a536b337290809b3";
+pub(super) const PROCESS_EXIT: &[u8] = b"MESSAGE_ID=98e322203f7a4ed290d09fe03c09fe15";
 pub(super) const CORE_DUMP: &[u8] = b"MESSAGE_ID=fc2e22bc6ee647b6b90729ab34a250b1";
 pub(super) const DROPPED: &[u8] = b"MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e";
 pub(super) const MISSED: &[u8] = b"MESSAGE_ID=e9bf28e6e834481bb6f48f548ad13606";

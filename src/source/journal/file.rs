@@ -174,6 +174,11 @@ impl JournalFile {
         self.position = self.header.entries;
     }
 
+    /// Skips this many entries, or all of the last read header if there are not as many.
+    pub(super) fn skip(&mut self, entries: u64) {
+        self.position = entries.min(self.header.entries);
+    }
+
     /// The offset of the first entry; `None` if there is none, or if it cannot be found.
     pub(super) fn first(&self) -> Option<u64> {
         let array = self.array_at(self.header.entry_array, 0).ok()?;

@@ -10,6 +10,11 @@ pub(super) struct FileHeader {
     pub(super) file_id: Id128,
     /// Compact files have offsets of 32 bits, and two more fields in data objects.
     pub(super) compact: bool,
+    /// Whether the hashes have the file's id as key, from systemd 246 on.
+    pub(super) keyed: bool,
+    /// The offset of the hash table of data objects, and its size.
+    pub(super) hash_table: u64,
+    pub(super) hash_table_size: u64,
     /// The size of the header, and so the offset of the first object.
     pub(super) size: u64,
     /// The offset of the first entry array.
@@ -72,6 +77,9 @@ impl FileHeader {
         Ok(Self {
             file_id: id(24)?,
             compact: incompatible & COMPACT != 0,
+            keyed: incompatible & KEYED_HASH != 0,
+            hash_table: number(104)?,
+            hash_table_size: number(112)?,
             size,
             entry_array: number(176)?,
             entries: number(152)?,
@@ -132,6 +140,9 @@ pub(super) const ARRAY_ITEMS: usize = 24;
 /// The offset of the items of an entry.
 pub(super) const ENTRY_ITEMS: usize = 64;
 
+/// The bytes of a data object before those that only compact files have.
+pub(super) const DATA_HEADER_SIZE: usize = 64;
+
 /// The offset of the payload of a data object.
 pub(super) const fn data_payload(compact: bool) -> usize {
     if compact { 72 } else { 64 }
@@ -151,4 +162,5 @@ pub(super) const fn entry_stride(compact: bool) -> usize {
 const COMPRESSED: u8 = 0b111;
 /// Incompatible features: the three compressions, keyed hashes (systemd 246), compact (252).
 const KNOWN_FEATURES: u64 = 0b1_1111;
+const KEYED_HASH: u64 = 1 << 2;
 const COMPACT: u64 = 1 << 4;

@@ -7,9 +7,11 @@ use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::pwrite;
 
 use super::entry::EntryReader;
+use super::field::FAILURE;
 use super::file::JournalFile;
+use super::index::entries_with;
 use super::totals::Totals;
-use super::{JournalOptions, Progress, format};
+use super::{JournalOptions, JournalReading, JournalStart, Progress, SavedJournal, format};
 use crate::fuzzing::page;
 use crate::snapshot::Snapshot;
 use crate::unit_filter::Selection;
@@ -29,6 +31,10 @@ pub(crate) fn file(data: &[u8]) {
     for content in [before, after] {
         put(&descriptor, content);
         reader.first_monotonic(&file);
+        let found = entries_with(&file, FAILURE, 0).unwrap_or_default();
+        for at in found.into_iter().take(1000) {
+            let _ = reader.read_event(&file, at, |_| true, &mut Totals::new(&options()));
+        }
         let Ok(end) = file.refresh() else { break };
         let deadline = Instant::now() + Duration::from_secs(1);
         let outcome = reader.read(&mut file, end, deadline, |_| true, &mut totals);
@@ -40,6 +46,13 @@ pub(crate) fn file(data: &[u8]) {
     let messages: u64 = reading.messages.iter().sum();
     assert!(messages <= file.position() && messages + unreadable >= file.position());
     page(Snapshot { journal: Some(reading), ..Snapshot::default() });
+}
+
+/// The counters of a restored state.
+pub(crate) fn restored(saved: &SavedJournal) -> JournalReading {
+    let mut totals = Totals::new(&options());
+    totals.restore(saved);
+    totals.reading(Progress::default(), None)
 }
 
 fn put(descriptor: &OwnedFd, content: &[u8]) {
@@ -57,5 +70,6 @@ fn options() -> JournalOptions {
         selection: Selection::new(".+", "").expect("an expression"),
         keep_for: Duration::ZERO,
         keep: 0,
+        start: JournalStart::AtEnd,
     }
 }

@@ -12,7 +12,10 @@ mod file;
 mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod history;
+mod index;
 mod read_buffer;
+mod saved;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -26,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+pub use saved::SavedJournal;
 pub use totals::{JournalCounts, Priority};
 
 use super::Error;
@@ -36,6 +40,7 @@ use directory::{FileName, JournalDirectory};
 use entry::EntryReader;
 use file::{FileError, Inode, JournalFile};
 use format::{EntryStamp, Id128};
+use history::History;
 use tail::{Tail, TimeSpan};
 use totals::Totals;
 
@@ -56,6 +61,20 @@ pub struct JournalOptions {
     pub keep_for: Duration,
     /// The maximum number of such units, the latest.
     pub keep: usize,
+    /// From where the counters begin.
+    pub start: JournalStart,
+}
+
+/// From where the counters of the journal begin.
+#[derive(Clone, Debug, Default)]
+pub enum JournalStart {
+    /// With the entries after the opening.
+    #[default]
+    AtEnd,
+    /// As before, but with the events of this boot from before the opening.
+    FromBoot,
+    /// With these counters, at this position.
+    Resumed(Arc<SavedJournal>),
 }
 
 /// The journal since the time of opening.
@@ -65,6 +84,8 @@ pub struct Journal {
     boot_id: Id128,
     /// `CLOCK_MONOTONIC` at the time of opening, in microseconds, as in entries.
     since: u64,
+    /// When the last reading began, on the same clock.
+    read: u64,
     files: Vec<Tail>,
     /// Files read to their end; journald may copy an archive to another name and inode.
     finished: VecDeque<Id128>,
@@ -72,6 +93,8 @@ pub struct Journal {
     volatile_spans: VecDeque<TimeSpan>,
     corrupt_files: VecDeque<Inode>,
     reader: EntryReader,
+    /// Events from before the opening that have not been read yet.
+    history: Option<History>,
     totals: Totals,
     progress: Progress,
     opened: u32,
@@ -117,20 +140,35 @@ impl Journal {
             format::parse_id(&text).ok_or_else(|| Error::malformed(path, &text))
         };
         let (machine_id, boot_id) = (id(&options.machine_id)?, id(&options.boot_id)?);
+        let now = Timestamp::monotonic().0;
         let mut journal = Self {
             directory: JournalDirectory::new(&options.persistent, &options.volatile, machine_id),
             boot_id,
-            since: Timestamp::monotonic().0,
+            since: now,
+            read: now,
             files: Vec::new(),
             finished: VecDeque::new(),
             volatile_spans: VecDeque::new(),
             corrupt_files: VecDeque::new(),
             reader: EntryReader::default(),
+            history: None,
             totals: Totals::new(options),
             progress: Progress::default(),
             opened: 0,
         };
-        journal.list(true);
+        match &options.start {
+            JournalStart::AtEnd => journal.list(&Listing::First),
+            JournalStart::FromBoot => {
+                journal.list(&Listing::First);
+                let (boot_id, until) = (journal.boot_of_entries(), journal.since);
+                journal.history = Some(History::new(boot_id, until, journal.directory.all()));
+            }
+            JournalStart::Resumed(saved) => {
+                journal.resume(saved);
+                journal.list(&Listing::Resumed(saved));
+                journal.check_for_deleted_files(saved);
+            }
+        }
         Ok(journal)
     }
 
@@ -147,14 +185,37 @@ impl Journal {
         if self.totals.evict(Instant::now(), is_loaded) {
             self.reader.clear_cache();
         }
-        self.list(false);
+        self.read = Timestamp::monotonic().0;
+        self.list(&Listing::Next);
         self.refresh();
-        self.read(deadline);
+        self.read_files(deadline);
         self.drop_finished();
         if self.files.is_empty() {
             return Err(Error::Unavailable(self.directory.why_no_files()));
         }
         Ok(())
+    }
+
+    /// Reads events from before the opening, until `deadline` at the latest. Returns whether all have
+    /// been read. The last entries from before the opening may not have been written yet when it was
+    /// opened.
+    pub fn read_history(&mut self, deadline: Instant) -> bool {
+        let Self { history: Some(history), reader, totals, .. } = self else { return true };
+        if Timestamp::monotonic().0 < self.since.saturating_add(WRITE_DELAY_MICROS) {
+            return false;
+        }
+        if history.read(reader, totals, deadline) {
+            self.history = None;
+            self.reader.clear_cache();
+        }
+        self.history.is_none()
+    }
+
+    /// The boot of the latest entry: a sandbox may show another boot id than that of journald.
+    fn boot_of_entries(&self) -> Id128 {
+        let mut current = self.files.iter().filter(|tail| tail.is_current());
+        let latest = current.find(|tail| tail.is_of_system());
+        latest.map_or(self.boot_id, Tail::last_boot)
     }
 
     /// The exits of units since the last call.
@@ -168,6 +229,12 @@ impl Journal {
         self.files.iter().map(Tail::waiting).sum()
     }
 
+    /// The number of entries that have been counted.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.totals.messages().0.iter().sum()
+    }
+
     /// The counters.
     pub fn reading(&self) -> JournalReading {
         let problem = self.files.iter().find_map(Tail::problem);
@@ -176,14 +243,15 @@ impl Journal {
         self.totals.reading(progress, self.directory.problem().or(problem))
     }
 
-    /// Lists the files. The `first` ones are followed from their end, later ones from their beginning.
-    fn list(&mut self, first: bool) {
+    /// Lists the files.
+    fn list(&mut self, listing: &Listing<'_>) {
         self.files.iter_mut().for_each(Tail::check_path);
         let current = self.files.iter().filter(|tail| tail.is_current());
         let current: Vec<Inode> = current.map(Tail::inode).collect();
+        let first = matches!(listing, Listing::First);
         for name in self.directory.list(|inode| current.contains(&inode), first) {
             match JournalFile::open(name.path(), self.opened) {
-                Ok(Some(file)) => self.follow_file(file, name, first),
+                Ok(Some(file)) => self.follow_file(file, name, listing),
                 // removed, or not written yet
                 Ok(None) => {}
                 Err(error) => self.record_problem(&name, &error),
@@ -191,18 +259,28 @@ impl Journal {
         }
     }
 
-    fn follow_file(&mut self, mut file: JournalFile, name: FileName, first: bool) {
+    fn follow_file(&mut self, mut file: JournalFile, name: FileName, listing: &Listing<'_>) {
         self.opened += 1;
         self.directory.remember(&name);
         let is_known = self.files.iter().any(|tail| tail.id() == file.id());
         if is_known || self.finished.contains(&file.id()) {
             return;
         }
+        let (mut position, mut since) = (None, self.since);
+        if let Listing::Resumed(saved) = listing {
+            (position, since) = (saved.position(file.id()), saved.read());
+        }
+        let is_old = position.is_none() && file.ended_before(&self.boot_id, since);
+        if is_old && !name.is_current() {
+            return;
+        }
         if self.files.len() >= MAX_FILES {
             return self.directory.record_problem(format!("more than {MAX_FILES} files at once"));
         }
-        if first || file.ended_before(&self.boot_id, self.since) {
-            file.skip_to_end();
+        match position {
+            Some(position) => file.skip(position),
+            None if is_old || matches!(listing, Listing::First) => file.skip_to_end(),
+            None => {}
         }
         debug!(file = %name.path().display(), from = file.position(), "following journal file");
         self.files.push(Tail::new(file, name));
@@ -229,7 +307,7 @@ impl Journal {
         }
     }
 
-    fn read(&mut self, deadline: Instant) {
+    fn read_files(&mut self, deadline: Instant) {
         let Self { files, reader, totals, progress, boot_id, since, volatile_spans, .. } = self;
         let spans = files.iter().filter_map(Tail::span);
         let spans: Vec<TimeSpan> = volatile_spans.iter().copied().chain(spans).collect();
@@ -265,6 +343,17 @@ impl Journal {
     }
 }
 
+/// From where the files that are listed are followed.
+enum Listing<'a> {
+    /// From their end: the first listing.
+    First,
+    /// From where they were read to, new ones from their beginning: the first listing after the
+    /// exporter was restarted.
+    Resumed(&'a SavedJournal),
+    /// From their beginning: they are new.
+    Next,
+}
+
 /// Appends a value; drops the oldest beyond the limit.
 fn remember<T>(values: &mut VecDeque<T>, value: T) {
     if values.len() >= MAX_REMEMBERED {
@@ -272,6 +361,9 @@ fn remember<T>(values: &mut VecDeque<T>, value: T) {
     }
     values.push_back(value);
 }
+
+/// How long journald may take to write an entry.
+const WRITE_DELAY_MICROS: u64 = 1_000_000;
 
 /// Files that are followed at once. journald has at most 1024 users' files open.
 const MAX_FILES: usize = 1088;

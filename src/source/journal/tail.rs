@@ -37,6 +37,21 @@ impl Tail {
         self.file.id()
     }
 
+    /// Whether it is the file that PID 1's messages are in.
+    pub(super) fn is_of_system(&self) -> bool {
+        self.name.is_of_system()
+    }
+
+    /// The boot of the last entry.
+    pub(super) fn last_boot(&self) -> Id128 {
+        self.file.header().tail_boot_id
+    }
+
+    /// The number of entries that have been read.
+    pub(super) fn position(&self) -> u64 {
+        self.file.position()
+    }
+
     pub(super) fn inode(&self) -> Inode {
         self.file.inode()
     }

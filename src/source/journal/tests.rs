@@ -28,6 +28,68 @@ fn all_layouts_have_the_same_counts() {
 }
 
 #[test]
+fn index_has_the_entries_that_a_scan_finds() {
+    for fixture in [COMPACT, REGULAR] {
+        let host = TestJournal::new();
+        host.put("system.journal", &fixture.content());
+        let path = host.path("system.journal");
+        let mut file = JournalFile::open(&path, 0).unwrap().unwrap();
+        let mut all = Vec::new();
+        while file.position() < ENTRIES {
+            let mut some = Vec::new();
+            file.next(ENTRIES, &mut some).unwrap();
+            some.iter().for_each(|_| file.step());
+            all.extend(some);
+        }
+        let boot = format!("_BOOT_ID={}", BOOT.replace('-', ""));
+        assert_eq!(index::entries_with(&file, boot.as_bytes(), 0).unwrap(), all, "{}", fixture.0);
+        let first = index::first_entry_with(&file, boot.as_bytes()).unwrap();
+        assert_eq!(first, all.first().copied());
+        let unit = b"_SYSTEMD_UNIT=talks.service";
+        let of_unit = index::entries_with(&file, unit, 0).unwrap();
+        assert!(of_unit.len() > 20 && of_unit.iter().all(|at| all.contains(at)));
+        let later = index::entries_with(&file, unit, of_unit[7]).unwrap();
+        assert_eq!(later, of_unit[7..]);
+        assert_eq!(index::entries_with(&file, b"_SYSTEMD_UNIT=no.service", 0).unwrap(), [0; 0]);
+    }
+    let host = TestJournal::new();
+    host.put("system.journal", &PLAIN.content());
+    let file = JournalFile::open(&host.path("system.journal"), 0).unwrap().unwrap();
+    assert!(index::entries_with(&file, b"_PID=1", 0).is_err());
+}
+
+#[test]
+fn continues_from_a_saved_position() {
+    let host = TestJournal::new();
+    let mut first = COMPACT.content();
+    first[152..160].copy_from_slice(&20_u64.to_le_bytes());
+    host.put("archive", &PLAIN.content());
+    let mut journal = host.open();
+    host.put("system.journal", &first);
+    host.follow(&mut journal);
+    // the fixtures are older than this test
+    journal.read = 0;
+    let saved = journal.saved();
+    let json = serde_json::to_vec(&saved).unwrap();
+    let saved: SavedJournal = serde_json::from_slice(&json).unwrap();
+    drop(journal);
+    // read to here, then written to, rotated and replaced
+    host.put("system@0123-4567.journal", &COMPACT.content());
+    host.put("system.journal", &PLAIN.content());
+    let options =
+        JournalOptions { start: JournalStart::Resumed(Arc::new(saved)), ..host.options() };
+    let mut journal = Journal::open(&options).unwrap();
+    assert_eq!(journal.take_exits().last_gap, None);
+    let twice: Vec<_> = expected().into_iter().map(|(name, counts)| (name, counts * 2)).collect();
+    assert_eq!(counts(&host.follow(&mut journal)), twice);
+
+    // a file that is gone may have had more entries
+    fs::remove_file(host.path("system@0123-4567.journal")).unwrap();
+    let mut journal = Journal::open(&options).unwrap();
+    assert!(journal.take_exits().last_gap.is_some());
+}
+
+#[test]
 fn entries_from_before_opening_are_not_counted() {
     let host = TestJournal::new();
     host.put("system.journal", &COMPACT.content());
@@ -168,6 +230,7 @@ fn entries_after_the_deadline_stay_unread() {
 fn silent_units_are_evicted_unless_loaded() {
     let options = JournalOptions {
         keep: 2,
+        start: JournalStart::AtEnd,
         keep_for: Duration::from_secs(3600),
         ..TestJournal::new().options()
     };
@@ -270,6 +333,7 @@ impl TestJournal {
             selection: Selection::default(),
             keep_for: Duration::from_secs(3600),
             keep: 1000,
+            start: JournalStart::AtEnd,
         }
     }
 

@@ -1,10 +1,12 @@
 //! The counters: by unit, and for the whole host.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::exits::{JournalExit, JournalExits};
+use serde::{Deserialize, Serialize};
+
+use super::exits::{JournalExit, JournalExits, JournalMainExit};
 use super::{JournalOptions, JournalReading, Progress};
 use crate::systemd::unit::name::is_valid;
 use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp};
@@ -15,7 +17,8 @@ use crate::unit_filter::Selection;
 pub struct Priority(u8);
 
 /// The counters of one unit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct JournalCounts {
     /// Messages by priority.
     pub messages: [u64; Priority::ALL.len()],
@@ -36,6 +39,8 @@ pub(super) struct Totals {
     messages: [u64; Priority::ALL.len()],
     missed: u64,
     exits: JournalExits,
+    /// Exits of main processes whose units' exits have not been read yet, the latest last.
+    main_exits: VecDeque<(InvocationId, JournalMainExit)>,
     now: Instant,
     last_eviction: Instant,
 }
@@ -77,6 +82,7 @@ impl Totals {
             messages: [0; Priority::ALL.len()],
             missed: 0,
             exits: JournalExits::default(),
+            main_exits: VecDeque::new(),
             now,
             last_eviction: now,
         }
@@ -117,6 +123,24 @@ impl Totals {
         self.missed = self.missed.saturating_add(messages);
     }
 
+    /// Remembers how the main process of a run exited.
+    pub(super) fn main_exit(&mut self, run: InvocationId, exit: JournalMainExit) {
+        if self.main_exits.len() >= MAX_MAIN_EXITS {
+            self.main_exits.pop_front();
+        }
+        self.main_exits.push_back((run, exit));
+    }
+
+    /// Counts a restart by `Restart=`.
+    pub(super) fn restart(&mut self, unit: Option<u32>, at: u64) {
+        let unit = unit.and_then(|index| self.units.get(usize::try_from(index).ok()?));
+        if let Some(CountedUnit { name, .. }) = unit
+            && self.exits.restarts.len() < MAX_EXITS
+        {
+            self.exits.restarts.push((name.clone(), Timestamp(at)));
+        }
+    }
+
     /// Records the exit of a unit.
     pub(super) fn exit(
         &mut self,
@@ -126,6 +150,8 @@ impl Totals {
         at: u64,
     ) {
         let unit = unit.and_then(|index| self.units.get(usize::try_from(index).ok()?));
+        let at_run = self.main_exits.iter().position(|(of, _)| *of == run);
+        let main_exit = at_run.and_then(|at| self.main_exits.remove(at)).map(|(_, exit)| exit);
         let Some(CountedUnit { name, .. }) = unit else { return };
         if self.exits.exits.len() < MAX_EXITS {
             self.exits.exits.push(JournalExit {
@@ -133,6 +159,7 @@ impl Totals {
                 run,
                 result,
                 at: Timestamp(at),
+                main_exit,
             });
         } else {
             self.gap(at);
@@ -182,6 +209,27 @@ impl Totals {
         true
     }
 
+    /// The counters of each unit, and the time of the last count.
+    pub(super) fn units(&self) -> impl Iterator<Item = (&Arc<str>, &JournalCounts, Instant)> {
+        self.units.iter().map(|unit| (&unit.name, &unit.counts, unit.last))
+    }
+
+    pub(super) fn set_unit(&mut self, index: u32, counts: JournalCounts, last: Instant) {
+        let unit = usize::try_from(index).ok().and_then(|index| self.units.get_mut(index));
+        if let Some(unit) = unit {
+            (unit.counts, unit.last) = (counts, last);
+        }
+    }
+
+    /// The messages by priority, and those that were missed.
+    pub(super) fn messages(&self) -> ([u64; Priority::ALL.len()], u64) {
+        (self.messages, self.missed)
+    }
+
+    pub(super) fn set_messages(&mut self, messages: [u64; Priority::ALL.len()], missed: u64) {
+        (self.messages, self.missed) = (messages, missed);
+    }
+
     pub(super) fn reading(&self, progress: Progress, shortfall: Option<String>) -> JournalReading {
         let named = self.units.iter().map(|unit| (unit.name.clone(), unit.counts.clone()));
         let mut units: Vec<_> = named.collect();
@@ -194,7 +242,10 @@ impl Totals {
 const MAX_UNITS: usize = 20_000;
 
 /// Exits kept until they are taken, every second.
-const MAX_EXITS: usize = 4096;
+const MAX_EXITS: usize = 65_536;
+
+/// Exits of main processes that wait for their units' exits.
+const MAX_MAIN_EXITS: usize = 256;
 
 /// The time between two evictions.
 const EVICTION_INTERVAL: Duration = Duration::from_secs(60);

@@ -22,6 +22,7 @@ use crate::systemd::mirror::Change;
 use crate::systemd::state::{Shared, State};
 use crate::systemd::unit::Unit;
 use crate::systemd::unit::properties::Extras;
+use crate::systemd::unit::value::Timestamp;
 
 /// Follows PID 1 over one connection.
 pub(super) struct Follower<'s> {
@@ -55,8 +56,9 @@ impl<'s> Follower<'s> {
         let status = &mut shared.lock().status;
         status.reloading = false;
         let missed_signals = match status.reload_pending_resync {
-            _ if !status.filled => None,
+            _ if !status.filled && !status.counts_downtime => None,
             true => Some(Gap::Reload),
+            false if !status.filled => Some(Gap::Downtime),
             false => Some(Gap::Reconnect),
         };
         Self {
@@ -169,6 +171,7 @@ impl<'s> Follower<'s> {
     /// Counts the change that [`Self::pending_change`] began.
     pub(super) fn count_pending_change(&mut self, state: &mut State) {
         let Some(before) = self.pending_change.take() else { return };
+        state.pending_change = None;
         let Some(after) = state.mirror.unit(&before.name).cloned() else { return };
         let gap = self.fetches.pending.gap(&before.name).or(self.resync.missed_signals);
         state.observe(&Change { before, after }, gap);
@@ -182,6 +185,9 @@ impl<'s> Follower<'s> {
         state.status.reload_pending_resync &=
             self.resync.is_reloading() || self.resync.requested.is_some();
         self.is_synced = true;
+        if !state.status.filled {
+            state.ledger.downtime_ended(Timestamp::monotonic());
+        }
         state.status.filled = true;
         self.mark_following(state);
     }

@@ -176,7 +176,12 @@ impl Follower<'_> {
             Reason::Reload => Some(Gap::Reload),
             Reason::Schedule => None,
         };
+        // a unit that was loaded since then has not run before
+        let is_new_counted = state.status.counts_downtime && !state.status.filled;
         for row in rows {
+            if is_new_counted {
+                state.mirror.load(&row.name);
+            }
             let change = state.mirror.list(&row);
             let Some(unit) = state.mirror.unit(&row.name).cloned() else { continue };
             listing.listed.insert(row.name);

@@ -130,7 +130,8 @@ impl Follower<'_> {
         if tracing::enabled!(tracing::Level::DEBUG) {
             trace(&change.after);
         }
-        self.pending_change.get_or_insert_with(|| change.before.clone());
+        let before = self.pending_change.get_or_insert_with(|| change.before.clone());
+        state.pending_change = Some(before.clone());
         if interface == Interface::Unit {
             self.count_pending_change(state);
         }

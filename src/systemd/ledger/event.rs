@@ -3,14 +3,19 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
+use crate::systemd::unit::serial;
 use crate::systemd::unit::value::{InternedStr, InvocationId};
 
 /// An event of a unit.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// PID 1's timestamp for exits, otherwise when its signal was received.
+    #[serde(with = "serial::wall_clock")]
     pub at: SystemTime,
     /// The unit's name.
+    #[serde(with = "serial::text")]
     pub unit: Arc<str>,
     /// The kind of event.
     pub kind: EventKind,
@@ -20,10 +25,13 @@ pub struct Event {
     pub status: Option<InternedStr>,
     /// The run, as in the journal's `_SYSTEMD_INVOCATION_ID`.
     pub invocation_id: Option<InvocationId>,
+    /// Whether it happened before the exporter was started: read from the journal, or a difference
+    /// to the state before.
+    pub before_start: bool,
 }
 
 /// The kind of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventKind {
     /// The main process exited and the result is success.
     Exited,

@@ -1,9 +1,11 @@
 //! Exit codes of main processes, and the names of signals.
 
-use crate::systemd::unit::value::InternedStr;
+use serde::{Deserialize, Serialize};
+
+use crate::systemd::unit::value::{InternedStr, intern};
 
 /// How a main process exited: `ExecMainCode`, the `CLD_*` numbers of waitid(2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ExitCode {
     /// Normally, with an exit status.
     Exited,
@@ -32,6 +34,16 @@ impl ExitCode {
             Self::Exited => "exited",
             Self::Killed => "killed",
             Self::Dumped => "dumped",
+        }
+    }
+
+    /// The exit status or the signal's name, from a number or a name without `SIG`.
+    #[must_use]
+    pub(super) fn status_of_text(self, status: &str) -> InternedStr {
+        match (status.parse(), self) {
+            (Ok(number), _) => self.status(number),
+            (Err(_), Self::Exited) => intern(status),
+            (Err(_), Self::Killed | Self::Dumped) => intern(&format!("SIG{status}")),
         }
     }
 

@@ -6,14 +6,14 @@
 //! too, with its result and run, a little later: missed exits wait for the journal, and their cause
 //! is unknown only if the journal does not have them but may have lost them.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::source::journal::exits::{JournalExit, JournalExits};
 use crate::systemd::unit::Unit;
 use crate::systemd::unit::name::UnitKind;
-use crate::systemd::unit::value::{InvocationId, Timestamp};
+use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp};
 
 /// Exits of a unit that only its restarts reveal.
 #[derive(Clone, Debug)]
@@ -31,6 +31,28 @@ pub(super) struct MissedExits {
     pub(super) reason: &'static str,
 }
 
+/// The time before the start of the exporter in which no signals were received: since it was stopped
+/// or, at its first start, since boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Downtime {
+    /// None, or it has been accounted for.
+    #[default]
+    None,
+    /// The states of units have not been read yet.
+    Current,
+    /// The states were read at that time.
+    Until(Timestamp),
+}
+
+/// The events of the downtime that are in the journal.
+#[derive(Debug)]
+pub(super) struct DowntimeEvents {
+    /// Failures that are not counted yet.
+    pub(super) failures: Vec<JournalExit>,
+    /// All restarts by unit, of a downtime that began at boot.
+    pub(super) restarts: BTreeMap<Arc<str>, u64>,
+}
+
 /// The journal's entries for missed exits.
 #[derive(Debug, Default)]
 pub(super) struct Attribution {
@@ -42,21 +64,28 @@ pub(super) struct Attribution {
 /// Missed exits that wait for the journal, and the exits read from it.
 #[derive(Debug, Default)]
 pub(super) struct JournalReconciliation {
+    pub(super) downtime: Downtime,
+    /// Whether the downtime began at boot: the journal then has no earlier exit to confirm.
+    pub(super) from_boot: bool,
+    /// When the states of units were first read since boot; later restarts were seen.
+    pub(super) boot_end: Option<Timestamp>,
+    /// Restarts in the journal, kept while the downtime began at boot.
+    pub(super) journal_restarts: Vec<(Arc<str>, Timestamp)>,
     /// Whether the journal is read.
     pub(super) is_enabled: bool,
-    missed: Vec<MissedExits>,
-    journal_exits: VecDeque<JournalExit>,
-    last_gap: Option<Timestamp>,
+    pub(super) missed: Vec<MissedExits>,
+    pub(super) journal_exits: VecDeque<JournalExit>,
+    pub(super) last_gap: Option<Timestamp>,
     /// Units for which the journal has confirmed an exit that was also seen by signal; for these
     /// the journal is considered complete.
-    units_with_reliable_journal: HashSet<Arc<str>>,
-    /// The runs whose exits are counted, the latest last.
-    counted_runs: VecDeque<InvocationId>,
+    pub(super) units_with_reliable_journal: HashSet<Arc<str>>,
+    /// The runs whose exits are counted, the latest last, as [`run_key`]s.
+    pub(super) counted_runs: VecDeque<InvocationId>,
     is_counted: HashSet<InvocationId>,
 }
 
 impl JournalReconciliation {
-    /// Notes that the exit of this run is counted.
+    /// Notes that the exit of this run is counted; it is named by its [`run_key`].
     pub(super) fn add_counted_run(&mut self, run: InvocationId) {
         if self.is_enabled && self.is_counted.insert(run) {
             self.counted_runs.push_back(run);
@@ -74,23 +103,32 @@ impl JournalReconciliation {
 
     pub(super) fn add_journal_exits(&mut self, exits: JournalExits) {
         self.last_gap = self.last_gap.max(exits.last_gap);
+        if self.from_boot {
+            self.journal_restarts.extend(exits.restarts);
+            self.journal_restarts.truncate(MAX_JOURNAL_EXITS);
+        }
         let is_service = |exit: &JournalExit| UnitKind::of(&exit.unit) == Some(UnitKind::Service);
         self.journal_exits.extend(exits.exits.into_iter().filter(is_service));
-        let excess = self.journal_exits.len().saturating_sub(MAX_REMEMBERED);
-        self.journal_exits.drain(..excess);
+        let excess = self.journal_exits.len().saturating_sub(MAX_JOURNAL_EXITS);
+        if excess > 0 {
+            self.last_gap = Some(Timestamp::monotonic());
+            self.journal_exits.drain(..excess);
+        }
     }
 
     /// Removes the missed exits that have waited long enough, given that the journal has been read
     /// up to `read`; returns them with the journal's entries for them.
     pub(super) fn attribute(&mut self, read: Timestamp) -> Vec<(MissedExits, Attribution)> {
-        let Self { missed, journal_exits, last_gap, is_counted, .. } = self;
+        let Self { missed, journal_exits, last_gap, is_counted, downtime, from_boot, .. } = self;
         let reliable = &mut self.units_with_reliable_journal;
-        for seen in journal_exits.iter().filter(|exit| is_counted.contains(&exit.run)) {
+        let key = |exit: &JournalExit| run_key(exit.run, Some(&exit.result));
+        for seen in journal_exits.iter().filter(|exit| is_counted.contains(&key(exit))) {
             if reliable.len() < MAX_REMEMBERED {
                 reliable.insert(seen.unit.clone());
             }
         }
-        journal_exits.retain(|exit| !is_counted.contains(&exit.run));
+        let mut pending = HashSet::new();
+        journal_exits.retain(|exit| !is_counted.contains(&key(exit)) && pending.insert(key(exit)));
         let due =
             missed.extract_if(.., |missed| missed.found.0.saturating_add(JOURNAL_DELAY) <= read.0);
         due.map(|missed| {
@@ -99,12 +137,13 @@ impl JournalReconciliation {
             let mut exits = Vec::new();
             // a clean exit may be a manual stop, which no restart follows; a failure always counts
             for is_clean in [false, true] {
+                let is_unlimited = *downtime != Downtime::None && !is_clean;
                 let is_of_missed = |exit: &JournalExit| {
-                    let is_match = left > 0
+                    let is_match = (left > 0 || is_unlimited)
                         && exit.is_clean() == is_clean
                         && exit.unit == missed.unit
                         && exit.at <= missed.found;
-                    left -= usize::from(is_match);
+                    left = left.saturating_sub(usize::from(is_match));
                     is_match
                 };
                 let (matching, others): (VecDeque<_>, _) =
@@ -112,11 +151,31 @@ impl JournalReconciliation {
                 *journal_exits = others;
                 exits.extend(matching);
             }
-            let is_complete =
-                reliable.contains(&missed.unit) && last_gap.is_none_or(|at| at < missed.since);
+            let is_reliable = reliable.contains(&missed.unit) || (*from_boot && !exits.is_empty());
+            let is_complete = is_reliable && last_gap.is_none_or(|at| at < missed.since);
             (missed, Attribution { exits, is_complete })
         })
         .collect()
+    }
+
+    /// Ends the downtime once the journal has been read up to its end. Returns the failures that no
+    /// restart revealed, by unit.
+    pub(super) fn end_downtime(&mut self, read: Timestamp) -> Option<DowntimeEvents> {
+        let Downtime::Until(end) = self.downtime else { return None };
+        if !self.missed.is_empty() || end.0.saturating_add(JOURNAL_DELAY) > read.0 {
+            return None;
+        }
+        (self.downtime, self.from_boot) = (Downtime::None, false);
+        let is_missed = |exit: &JournalExit| exit.at <= end && !exit.is_clean();
+        let (failures, others): (VecDeque<_>, _) =
+            self.journal_exits.drain(..).partition(is_missed);
+        self.journal_exits = others;
+        let mut restarts: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+        let boot_end = self.boot_end.take().unwrap_or(end);
+        for (unit, at) in std::mem::take(&mut self.journal_restarts) {
+            *restarts.entry(unit).or_default() += u64::from(at <= boot_end);
+        }
+        Some(DowntimeEvents { failures: failures.into(), restarts })
     }
 
     /// Removes old exits of the journal once no missed exits wait.
@@ -141,14 +200,25 @@ pub(super) fn last_known_at(unit: &Unit) -> Timestamp {
     age.map_or(Timestamp(0), |age| Timestamp(Timestamp::monotonic().0.saturating_sub(age)))
 }
 
+/// The name of a counted exit. A start that the start limit refuses fails in the name of the run
+/// before it, which has failed for its own reason.
+pub(super) fn run_key(run: InvocationId, result: Option<&InternedStr>) -> InvocationId {
+    let mut key = run;
+    key.0[0] ^= if result.is_some_and(|result| result == "start-limit-hit") { 0x80 } else { 0 };
+    key
+}
+
 /// How long an exit may take to reach the journal, in microseconds.
 const JOURNAL_DELAY: u64 = 1_000_000;
 
 /// By how much a signal may be later than the journal, in microseconds.
 const MAX_SIGNAL_DELAY: u64 = 60_000_000;
 
-/// Exits, runs and units that are remembered.
+/// Runs and units that are remembered.
 const MAX_REMEMBERED: usize = 4096;
+
+/// Exits in the journal that wait for the states of their units.
+const MAX_JOURNAL_EXITS: usize = 131_072;
 
 #[cfg(test)]
 mod tests {
@@ -173,18 +243,19 @@ mod tests {
             run: run(number),
             result: "signal".into(),
             at: Timestamp::default(),
+            main_exit: None,
         };
         reconciliation.add_journal_exits(JournalExits {
-            exits: (0..MAX_REMEMBERED + 10).map(exit).collect(),
-            last_gap: None,
+            exits: (0..MAX_JOURNAL_EXITS + 10).map(exit).collect(),
+            ..JournalExits::default()
         });
         assert_eq!(
             (reconciliation.journal_exits.len(), reconciliation.journal_exits[0].run),
-            (MAX_REMEMBERED, run(10))
+            (MAX_JOURNAL_EXITS, run(10))
         );
         assert_eq!(
             reconciliation.journal_exits.back().map(|exit| exit.run),
-            Some(run(MAX_REMEMBERED + 9))
+            Some(run(MAX_JOURNAL_EXITS + 9))
         );
     }
 }

@@ -1,12 +1,14 @@
 //! Counters and events of units, derived from consecutive states: exits, failures by cause,
 //! restarts, starts, job results.
 //!
-//! A counter never falls while the exporter runs: not when systemd's own counter is reset, not at a
+//! A counter never falls before the next boot: not when the exporter is restarted, not when systemd's own counter is reset, not at a
 //! reload, and for a while not when the unit is unloaded.
 
+mod downtime;
 mod event;
 mod exit_code;
 mod journal_reconciliation;
+mod saved;
 #[cfg(test)]
 mod tests;
 mod transitions;
@@ -18,13 +20,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use event::{Event, EventKind};
 pub use exit_code::ExitCode;
+pub use saved::SavedLedger;
 pub use unit_counters::{Counted, UnitCounters};
 
 use super::mirror::Change;
 use super::unit::Unit;
 use super::unit::value::{InternedStr, Timestamp, intern};
 use crate::source::journal::exits::JournalExits;
-use journal_reconciliation::{Attribution, JournalReconciliation, MissedExits, last_known_at};
+use journal_reconciliation::{
+    Attribution, JournalReconciliation, MissedExits, last_known_at, run_key,
+};
 use tracing::debug;
 use transitions::was_refused;
 use unit_counters::{MissedSignals, Observed, UNKNOWN, counter_of, event};
@@ -38,11 +43,19 @@ pub struct Ledger {
     events: VecDeque<Arc<Event>>,
     host: HostCounters,
     reconciliation: JournalReconciliation,
+    /// The time of the boot, while the exporter counts what happened since then.
+    boot: Option<SystemTime>,
+    /// When the exporter was started.
+    started: SystemTime,
+    /// Increases with each change that a saved state must have.
+    generation: u64,
 }
 
 /// The counters of the host as a whole.
 #[derive(Clone, Debug)]
 pub struct HostCounters {
+    /// When they began.
+    pub since: SystemTime,
     /// Failures of services by result.
     pub failures: BTreeMap<InternedStr, u64>,
     /// Completed jobs by result.
@@ -62,6 +75,8 @@ pub enum Gap {
     Reload,
     /// A comparison on schedule found a difference.
     Drift,
+    /// The exporter was not running.
+    Downtime,
 }
 
 impl Gap {
@@ -70,6 +85,7 @@ impl Gap {
             Self::Reconnect => "reconnect",
             Self::Reload => "reload",
             Self::Drift => "drift",
+            Self::Downtime => "downtime",
         }
     }
 }
@@ -101,6 +117,7 @@ impl Default for HostCounters {
     fn default() -> Self {
         let zeros = |results: &[&str]| results.iter().map(|name| (intern(name), 0)).collect();
         Self {
+            since: SystemTime::now(),
             failures: zeros(SERVICE_RESULTS),
             job_results: zeros(JOB_RESULTS),
             reloads: 0,
@@ -120,6 +137,9 @@ impl Ledger {
             events: VecDeque::new(),
             host: HostCounters::default(),
             reconciliation: JournalReconciliation::default(),
+            boot: None,
+            started: SystemTime::now(),
+            generation: 0,
         }
     }
 
@@ -162,10 +182,16 @@ impl Ledger {
         if !after.selected || (after.is_absent() && !self.counters.contains_key(&after.name)) {
             return;
         }
+        self.generation += u64::from(saved::differ(before, after));
         let missed = gap.map(|gap| MissedSignals { reload: gap == Gap::Reload, reloaded_at });
+        let is_since_boot = self.boot.is_some();
         let counters = Arc::make_mut(self.counters_of(after));
         let mut observed = Observed::default();
+        let restarts = counters.restarts;
         counters.observe(before, after, missed, &mut observed);
+        if is_since_boot {
+            counters.restarts_since_boot += counters.restarts - restarts;
+        }
         let Observed { failure, exited, missed_exits: exits, possible_double_count, events } =
             observed;
         if let Some(result) = failure {
@@ -202,13 +228,19 @@ impl Ledger {
         self.reconciliation.is_enabled = true;
     }
 
+    /// Keeps exits read from the journal until the states of units are known.
+    pub fn add_journal_exits(&mut self, exits: JournalExits) {
+        self.reconciliation.add_journal_exits(exits);
+    }
+
     /// Attributes missed exits to those in the journal, which has been read up to `read`.
     /// `following` is whether signals are received, too.
     pub fn reconcile(&mut self, exits: JournalExits, read: Timestamp, following: bool) {
-        self.reconciliation.add_journal_exits(exits);
+        self.add_journal_exits(exits);
         for (missed, attribution) in self.reconciliation.attribute(read) {
             self.count_missed_exits(&missed, attribution);
         }
+        self.count_downtime(read);
         if following {
             self.reconciliation.expire(read);
         }
@@ -216,6 +248,7 @@ impl Ledger {
 
     /// Counts missed exits, with the results that the journal has of them.
     fn count_missed_exits(&mut self, missed: &MissedExits, attribution: Attribution) {
+        self.generation += 1;
         let MissedExits { unit, exits, reason, .. } = missed;
         let Attribution { exits: attributed, is_complete } = attribution;
         let unknown = if is_complete { 0 } else { exits.saturating_sub(attributed.len() as u64) };
@@ -224,18 +257,16 @@ impl Ledger {
         let mut events = Vec::new();
         for exit in attributed {
             let at = SystemTime::now() - exit.at.age();
-            self.reconciliation.add_counted_run(exit.run);
+            self.reconciliation.add_counted_run(run_key(exit.run, Some(&exit.result)));
+            let status = counters.as_mut().and_then(|it| it.count_journal_exit(&exit, at));
             let (kind, cause) = match exit.is_clean() {
                 true => (EventKind::Exited, None),
                 false => (EventKind::Failed, Some(exit.result)),
             };
             if let Some(result) = &cause {
-                if let Some(counters) = &mut counters {
-                    counters.count_failure(result, Some(exit.run), at);
-                }
                 *counter_of(&mut self.host.failures, result) += 1;
             }
-            events.push(event(unit, at, kind, cause, None, Some(exit.run)));
+            events.push(event(unit, at, kind, cause, status, Some(exit.run)));
         }
         if unknown > 0 {
             if let Some(counters) = counters {
@@ -249,6 +280,7 @@ impl Ledger {
 
     /// Counts a completed job. `unit` is its unit, if the mirror has it.
     pub fn job_removed(&mut self, name: &str, unit: Option<&Unit>, result: &str) {
+        self.generation += 1;
         let result = intern(result);
         *counter_of(&mut self.host.job_results, &result) += 1;
         if HARMLESS_JOB_RESULTS.contains(&&*result) {
@@ -264,16 +296,19 @@ impl Ledger {
             cause: Some(result),
             status: None,
             invocation_id: None,
+            before_start: false,
         });
     }
 
     /// Counts a reload of PID 1's configuration.
     pub fn reloaded(&mut self) {
+        self.generation += 1;
         self.host.reloads += 1;
     }
 
     /// Marks the counters of a unit that PID 1 has unloaded: they are kept for a while.
     pub fn unload(&mut self, name: &Arc<str>, now: Instant) {
+        self.generation += 1;
         match self.counters.get_mut(name) {
             // any user can load a unit of any name for a moment; then there is nothing to keep
             Some(counters) if counters.is_blank() => {
@@ -301,17 +336,27 @@ impl Ledger {
     }
 
     fn counters_of(&mut self, unit: &Unit) -> &mut Arc<UnitCounters> {
-        let new = || Arc::new(UnitCounters::new(unit.kind));
+        let since = self.boot;
+        let new = || {
+            let mut new = UnitCounters::new(unit.kind);
+            new.since = since.unwrap_or(new.since);
+            self.generation += 1;
+            Arc::new(new)
+        };
         self.counters.entry(unit.name.clone()).or_insert_with(new)
     }
 
-    fn record(&mut self, event: Event) {
+    fn record(&mut self, mut event: Event) {
+        event.before_start = event.at < self.started;
         let Event { unit, kind, cause, status, .. } = &event;
         debug!(%unit, ?kind, ?cause, ?status, "event");
         self.events.push_back(Arc::new(event));
-        while self.events.len() > self.retention.max_events {
-            self.events.pop_front();
-        }
+        self.limit_events();
+    }
+
+    fn limit_events(&mut self) {
+        let excess = self.events.len().saturating_sub(self.retention.max_events);
+        self.events.drain(..excess);
     }
 }
 
@@ -336,4 +381,4 @@ const JOB_RESULTS: &[&str] = &["canceled", "dependency", "done", "failed", "skip
 const HARMLESS_JOB_RESULTS: &[&str] = &["canceled", "collected", "done", "once", "skipped"];
 
 /// Reasons why an exit may be missed.
-const LOST_REASONS: [&str; 4] = ["coalesced", "drift", "reconnect", "reload"];
+const LOST_REASONS: [&str; 5] = ["coalesced", "downtime", "drift", "reconnect", "reload"];

@@ -17,21 +17,33 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{Event, EventKind};
 use super::exit_code::ExitCode;
+use super::journal_reconciliation::run_key;
 use super::transitions::{
     LastExit, awaits_restart, began, is_restart_planned, last_exit, may_be_refused, new_exit,
     new_failure, was_refused,
 };
 use crate::systemd::unit::name::UnitKind;
 use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp, intern};
-use crate::systemd::unit::{Service, Unit};
+use crate::systemd::unit::{Service, Unit, serial};
 
-/// The counters of one unit since the exporter first saw it.
-#[derive(Clone, Debug)]
+/// The counters of one unit since [`Self::since`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct UnitCounters {
     /// The unit's kind.
+    #[serde(skip)]
     pub kind: UnitKind,
+    /// When the counters of failures, exits, restarts and starts began: at boot, or when the unit
+    /// was first seen.
+    #[serde(with = "serial::wall_clock")]
+    pub since: SystemTime,
+    /// When the other counters began: when the unit was first seen in this boot.
+    #[serde(with = "serial::wall_clock")]
+    pub seen_since: SystemTime,
     /// Changes of ActiveState.
     pub state_changes: u64,
     /// Starts, manual or by systemd.
@@ -43,6 +55,7 @@ pub struct UnitCounters {
     /// Failures by result.
     pub failures_by_result: BTreeMap<InternedStr, u64>,
     /// Exits of a service's main process, by code and by status or signal name.
+    #[serde(with = "serial::pairs")]
     pub main_exits: BTreeMap<(ExitCode, InternedStr), Counted>,
     /// Jobs that failed, by result.
     pub job_failures: BTreeMap<InternedStr, u64>,
@@ -51,6 +64,7 @@ pub struct UnitCounters {
     /// Whether the start limit was hit and the service has not been started since.
     pub start_limit_hit: bool,
     /// When the unit was unloaded; `None` while it is loaded.
+    #[serde(with = "serial::monotonic_option")]
     pub unloaded_at: Option<Instant>,
     /// Whether an exit was seen that no restart has followed yet.
     exit_awaits_restart: bool,
@@ -60,14 +74,19 @@ pub struct UnitCounters {
     restart_planned: bool,
     /// Whether the run is new, and no signal has shown it in any state: PID 1 may fail it next.
     run_begins: bool,
+    /// The latest run whose exit was counted from the journal: a late signal does not count again.
+    pub(super) journal_run: Option<InvocationId>,
+    /// Restarts that the first state of the unit showed.
+    pub(super) restarts_since_boot: u64,
 }
 
 /// A counter, and its last increment.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counted {
     /// The value.
     pub total: u64,
     /// The invocation ID of the run last counted, as 32 hex digits, and when.
+    #[serde(with = "super::saved::last_run")]
     pub last: Option<(Arc<str>, SystemTime)>,
 }
 
@@ -96,8 +115,11 @@ pub(super) struct Observed {
 
 impl UnitCounters {
     pub(super) fn new(kind: UnitKind) -> Self {
+        let now = SystemTime::now();
         Self {
             kind,
+            since: now,
+            seen_since: now,
             state_changes: 0,
             starts: 0,
             restarts: 0,
@@ -112,6 +134,8 @@ impl UnitCounters {
             exit_attribution_pending: false,
             restart_planned: false,
             run_begins: false,
+            journal_run: None,
+            restarts_since_boot: 0,
         }
     }
 
@@ -169,11 +193,13 @@ impl UnitCounters {
         let at = at.unwrap_or_else(SystemTime::now);
         // where signals were missed, the later run's
         let run = after.run().or(before.run());
-        observed.exited = run;
+        if run.is_some() && run == self.journal_run {
+            return true;
+        }
+        observed.exited = run.map(|run| run_key(run, failed));
         let mut status = None;
         if let Some((code, name)) = exit {
-            limited_entry(&mut self.main_exits, (code, name.clone()), (code, OTHER), MAX_EXITS)
-                .count(run, at);
+            self.count_main_exit(code, name.clone(), run, at);
             status = Some(name);
         }
         if let Some(result) = failed {
@@ -197,6 +223,18 @@ impl UnitCounters {
     ) {
         self.failures.count(run, at);
         *counter_of(&mut self.failures_by_result, result) += 1;
+    }
+
+    /// Counts an exit of the main process.
+    pub(super) fn count_main_exit(
+        &mut self,
+        code: ExitCode,
+        status: InternedStr,
+        run: Option<InvocationId>,
+        at: SystemTime,
+    ) {
+        limited_entry(&mut self.main_exits, (code, status), (code, OTHER), MAX_EXITS)
+            .count(run, at);
     }
 
     /// Counts failures whose result is unknown.
@@ -304,6 +342,13 @@ impl UnitCounters {
     }
 }
 
+impl Default for UnitCounters {
+    /// Those of a unit whose kind is not known yet.
+    fn default() -> Self {
+        Self::new(UnitKind::Service)
+    }
+}
+
 impl Counted {
     fn count(&mut self, run: Option<InvocationId>, at: SystemTime) {
         self.total += 1;
@@ -350,5 +395,5 @@ pub(super) fn event(
     status: Option<InternedStr>,
     invocation_id: Option<InvocationId>,
 ) -> Event {
-    Event { at, unit: unit.clone(), kind, cause, status, invocation_id }
+    Event { at, unit: unit.clone(), kind, cause, status, invocation_id, before_start: false }
 }

@@ -6,6 +6,7 @@ pub mod name;
 pub mod properties;
 mod property_tables;
 pub mod sandbox;
+pub(crate) mod serial;
 pub mod value;
 
 use std::collections::BTreeSet;

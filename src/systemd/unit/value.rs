@@ -5,22 +5,25 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 use zbus::Variant;
+
+use super::serial;
 
 /// A state, result or type of systemd. Known strings are static; unknown ones are kept as they are,
 /// so that those of a newer systemd are exported.
 pub type InternedStr = Cow<'static, str>;
 
 /// A point in time, as in systemd: microseconds since the epoch of its clock, 0 for never.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Timestamp(pub u64);
 
 /// A 128-bit id, as of a machine, a boot or a run of a unit.
 pub type Id128 = [u8; 16];
 
 /// The id of one run of a unit; all zeros where it never ran.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct InvocationId(pub Id128);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct InvocationId(#[serde(with = "serial::hex")] pub Id128);
 
 impl Timestamp {
     /// Now, on `CLOCK_MONOTONIC`.

@@ -5,11 +5,12 @@ use super::*;
 use crate::source::journal::exits::{JournalExit, JournalExits};
 
 fn exit(unit: &str, run: u8, result: &str, at: Timestamp) -> JournalExit {
-    JournalExit { unit: unit.into(), run: InvocationId([run; 16]), result: intern(result), at }
+    let (unit, run, main_exit) = (unit.into(), InvocationId([run; 16]), None);
+    JournalExit { unit, run, result: intern(result), at, main_exit }
 }
 
 fn journal_exits(exits: Vec<JournalExit>) -> JournalExits {
-    JournalExits { exits, last_gap: None }
+    JournalExits { exits, last_gap: None, ..JournalExits::default() }
 }
 
 /// A time in this many milliseconds.
@@ -42,7 +43,8 @@ fn missed_exits_wait_for_journal_then_are_unknown() {
         exit("x.service", 3, "signal", before),
         exit("x.service", 4, "core-dump", after(500)),
     ];
-    let journal = JournalExits { exits: journal, last_gap: Some(before) };
+    let journal =
+        JournalExits { exits: journal, last_gap: Some(before), ..JournalExits::default() };
     case.ledger.reconcile(journal, after(1100), true);
     case.assert(&[("exit-code", 1), ("signal", 1), ("unknown", 1)], 1, 3);
     let host = case.ledger.host();
@@ -52,8 +54,11 @@ fn missed_exits_wait_for_journal_then_are_unknown() {
     assert_eq!((event.kind, event.cause.as_deref()), (EventKind::Failed, Some("signal")));
     assert_eq!(event.invocation_id, Some(InvocationId([3; 16])));
     // the attribution is final
-    let journal =
-        JournalExits { exits: vec![exit("x.service", 5, "signal", before)], last_gap: None };
+    let journal = JournalExits {
+        exits: vec![exit("x.service", 5, "signal", before)],
+        last_gap: None,
+        ..JournalExits::default()
+    };
     case.ledger.reconcile(journal, after(5000), true);
     case.assert(&[("exit-code", 1), ("signal", 1), ("unknown", 1)], 1, 3);
 }

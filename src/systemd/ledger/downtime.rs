@@ -1,0 +1,130 @@
+//! Accounts for the time before the start of the exporter: since it was stopped or, at its first
+//! start, since boot.
+//!
+//! The states of units before and after show only the last exit and the number of restarts; the
+//! journal has each failure. So while signals are not received, every failure in the journal counts
+//! whose run is not counted yet, and the restarts only show whether the journal has them all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use tracing::info;
+
+use super::exit_code::ExitCode;
+use super::journal_reconciliation::{Attribution, Downtime, DowntimeEvents, MissedExits};
+use super::unit_counters::{Counted, UnitCounters};
+use super::{Gap, Ledger};
+use crate::source::journal::exits::JournalExit;
+use crate::systemd::unit::name::UnitKind;
+use crate::systemd::unit::value::{InternedStr, Timestamp};
+
+impl Ledger {
+    /// Counts what happened before the start, too: since `boot` or, without it, since the restored
+    /// state was saved.
+    pub fn begin_downtime(&mut self, boot: Option<SystemTime>) {
+        self.reconciliation.downtime = Downtime::Current;
+        self.reconciliation.from_boot |= boot.is_some();
+        self.boot = boot;
+        if let Some(boot) = boot {
+            self.host.since = boot;
+        }
+    }
+
+    /// The downtime is over: the states of all units have been read, and signals are received.
+    pub fn downtime_ended(&mut self, now: Timestamp) {
+        if self.boot.take().is_some() {
+            self.reconciliation.boot_end = Some(now);
+        }
+        if self.reconciliation.downtime == Downtime::Current {
+            self.reconciliation.downtime = match self.reconciliation.is_enabled {
+                true => Downtime::Until(now),
+                false => Downtime::None,
+            };
+        }
+    }
+
+    /// Increases with each change that a saved state must have.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Counts the failures of the downtime that no restart revealed, once the journal has been read
+    /// up to `read`.
+    pub(super) fn count_downtime(&mut self, read: Timestamp) {
+        let Some(events) = self.reconciliation.end_downtime(read) else { return };
+        let DowntimeEvents { failures, restarts } = events;
+        let mut by_unit: BTreeMap<Arc<str>, Vec<JournalExit>> = BTreeMap::new();
+        for exit in failures {
+            by_unit.entry(exit.unit.clone()).or_default().push(exit);
+        }
+        for (unit, exits) in by_unit {
+            self.open_unloaded(&unit, &exits);
+            let missed = MissedExits {
+                unit,
+                since: Timestamp(0),
+                found: read,
+                exits: 0,
+                possible_double_count: 0,
+                reason: Gap::Downtime.as_str(),
+            };
+            self.count_missed_exits(&missed, Attribution { exits, is_complete: true });
+        }
+        for (unit, restarts) in restarts {
+            if let Some(counters) = self.counters.get_mut(&unit) {
+                let counters = Arc::make_mut(counters);
+                counters.restarts += restarts.saturating_sub(counters.restarts_since_boot);
+            }
+        }
+        // those of the journal come after those of the states, but happened before
+        self.events.make_contiguous().sort_by_key(|event| event.at);
+        self.generation += 1;
+        let before_start = self.events.iter().filter(|event| event.before_start).count();
+        info!(events = before_start, "counted the events before the start");
+    }
+
+    /// Adds counters for a unit that ran, failed and was unloaded meanwhile, as long ago as they
+    /// would still be kept.
+    fn open_unloaded(&mut self, unit: &Arc<str>, exits: &[JournalExit]) {
+        let Some(kind) = UnitKind::of(unit) else { return };
+        let Some(last) = exits.iter().map(|exit| exit.at.age()).min() else { return };
+        let unloaded_at = Instant::now().checked_sub(last);
+        let Some(unloaded_at) = unloaded_at.filter(|_| last <= self.retention.unloaded_for) else {
+            return;
+        };
+        if self.counters.contains_key(unit) {
+            return;
+        }
+        let mut new = UnitCounters::new(kind);
+        (new.since, new.unloaded_at) = (self.host.since, Some(unloaded_at));
+        self.counters.insert(unit.clone(), Arc::new(new));
+        self.unloaded.push_back((unloaded_at, unit.clone()));
+        self.unloaded.make_contiguous().sort();
+        self.expire(Instant::now());
+    }
+}
+
+impl UnitCounters {
+    /// Counts an exit that the journal reports. Returns the exit status, or the name of the signal.
+    pub(super) fn count_journal_exit(
+        &mut self,
+        exit: &JournalExit,
+        at: SystemTime,
+    ) -> Option<InternedStr> {
+        self.journal_run = Some(exit.run);
+        if !exit.is_clean() {
+            self.count_failure(&exit.result, Some(exit.run), at);
+        }
+        let main_exit = exit.main_exit.as_ref()?;
+        let code = ExitCode::from_number(main_exit.code)?;
+        let status = code.status_of_text(&main_exit.status);
+        let hex = exit.run.hex();
+        let is_run =
+            |counted: &Counted| counted.last.as_ref().is_some_and(|(run, _)| **run == *hex);
+        if !self.main_exits.values().any(is_run) {
+            self.count_main_exit(code, status.clone(), Some(exit.run), at);
+        }
+        Some(status)
+    }
+}
