@@ -329,6 +329,7 @@ fn markdown(folder: &Path) -> Vec<PathBuf> {
 
 /// The anchors of a document's headings, as GitHub and mdBook form them.
 fn anchors(text: &str) -> BTreeSet<String> {
+    let explicit = text.split("<a id=\"").skip(1).filter_map(|rest| rest.split('"').next());
     let headings = text.lines().filter(|line| line.starts_with('#'));
     headings
         .map(|line| {
@@ -336,6 +337,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
             let kept = |c: &char| c.is_alphanumeric() || [' ', '-', '_'].contains(c);
             title.chars().filter(kept).collect::<String>().replace(' ', "-")
         })
+        .chain(explicit.map(str::to_owned))
         .collect()
 }
 
