@@ -160,6 +160,12 @@ pub(crate) fn dashboard() -> Dashboard {
             .column("Dropped", "sum by (instance, family) (increase(unit_exporter_series_dropped_total[$__range])) > 0", Cell::count(WARNING))
             .size(12, 7)
             .if_empty("No dropped series"),
+        bars("State file", "Writes of the file that keeps the counts over a restart of the exporter. None is expected while nothing happens.")
+            .line("sum(rate(unit_exporter_state_saves_total[$__rate_interval])) * $__interval_ms / 1000", "saved")
+            .line("sum(rate(unit_exporter_state_failed_saves_total[$__rate_interval])) * $__interval_ms / 1000", "failed")
+            .series_colors(&[("saved", INFO), ("failed", BAD)])
+            .size(12, 7)
+            .if_empty("No state directory"),
         bars("Limited clients", "Connections and requests of clients that reached a limit of the web server, by limit and action.")
             .line("sum by (limit, action) (rate(unit_exporter_http_limited_total[$__rate_interval])) * $__interval_ms / 1000 > 0", "{{limit}} {{action}}")
             .size(12, 7)
