@@ -35,7 +35,13 @@ impl Selection {
     #[must_use]
     pub fn includes_any(&self, names: &[&str]) -> bool {
         names.iter().any(|name| self.include.is_match(name))
-            && !names.iter().any(|name| self.exclude.is_match(name))
+            && !names.iter().any(|name| self.excludes(name))
+    }
+
+    /// Whether the unit with this name is hidden: its name is not exported with other units either.
+    #[must_use]
+    pub fn excludes(&self, name: &str) -> bool {
+        self.exclude.is_match(name)
     }
 }
 

@@ -42,11 +42,14 @@ pub(super) fn input(state: &State, expected: &[Arc<Expectation>]) -> ListenerInp
         }
         if let Some(socket) = unit.socket() {
             let one_per_connection = socket.accept == Some(true);
+            // a hidden service: the listener belongs to the socket unit
+            let is_shown = |name: &&Arc<str>| !state.mirror.selection().excludes(name);
+            let triggers = socket.triggers.iter().filter(|_| !one_per_connection).filter(is_shown);
             input.sockets.push(SocketUnit {
                 name: unit.name.clone(),
                 active: unit.is("active"),
                 listen: socket.listen.clone(),
-                triggers: if one_per_connection { Vec::new() } else { socket.triggers.to_vec() },
+                triggers: triggers.cloned().collect(),
             });
         }
     }

@@ -9,7 +9,7 @@ use zbus::{Connection, message};
 
 use super::mirror::ListedUnit;
 use super::unit::Unit;
-use super::unit::name::{UnitKind, is_valid, object_path};
+use super::unit::name::{UNIT_PATH, UnitKind, is_valid, object_path};
 use super::unit::properties::{Interface, Values};
 use super::unit::value::intern;
 use crate::bus::BusAddress;
@@ -152,6 +152,10 @@ pub(super) enum Call {
     List,
     /// All units of one kind.
     ListKind(UnitKind),
+    /// Units of one kind that match one of the patterns.
+    ListPart(UnitKind, Vec<String>),
+    /// The names of all units.
+    Names,
     /// Those of the named units that are loaded.
     ListNames(Vec<String>),
     /// All jobs.
@@ -200,7 +204,8 @@ impl Call {
         match self {
             Self::Subscribe => "subscribe",
             Self::List => "list_units",
-            Self::ListKind(_) | Self::ListNames(_) => "list_units_by_patterns",
+            Self::Names => "introspect",
+            Self::ListKind(_) | Self::ListPart(..) | Self::ListNames(_) => "list_units_by_patterns",
             Self::ListJobs => "list_jobs",
             Self::Unit(Get { property: None, .. }) => "get_all_unit",
             Self::Unit(..) | Self::SignalCheck => "get_unit",
@@ -219,9 +224,13 @@ impl Call {
             Self::ListKind(kind) => {
                 manager("ListUnitsByPatterns").build(&(none, &[format!("*.{kind}")][..]))
             }
-            Self::ListNames(names) => {
+            Self::ListNames(patterns) | Self::ListPart(_, patterns) => {
                 // a name matches itself: a backslash escapes nothing here (FNM_NOESCAPE)
-                manager("ListUnitsByPatterns").build(&(none, names))
+                manager("ListUnitsByPatterns").build(&(none, patterns))
+            }
+            Self::Names => {
+                let path = UNIT_PATH.trim_end_matches('/');
+                method(to, path, INTROSPECTABLE_INTERFACE, "Introspect").build(&())
             }
             Self::Unit(Get { name, kind, interface, property, .. }) => {
                 let interface = match interface {
@@ -328,6 +337,7 @@ const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const UNITS_PATH: &str = "/org/freedesktop/systemd1/unit";
 const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 pub(super) const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
+const INTROSPECTABLE_INTERFACE: &str = "org.freedesktop.DBus.Introspectable";
 const PROPERTIES_INTERFACE: &str = "org.freedesktop.DBus.Properties";
 
 /// The name of an error reply.

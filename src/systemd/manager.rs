@@ -13,6 +13,8 @@ use super::unit::value::{
 pub struct Manager {
     /// `Version`, such as `252.38-1~deb12u1`.
     pub version: Option<InternedStr>,
+    /// `NNames`: the number of units, with an alias counted as one more.
+    pub names: Option<u64>,
     /// `SystemState`: initializing starting running degraded maintenance stopping.
     pub system_state: Option<InternedStr>,
     /// `Virtualization`: kvm, docker …; empty on bare metal.
@@ -55,6 +57,7 @@ impl Manager {
     pub fn set(&mut self, name: &str, value: &Variant<'_>) {
         match name {
             "Version" => self.version = as_interned(value),
+            NAMES => self.names = as_number(value),
             "SystemState" => self.system_state = as_interned(value),
             "Virtualization" => self.virtualization = as_interned(value),
             "Tainted" => {
@@ -121,7 +124,8 @@ pub fn polled() -> impl Iterator<Item = &'static str> {
         .into_iter()
 }
 
-const ONCE: [&str; 8] = [
+const ONCE: [&str; 9] = [
+    NAMES,
     "Version",
     UNITS_LOADED,
     "Virtualization",
@@ -131,6 +135,9 @@ const ONCE: [&str; 8] = [
     "RuntimeWatchdogUSec",
     "WatchdogDevice",
 ];
+
+/// Bounds the size of a list of units.
+pub const NAMES: &str = "NNames";
 
 /// Reveals a reload whose signals were missed.
 pub const UNITS_LOADED: &str = "UnitsLoadTimestamp";

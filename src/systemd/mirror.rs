@@ -106,6 +106,12 @@ impl Mirror {
         unit.filter(|unit| !unit.is_absent()).or_else(named).or(unit)
     }
 
+    /// Which units are exported.
+    #[must_use]
+    pub fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
     /// Every unit, in the order of their names.
     pub fn units(&self) -> impl ExactSizeIterator<Item = &Arc<Unit>> {
         self.units.values()

@@ -1,6 +1,6 @@
 //! The part of a snapshot that comes from the mirror and the ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -50,6 +50,16 @@ impl SystemdSnapshot {
         let mut load_states: BTreeMap<InternedStr, u64> = BTreeMap::new();
         let mut unmet_dependencies = UnmetDependencies::new(&state.mirror);
         let mut unmet = Vec::new();
+        // thousands of units name the same few
+        let mut excluded: HashMap<Arc<str>, bool> = HashMap::new();
+        let mut is_excluded = |name: &Arc<str>| match excluded.get(name) {
+            Some(is_excluded) => *is_excluded,
+            None => {
+                let is_excluded = state.mirror.selection().excludes(name);
+                excluded.insert(name.clone(), is_excluded);
+                is_excluded
+            }
+        };
         let mut units = Vec::with_capacity(state.mirror.units().len());
         for unit in state.mirror.units_by_priority() {
             let Some(active) = &unit.active_state else { continue };
@@ -58,7 +68,7 @@ impl SystemdSnapshot {
                 *load_states.entry(load.clone()).or_default() += 1;
             }
             if unit.selected && (not_found || !unit.is_absent()) {
-                units.push(unit.clone());
+                units.push(Unit::hiding(unit, &mut is_excluded));
                 if let Some(service) = unit.service() {
                     let counts = unmet_dependencies.of(&service.dependencies);
                     unmet.extend(

@@ -6,9 +6,12 @@ mod access;
 mod bus;
 mod denied;
 mod descriptors;
+mod excluded;
 #[path = "../fixture/mod.rs"]
 mod fixture;
+mod journal_files;
 mod listeners;
+mod long_lists;
 mod names;
 mod processes;
 mod replies;

@@ -14,8 +14,8 @@ use crate::systemd::unit::value::{Id128, id128_to_hex};
 pub(super) struct JournalDirectory {
     persistent: PathBuf,
     volatile: PathBuf,
-    /// The name of the directory in both.
-    machine_id: String,
+    /// The names of the directory in both, the newest first: the machine ID may change.
+    machine_ids: Vec<String>,
     /// Archived files that need not be opened again.
     seen: HashSet<PathBuf>,
     /// Why the journal is incomplete; the first reason since the last listing.
@@ -28,6 +28,8 @@ pub(super) struct FileName {
     path: PathBuf,
     current: bool,
     volatile: bool,
+    /// The user whose entries the file contains; `None` for the system's.
+    user: Option<u32>,
 }
 
 impl JournalDirectory {
@@ -35,13 +37,25 @@ impl JournalDirectory {
         Self {
             persistent: persistent.to_owned(),
             volatile: volatile.to_owned(),
-            machine_id: id128_to_hex(machine_id),
+            machine_ids: vec![id128_to_hex(machine_id)],
             seen: HashSet::new(),
             problem: None,
         }
     }
 
-    /// The files to open: current ones, unless `is_open` holds for their inode, and new archived ones.
+    /// Adds the machine ID; false if it is the newest one already.
+    pub(super) fn add_machine_id(&mut self, machine_id: Id128) -> bool {
+        let name = id128_to_hex(machine_id);
+        if self.machine_ids.first() == Some(&name) {
+            return false;
+        }
+        self.machine_ids.retain(|known| *known != name);
+        self.machine_ids.insert(0, name);
+        self.machine_ids.truncate(MAX_MACHINE_IDS);
+        true
+    }
+
+    /// The files to open, the most important first: current ones, unless `is_open` holds for their inode, and new archived ones.
     /// Files that are archived at the `first` listing are ignored.
     pub(super) fn list(&mut self, is_open: impl Fn(Inode) -> bool, first: bool) -> Vec<FileName> {
         self.problem = None;
@@ -61,6 +75,7 @@ impl JournalDirectory {
             true => !stat(&name.path).is_ok_and(|there| is_open((there.st_dev, there.st_ino))),
             false => !self.seen.contains(&name.path),
         });
+        listed.sort_by_key(FileName::rank);
         listed
     }
 
@@ -105,7 +120,7 @@ impl JournalDirectory {
                 "no journal in {}/{id} or {}/{id}; is systemd-journald running with Storage= other than none?",
                 self.persistent.display(),
                 self.volatile.display(),
-                id = self.machine_id
+                id = self.machine_ids.first().map(String::as_str).unwrap_or_default()
             )
         })
     }
@@ -118,14 +133,14 @@ impl JournalDirectory {
         listed: &mut Vec<FileName>,
     ) -> Result<(), (PathBuf, io::Error)> {
         for directory in names(base)? {
-            let own = directory.strip_prefix(&*self.machine_id);
+            let own = self.machine_ids.iter().find_map(|id| directory.strip_prefix(&**id));
             if own.is_none_or(|rest| !rest.is_empty() && !rest.starts_with('.')) {
                 continue;
             }
             let directory = base.join(directory);
             for file in names(&directory)? {
-                if let Some(current) = is_current(&file) {
-                    listed.push(FileName { path: directory.join(file), current, volatile });
+                if let Some((current, user)) = classify(&file) {
+                    listed.push(FileName { path: directory.join(file), current, volatile, user });
                 }
             }
         }
@@ -152,21 +167,34 @@ impl FileName {
     pub(super) fn is_volatile(&self) -> bool {
         self.volatile
     }
+
+    /// The user whose entries the file contains; `None` for the system's.
+    pub(super) fn user(&self) -> Option<u32> {
+        self.user
+    }
+
+    /// The order of importance: files of the system, then of users by ID. IDs of containers, which
+    /// any user may have thousands of, are the highest.
+    pub(super) fn rank(&self) -> u64 {
+        self.user.map_or(0, |user| u64::from(user) + 1)
+    }
 }
 
-/// Whether journald writes to a file of this name; `None` if it is not a journal file.
-fn is_current(file: &str) -> Option<bool> {
-    let stem = file.strip_suffix(".journal");
-    let is_user = |stem: &str| {
-        stem.strip_prefix("user-").is_some_and(|uid| uid.bytes().all(|byte| byte.is_ascii_digit()))
+/// Whether journald writes to a file of this name, and the user of its entries; `None` if it is not a
+/// journal file.
+fn classify(file: &str) -> Option<(bool, Option<u32>)> {
+    let owner = |stem: &str| match stem {
+        "system" => Some(None),
+        _ => Some(Some(stem.strip_prefix("user-")?.parse().ok()?)),
     };
-    if stem.is_some_and(|stem| stem == "system" || is_user(stem)) {
-        return Some(true);
+    let stem = file.strip_suffix(".journal");
+    if let Some(user) = stem.and_then(owner) {
+        return Some((true, user));
     }
     let stem = stem.or_else(|| file.strip_suffix(".journal~"))?;
     // rotated, or renamed because it is corrupt
     let (of, _) = stem.split_once('@')?;
-    (of == "system" || is_user(of)).then_some(false)
+    Some((false, owner(of)?))
 }
 
 /// The names in a directory; empty if the directory does not exist.
@@ -185,6 +213,9 @@ fn names(directory: &Path) -> Result<Vec<String>, (PathBuf, io::Error)> {
     Ok(names)
 }
 
+/// More than an ID that is set up twice, as on a cloned host.
+const MAX_MACHINE_IDS: usize = 4;
+
 const GROUP_HINT: &str = "; add the exporter's user to the group systemd-journal";
 
 #[cfg(test)]
@@ -193,20 +224,26 @@ mod tests {
 
     #[test]
     fn classifies_files_by_name() {
-        for name in ["system.journal", "user-1000.journal"] {
-            assert_eq!(is_current(name), Some(true), "{name}");
+        for (name, user) in [("system.journal", None), ("user-1000.journal", Some(1000))] {
+            assert_eq!(classify(name), Some((true, user)), "{name}");
         }
-        for name in [
-            "system@0004fc6ad2e85a9c-8ad9a5da2b3e1b64.journal~",
-            "system@c7a1c9d4a5d04a6f8cbf0a3d1cb1c0f4-0000000000000001-0005f0f1d4f3b2a1.journal",
-            "user-1000@c7a1c9d4a5d04a6f8cbf0a3d1cb1c0f4-0000000000000001-0005f0f1d4f3b2a1.journal",
+        for (name, user) in [
+            ("system@0004fc6ad2e85a9c-8ad9a5da2b3e1b64.journal~", None),
+            (
+                "system@c7a1c9d4a5d04a6f8cbf0a3d1cb1c0f4-0000000000000001-0005f0f1d4f3b2a1.journal",
+                None,
+            ),
+            (
+                "user-1000@c7a1c9d4a5d04a6f8cbf0a3d1cb1c0f4-0000000000000001-0005f0f1d4f3b2a1.journal",
+                Some(1000),
+            ),
         ] {
-            assert_eq!(is_current(name), Some(false), "{name}");
+            assert_eq!(classify(name), Some((false, user)), "{name}");
         }
         for name in
             ["fss", "system.journal.bak", "remote-host.journal", "user-x.journal", "@.journal"]
         {
-            assert_eq!(is_current(name), None, "{name}");
+            assert_eq!(classify(name), None, "{name}");
         }
     }
 }

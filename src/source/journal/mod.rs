@@ -9,6 +9,7 @@ mod entry;
 pub mod exits;
 mod field;
 mod file;
+mod file_limits;
 mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
@@ -22,19 +23,19 @@ mod tests;
 mod totals;
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::debug;
+use tracing::{debug, info};
 
 pub use saved::SavedJournal;
 pub use totals::{JournalCounts, Priority};
 
 use super::Error;
 use crate::source::journal::exits::JournalExits;
-use crate::systemd::unit::value::Timestamp;
+use crate::systemd::unit::value::{Timestamp, id128_to_hex};
 use crate::unit_filter::Selection;
 use directory::{FileName, JournalDirectory};
 use entry::EntryReader;
@@ -81,6 +82,7 @@ pub enum JournalStart {
 #[derive(Debug)]
 pub struct Journal {
     directory: JournalDirectory,
+    machine_id: PathBuf,
     boot_id: Id128,
     /// `CLOCK_MONOTONIC` at the time of opening, in microseconds, as in entries.
     since: u64,
@@ -91,7 +93,8 @@ pub struct Journal {
     finished: VecDeque<Id128>,
     /// When journald wrote to /run: entries of those times in /var are copies of those in /run.
     volatile_spans: VecDeque<TimeSpan>,
-    corrupt_files: VecDeque<Inode>,
+    /// Files that could not be opened at the last listing.
+    corrupt_files: HashSet<Inode>,
     reader: EntryReader,
     /// Events from before the opening that have not been read yet.
     history: Option<History>,
@@ -143,13 +146,14 @@ impl Journal {
         let now = Timestamp::monotonic().0;
         let mut journal = Self {
             directory: JournalDirectory::new(&options.persistent, &options.volatile, machine_id),
+            machine_id: options.machine_id.clone(),
             boot_id,
             since: now,
             read: now,
             files: Vec::new(),
             finished: VecDeque::new(),
             volatile_spans: VecDeque::new(),
-            corrupt_files: VecDeque::new(),
+            corrupt_files: HashSet::new(),
             reader: EntryReader::default(),
             history: None,
             totals: Totals::new(options),
@@ -245,17 +249,38 @@ impl Journal {
 
     /// Lists the files.
     fn list(&mut self, listing: &Listing<'_>) {
+        self.check_machine_id();
         self.files.iter_mut().for_each(Tail::check_path);
         let current = self.files.iter().filter(|tail| tail.is_current());
         let current: Vec<Inode> = current.map(Tail::inode).collect();
         let first = matches!(listing, Listing::First);
+        let known = std::mem::take(&mut self.corrupt_files);
         for name in self.directory.list(|inode| current.contains(&inode), first) {
+            // an archived file may be one that is followed
+            if name.is_current() && !self.has_room(&name) {
+                self.record_limit();
+                continue;
+            }
             match JournalFile::open(name.path(), self.opened) {
                 Ok(Some(file)) => self.follow_file(file, name, listing),
                 // removed, or not written yet
                 Ok(None) => {}
-                Err(error) => self.record_problem(&name, &error),
+                Err(error) => self.record_problem(&name, &error, &known),
             }
+        }
+        // with little time, the most important files are read
+        self.files.sort_by_key(|tail| tail.name().rank());
+    }
+
+    /// Follows the journal of a new machine ID, too: journald uses it from its next start on.
+    fn check_machine_id(&mut self) {
+        // while the file is being replaced, the known ID stays valid
+        let text = std::fs::read(&self.machine_id).unwrap_or_default();
+        if let Some(id) = format::parse_id(&text)
+            && self.directory.add_machine_id(id)
+        {
+            let machine_id = id128_to_hex(id);
+            info!(machine_id, "the machine ID has changed; also reading the journal of the new ID");
         }
     }
 
@@ -274,8 +299,8 @@ impl Journal {
         if is_old && !name.is_current() {
             return;
         }
-        if self.files.len() >= MAX_FILES {
-            return self.directory.record_problem(format!("more than {MAX_FILES} files at once"));
+        if !self.has_room(&name) {
+            return self.record_limit();
         }
         match position {
             Some(position) => file.skip(position),
@@ -286,12 +311,12 @@ impl Journal {
         self.files.push(Tail::new(file, name));
     }
 
-    fn record_problem(&mut self, name: &FileName, error: &FileError) {
+    /// Records why a file cannot be opened; counts it unless it is among the `known` corrupt ones.
+    fn record_problem(&mut self, name: &FileName, error: &FileError, known: &HashSet<Inode>) {
         self.directory.record_problem_at(name.path(), error);
         let FileError::Corrupt(_, inode) = error else { return };
         self.directory.remember(name);
-        if !self.corrupt_files.contains(inode) {
-            remember(&mut self.corrupt_files, *inode);
+        if self.corrupt_files.insert(*inode) && !known.contains(inode) {
             self.progress.damaged += 1;
         }
     }
@@ -364,9 +389,6 @@ fn remember<T>(values: &mut VecDeque<T>, value: T) {
 
 /// How long journald may take to write an entry.
 const WRITE_DELAY_MICROS: u64 = 1_000_000;
-
-/// Files that are followed at once. journald has at most 1024 users' files open.
-const MAX_FILES: usize = 1088;
 
 /// Files or times: more than journald archives between two readings.
 const MAX_REMEMBERED: usize = 256;

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::file_limits::MAX_FILES;
 use super::format::Id128;
 use super::tail::TimeSpan;
 use super::totals::{JournalCounts, Priority, Totals};
-use super::{Journal, JournalStart, MAX_FILES, MAX_REMEMBERED};
+use super::{Journal, JournalStart, MAX_REMEMBERED};
 use crate::systemd::unit::serial;
 
 /// The counters of the journal, and the position up to which its files have been read.

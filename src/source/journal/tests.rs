@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::file_limits::{MAX_CONTAINER_FILES, MIN_CONTAINER_USER};
 use super::*;
 
 #[test]
@@ -87,6 +88,60 @@ fn continues_from_a_saved_position() {
     fs::remove_file(host.path("system@0123-4567.journal")).unwrap();
     let mut journal = Journal::open(&options).unwrap();
     assert!(journal.take_exits().last_gap.is_some());
+}
+
+#[test]
+fn system_file_is_followed_before_any_number_of_users_files() {
+    let host = TestJournal::new();
+    let mut journal = host.open();
+    let content = COMPACT.content();
+    // each file has another ID
+    let put = |name: &str, id: u32| {
+        let mut content = content.clone();
+        content[24..28].copy_from_slice(&id.to_le_bytes());
+        host.put(name, &content);
+    };
+    for uid in 0..700 {
+        put(&format!("user-{}.journal", 100_000 + uid), uid);
+    }
+    let reading = host.follow(&mut journal);
+    assert_eq!(reading.progress.files, MAX_CONTAINER_FILES);
+    assert!(reading.shortfall.unwrap().contains("512 of users from 65536 on"));
+    put("system.journal", 1000);
+    put("user-1000.journal", 1001);
+    assert_eq!(host.follow(&mut journal).progress.files, MAX_CONTAINER_FILES + 2);
+    let first: Vec<_> = journal.files[..3].iter().map(|tail| tail.name().user()).collect();
+    assert_eq!(first[..2], [None, Some(1000)]);
+    assert!(first[2] >= Some(MIN_CONTAINER_USER));
+}
+
+#[test]
+fn corrupt_files_are_counted_once_each() {
+    let host = TestJournal::new();
+    let mut journal = host.open();
+    for uid in 0..400 {
+        host.put(&format!("user-{uid}.journal"), &[b'x'; 4096]);
+    }
+    for _ in 0..3 {
+        let _ = journal.follow(Instant::now() + Duration::from_secs(60), |_| true);
+        assert_eq!(journal.reading().progress.damaged, 400);
+    }
+}
+
+#[test]
+fn journal_of_a_new_machine_id_is_followed() {
+    let host = TestJournal::new();
+    let mut journal = host.open();
+    host.put("system.journal", &COMPACT.content());
+    host.follow(&mut journal);
+    let new = "00112233445566778899aabbccddeeff";
+    fs::write(host.0.path().join("machine-id"), format!("{new}\n")).unwrap();
+    let directory = host.0.path().join("var").join(new);
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("system.journal"), PLAIN.content()).unwrap();
+    let reading = host.follow(&mut journal);
+    let twice: Vec<_> = expected().into_iter().map(|(name, counts)| (name, counts * 2)).collect();
+    assert_eq!((counts(&reading), reading.progress.files), (twice, 2));
 }
 
 #[test]

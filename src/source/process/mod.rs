@@ -191,6 +191,8 @@ impl Processes {
         if stat.start_ticks > listed_at {
             return Ok(None);
         }
+        // once the first thread has ended, /proc/PID/fd is empty, but the others use the descriptors
+        let open_fds = open_fds.filter(|_| !stat.has_only_later_threads());
         let limits = self.limits_of(pid, stat.start_ticks, known).unwrap_or_else(|error| {
             failures.add(error);
             SoftLimits::default()
@@ -234,6 +236,11 @@ impl Processes {
         deadline: Instant,
         failures: &mut Failures,
     ) -> bool {
+        // hiding the processes of other users hides PID 1, too; a process can also exit between the
+        // two listings, and another take its PID
+        if matches!(self.buffer.read(&self.proc, "1/stat"), Ok(Some(_))) {
+            return false;
+        }
         let listing = self.lister.list(unit, deadline, &mut self.buffer, failures);
         let listed: HashSet<u32> = listing.range().map(|index| self.lister.pid(index)).collect();
         missing.iter().filter(|pid| listed.contains(pid)).any(|&pid| {

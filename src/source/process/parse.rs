@@ -21,6 +21,13 @@ pub(super) struct Stat {
     pub(super) resident_pages: u64,
 }
 
+impl Stat {
+    /// Whether the first thread has ended, but not the process.
+    pub(super) fn has_only_later_threads(&self) -> bool {
+        matches!(self.state, b'Z' | b'X') && self.threads > 1
+    }
+}
+
 /// The needed soft limits of /proc/PID/limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SoftLimits {

@@ -158,9 +158,44 @@ fn fails_when_proc_hides_a_listed_process() {
     let tree = Tree::new();
     // This listing goes on naming it, as the kernel's would if /proc hid it.
     tree.unit("hidden.service", &[child.id()]);
-    let error = tree.read(&[("/hidden.service", None)]).unwrap_err();
+    let readings = tree.read(&[("/hidden.service", None)]).unwrap();
+    assert!(readings.units.is_empty(), "PID 1 is visible, so nothing is hidden: it has exited");
+    let empty = tempfile::tempdir().unwrap();
+    let mut processes = Processes::open(empty.path(), tree.0.path(), 64).unwrap();
+    let groups = groups(&[("/hidden.service", None)]);
+    let error = processes.read(&groups, Instant::now() + MINUTE).unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)), "{error}");
     assert!(error.to_string().contains("CAP_SYS_PTRACE"), "{error}");
+}
+
+#[test]
+fn descriptors_are_absent_once_the_first_thread_has_ended() {
+    // the first thread ends, a second one keeps the descriptors
+    let script = "import ctypes, os, threading, time\n\
+        threading.Thread(target=time.sleep, args=(60,)).start()\n\
+        print('ready', flush=True)\n\
+        ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)";
+    #[expect(clippy::disallowed_types, reason = "hostile processes are real ones")]
+    let mut child = Command::new("python3")
+        .args(["-c", script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let tree = Tree::new();
+    tree.unit("leaderless.service", &[child.id()]);
+    let stop = Instant::now() + MINUTE;
+    let unit = loop {
+        let mut readings = tree.read(&[("/leaderless.service", None)]).unwrap();
+        let unit = readings.units.pop().unwrap().1;
+        if unit.states.zombie == 1 {
+            break unit;
+        }
+        assert!(Instant::now() < stop, "{unit:?}");
+    };
+    assert_eq!((unit.threads, unit.open_fds), (Some(2), None));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

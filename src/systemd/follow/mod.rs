@@ -8,6 +8,7 @@
 mod boot_blame;
 mod call_queue;
 mod connection;
+mod list_size;
 mod non_utf8_mounts;
 mod pending_fetches;
 mod refetch;

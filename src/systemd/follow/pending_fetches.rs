@@ -12,6 +12,7 @@ use std::time::Instant;
 use zbus::OwnedVariant;
 
 use super::call_queue::CallQueue;
+use super::list_size::{LargeFiles, MAX_REPLY};
 use super::non_utf8_mounts;
 use crate::systemd::dbus::{Call, Get, Purpose};
 use crate::systemd::ledger::Gap;
@@ -68,8 +69,22 @@ impl Fetches {
         if due.iter().any(is_mount) && non_utf8_mounts::prevent_listing(&state.manager) {
             due.retain(|name| !is_mount(name));
         }
-        for names in due.chunks(MAX_NAMES_PER_CALL) {
-            calls.add(Call::ListNames(names.iter().map(|name| name.to_string()).collect()));
+        // each may have a description of 1 MiB
+        let large = if due.len() > FEW_NAMES { LargeFiles::find() } else { LargeFiles::default() };
+        let (mut names, mut size) = (Vec::new(), 0);
+        for name in due {
+            let row = large.row(&name);
+            let is_full = names.len() == MAX_NAMES_PER_CALL || size + row > MAX_REPLY;
+            // no name would be any name
+            if is_full && !names.is_empty() {
+                calls.add(Call::ListNames(std::mem::take(&mut names)));
+                size = 0;
+            }
+            names.push(name.to_string());
+            size += row;
+        }
+        if !names.is_empty() {
+            calls.add(Call::ListNames(names));
         }
     }
 
@@ -186,6 +201,9 @@ impl PendingFetch {
         }
     }
 }
+
+/// Names in one call whose files are not looked at: the reply has 8 MiB at most.
+const FEW_NAMES: usize = 8;
 
 /// Names of units in one call.
 const MAX_NAMES_PER_CALL: usize = 64;

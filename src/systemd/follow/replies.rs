@@ -11,6 +11,7 @@ use super::resync::count_decode_error;
 use crate::systemd::dbus::{
     ACCESS_DENIED, Call, DRIVER, Get, Purpose, listed_jobs, listed_units, remedy,
 };
+use crate::systemd::manager::NAMES;
 use crate::systemd::mirror::ListedUnit;
 use crate::systemd::state::State;
 use crate::systemd::unit::properties::{Interface, STATE_CHANGE_TIME, Values, afterwards};
@@ -51,10 +52,18 @@ impl Follower<'_> {
                     warn!(%error, "failed to subscribe to systemd's signals");
                 }
             }
-            Call::List | Call::ListKind(_) => match error {
+            Call::List | Call::ListKind(_) | Call::ListPart(..) => match error {
                 None => self.units_listed(state, &call, listed_units(reply)),
                 Some(error) => self.listing_failed(state, &call, error),
             },
+            Call::Names => {
+                let body = reply.body();
+                let names = match error {
+                    None => body.deserialize().map_err(|error| error.to_string()),
+                    Some(error) => Err(error),
+                };
+                self.list_parts(names);
+            }
             Call::ListNames(_) => {
                 if error.is_none() {
                     self.new_units_listed(state, listed_units(reply));
@@ -161,7 +170,11 @@ impl Follower<'_> {
                 self.mark_missed_reload(state);
             }
         }
-        // the first property to be requested is the version
+        if property == NAMES {
+            self.resync.is_count_read = true;
+            return;
+        }
+        // the next property to be requested is the version
         self.resync.is_version_read = true;
         let version = state.manager.version_number();
         self.extras.oom_kills = version.is_some_and(|version| version >= 259);

@@ -1,17 +1,18 @@
 //! Compares the mirror with PID 1's list of units: after connecting, after a reload, and at
 //! intervals.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
 use super::connection::Follower;
+use super::list_size::{LargeFiles, MAX_REPLY, unit_names};
 use super::non_utf8_mounts;
 use crate::systemd::dbus::{Call, FollowError};
 use crate::systemd::ledger::Gap;
-use crate::systemd::manager::UNITS_LOADED;
+use crate::systemd::manager::{NAMES, UNITS_LOADED};
 use crate::systemd::mirror::ListedUnit;
 use crate::systemd::state::State;
 use crate::systemd::unit::name::UnitKind;
@@ -23,6 +24,8 @@ pub(super) struct Resync {
     /// A listing to make as soon as none is under way.
     pub(super) requested: Option<Reason>,
     pub(super) listing: Option<UnitListing>,
+    /// As of the last listing.
+    large_files: LargeFiles,
     /// Why the last listing failed as a whole.
     failure: Option<FollowError>,
     /// Why signals before the first listing may be missing.
@@ -35,6 +38,8 @@ pub(super) struct Resync {
     pub(super) reloading_since: Option<Instant>,
     /// When the configuration was last reloaded.
     pub(super) reloaded_at: Option<Instant>,
+    /// Whether PID 1 has replied about the number of its units since a listing was requested.
+    pub(super) is_count_read: bool,
     /// Whether PID 1 has replied about its version, on which depends what may be listed.
     pub(super) is_version_read: bool,
 }
@@ -56,6 +61,8 @@ pub(super) struct UnitListing {
     listed: BTreeSet<String>,
     /// Kinds still to be listed one by one; empty when all were listed at once.
     kinds: Vec<UnitKind>,
+    /// Calls to be made one after the other: each reply may be large.
+    parts: VecDeque<Call>,
     failed: BTreeMap<UnitKind, String>,
 }
 
@@ -66,12 +73,14 @@ impl Resync {
             next: now + interval,
             requested: Some(Reason::Connect),
             listing: None,
+            large_files: LargeFiles::default(),
             failure: None,
             missed_signals,
             possible_drift: HashMap::new(),
             recently_unloaded: HashMap::new(),
             reloading_since: None,
             reloaded_at: None,
+            is_count_read: false,
             is_version_read: false,
         }
     }
@@ -124,6 +133,8 @@ impl Follower<'_> {
         if now >= resync.next {
             self.signal_check.repeat();
             resync.next = now + resync.interval;
+            resync.is_count_read = false;
+            self.calls.add(Call::Manager(NAMES.to_owned()));
             resync.requested = resync.requested.or(Some(Reason::Schedule));
             state.ledger.expire(now);
             resync.recently_unloaded.retain(|_, at| now.duration_since(*at) < RECENTLY_UNLOADED);
@@ -136,6 +147,7 @@ impl Follower<'_> {
         if resync.listing.is_none()
             && !resync.is_reloading()
             && resync.is_version_read
+            && resync.is_count_read
             && let Some(reason) = resync.requested.take()
         {
             self.list_units(state, reason);
@@ -148,14 +160,50 @@ impl Follower<'_> {
 
     pub(super) fn list_units(&mut self, state: &mut State, reason: Reason) {
         *state.status.resyncs.entry(reason.as_str()).or_default() += 1;
-        let (listed, kinds, failed) = (BTreeSet::new(), Vec::new(), BTreeMap::new());
-        let mut listing = UnitListing { reason, listed, kinds, failed };
-        if non_utf8_mounts::prevent_listing(&state.manager) {
+        let (listed, kinds, parts) = (BTreeSet::new(), Vec::new(), VecDeque::new());
+        let mut listing = UnitListing { reason, listed, kinds, parts, failed: BTreeMap::new() };
+        let excludes_mounts = non_utf8_mounts::prevent_listing(&state.manager);
+        if excludes_mounts {
             listing.failed.insert(UnitKind::Mount, non_utf8_mounts::ERROR.to_owned());
+        }
+        let units = state.manager.names.unwrap_or_default().max(state.mirror.units().len() as u64);
+        self.resync.large_files = LargeFiles::find();
+        if self.resync.large_files.rows(units) > MAX_REPLY {
+            debug!(units, "the list of units is too long for one reply; listing parts of it");
+            self.calls.add(Call::Names);
+        } else if excludes_mounts {
             self.list_kinds(&mut listing);
         } else {
             self.calls.add(Call::List);
         }
+        self.resync.listing = Some(listing);
+    }
+
+    /// Lists the units in parts, after the names of all units have been read.
+    pub(super) fn list_parts(&mut self, names: Result<&str, String>) {
+        let Some(mut listing) = self.resync.listing.take() else { return };
+        let names: Vec<_> = match names {
+            Ok(xml) => unit_names(xml).collect(),
+            Err(error) => {
+                self.resync.failure =
+                    Some(FollowError::NotListed { kind: UnitKind::Service, error });
+                return;
+            }
+        };
+        let parts = self.resync.large_files.parts(names.iter().map(String::as_str));
+        for (kind, patterns) in parts {
+            if !listing.failed.contains_key(&kind) {
+                listing.kinds.push(kind);
+                listing.parts.push_back(Call::ListPart(kind, patterns));
+            }
+        }
+        debug!(names = names.len(), parts = listing.parts.len(), "listing units");
+        let Some(first) = listing.parts.pop_front() else {
+            let (kind, error) = (UnitKind::Service, "it names no units".to_owned());
+            self.resync.failure = Some(FollowError::NotListed { kind, error });
+            return;
+        };
+        self.calls.add(first);
         self.resync.listing = Some(listing);
     }
 
@@ -207,7 +255,7 @@ impl Follower<'_> {
     /// any unit: then each kind is listed alone, and only that kind fails.
     pub(super) fn listing_failed(&mut self, state: &mut State, call: &Call, error: String) {
         let Some(mut listing) = self.resync.listing.take() else { return };
-        if let Call::ListKind(kind) = call {
+        if let Call::ListKind(kind) | Call::ListPart(kind, _) = call {
             listing.failed.insert(*kind, error);
             self.resync.listing = Some(listing);
             self.kind_done(state, call);
@@ -229,8 +277,13 @@ impl Follower<'_> {
 
     fn kind_done(&mut self, state: &mut State, call: &Call) {
         let Some(listing) = &mut self.resync.listing else { return };
-        if let Call::ListKind(done) = call {
-            listing.kinds.retain(|kind| kind != done);
+        if let Call::ListKind(done) | Call::ListPart(done, _) = call {
+            // one for each part
+            let at = listing.kinds.iter().position(|kind| kind == done);
+            at.map(|at| listing.kinds.swap_remove(at));
+        }
+        if let Some(next) = listing.parts.pop_front() {
+            self.calls.add(next);
         }
         if !listing.kinds.is_empty() {
             return;
@@ -301,6 +354,8 @@ impl Follower<'_> {
         self.resync.requested = Some(Reason::Reload);
         state.manager.units_loaded = None;
         self.calls.add(Call::Manager(UNITS_LOADED.to_owned()));
+        self.resync.is_count_read = false;
+        self.calls.add(Call::Manager(NAMES.to_owned()));
         let changed = state.mirror.units().filter(|unit| unit.needs_reload == Some(true));
         self.refetch.files_changed.prioritize(changed.map(|unit| unit.name.clone()));
     }

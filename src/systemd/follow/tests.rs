@@ -12,7 +12,7 @@ use super::connection::Follower;
 use super::resync::Reason;
 use crate::systemd::dbus::{Call, Get};
 use crate::systemd::ledger::{Gap, Ledger};
-use crate::systemd::manager::UNITS_LOADED;
+use crate::systemd::manager::{NAMES, UNITS_LOADED};
 use crate::systemd::mirror::{ListedUnit, Mirror};
 use crate::systemd::state::{Shared, State};
 use crate::systemd::unit::name::UnitKind;
@@ -297,7 +297,11 @@ fn missed_reload_is_detected_by_units_load_timestamp() {
     fixture.sends("Reloading", &false);
     assert_eq!(shared.lock().manager.units_loaded, None, "until it is read again");
     let requested = fixture.calls();
-    assert!(matches!(&requested[..], [Call::Manager(property)] if property == UNITS_LOADED));
+    let properties = requested.iter().map(|call| match call {
+        Call::Manager(property) => &**property,
+        call => panic!("{call:?}"),
+    });
+    assert_eq!(properties.collect::<Vec<_>>(), [UNITS_LOADED, NAMES]);
 }
 
 #[test]

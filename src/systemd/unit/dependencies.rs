@@ -36,6 +36,13 @@ impl Dependencies {
         }
     }
 
+    /// Keeps the names for which `keep` holds.
+    pub(in crate::systemd) fn retain(&mut self, mut keep: impl FnMut(&Arc<str>) -> bool) {
+        for names in &mut self.0 {
+            *names = std::mem::take(names).into_iter().filter(|name| keep(name)).collect();
+        }
+    }
+
     /// The names of the units, by relation.
     pub fn by_relation(&self) -> impl Iterator<Item = (Relation, &[Arc<str>])> {
         Relation::ALL.into_iter().zip(self.0.iter().map(|names| &**names))

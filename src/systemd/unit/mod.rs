@@ -2,6 +2,7 @@
 
 pub(super) mod decode;
 pub mod dependencies;
+mod hidden_names;
 pub mod name;
 pub mod properties;
 mod property_tables;

@@ -221,7 +221,7 @@ fn is_valid_byte(byte: u8) -> bool {
 /// In bytes: `UNIT_NAME_MAX` of systemd, without the NUL.
 const MAX_LENGTH: usize = 255;
 
-const UNIT_PATH: &str = "/org/freedesktop/systemd1/unit/";
+pub(in crate::systemd) const UNIT_PATH: &str = "/org/freedesktop/systemd1/unit/";
 
 #[cfg(test)]
 mod tests {
