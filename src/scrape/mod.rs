@@ -18,7 +18,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::time::timeout;
 use tracing::warn;
 
 use crate::http_counts::HttpCounts;
@@ -174,27 +173,6 @@ impl Scraper {
     pub fn follow_journal(&self) -> impl Future<Output = ()> + Send + use<> {
         let (options, saver) = (self.config.journal.clone(), self.saver.clone());
         journal::follow(self.journal.clone(), options, self.shared.clone(), saver)
-    }
-
-    /// Saves the state while it changes, without end; [`Self::follow_journal`] does so, too.
-    pub fn save_state_without_journal(&self) -> impl Future<Output = ()> + Send + use<> {
-        state_saver::save_without_journal(self.saver.clone())
-    }
-
-    /// Saves the state before the process ends.
-    pub async fn save_state_at_end(&self) {
-        let Some(saver) = self.saver.clone() else { return };
-        let (kept, options) = (&self.journal, &self.config.journal);
-        let read = journal::read_and_copy(kept, options, &self.shared, Some(saver.clone()), true);
-        // without the collector, nothing has been read
-        let copied = match self.config.has_journal {
-            true => timeout(END_TIMEOUT, read).await.ok().flatten().map(|(copied, _)| copied),
-            false => None,
-        };
-        if let Some(state) = copied.unwrap_or_else(|| saver.copy(None)) {
-            // a file system that hangs must not delay the end
-            let _ = timeout(END_TIMEOUT, saver.write(state)).await;
-        }
     }
 
     /// Whether the mirror has been filled, and a message of systemd was received in the last 30 s.
@@ -411,9 +389,6 @@ pub const NOTHING_SELECTED: &str = "no loaded unit matches --systemd.collector.u
 
 /// When a source stops and returns what it has read so far.
 const SOURCE_DEADLINE: Duration = Duration::from_secs(4);
-
-/// How long reading the journal, or writing the state, may delay the end of the process.
-const END_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// In seconds.
 const BUCKETS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 5.0, f64::INFINITY];

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
+use super::{Scraper, journal};
 use crate::source::journal::SavedJournal;
 use crate::state_file::{SavedState, StateFile};
 use crate::systemd::saved::SavedSystemd;
@@ -89,6 +90,29 @@ impl StateSaver {
     }
 }
 
+impl Scraper {
+    /// Saves the state while it changes, without end; [`Self::follow_journal`] does so, too.
+    pub fn save_state_without_journal(&self) -> impl Future<Output = ()> + Send + use<> {
+        save_without_journal(self.saver.clone())
+    }
+
+    /// Saves the state before the process ends.
+    pub async fn save_state_at_end(&self) {
+        let Some(saver) = self.saver.clone() else { return };
+        let (kept, options) = (&self.journal, &self.config.journal);
+        let read = journal::read_and_copy(kept, options, &self.shared, Some(saver.clone()), true);
+        // without the collector, nothing has been read
+        let copied = match self.config.has_journal {
+            true => timeout(END_TIMEOUT, read).await.ok().flatten().map(|(copied, _)| copied),
+            false => None,
+        };
+        if let Some(state) = copied.unwrap_or_else(|| saver.copy(None)) {
+            // a file system that hangs must not delay the end
+            let _ = timeout(END_TIMEOUT, saver.write(state)).await;
+        }
+    }
+}
+
 /// Saves the state while it changes, without a journal.
 pub(super) async fn save_without_journal(saver: Option<Arc<StateSaver>>) {
     let Some(saver) = saver else { return };
@@ -101,6 +125,9 @@ pub(super) async fn save_without_journal(saver: Option<Arc<StateSaver>>) {
         sleep(CHECK_INTERVAL).await;
     }
 }
+
+/// How long reading the journal, or writing the state, may delay the end of the process.
+const END_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How often changes are looked for without a journal.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);

@@ -178,7 +178,7 @@ const FAULTS: [&str; 11] = [
 ];
 
 /// Seconds from start to crash, one service each.
-const PAUSES: [&str; 20] = [
+pub(crate) const PAUSES: [&str; 20] = [
     "0.2", "0.3", "0.5", "0.7", "1", "1", "1.5", "2", "2", "3", "3", "4", "5", "5", "6", "8", "10",
     "12", "15", "20",
 ];

@@ -11,6 +11,7 @@ mod journal;
 mod kernel;
 mod limits;
 mod log;
+mod restarts;
 mod scrapes;
 #[path = "../support/mod.rs"]
 mod support;
