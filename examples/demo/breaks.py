@@ -172,7 +172,7 @@ BREAKS = {
         {"SystemdServiceStartLimitHit", "SystemdListenerMissing"},
     ),
     "oom": Break(
-        "A queue job of laravel-queue starts a program that allocates 512 MiB; MemoryMax= is 128 MiB",
+        "A queue job of laravel-queue starts a program that allocates 512 MiB; MemoryMax= is 256 MiB",
         "The kernel kills only that program (OOMPolicy=continue); the service stays active.",
         oom,
         [
