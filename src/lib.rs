@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Around them: `bus/` connects to D-Bus, `cli/` parses flags and files and runs one command, `collector` lists the collectors and
-//! profiles, `unit_filter` selects units, `app` answers the requests of `http/` from scrapes, `single_flight`
+//! profiles, `unit_filter` selects units, `short_lived` names their sums, `app` answers the requests of `http/` from scrapes, `single_flight`
 //! shares one scrape between simultaneous requests, `http_counts` counts responses, `sd_notify` reports to
 //! systemd, `logging` writes the log, `fuzzing` has the functions that fuzz/ runs.
 //!
@@ -36,6 +36,7 @@ pub mod logging;
 pub mod metrics;
 pub mod scrape;
 pub mod sd_notify;
+pub mod short_lived;
 pub mod single_flight;
 pub mod snapshot;
 pub mod source;

@@ -1,12 +1,18 @@
 //! The selection of units to export.
 
+use std::sync::Arc;
+
 use regex::Regex;
+
+use crate::short_lived;
+use crate::short_lived::Connection;
 
 /// Units whose name matches `include` and not `exclude`.
 #[derive(Clone, Debug)]
 pub struct Selection {
     include: Regex,
     exclude: Regex,
+    sums_short_lived: bool,
 }
 
 impl Selection {
@@ -15,7 +21,28 @@ impl Selection {
     /// # Errors
     /// An invalid expression; the text marks the position.
     pub fn new(include: &str, exclude: &str) -> Result<Self, regex::Error> {
-        Ok(Self { include: anchored(include)?, exclude: anchored(exclude)? })
+        let (include, exclude) = (anchored(include)?, anchored(exclude)?);
+        Ok(Self { include, exclude, sums_short_lived: true })
+    }
+
+    /// Exports units with short-lived names one by one, instead of their sums.
+    #[must_use]
+    pub fn with_each_short_lived(self, each: bool) -> Self {
+        Self { sums_short_lived: !each, ..self }
+    }
+
+    /// The name under which the unit is summed; `None` if it is exported by itself. `is_loaded`
+    /// reports whether there is a unit of that name.
+    #[must_use]
+    pub fn group(&self, name: &str, is_loaded: impl Fn(&str) -> bool) -> Option<Arc<str>> {
+        if !self.sums_short_lived {
+            return None;
+        }
+        let group = short_lived::group(name).or_else(|| {
+            let connection = Connection::parse(name)?;
+            is_loaded(&connection.socket()).then(|| connection.template())
+        });
+        group.map(Into::into)
     }
 
     /// The anchored expression of units to export.

@@ -85,6 +85,10 @@ pub struct Args {
           default_value = unit_filter::EXCLUDE, value_parser = expression, help_heading = FILTERS)]
     pub unit_exclude: String,
 
+    /// Export units with short-lived names (connections, containers, sessions) one by one, not summed
+    #[arg(long = "systemd.collector.short-lived", help_heading = FILTERS)]
+    pub short_lived: bool,
+
     /// Also export units that are referenced but have no unit file (load state not-found)
     #[arg(long = "systemd.collector.not-found", help_heading = FILTERS)]
     pub not_found: bool,
@@ -113,14 +117,12 @@ pub struct Args {
     #[command(flatten)]
     pub listeners: ListenerArgs,
 
-    /// Unit that must exist, by any of its names, e.g. nginx.service: systemd_unit_missing is 1 while
-    /// no unit has the name; repeatable
+    /// Unit that must exist, by any name, e.g. nginx.service (systemd_unit_missing); repeatable
     #[arg(long = "expect-unit", value_name = "UNIT", value_parser = expected_unit,
           value_delimiter = ',', help_heading = EXPECTATIONS)]
     pub expect_unit: Vec<String>,
 
-    /// Listener that must exist, e.g. nginx.service:tcp:443: systemd_listener_missing is 1 while
-    /// the listener is absent; repeatable
+    /// Listener that must exist, e.g. nginx.service:tcp:443 (systemd_listener_missing); repeatable
     #[arg(long = "expect-listener", value_name = "UNIT:PROTO:PORT", value_delimiter = ',',
           help_heading = EXPECTATIONS)]
     pub expect_listener: Vec<Expectation>,
@@ -241,6 +243,7 @@ impl Args {
                 setting.clone_from(text);
             }
         }
+        self.short_lived |= file.short_lived == Some(true) && !self.is_given("short_lived");
         if let Some(profile) = file.profile.as_ref().filter(|_| !self.is_given("profile")) {
             self.profile = profile.0;
         }

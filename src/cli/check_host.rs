@@ -220,7 +220,10 @@ fn state(snapshot: &Snapshot, collector: &Collector) -> CollectorState {
     if !unlisted.is_empty() {
         return CollectorState::Fails(unlisted.join("; "));
     }
-    let is_empty = snapshot.systemd.as_ref().is_some_and(|systemd| systemd.units.is_empty());
+    let is_empty = snapshot
+        .systemd
+        .as_ref()
+        .is_some_and(|systemd| systemd.units.is_empty() && systemd.short_lived.is_empty());
     CollectorState::Works(match collector.name {
         "units" if is_empty => vec![NOTHING_SELECTED.to_owned()],
         "cgroup" => cgroups(snapshot),

@@ -22,6 +22,8 @@ pub struct ConfigFile {
     pub unit_include: Option<Expression>,
     /// As `--systemd.collector.unit-exclude`.
     pub unit_exclude: Option<Expression>,
+    /// As `--systemd.collector.short-lived`.
+    pub short_lived: Option<bool>,
     /// As `--profile`.
     pub profile: Option<ProfileName>,
     /// As `--collector.NAME` and `--no-collector.NAME`.
@@ -108,6 +110,7 @@ impl ConfigFile {
         let changed = [
             ("unit_include", self.unit_include != new.unit_include),
             ("unit_exclude", self.unit_exclude != new.unit_exclude),
+            ("short_lived", self.short_lived != new.short_lived),
             ("profile", self.profile != new.profile),
             ("collectors", self.collectors != new.collectors),
             ("metrics", self.metrics != new.metrics),

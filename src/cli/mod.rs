@@ -12,6 +12,7 @@ mod serve;
 mod state;
 mod watchdog;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use crate::logging::{self, Level};
 use crate::scrape::user_managers::follow::{UserManagerConfig, UserManagers};
 use crate::scrape::{ScrapeConfig, Scraper};
 use crate::source::journal::JournalOptions;
-use crate::systemd::follow::{FollowOptions, Thread, follow};
+use crate::systemd::follow::{CONTROL_DIRECTORIES, FollowOptions, Thread, follow};
 use crate::systemd::ledger::{Ledger, Retention};
 use crate::systemd::mirror::Mirror;
 use crate::systemd::state::Shared;
@@ -134,7 +135,8 @@ fn start_scraper(
     requests: Arc<HttpCounts>,
     is_check: bool,
 ) -> anyhow::Result<(Scraper, Thread)> {
-    let selection = Selection::new(&args.unit_include, &args.unit_exclude)?;
+    let selection = Selection::new(&args.unit_include, &args.unit_exclude)?
+        .with_each_short_lived(args.short_lived);
     let keep = Retention {
         unloaded_for: args.keep_unloaded,
         max_unloaded: args.keep_unloaded_max,
@@ -158,7 +160,9 @@ fn start_scraper(
         ..Extras::default()
     };
     let manager = BusAddress::Bus(args.manager_address());
-    let options = FollowOptions { manager, resync: args.resync, extras };
+    let control = CONTROL_DIRECTORIES.map(PathBuf::from);
+    let control_directories = if args.user { Vec::new() } else { control.to_vec() };
+    let options = FollowOptions { manager, resync: args.resync, control_directories, extras };
     follower.spawn(follow(shared.clone(), options));
     let users = if off.has("user-managers") {
         UserManagers::default()

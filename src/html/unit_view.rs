@@ -48,6 +48,7 @@ pub(super) fn unit_views<'a>(view: &View<'a>) -> Vec<UnitView<'a>> {
     let mut rows: Vec<_> = systemd
         .units
         .iter()
+        .chain(&systemd.short_lived)
         .map(|unit| UnitView {
             unit,
             account: accounts.get(&*unit.name).copied(),

@@ -1,5 +1,6 @@
 //! Units: state, time and number of state changes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::Kind::{Counter, Gauge};
@@ -29,6 +30,22 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             labels: ["name", "type", "state"],
         },
         units().flat_map(|unit| states(unit)),
+    )?;
+
+    let instances = instances(snapshot);
+    out.family(
+        Family {
+            name: "systemd_unit_instances",
+            kind: Gauge,
+            per: Per::Unit,
+            help: "Units with short-lived names by active state: connections by template, containers, their mounts and sessions by the common part of their names.",
+            source: "D-Bus Unit.ActiveState",
+            profile: Profile::Minimal,
+            labels: ["name", "type", "state"],
+        },
+        instances
+            .iter()
+            .map(|((name, kind, state), count)| ([*name, kind.as_str(), *state], *count)),
     )?;
 
     out.family(
@@ -283,6 +300,19 @@ fn states(unit: &SystemdUnit) -> impl Iterator<Item = ([&str; 3], bool)> {
         .into_iter()
         .chain(other)
         .map(move |each| ([&*unit.name, unit.kind.as_str(), each], each == state))
+}
+
+/// The number of units with short-lived names, by the name and kind under which they are summed and
+/// by state.
+fn instances(snapshot: &Snapshot) -> BTreeMap<(&str, UnitKind, &str), u64> {
+    let mut instances = BTreeMap::new();
+    for unit in snapshot.systemd.iter().flat_map(|systemd| &systemd.short_lived) {
+        let name = &**unit.exported_name();
+        for ([_, _, state], is_in_it) in states(unit) {
+            *instances.entry((name, unit.kind, state)).or_default() += u64::from(is_in_it);
+        }
+    }
+    instances
 }
 
 fn labels(unit: &SystemdUnit) -> [&str; 2] {

@@ -4,6 +4,7 @@ mod attempt;
 pub mod blocking_source;
 mod cgroups_and_processes;
 mod dbus_daemons;
+mod group_sums;
 mod journal;
 mod sockets;
 mod state_saver;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::warn;
@@ -23,6 +24,7 @@ use tracing::warn;
 use crate::http_counts::HttpCounts;
 use crate::scrape::attempt::{CollectorsHealth, Read, take};
 use crate::scrape::blocking_source::BlockingSource;
+use crate::scrape::group_sums::{GroupSums, Groups};
 use crate::scrape::state_saver::StateSaver;
 use crate::scrape::user_managers::follow::UserManagers;
 use crate::single_flight::SingleFlight;
@@ -85,6 +87,7 @@ pub struct Scraper {
     user_cgroups: BlockingSource<Cgroups>,
     user_processes: BlockingSource<Processes>,
     flights: SingleFlight<Vec<&'static str>, Arc<Snapshot>>,
+    group_sums: Mutex<GroupSums>,
     /// Whether the log has the warning that no unit is selected.
     nothing_selected: AtomicBool,
     durations: Mutex<Histogram>,
@@ -139,6 +142,7 @@ impl Scraper {
             user_cgroups: BlockingSource::default(),
             user_processes: BlockingSource::default(),
             flights: SingleFlight::default(),
+            group_sums: Mutex::default(),
             nothing_selected: AtomicBool::new(false),
             durations: Mutex::new(Histogram { buckets, sum: 0.0 }),
             truncated: Mutex::default(),
@@ -162,6 +166,10 @@ impl Scraper {
             units: units.iter().map(|unit| unit.as_str().into()).collect(),
             listeners: listeners.into_iter().map(Arc::new).collect(),
         };
+    }
+
+    fn group_sums(&self) -> MutexGuard<'_, GroupSums> {
+        self.group_sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn expected(&self) -> Expected {
@@ -251,13 +259,14 @@ impl Scraper {
         let pid1 = self.config.proc.join("1");
         self.shared.coalescing.catch_up().await;
         let expected = self.expected().listeners;
-        let (units, input) = {
+        let (units, groups, input) = {
             let state = &self.shared.lock();
             // thousands of names: only for those who will read them
             let units = wants("cgroup") || wants("process");
             let units = if units { cgroups_and_processes::groups(state) } else { Vec::new() };
             let input = wants("listeners").then(|| sockets::input(state, &expected));
-            (units, input.unwrap_or_default())
+            let groups = if units.is_empty() { Groups::new() } else { group_sums::groups(state) };
+            (units, groups, input.unwrap_or_default())
         };
         let deadline = began + SOURCE_DEADLINE;
         let (config, cgroup_units) = (&self.config, units.clone());
@@ -286,10 +295,12 @@ impl Scraper {
         });
         (snapshot.cgroup_layout, snapshot.cgroups) = take(cgroups, &mut snapshot.attempts).unzip();
         snapshot.processes = take(processes, &mut snapshot.attempts);
-        if let Some(cgroups) = &snapshot.cgroups {
+        if let Some(cgroups) = &mut snapshot.cgroups {
+            self.group_sums().replace(None, &mut cgroups.units, &groups);
             self.collectors.log_failures("cgroup", &cgroups.failures);
         }
-        if let Some(processes) = &snapshot.processes {
+        if let Some(processes) = &mut snapshot.processes {
+            group_sums::replace_processes(&mut processes.units, &groups);
             self.collectors.log_failures("process", &processes.failures);
         }
         snapshot.pid1 = take(pid1, &mut snapshot.attempts);
@@ -335,7 +346,7 @@ impl Scraper {
         let expected = self.expected().units.into_iter();
         let expected = expected.map(|name| (name.clone(), missing(&name)));
         let systemd = SystemdSnapshot::copy(state, self.config.not_found);
-        let is_empty = systemd.units.is_empty();
+        let is_empty = systemd.units.is_empty() && systemd.short_lived.is_empty();
         if is_empty && !self.nothing_selected.swap(is_empty, Ordering::Relaxed) {
             let include = self.config.journal.selection.include();
             warn!(include, "{NOTHING_SELECTED}");

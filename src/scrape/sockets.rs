@@ -38,7 +38,7 @@ pub(super) fn input(state: &State, expected: &[Arc<Expectation>]) -> ListenerInp
     }
     for unit in state.mirror.units() {
         if let Some(control_group) = &unit.control_group {
-            input.units.push((unit.name.clone(), control_group.clone()));
+            input.units.push((unit.exported_name().clone(), control_group.clone()));
         }
         if let Some(socket) = unit.socket() {
             let one_per_connection = socket.accept == Some(true);

@@ -154,9 +154,7 @@ impl Mirror {
         }
         let name: Arc<str> = name.into();
         let selected = self.selection.includes(&name);
-        let unit = Arc::new(Unit::fresh(name, kind, selected));
-        self.insert(unit.clone());
-        Some(unit)
+        Some(self.insert(Unit::fresh(name, kind, selected)))
     }
 
     /// Whether a unit of that name is exported.
@@ -169,13 +167,31 @@ impl Mirror {
     pub fn restore(&mut self, mut unit: Arc<Unit>) {
         if self.selects(&unit.name) && !self.units.contains_key(&unit.name) {
             Arc::make_mut(&mut unit).selected = true;
-            self.insert(unit);
+            self.insert(Arc::unwrap_or_clone(unit));
         }
     }
 
-    fn insert(&mut self, unit: Arc<Unit>) {
+    fn insert(&mut self, mut unit: Unit) -> Arc<Unit> {
+        unit.group = self.group(&unit.name);
+        let unit = Arc::new(unit);
         self.instances += usize::from(template(&unit).is_some());
-        self.units.insert(unit.name.clone(), unit);
+        self.units.insert(unit.name.clone(), unit.clone());
+        // a list may have the instances of a socket unit before the unit itself
+        if let Some(stem) = unit.name.strip_suffix(".socket") {
+            let from: Arc<str> = format!("{stem}@").into();
+            let instances = self.units_from(Bound::Included(from.clone()));
+            let instances = instances.take_while(|unit| unit.name.starts_with(&*from));
+            let names: Vec<_> = instances.map(|unit| unit.name.clone()).collect();
+            for name in names {
+                let group = self.group(&name);
+                self.change(&name, |unit| unit.group = group);
+            }
+        }
+        unit
+    }
+
+    fn group(&self, name: &str) -> Option<Arc<str>> {
+        self.selection.group(name, |name| self.units.contains_key(name))
     }
 
     /// Applies one row of the list of units. `None` if it changes nothing.
@@ -187,7 +203,7 @@ impl Mirror {
             }
             let name: Arc<str> = listed.name.as_str().into();
             let selected = self.selection.includes(&name);
-            self.insert(Arc::new(Unit::new(name, kind, selected)));
+            self.insert(Unit::new(name, kind, selected));
         }
         self.change(&listed.name, |unit| {
             let states = (&unit.active_state, &unit.sub_state);

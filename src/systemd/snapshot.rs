@@ -16,8 +16,10 @@ use super::unmet_dependencies::UnmetDependencies;
 /// A copy of the exported part of the mirror and the ledger.
 #[derive(Debug, Default)]
 pub struct SystemdSnapshot {
-    /// The selected units, by priority.
+    /// The selected units that are exported one by one, by priority.
     pub units: Vec<Arc<Unit>>,
+    /// The other selected units: those with short-lived names, which are summed.
+    pub short_lived: Vec<Arc<Unit>>,
     /// How many units there are, selected or not, by kind and ActiveState.
     pub active_states: BTreeMap<(UnitKind, InternedStr), u64>,
     /// How many units there are, selected or not, by LoadState.
@@ -49,7 +51,7 @@ impl SystemdSnapshot {
         let mut active_states: BTreeMap<(UnitKind, InternedStr), u64> = BTreeMap::new();
         let mut load_states: BTreeMap<InternedStr, u64> = BTreeMap::new();
         let mut unmet_dependencies = UnmetDependencies::new(&state.mirror);
-        let mut unmet = Vec::new();
+        let (mut unmet, mut short_lived) = (Vec::new(), Vec::new());
         // thousands of units name the same few
         let mut excluded: HashMap<Arc<str>, bool> = HashMap::new();
         let mut is_excluded = |name: &Arc<str>| match excluded.get(name) {
@@ -68,6 +70,10 @@ impl SystemdSnapshot {
                 *load_states.entry(load.clone()).or_default() += 1;
             }
             if unit.selected && (not_found || !unit.is_absent()) {
+                if unit.group.is_some() {
+                    short_lived.push(unit.clone());
+                    continue;
+                }
                 units.push(Unit::hiding(unit, &mut is_excluded));
                 if let Some(service) = unit.service() {
                     let counts = unmet_dependencies.of(&service.dependencies);
@@ -85,11 +91,8 @@ impl SystemdSnapshot {
             active_states,
             load_states,
             unmet,
-            counters: state
-                .ledger
-                .counters()
-                .map(|(name, counters)| (name.clone(), counters.clone()))
-                .collect(),
+            counters: counters(state, &short_lived),
+            short_lived,
             host: state.ledger.host().clone(),
             manager: state.manager.clone(),
             boot_blame: state.boot_blame.clone().unwrap_or_default(),
@@ -99,6 +102,24 @@ impl SystemdSnapshot {
             boot_offset: boot_offset(),
         }
     }
+}
+
+/// The counters by exported name: those of units with short-lived names are summed.
+fn counters(state: &State, short_lived: &[Arc<Unit>]) -> Vec<(Arc<str>, Arc<UnitCounters>)> {
+    let all = state.ledger.counters();
+    let all = all.map(|(name, counters)| (name.clone(), counters.clone()));
+    let groups: HashMap<_, _> =
+        short_lived.iter().map(|unit| (&unit.name, unit.exported_name())).collect();
+    let (live, mut others): (Vec<_>, Vec<_>) = all.partition(|(name, _)| groups.contains_key(name));
+    let unloaded = state.ledger.groups().map(|(group, counters)| (group.clone(), counters.clone()));
+    let mut sums: BTreeMap<_, _> = unloaded.collect();
+    for (name, counters) in live {
+        let new = || UnitCounters::new(counters.kind);
+        sums.entry(groups[&name].clone()).or_insert_with(new).add(&counters);
+    }
+    others.extend(sums.into_iter().map(|(group, counters)| (group, Arc::new(counters))));
+    others.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    others
 }
 
 /// How far the wall clock is ahead of `CLOCK_MONOTONIC`.

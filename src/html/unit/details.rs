@@ -67,7 +67,8 @@ fn service(view: &View<'_>, service: &Service, html: &mut Html) {
     optional_fact("User", service.user.as_ref().filter(|user| !user.is_empty()), html);
     optional_fact("Restart policy", service.restart.as_ref(), html);
     if service.is_restarted() {
-        optional_fact("Restart delay", service.restart_delay.map(HumanDuration), html);
+        let delay = service.next_restart_delay.or(service.restart_delay);
+        optional_fact("Restart delay", delay.map(HumanDuration), html);
         if let (Some(burst), Some(interval)) =
             (service.start_limit_burst, service.start_limit_interval)
         {

@@ -1,6 +1,7 @@
 //! Resource usage and limits of each unit, from its cgroup.
 
 mod cpu;
+mod effective;
 mod io;
 mod memory;
 mod pressure;
@@ -23,6 +24,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     }
     cpu::families(snapshot, out)?;
     memory::families(snapshot, out)?;
+    effective::families(snapshot, out)?;
     io::families(snapshot, out)?;
     pressure::families(snapshot, out)?;
     tasks::families(snapshot, out)?;

@@ -34,13 +34,14 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_service_restart_delay_seconds",
             kind: Gauge,
             per: Per::Service,
-            help: "Delay before an automatic restart of the service (RestartSec=), where it is not the manager's default. Services with Restart= only.",
-            source: "D-Bus Service.RestartUSec",
+            help: "Delay before the next automatic restart (RestartSec=, RestartSteps=), where it is not the manager's default. Services with Restart= only.",
+            source: "D-Bus Service.RestartUSecNext (systemd 254), RestartUSec",
             profile: Profile::Default,
             labels: ["name"],
         },
         restarted(snapshot).filter_map(|(name, service, manager)| {
-            Some(([name], unless_default(service.restart_delay?, manager.default_restart_delay)?))
+            let delay = service.next_restart_delay.or(service.restart_delay)?;
+            Some(([name], unless_default(delay, manager.default_restart_delay)?))
         }),
     )?;
 

@@ -142,7 +142,12 @@ fn follow_user(uid: u32, name: &str, config: &UserManagerConfig) -> (UserManager
     let shared = Shared::new(mirror, Ledger::new(config.keep));
     let socket = Path::new(RUN_USER).join(uid.to_string()).join("bus");
     let manager = BusAddress::UserBus { uid, socket };
-    let options = FollowOptions { manager, resync: config.resync, extras: config.extras };
+    let options = FollowOptions {
+        manager,
+        resync: config.resync,
+        control_directories: Vec::new(),
+        extras: config.extras,
+    };
     let span = info_span!("user", user = name);
     // aborted when the set is dropped
     let mut following = JoinSet::new();

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 
-use super::{Read, Scraper, cgroups_and_processes};
+use super::{Read, Scraper, cgroups_and_processes, group_sums};
 use crate::scrape::user_managers::follow::UserManager;
 use crate::snapshot::{Attempt, Snapshot, UserSnapshot};
 use crate::source::cgroup_tree::UnitGroup;
@@ -65,11 +65,14 @@ impl Scraper {
         let mut cgroups = by_user(cgroups.unwrap_or_default());
         let mut processes = by_user(processes.unwrap_or_default());
         let users = found.into_iter().map(|UserManager { name, uid, shared }| {
-            let units = cgroups.remove(&uid).unwrap_or_default();
-            let cgroups = UnitReadings { units, ..UnitReadings::default() };
-            let units = processes.remove(&uid).unwrap_or_default();
-            let processes = UnitReadings { units, ..UnitReadings::default() };
             let state = shared.lock();
+            let groups = group_sums::groups(&state);
+            let mut units = cgroups.remove(&uid).unwrap_or_default();
+            self.group_sums().replace(Some(uid), &mut units, &groups);
+            let cgroups = UnitReadings { units, ..UnitReadings::default() };
+            let mut units = processes.remove(&uid).unwrap_or_default();
+            group_sums::replace_processes(&mut units, &groups);
+            let processes = UnitReadings { units, ..UnitReadings::default() };
             let status = state.status.now();
             if let Some(why) = &status.trouble {
                 trouble.get_or_insert(format!("{name}: {why}"));

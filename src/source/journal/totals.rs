@@ -97,8 +97,13 @@ impl Totals {
         if self.units.len() >= MAX_UNITS || !is_valid(name) || !self.selection.includes(name) {
             return None;
         }
+        // the journal does not show which socket units exist
+        let group = self.selection.group(name, |_| true);
+        if let Some(index) = group.as_ref().and_then(|group| self.indexes.get(group)) {
+            return Some(*index);
+        }
         let index = u32::try_from(self.units.len()).ok()?;
-        let name: Arc<str> = name.into();
+        let name = group.unwrap_or_else(|| name.into());
         self.indexes.insert(name.clone(), index);
         self.units.push(CountedUnit { name, counts: JournalCounts::default(), last: self.now });
         Some(index)

@@ -8,6 +8,7 @@
 mod boot_blame;
 mod call_queue;
 mod connection;
+mod control_drop_ins;
 mod list_size;
 mod non_utf8_mounts;
 mod pending_fetches;
@@ -21,6 +22,7 @@ mod tests;
 mod thread;
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -33,6 +35,8 @@ use super::unit::properties::Extras;
 use crate::bus::BusAddress;
 use call_queue::CallQueue;
 use connection::Follower;
+pub use control_drop_ins::CONTROL_DIRECTORIES;
+use control_drop_ins::ControlDropIns;
 pub use thread::Thread;
 
 /// Which manager is followed, and how often the mirror is compared with its list of units.
@@ -42,6 +46,8 @@ pub struct FollowOptions {
     pub manager: BusAddress,
     /// The interval at which the mirror is compared with the list.
     pub resync: Duration,
+    /// The directories of [`CONTROL_DIRECTORIES`], if the manager is the system's.
+    pub control_directories: Vec<PathBuf>,
     /// Optional properties of units to read.
     pub extras: Extras,
 }
@@ -75,7 +81,8 @@ async fn connect(shared: Shared, options: FollowOptions) -> Infallible {
             Ok(ManagerConnection { connection, owner }) => {
                 let messages = MessageStream::from(&connection);
                 let calls = CallQueue::open(connection, owner);
-                let follower = Follower::new(&shared, calls, options.resync, options.extras);
+                let mut follower = Follower::new(&shared, calls, options.resync, options.extras);
+                follower.refetch.control = ControlDropIns::new(&options.control_directories);
                 let error = follower.run(messages).await;
                 let is_lost =
                     !matches!(error, FollowError::NotListed { .. } | FollowError::NoSignals);

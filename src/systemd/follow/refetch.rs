@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::call_queue::CallQueue;
+use super::control_drop_ins::ControlDropIns;
 use crate::systemd::dbus::{Call, Get};
 use crate::systemd::manager;
 use crate::systemd::mirror::Mirror;
 use crate::systemd::state::State;
 use crate::systemd::unit::Unit;
 use crate::systemd::unit::name::UnitKind;
-use crate::systemd::unit::properties::{CONDITION_TIME, CONTROL_GROUP, Extras, Interface, polled};
+use crate::systemd::unit::properties::{
+    CONDITION_TIME, CONTROL_GROUP, Extras, Interface, polled, settings,
+};
 
 /// Properties to read again, and when.
 pub(super) struct Refetch {
@@ -22,6 +25,7 @@ pub(super) struct Refetch {
     pub(super) files_changed: RoundRobin,
     /// Whether units' files are enabled.
     files_enabled: RoundRobin,
+    pub(super) control: ControlDropIns,
     next_poll: Instant,
     polls: u32,
     next_heartbeat: Instant,
@@ -33,6 +37,7 @@ impl Refetch {
             planned: BTreeMap::new(),
             files_changed: RoundRobin::new(FILES_CHANGED_BATCH, now),
             files_enabled: RoundRobin::new(FILES_ENABLED_BATCH, now),
+            control: ControlDropIns::default(),
             next_poll: now + POLL_INTERVAL,
             polls: 0,
             next_heartbeat: now + HEARTBEAT_INTERVAL,
@@ -81,6 +86,13 @@ impl Refetch {
         }
     }
 
+    /// Plans to read the settings of this unit that set-property changes.
+    pub(super) fn plan_settings(&mut self, unit: &Unit, at: Instant) {
+        for property in settings(unit) {
+            self.plan(&unit.name, Interface::Kind, property, at);
+        }
+    }
+
     /// Plans the reads that are due at intervals; requests properties of the manager at once.
     pub(super) fn poll(
         &mut self,
@@ -107,6 +119,10 @@ impl Refetch {
             }
         }
         if now >= self.files_changed.next {
+            for name in self.control.changed() {
+                let unit = state.mirror.find(&name).filter(|unit| unit.selected);
+                unit.into_iter().for_each(|unit| self.plan_settings(unit, now));
+            }
             for name in self.files_changed.next_batch(&state.mirror, now) {
                 self.plan(&name, Interface::Unit, "NeedDaemonReload", now);
             }

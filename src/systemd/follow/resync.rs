@@ -309,6 +309,10 @@ impl Follower<'_> {
                 state.status.drift += 1;
             }
         }
+        if reason == Reason::Schedule && !self.refetch.control.are_visible() {
+            let services = state.mirror.units().filter(|unit| unit.selected);
+            services.for_each(|unit| self.refetch.plan_settings(unit, Instant::now()));
+        }
         for (kind, error) in &failed {
             if !state.status.unlisted.contains_key(kind) {
                 warn!(%kind, %error, "systemd failed to list the units of this kind; their states may be stale");
@@ -324,8 +328,11 @@ impl Follower<'_> {
     pub(super) fn unload(&mut self, state: &mut State, name: &Arc<str>) {
         self.fetches.remove(name);
         self.resync.possible_drift.remove(name);
-        if state.mirror.unload(name).is_some() {
-            state.ledger.unload(name, Instant::now());
+        if let Some(unit) = state.mirror.unload(name) {
+            match &unit.group {
+                Some(group) => state.ledger.unload_into(group, name),
+                None => state.ledger.unload(name, Instant::now()),
+            }
             if self.resync.recently_unloaded.len() < MAX_RECENTLY_UNLOADED {
                 self.resync.recently_unloaded.insert(name.clone(), Instant::now());
             }

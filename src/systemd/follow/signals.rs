@@ -13,7 +13,7 @@ use crate::systemd::dbus::{Changed, DRIVER, FollowError, UNIT_INTERFACE, new_own
 use crate::systemd::ledger::Gap;
 use crate::systemd::state::State;
 use crate::systemd::unit::name::{UnitKind, from_object_path, is_valid};
-use crate::systemd::unit::properties::{CONDITION_TIME, CONTROL_GROUP, Interface};
+use crate::systemd::unit::properties::{CONDITION_TIME, CONTROL_GROUP, Interface, NEXT_DELAY};
 use crate::systemd::unit::value::Timestamp;
 use crate::systemd::unit::{Service, Unit};
 
@@ -148,6 +148,13 @@ impl Follower<'_> {
             if unit.selected && kind.has_cgroup() && unit.control_group.is_none() && begins {
                 self.refetch.plan(&unit.name, Interface::Kind, CONTROL_GROUP, soon);
             }
+        }
+        let restarts = |unit: &Unit| unit.service().and_then(|service| service.restarts);
+        if unit.selected
+            && unit.service().is_some_and(Service::has_restart_steps)
+            && restarts(&change.before) != restarts(unit)
+        {
+            self.refetch.plan(&unit.name, Interface::Kind, NEXT_DELAY, soon);
         }
         let is_unmet = unit.conditions_met == Some(false)
             && unit.conditions_checked.and_then(Timestamp::set).is_none();

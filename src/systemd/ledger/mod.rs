@@ -38,6 +38,8 @@ use unit_counters::{MissedSignals, Observed, UNKNOWN, counter_of, event};
 #[derive(Debug)]
 pub struct Ledger {
     counters: BTreeMap<Arc<str>, Arc<UnitCounters>>,
+    /// Sums of the counters of unloaded units with short-lived names.
+    groups: BTreeMap<Arc<str>, UnitCounters>,
     unloaded: VecDeque<(Instant, Arc<str>)>,
     retention: Retention,
     events: VecDeque<Arc<Event>>,
@@ -132,6 +134,7 @@ impl Ledger {
     pub fn new(retention: Retention) -> Self {
         Self {
             counters: BTreeMap::new(),
+            groups: BTreeMap::new(),
             unloaded: VecDeque::new(),
             retention,
             events: VecDeque::new(),
@@ -146,6 +149,20 @@ impl Ledger {
     /// The counters of loaded units and of those unloaded lately, by name.
     pub fn counters(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Arc<UnitCounters>)> {
         self.counters.iter()
+    }
+
+    /// The sums of the counters of unloaded units with short-lived names, by group.
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &UnitCounters)> {
+        self.groups.iter()
+    }
+
+    /// Adds the counters of a unit that PID 1 has unloaded to those of its group.
+    pub fn unload_into(&mut self, group: &Arc<str>, name: &str) {
+        let Some(counters) = self.counters.remove(name) else { return };
+        if self.groups.len() < MAX_GROUPS || self.groups.contains_key(group) {
+            let new = || UnitCounters::new(counters.kind);
+            self.groups.entry(group.clone()).or_insert_with(new).add(&counters);
+        }
     }
 
     /// The counters of the host as a whole.
@@ -376,6 +393,9 @@ pub const SERVICE_RESULTS: &[&str] = &[
 ];
 
 const JOB_RESULTS: &[&str] = &["canceled", "dependency", "done", "failed", "skipped", "timeout"];
+
+/// Groups of units with short-lived names: as many as templates with connections, and few others.
+const MAX_GROUPS: usize = 1000;
 
 /// Results of jobs that are no failures.
 const HARMLESS_JOB_RESULTS: &[&str] = &["canceled", "collected", "done", "once", "skipped"];

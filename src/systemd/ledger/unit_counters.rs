@@ -114,7 +114,7 @@ pub(super) struct Observed {
 }
 
 impl UnitCounters {
-    pub(super) fn new(kind: UnitKind) -> Self {
+    pub(in crate::systemd) fn new(kind: UnitKind) -> Self {
         let now = SystemTime::now();
         Self {
             kind,
@@ -136,6 +136,25 @@ impl UnitCounters {
             run_begins: false,
             journal_run: None,
             restarts_since_boot: 0,
+        }
+    }
+
+    /// Adds the counters of another unit.
+    pub fn add(&mut self, other: &Self) {
+        self.state_changes += other.state_changes;
+        self.starts += other.starts;
+        self.restarts += other.restarts;
+        self.triggers += other.triggers;
+        self.failures.add(&other.failures);
+        for (result, count) in &other.failures_by_result {
+            *counter_of(&mut self.failures_by_result, result) += count;
+        }
+        for (result, count) in &other.job_failures {
+            *counter_of(&mut self.job_failures, result) += count;
+        }
+        for (exit, count) in &other.main_exits {
+            limited_entry(&mut self.main_exits, exit.clone(), (exit.0, OTHER), MAX_EXITS)
+                .add(count);
         }
     }
 
@@ -350,6 +369,14 @@ impl Default for UnitCounters {
 }
 
 impl Counted {
+    fn add(&mut self, other: &Self) {
+        self.total += other.total;
+        let at = |last: &Option<(Arc<str>, SystemTime)>| last.as_ref().map(|(_, at)| *at);
+        if at(&other.last) > at(&self.last) {
+            self.last.clone_from(&other.last);
+        }
+    }
+
     fn count(&mut self, run: Option<InvocationId>, at: SystemTime) {
         self.total += 1;
         self.last = run.map(|run| (run.hex().into(), at));

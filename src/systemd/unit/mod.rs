@@ -28,6 +28,8 @@ pub struct Unit {
     pub name: Arc<str>,
     /// `Names` without the primary name: a unit may be requested by any of them.
     pub aliases: Box<[Arc<str>]>,
+    /// The name under which a unit with a short-lived name is summed; `None` for other units.
+    pub group: Option<Arc<str>>,
     /// The suffix of the name.
     pub kind: UnitKind,
     /// Whether the unit is exported; of other units only the states are kept.
@@ -114,6 +116,12 @@ pub struct Service {
     pub slice: Option<Arc<str>>,
     /// `RestartUSec`: the delay before a restart.
     pub restart_delay: Option<Duration>,
+    /// `RestartUSecNext`: the delay before the next restart; systemd 254.
+    pub next_restart_delay: Option<Duration>,
+    /// `RestartSteps`: restarts until the delay is at its maximum; 0 without steps.
+    pub restart_steps: Option<u64>,
+    /// `NotifyAccess`: whose sd_notify messages are accepted: none, main, exec, all.
+    pub notify_access: Option<InternedStr>,
     /// `StartLimitBurst`: starts allowed in the interval; read where `Restart` is set.
     pub start_limit_burst: Option<u64>,
     /// `StartLimitIntervalUSec`; `None` without a limit.
@@ -218,6 +226,7 @@ impl Unit {
         Self {
             name,
             aliases: Box::default(),
+            group: None,
             kind,
             selected,
             load_state: None,
@@ -264,6 +273,12 @@ impl Unit {
             timer.last_trigger_monotonic = Some(Timestamp(0));
         }
         unit
+    }
+
+    /// The name in the labels of metrics: that of its group, if it has one.
+    #[must_use]
+    pub fn exported_name(&self) -> &Arc<str> {
+        self.group.as_ref().unwrap_or(&self.name)
     }
 
     /// All names of the unit, the primary one first.
@@ -326,6 +341,18 @@ impl Unit {
 }
 
 impl Service {
+    /// Whether sd_notify may change settings of the service.
+    #[must_use]
+    pub fn may_notify(&self) -> bool {
+        self.notify_access.as_deref().is_some_and(|access| access != "none")
+    }
+
+    /// Whether the delay grows with each restart.
+    #[must_use]
+    pub fn has_restart_steps(&self) -> bool {
+        self.restart_steps.is_some_and(|steps| steps > 0)
+    }
+
     /// Whether `Restart=` enables restarts.
     #[must_use]
     pub fn is_restarted(&self) -> bool {

@@ -25,6 +25,9 @@ pub enum Source {
     Signal,
     /// Get when the unit is fetched: it changes only with the unit's configuration.
     GetOnce,
+    /// Get when the unit is fetched, and when [`settings`] may have changed: set-property changes it
+    /// without a signal.
+    Setting,
     /// Get after related signals and every minute: it changes without a signal.
     PollEveryMinute,
     /// The same every 15 s: it is of use only while it is new.
@@ -159,6 +162,7 @@ pub fn polled(unit: &Unit, extras: Extras, all: bool) -> Vec<&'static str> {
         Detail::Service(service) => polled(SERVICE, all)
             .filter(|name| match *name {
                 "WatchdogTimestamp" => service.watchdog.is_some(),
+                WATCHDOG => service.may_notify(),
                 "NFileDescriptorStore" => service.fd_store_max.is_some_and(|max| max > 0),
                 _ => service.ip_accounting == Some(true),
             })
@@ -168,6 +172,18 @@ pub fn polled(unit: &Unit, extras: Extras, all: bool) -> Vec<&'static str> {
     let kills = polled(CGROUP, all).filter(|_| unit.kind.has_cgroup() && extras.oom_kills);
     own.into_iter().chain(kills).collect()
 }
+
+/// The properties that set-property changes, of those that are kept: limits are read from cgroups.
+pub fn settings(unit: &Unit) -> impl Iterator<Item = &'static str> {
+    let settings = SERVICE.iter().filter(|property| property.source == Source::Setting);
+    settings.map(|property| property.name).filter(|_| unit.service().is_some())
+}
+
+/// The watchdog timeout, which a service may change by sd_notify.
+pub const WATCHDOG: &str = "WatchdogUSec";
+
+/// The delay before the next restart, which grows with RestartSteps=; systemd 254.
+pub const NEXT_DELAY: &str = "RestartUSecNext";
 
 /// Of every kind with a cgroup, on its own interface.
 pub const CONTROL_GROUP: &str = "ControlGroup";

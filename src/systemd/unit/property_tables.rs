@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::properties::{
-    CONDITION_TIME, CONTROL_GROUP, NAMES, Property, STATE_CHANGE_TIME, Source, property,
+    CONDITION_TIME, CONTROL_GROUP, NAMES, NEXT_DELAY, Property, STATE_CHANGE_TIME, Source,
+    WATCHDOG, property,
 };
 use crate::systemd::unit::value::{
     as_bool, as_duration, as_interned, as_invocation_id, as_number, as_str, as_time,
@@ -91,19 +92,28 @@ pub(super) const SERVICE: &[Property<Service>] = &[
     property("RestartUSec", Source::GetOnce, |service, value| {
         service.restart_delay = as_number(value).map(Duration::from_micros);
     }),
-    property("WatchdogUSec", Source::GetOnce, |service, value| {
+    property(NEXT_DELAY, Source::GetOnce, |service, value| {
+        service.next_restart_delay = as_number(value).map(Duration::from_micros);
+    }),
+    property("RestartSteps", Source::GetOnce, |service, value| {
+        service.restart_steps = as_number(value);
+    }),
+    property("NotifyAccess", Source::GetOnce, |service, value| {
+        service.notify_access = as_interned(value);
+    }),
+    property(WATCHDOG, Source::PollEveryMinute, |service, value| {
         service.watchdog = as_duration(value);
     }),
     property("WatchdogTimestamp", Source::PollOften, |service, value| {
         service.watchdog_ping = as_time(value);
     }),
-    property("FileDescriptorStoreMax", Source::GetOnce, |service, value| {
+    property("FileDescriptorStoreMax", Source::Setting, |service, value| {
         service.fd_store_max = as_number(value);
     }),
     property("NFileDescriptorStore", Source::PollEveryMinute, |service, value| {
         service.fd_store = as_number(value);
     }),
-    property("IPAccounting", Source::GetOnce, |service, value| {
+    property("IPAccounting", Source::Setting, |service, value| {
         service.ip_accounting = as_bool(value);
     }),
     property("IPIngressBytes", Source::PollOften, |service, value| {
@@ -118,7 +128,7 @@ pub(super) const SERVICE: &[Property<Service>] = &[
     property("IPEgressPackets", Source::PollOften, |service, value| {
         service.ip.egress_packets = as_number(value);
     }),
-    property("TasksMax", Source::GetOnce, |service, value| service.tasks_max = as_number(value)),
+    property("TasksMax", Source::Setting, |service, value| service.tasks_max = as_number(value)),
     property("StatusErrno", Source::Signal, |service, value| {
         service.status_errno = as_number(value);
     }),
