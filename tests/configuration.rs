@@ -51,7 +51,7 @@ fn reload_of_invalid_file_keeps_settings_and_logs_the_line() {
     for (number, (content, reason)) in [
         ("expect_units:\n- b.service\n- no unit\n", "line 3"),
         ("expect_units: [b.service\n", file),
-        ("profile: small\n", "minimal, default, full"),
+        ("profile: small\n", "minimal, fleet, default, full"),
         ("expected: []\n", "expected"),
     ]
     .into_iter()
