@@ -162,7 +162,16 @@ fn listed(machine: &Machine) -> States {
     let units: Vec<BTreeMap<String, String>> = serde_json::from_str(&text).expect("JSON");
     units
         .into_iter()
-        .map(|unit| (unit["unit"].clone(), (unit["active"].clone(), unit["sub"].clone())))
+        .map(|unit| {
+            // devices, slices and targets export a sub-state only when failed
+            let kind = unit["unit"].rsplit('.').next().unwrap_or_default();
+            let is_plain = ["device", "slice", "target"].contains(&kind);
+            let sub = match is_plain && unit["active"] != "failed" {
+                true => String::new(),
+                false => unit["sub"].clone(),
+            };
+            (unit["unit"].clone(), (unit["active"].clone(), sub))
+        })
         .collect()
 }
 

@@ -166,10 +166,6 @@ pub(crate) fn dashboard() -> Dashboard {
             .series_colors(&[("saved", INFO), ("failed", BAD)])
             .size(12, 7)
             .if_empty("No state directory"),
-        bars("Limited clients", "Connections and requests of clients that reached a limit of the web server, by limit and action.")
-            .line("sum by (limit, action) (rate(unit_exporter_http_limited_total[$__rate_interval])) * $__interval_ms / 1000 > 0", "{{limit}} {{action}}")
-            .size(12, 7)
-            .if_empty("No client was limited"),
         bars("Rejected and dropped input", "D-Bus messages that systemd did not send, processes beyond the limits, and log lines that were written faster than they could be output.")
             .line("sum(rate(unit_exporter_dbus_untrusted_messages_total[$__rate_interval])) * $__interval_ms / 1000", "messages")
             .line("sum(rate(unit_exporter_log_lines_dropped_total[$__rate_interval])) * $__interval_ms / 1000", "log lines")

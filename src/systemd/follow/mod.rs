@@ -13,6 +13,7 @@ mod list_size;
 mod non_utf8_mounts;
 mod pending_fetches;
 mod refetch;
+mod reload;
 mod replies;
 mod resync;
 mod signal_check;

@@ -12,7 +12,7 @@ use super::list_size::{LargeFiles, MAX_REPLY, unit_names};
 use super::non_utf8_mounts;
 use crate::systemd::dbus::{Call, FollowError};
 use crate::systemd::ledger::Gap;
-use crate::systemd::manager::{NAMES, UNITS_LOADED};
+use crate::systemd::manager::NAMES;
 use crate::systemd::mirror::ListedUnit;
 use crate::systemd::state::State;
 use crate::systemd::unit::name::UnitKind;
@@ -337,34 +337,6 @@ impl Follower<'_> {
                 self.resync.recently_unloaded.insert(name.clone(), Instant::now());
             }
         }
-    }
-
-    pub(super) fn begin_reload(&mut self, state: &mut State) {
-        debug!("systemd reloads its configuration");
-        self.resync.reloading_since = Some(Instant::now());
-        state.status.reloading = true;
-        self.mark_missed_reload(state);
-    }
-
-    /// Notes that a reload is among the signals that may be missing.
-    pub(super) fn mark_missed_reload(&mut self, state: &mut State) {
-        state.status.reload_pending_resync = true;
-        self.resync.missed_signals = self.resync.missed_signals.and(Some(Gap::Reload));
-        self.fetches.pending.mark_missed_reload();
-    }
-
-    /// Requests a new listing: one under way may be from before the reload.
-    pub(super) fn finish_reload(&mut self, state: &mut State) {
-        self.resync.reloading_since = None;
-        state.status.reloading = false;
-        self.resync.reloaded_at = Some(Instant::now());
-        self.resync.requested = Some(Reason::Reload);
-        state.manager.units_loaded = None;
-        self.calls.add(Call::Manager(UNITS_LOADED.to_owned()));
-        self.resync.is_count_read = false;
-        self.calls.add(Call::Manager(NAMES.to_owned()));
-        let changed = state.mirror.units().filter(|unit| unit.needs_reload == Some(true));
-        self.refetch.files_changed.prioritize(changed.map(|unit| unit.name.clone()));
     }
 }
 
