@@ -8,6 +8,7 @@ mod group_sums;
 mod journal;
 mod sockets;
 mod state_saver;
+mod summary;
 #[cfg(test)]
 mod tests;
 pub mod user_managers;
@@ -207,33 +208,6 @@ impl Scraper {
     #[must_use]
     pub fn started(&self) -> SystemTime {
         self.started
-    }
-
-    /// The state of the host in one line.
-    #[must_use]
-    pub fn summary(&self) -> String {
-        let (units, failed, trouble) = {
-            let state = self.shared.lock();
-            if !state.status.filled {
-                let why = state.status.trouble.as_deref().unwrap_or("being read");
-                return format!("no units yet: {why}");
-            }
-            let units = state.mirror.units().filter(|unit| unit.selected && !unit.is_absent());
-            let (all, failed) = units.fold((0, 0), |(all, failed), unit| {
-                (all + 1, failed + usize::from(unit.is("failed")))
-            });
-            (all, failed, state.status.now().trouble)
-        };
-        let mut line = format!("{units} units, {failed} failed");
-        match self.failed().len() {
-            0 => {}
-            1 => line.push_str(", 1 collector failing"),
-            many => line.push_str(&format!(", {many} collectors failing")),
-        }
-        if let Some(trouble) = trouble {
-            line.push_str(&format!("; not up to date: {trouble}"));
-        }
-        line
     }
 
     /// The latest events, the newest first.

@@ -11,9 +11,10 @@ use std::time::{Instant, SystemTime};
 
 use tracing::info;
 
+use super::counted::Counted;
 use super::exit_code::ExitCode;
 use super::journal_reconciliation::{Attribution, Downtime, DowntimeEvents, MissedExits};
-use super::unit_counters::{Counted, UnitCounters};
+use super::unit_counters::UnitCounters;
 use super::{Gap, Ledger};
 use crate::source::journal::exits::JournalExit;
 use crate::systemd::unit::name::UnitKind;

@@ -4,9 +4,11 @@
 //! A counter never falls before the next boot: not when the exporter is restarted, not when systemd's own counter is reset, not at a
 //! reload, and for a while not when the unit is unloaded.
 
+mod counted;
 mod downtime;
 mod event;
 mod exit_code;
+mod gap;
 mod journal_reconciliation;
 mod saved;
 #[cfg(test)]
@@ -18,10 +20,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+pub use counted::Counted;
 pub use event::{Event, EventKind};
 pub use exit_code::ExitCode;
+pub use gap::Gap;
 pub use saved::SavedLedger;
-pub use unit_counters::{Counted, UnitCounters};
+pub use unit_counters::UnitCounters;
 
 use super::mirror::Change;
 use super::unit::Unit;
@@ -66,30 +70,6 @@ pub struct HostCounters {
     pub reloads: u64,
     /// Exits that only NRestarts revealed, by the reason why their signals were missed.
     pub lost: BTreeMap<&'static str, u64>,
-}
-
-/// Why signals may be missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gap {
-    /// The bus, or PID 1's connection to it, was away.
-    Reconnect,
-    /// PID 1 reloaded its configuration, or was re-executed.
-    Reload,
-    /// A comparison on schedule found a difference.
-    Drift,
-    /// The exporter was not running.
-    Downtime,
-}
-
-impl Gap {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Reconnect => "reconnect",
-            Self::Reload => "reload",
-            Self::Drift => "drift",
-            Self::Downtime => "downtime",
-        }
-    }
 }
 
 /// How long and for how many unloaded units counters are kept, and how many events.

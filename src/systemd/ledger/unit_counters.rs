@@ -19,6 +19,7 @@ use std::time::{Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::counted::Counted;
 use super::event::{Event, EventKind};
 use super::exit_code::ExitCode;
 use super::journal_reconciliation::run_key;
@@ -78,16 +79,6 @@ pub struct UnitCounters {
     pub(super) journal_run: Option<InvocationId>,
     /// Restarts that the first state of the unit showed.
     pub(super) restarts_since_boot: u64,
-}
-
-/// A counter, and its last increment.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Counted {
-    /// The value.
-    pub total: u64,
-    /// The invocation ID of the run last counted, as 32 hex digits, and when.
-    #[serde(with = "super::saved::last_run")]
-    pub last: Option<(Arc<str>, SystemTime)>,
 }
 
 /// Signals may be missing between two states.
@@ -365,21 +356,6 @@ impl Default for UnitCounters {
     /// Those of a unit whose kind is not known yet.
     fn default() -> Self {
         Self::new(UnitKind::Service)
-    }
-}
-
-impl Counted {
-    fn add(&mut self, other: &Self) {
-        self.total += other.total;
-        let at = |last: &Option<(Arc<str>, SystemTime)>| last.as_ref().map(|(_, at)| *at);
-        if at(&other.last) > at(&self.last) {
-            self.last.clone_from(&other.last);
-        }
-    }
-
-    fn count(&mut self, run: Option<InvocationId>, at: SystemTime) {
-        self.total += 1;
-        self.last = run.map(|run| (run.hex().into(), at));
     }
 }
 
