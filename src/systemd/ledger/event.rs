@@ -58,3 +58,15 @@ impl EventKind {
         }
     }
 }
+
+/// An event that the exporter counts while it runs.
+pub(super) fn event(
+    unit: &Arc<str>,
+    at: SystemTime,
+    kind: EventKind,
+    cause: Option<InternedStr>,
+    status: Option<InternedStr>,
+    invocation_id: Option<InvocationId>,
+) -> Event {
+    Event { at, unit: unit.clone(), kind, cause, status, invocation_id, before_start: false }
+}

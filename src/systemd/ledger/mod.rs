@@ -31,12 +31,13 @@ use super::mirror::Change;
 use super::unit::Unit;
 use super::unit::value::{InternedStr, Timestamp, intern};
 use crate::source::journal::exits::JournalExits;
+use event::event;
 use journal_reconciliation::{
     Attribution, JournalReconciliation, MissedExits, last_known_at, run_key,
 };
 use tracing::debug;
 use transitions::was_refused;
-use unit_counters::{MissedSignals, Observed, UNKNOWN, counter_of, event};
+use unit_counters::{MissedSignals, Observed, UNKNOWN, counter_of};
 
 /// The counters of units and of the host as a whole, and the latest events.
 #[derive(Debug)]

@@ -14,13 +14,12 @@
 //!   failure by itself.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::counted::Counted;
-use super::event::{Event, EventKind};
+use super::event::{Event, EventKind, event};
 use super::exit_code::ExitCode;
 use super::journal_reconciliation::run_key;
 use super::transitions::{
@@ -389,14 +388,3 @@ const MAX_RESULTS: usize = 64;
 
 /// Distinct exits of a main process: 256 statuses, and the signals, with and without a core dump.
 const MAX_EXITS: usize = 400;
-
-pub(super) fn event(
-    unit: &Arc<str>,
-    at: SystemTime,
-    kind: EventKind,
-    cause: Option<InternedStr>,
-    status: Option<InternedStr>,
-    invocation_id: Option<InvocationId>,
-) -> Event {
-    Event { at, unit: unit.clone(), kind, cause, status, invocation_id, before_start: false }
-}
