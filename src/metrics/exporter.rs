@@ -346,7 +346,7 @@ pub(super) fn response(tally: &SeriesCounts, out: &mut impl Sink) -> fmt::Result
             per: Per::Host,
             help: "Series of the metric in this scrape response, of metrics with at least 20 series.",
             source: "the exporter",
-            profile: Profile::Default,
+            profile: Profile::Minimal,
             labels: ["family"],
         },
         counts(&tally.kept).filter(|(_, count)| *count >= MIN_SERIES),
