@@ -325,7 +325,7 @@ mod tests {
             tokio::time::advance(MIN_IDLE / 8).await;
         }
         let newcomer = client(3);
-        assert!(budget.try_take(None, 1, &newcomer).is_none(), "nobody has been idle for long");
+        assert!(budget.try_take(None, 1, &newcomer).is_none(), "no peer has been idle for long");
         tokio::time::advance(MIN_IDLE).await;
         let working = clients[0].start_response();
         assert!(budget.try_take(None, 1, &newcomer).is_none(), "not before the other has ended");
