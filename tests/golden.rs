@@ -110,7 +110,6 @@ fn series_limit_keeps_first_series_and_counts_dropped() {
 
 #[test]
 fn response_over_the_limit_has_a_smaller_profile() {
-    // the snapshot has fewer units than series are allowed for, so that it is counted
     let series = |query: &MetricsQuery, dropped: &Arc<DroppedSeries>| {
         let body = render(&fixture::snapshot(), Format::Text, query, dropped).unwrap();
         body.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()

@@ -93,23 +93,25 @@ impl MetricNameArgs {
     /// # Errors
     /// An expression that matches no metric.
     pub fn excluded(&self) -> Result<Vec<&'static str>, String> {
+        let rows = Reference::collect().rows;
+        let names = || rows.iter().map(|row| row.name);
         let matching = |flag: &str, expression: &str| {
-            let expression = anchored(expression).map_err(|error| error.to_string())?;
-            let rows = Reference::collect().rows;
-            let names = rows.iter().map(|row| row.name).filter(|name| expression.is_match(name));
-            let names: Vec<_> = names.collect();
-            match names.is_empty() {
-                true => Err(format!("--metrics.{flag} matches no metric of docs/METRICS.md")),
-                false => Ok(names),
+            let pattern = anchored(expression).map_err(|error| error.to_string())?;
+            match names().any(|name| pattern.is_match(name)) {
+                true => Ok(pattern),
+                false => Err(format!("--metrics.{flag} matches no metric of docs/METRICS.md")),
             }
         };
-        let included = matching("include", &self.include)?;
-        let excluded = match &*self.exclude {
-            "" => Vec::new(),
-            expression => matching("exclude", expression)?,
+        let include = matching("include", &self.include)?;
+        let exclude = match &*self.exclude {
+            "" => None,
+            expression => Some(matching("exclude", expression)?),
         };
-        let all = Reference::collect().rows.into_iter().map(|row| row.name);
-        Ok(all.filter(|name| excluded.contains(name) || !included.contains(name)).collect())
+        let is_excluded = |name: &&str| {
+            !include.is_match(name)
+                || exclude.as_ref().is_some_and(|exclude| exclude.is_match(name))
+        };
+        Ok(names().filter(is_excluded).collect())
     }
 }
 

@@ -11,8 +11,7 @@ use unit_exporter::collector::Profile;
 use unit_exporter::metrics::{Kind, MetricReference, Reference};
 
 use super::promql::{each, rules, selector};
-use super::texts;
-use super::texts::up_to_date;
+use super::texts::{self, up_to_date};
 
 #[test]
 fn minimal_profile_has_metrics_of_most_alerts() {
@@ -75,18 +74,19 @@ fn keep_yml_lists_the_metrics_that_are_read() {
 
 #[test]
 fn fleet_guide_lists_the_panels_without_data() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards");
+    let mut beyond = BTreeSet::new();
+    for row in Reference::collect().rows {
+        if row.profile > Profile::Fleet {
+            beyond.extend(series_names(&row));
+        }
+    }
     let mut rows = BTreeSet::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "json") {
-            let dashboard: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-            let title = dashboard["title"].as_str().unwrap().replace("systemd / ", "");
-            let mut panels = Vec::new();
-            panels_without_data(&dashboard, &mut panels);
-            if !panels.is_empty() {
-                rows.insert(format!("| {title} | {} |\n", panels.join(", ")));
-            }
+    for dashboard in dashboards() {
+        let title = dashboard["title"].as_str().unwrap().replace("systemd / ", "");
+        let mut panels = Vec::new();
+        panels_reading(&beyond, &dashboard, &mut panels);
+        if !panels.is_empty() {
+            rows.insert(format!("| {title} | {} |\n", panels.join(", ")));
         }
     }
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/fleet.md");
@@ -98,24 +98,28 @@ fn fleet_guide_lists_the_panels_without_data() {
     up_to_date(&guide, &expected);
 }
 
-/// The titles of the panels whose queries all read metrics that the fleet profile lacks.
-fn panels_without_data(panel: &Value, titles: &mut Vec<String>) {
-    let queries = panel["targets"].as_array().into_iter().flatten();
-    let lacking = queries.map(|query| {
+/// The titles of the panels of which every query reads one of these series.
+fn panels_reading(series: &BTreeSet<String>, panel: &Value, titles: &mut Vec<String>) {
+    let queries = panel["targets"].as_array().map_or(&[][..], Vec::as_slice);
+    let reads = |query: &Value| {
         let mut names = BTreeSet::new();
         words(query, &mut names);
-        let rows = Reference::collect().rows;
-        let mut read =
-            rows.iter().filter(|row| series_names(row).any(|name| names.contains(&name)));
-        read.any(|row| row.profile > Profile::Fleet)
-    });
-    let lacking: Vec<bool> = lacking.collect();
-    if !lacking.is_empty() && lacking.iter().all(|lacking| *lacking) {
+        !names.is_disjoint(series)
+    };
+    if !queries.is_empty() && queries.iter().all(reads) {
         titles.push(panel["title"].as_str().unwrap().to_owned());
     }
     for panel in panel["panels"].as_array().into_iter().flatten() {
-        panels_without_data(panel, titles);
+        panels_reading(series, panel, titles);
     }
+}
+
+/// The committed dashboards.
+fn dashboards() -> impl Iterator<Item = Value> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards");
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = paths.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    files.map(|path| serde_json::from_slice(&fs::read(path).unwrap()).unwrap())
 }
 
 /// Whether a profile has a metric; `up` is Prometheus's own.
@@ -162,14 +166,7 @@ fn read_by_rules_dashboards_and_runbooks() -> BTreeSet<String> {
     for rule in rules::files().iter().flat_map(|file| &file.groups).flat_map(|group| &group.rules) {
         names.extend(metrics_of(&rule.expr));
     }
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards");
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "json") {
-            let dashboard: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-            words(&dashboard, &mut names);
-        }
-    }
+    dashboards().for_each(|dashboard| words(&dashboard, &mut names));
     for (_, runbook) in texts::runbooks() {
         let queries =
             runbook.split("```promql").skip(1).filter_map(|block| block.split("```").next());

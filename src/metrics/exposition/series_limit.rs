@@ -57,12 +57,13 @@ impl<S: Sink> Sink for SeriesLimit<'_, S> {
         let system = samples.into_iter().map(|sample| shorten_lifetime(sample.into()));
         let users = if family.per == Per::Host { None } else { Some(self.users.of(family.name)) };
         self.sink.family(family, system.chain(users.into_iter().flatten()).filter(is_kept))?;
-        self.room -= count.min(limit);
-        if count.min(limit) > 0 {
-            self.counts.kept.insert(family.name, count.min(limit));
+        let kept = count.min(limit);
+        self.room -= kept;
+        if kept > 0 {
+            self.counts.kept.insert(family.name, kept);
         }
-        if count > limit {
-            self.counts.dropped.insert(family.name, count - limit);
+        if count > kept {
+            self.counts.dropped.insert(family.name, count - kept);
         }
         Ok(())
     }
