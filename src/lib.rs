@@ -1,23 +1,25 @@
 //! A Prometheus exporter for the host as systemd sees it.
 //!
-//! Events between scrapes are followed as they happen; a scrape reads the rest and flows one
-//! way, and the tree is laid out the same way:
+//! Signals of systemd are counted between scrapes; a scrape reads all other values. Data flows down
+//! this picture:
 //!
 //! ```text
-//! systemd/     what PID 1 says       units mirrored from its signals, and counts of what happened
-//! source/      the kernel's files    one file per interface of the host; no metric is named there
-//! scrape       one scrape            every source under its deadline
-//! state_file   across restarts       counters and positions, saved while they change
-//! snapshot     what it knows         plain data, one field per source
-//! metrics/     what is exported      one literal per metric; no I/O
-//! html/        what people read      HTML of the same snapshot; no I/O
-//! http/        serving it            limits, TLS, passwords
+//! bus/         D-Bus connections     limits of messages, few wake-ups
+//! systemd/     state of PID 1        cache of all units, and counts of their events
+//! source/      kernel interfaces     one module for each; names no metric
+//! scrape/      one scrape            each source under its deadline
+//! state_file   counts kept on disk   read at the start, saved while they change
+//! snapshot     result of a scrape    plain data, one field per source
+//! metrics/     exported metrics      one literal per metric; no I/O
+//! html/        status page           reads the same snapshot; no I/O
+//! http/        server                limits, TLS, authentication
 //! ```
 //!
-//! Around them: `bus/` connects to D-Bus, `cli/` parses flags and files and runs one command, `collector` lists the collectors and
-//! profiles, `unit_filter` selects units, `short_lived` names their sums, `app` answers the requests of `http/` from scrapes, `single_flight`
-//! shares one scrape between simultaneous requests, `http_counts` counts responses, `sd_notify` reports to
-//! systemd, `logging` writes the log, `fuzzing` has the functions that fuzz/ runs.
+//! Beside them: `cli/` parses flags and files and runs one command, `collector` lists the collectors
+//! and profiles, `unit_filter` selects units, `short_lived` names sums of units, `app` builds the
+//! responses of `http/` from scrapes, `single_flight` shares one scrape between simultaneous requests,
+//! `http_counts` counts responses, `sd_notify` reports to systemd, `logging` writes the log, `fuzzing`
+//! has the functions that fuzz/ runs.
 //!
 //! To add a metric, declare it in `metrics/`. If its value is not read yet, parse it in `source/`
 //! first, or add the property's line to `systemd/unit/property_tables.rs`.

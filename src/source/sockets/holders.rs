@@ -47,8 +47,8 @@ impl<'a> UnitsByPath<'a> {
     }
 }
 
-/// The units that hold sockets, by the inode number of the socket; kept while the sockets are asked
-/// for.
+/// The units that hold sockets, by the inode number of the socket; kept while the sockets are
+/// looked up.
 #[derive(Debug)]
 pub(super) struct SocketHolders {
     proc: PathBuf,

@@ -152,7 +152,7 @@ const DIRECTORIES: [&str; 12] = [
     "/run/systemd/generator.late",
 ];
 
-/// Files of a directory that are looked at.
+/// Maximum number of files read in a directory.
 const MAX_ENTRIES: usize = 200_000;
 
 /// Bytes of a row: the name three times, states, and the description from a usual file.

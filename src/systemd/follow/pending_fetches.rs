@@ -202,7 +202,7 @@ impl PendingFetch {
     }
 }
 
-/// Names in one call whose files are not looked at: the reply has 8 MiB at most.
+/// Up to this number of names in one call, the sizes of their files are not read: the reply has 8 MiB at most.
 const FEW_NAMES: usize = 8;
 
 /// Names of units in one call.

@@ -51,7 +51,7 @@ impl UnitKind {
         Self::Timer,
     ];
 
-    /// Whether sub-states and starts say more than the active state: not for devices, slices and
+    /// Whether sub-states and starts differ from the active state: not for devices, slices and
     /// targets, which have no processes and do not fail on their own.
     #[must_use]
     pub fn has_own_sub_states(self) -> bool {
