@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use regex::Regex;
+use unit_exporter::short_lived;
+
 use support::{EXPORTER_INSIDE, Exporter, Machine, Sample, Samples, in_time};
 
 #[test]
@@ -42,7 +44,7 @@ fn all_flags_and_all_units_export_the_same_series() {
         "--systemd.collector.enable-resolved",
         "--web.disable-exporter-metrics",
     ];
-    let ours = machine.exporter(&flags);
+    let ours = machine.exporter(&[&flags[..], &[SHORT_LIVED]].concat());
     let theirs = Theirs::start(&machine, &[], &flags);
     machine.ok(&["resolvectl", "query", "--legend=no", "localhost"]);
     crash(&machine);
@@ -73,7 +75,7 @@ fn manager_of_a_user_exports_the_same_series() {
     assert!(listening.is_some(), "the user's bus is not there");
     let user = ["User=app", "Environment=XDG_RUNTIME_DIR=/run/user/1500"];
     let flags = ["--systemd.collector.user"];
-    let ours = machine.exporter_unit(&user, &flags).ready();
+    let ours = machine.exporter_unit(&user, &[&flags[..], &[SHORT_LIVED]].concat()).ready();
     let theirs = Theirs::start(&machine, &user, &flags);
     let (compared, missing) = compare(&ours, &theirs);
     assert!(compared > 100, "only {compared} series");
@@ -222,11 +224,16 @@ fn types(page: &str) -> BTreeMap<String, String> {
     pairs.map(|(name, kind)| (format!("systemd_{name}"), kind.to_owned())).collect()
 }
 
-/// Whether only the default of `--systemd.collector.unit-exclude` differs: docs/migrating.md.
+/// Whether only a default differs, of `--systemd.collector.unit-exclude` or of sums over short-lived units:
+/// docs/migrating.md.
 fn excluded(sample: &Sample) -> bool {
     let name = Regex::new(r"^((session|run)-.+\.scope|user@.+\.service)$").expect("a pattern");
-    name.is_match(sample.label("name"))
+    let unit = sample.label("name");
+    name.is_match(unit) || short_lived::group(unit).is_some()
 }
+
+/// Exports units with short-lived names one by one, as systemd_exporter does.
+const SHORT_LIVED: &str = "--systemd.collector.short-lived";
 
 /// A systemd_exporter as a unit in the machine; stopped when dropped.
 struct Theirs<'m> {
