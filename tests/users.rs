@@ -19,7 +19,9 @@ fn units_of_lingering_user_match_its_systemctl() {
     // a unit of the same name in the system manager
     machine.unit("queue.service", SLEEP);
     machine.ok(&["systemctl", "start", "queue.service"]);
-    let exporter = machine.exporter_unit(&sandbox(), &["--collector.user-managers"]).ready();
+    // systemctl lists each unit, also those whose states are summed by default
+    let flags = ["--collector.user-managers", "--systemd.collector.short-lived"];
+    let exporter = machine.exporter_unit(&sandbox(), &flags).ready();
     wait_for_up(&exporter, "app", 1.0);
     app.exec(&["start", "broken.service"]);
     eventually("every state matches systemctl", || {
