@@ -217,6 +217,58 @@ fn real_time_signals_have_the_names_of_systemd() {
 }
 
 #[test]
+fn every_command_of_a_oneshot_counts() {
+    let machine = &Machine::options().boot();
+    let commands = |lines: &[&str]| {
+        let lines: String = lines.iter().map(|line| format!("ExecStart={line}\n")).collect();
+        format!("[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=oneshot\nLimitCORE=0\n{lines}")
+    };
+    let exits = [
+        ("three.service", &[("exited", "0", 2.0), ("exited", "4", 1.0)][..]),
+        ("killed.service", &[("exited", "0", 1.0), ("killed", "SIGRTMIN+1", 1.0)]),
+        ("stops.service", &[("exited", "0", 1.0), ("exited", "5", 1.0)]),
+        ("one.service", &[("exited", "0", 1.0)]),
+    ];
+    machine.units(&[
+        ("three.service", &commands(&["/bin/true", "-/bin/sh -c \"exit 4\"", "/bin/true"])),
+        ("killed.service", &commands(&["-/bin/sh -c 'kill -35 $$$$'", "/bin/true"])),
+        // the third command does not run
+        ("stops.service", &commands(&["/bin/sleep 0.3", "/bin/sh -c 'exit 5'", "/bin/true"])),
+        ("one.service", &commands(&["/bin/true"])),
+        // a unit that nothing refers to is unloaded at once, with the exits of its commands
+        ("refers.target", "[Unit]\nAfter=three.service killed.service stops.service one.service\n"),
+    ]);
+    machine.ok(&["systemctl", "start", "refers.target"]);
+    // first started before and after the exporter
+    machine.ok(&["systemctl", "start", "three"]);
+    let exporter = machine.exporter(&[]);
+    for round in 1..=3 {
+        for (name, exits) in exits {
+            machine.exec(&["systemctl", "start", name]);
+            let expected: BTreeMap<_, _> = exits
+                .iter()
+                .map(|(code, status, count)| {
+                    (((*code).to_owned(), (*status).to_owned()), count * f64::from(round))
+                })
+                .collect();
+            let labels = [("name", name)];
+            let counted = || -> BTreeMap<_, _> {
+                let page = exporter.samples();
+                let exits = page.all("systemd_service_main_process_exits_total", &labels);
+                let key = |sample: &support::Sample| {
+                    (sample.label("code").to_owned(), sample.label("status").to_owned())
+                };
+                exits.map(|sample| (key(sample), sample.value)).collect()
+            };
+            support::in_time(|| (counted() == expected).then_some(()));
+            assert_eq!(counted(), expected, "{name}, round {round}");
+        }
+    }
+    let failed = failures(&exporter.samples(), "stops.service");
+    assert_eq!(failed, [("exit-code".to_owned(), 3.0)].into());
+}
+
+#[test]
 fn refused_starts_are_start_limit_hits_before_and_after_the_start() {
     let machine = &Machine::options().boot();
     let limit = "[Unit]\nStartLimitBurst=3\nStartLimitIntervalSec=600\n";

@@ -56,6 +56,21 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
+            name: "systemd_unit_kernel_oom_kills_total",
+            kind: Counter(WithBoot),
+            per: Per::Unit,
+            help: "OOM kills in the unit's cgroup that the kernel logged, on cgroup v1 and v2, also if the cgroup is gone. Absent if there were none.",
+            source: "the journal: task_memcg in lines of the kernel that begin with oom-kill:; the kernel logs ten in 5 s",
+            profile: Profile::Minimal,
+            labels: ["name", "type"],
+        },
+        units.iter().filter(|(_, counts)| counts.oom_kills > 0).map(|(name, counts)| {
+            ([&**name, type_of(name)], counts.oom_kills)
+        }),
+    )?;
+
+    out.family(
+        Family {
             name: "systemd_unit_journal_messages_dropped_total",
             kind: Counter(WithBoot),
             per: Per::Unit,

@@ -31,7 +31,7 @@ use crate::scrape::user_managers::follow::UserManagers;
 use crate::single_flight::SingleFlight;
 use crate::snapshot::{ExporterStats, Histogram, Snapshot};
 use crate::source::Error;
-use crate::source::cgroup::Cgroups;
+use crate::source::cgroup::{self, Cgroups};
 use crate::source::dbus_daemons::DaemonClient;
 use crate::source::journal::{Journal, JournalOptions};
 use crate::source::process::Processes;
@@ -180,6 +180,9 @@ impl Scraper {
     /// Follows the journal without end. Otherwise it is read at scrapes alone, and what is deleted
     /// in between is not counted.
     pub fn follow_journal(&self) -> impl Future<Output = ()> + Send + use<> {
+        if cgroup::limits_memory_by_v1(&self.config.cgroup) {
+            self.shared.lock().ledger.find_oom_kills_in_journal();
+        }
         let (options, saver) = (self.config.journal.clone(), self.saver.clone());
         journal::follow(self.journal.clone(), options, self.shared.clone(), saver)
     }

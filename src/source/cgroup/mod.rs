@@ -22,6 +22,7 @@ use super::cgroup_tree::UnitGroup;
 use super::{Error, Failures, UnitReadings};
 use crate::source::cgroup::files::Files;
 use crate::source::cgroup::layout::Hierarchies;
+use crate::source::cgroup::v1::Controller;
 
 /// The cgroups of this host, kept between scrapes.
 #[derive(Debug)]
@@ -85,6 +86,13 @@ impl Cgroups {
         }
         (cgroup != Cgroup::default()).then_some(cgroup)
     }
+}
+
+/// Whether memory is limited by cgroup v1 on this host: then systemd does not notice OOM kills.
+#[must_use]
+pub fn limits_memory_by_v1(sys_fs_cgroup: &Path) -> bool {
+    Hierarchies::open(sys_fs_cgroup)
+        .is_ok_and(|found| found.v1.iter().any(|(controller, _)| *controller == Controller::Memory))
 }
 
 #[cfg(test)]

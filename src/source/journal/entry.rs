@@ -7,12 +7,14 @@ use std::io;
 use std::time::Instant;
 
 use super::field::{
-    CORE_DUMP, DROPPED, FieldCache, FieldKind, MAX_FIELD_LENGTH, MISSED, RESULT, RUN, STARTED,
+    CORE_DUMP, DROPPED, FieldCache, FieldKind, MAX_FIELD_LENGTH, MESSAGE, MISSED, RESULT, RUN,
+    STARTED,
 };
 use super::file::{FileError, JournalFile};
 use super::format::{
     DATA, ENTRY, ENTRY_ITEMS, EntryStamp, Id128, ObjectHeader, data_payload, entry_stride, offsets,
 };
+use super::oom_kill::OomKill;
 use super::read_buffer::ReadBuffer;
 use super::totals::{Priority, Totals};
 use crate::source::journal::exits::JournalMainExit;
@@ -154,6 +156,7 @@ impl EntryReader {
         let (mut by_pid_one, mut pid_one_unit, mut is_known) = (false, None, false);
         let mut is_restart = false;
         let (mut is_exit, mut is_process_exit, mut details) = (false, false, [None; 2]);
+        let (mut by_kernel, mut oom_kill) = (false, None);
         for field in fields {
             match self.kind_of(file, *field, totals)? {
                 FieldKind::Other => {}
@@ -168,6 +171,8 @@ impl EntryReader {
                     details.rotate_left(1);
                     details[1] = Some(*field);
                 }
+                FieldKind::Kernel => by_kernel = true,
+                FieldKind::OomKillMessage => oom_kill = Some(*field),
                 FieldKind::KnownMessageId => is_known = true,
             }
         }
@@ -180,6 +185,13 @@ impl EntryReader {
                 self.process_exit(file, fields, totals)?;
             } else if is_restart {
                 totals.restart(unit, at);
+            }
+        }
+        if let Some(field) = oom_kill.filter(|_| by_kernel) {
+            let field = self.field_up_to(file, field, MAX_KERNEL_MESSAGE)?;
+            if let Some(kill) = field.strip_prefix(MESSAGE).and_then(OomKill::parse) {
+                let unit = totals.unit_index(kill.unit);
+                totals.oom_kill(unit, kill.pid, at);
             }
         }
         if !self.is_history {
@@ -273,12 +285,21 @@ impl EntryReader {
 
     /// The first bytes of a field; empty if it is compressed, which only long ones are.
     fn field(&mut self, file: &JournalFile, at: u64) -> Result<&[u8], Unreadable> {
+        self.field_up_to(file, at, MAX_FIELD_LENGTH)
+    }
+
+    fn field_up_to(
+        &mut self,
+        file: &JournalFile,
+        at: u64,
+        length: usize,
+    ) -> Result<&[u8], Unreadable> {
         let payload = data_payload(file.header().compact);
-        let data = self.buffer.peek(file.descriptor(), at, payload + MAX_FIELD_LENGTH)?;
+        let data = self.buffer.peek(file.descriptor(), at, payload + length)?;
         let object =
             ObjectHeader::parse(data).filter(|object| object.kind == DATA).ok_or(Unreadable)?;
         let size = usize::try_from(object.size).unwrap_or(usize::MAX);
-        if size > data.len() && data.len() < payload + MAX_FIELD_LENGTH {
+        if size > data.len() && data.len() < payload + length {
             // the field extends past the end of the file
             return Err(Unreadable);
         }
@@ -368,6 +389,9 @@ fn missed(message: &[u8]) -> u64 {
 fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
+
+/// Bytes of a kernel message: the kernel limits its lines to 1024.
+const MAX_KERNEL_MESSAGE: usize = MESSAGE.len() + 1024;
 
 /// Bytes: more than journald writes, which limits an entry to about a thousand fields.
 const MAX_ENTRY_SIZE: usize = 64 << 10;

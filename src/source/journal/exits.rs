@@ -32,6 +32,18 @@ pub struct JournalMainExit {
     pub status: InternedStr,
 }
 
+/// A process of a unit that the OOM killer killed, as the kernel logs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalOomKill {
+    /// The unit's name.
+    #[serde(with = "serial::text")]
+    pub unit: Arc<str>,
+    /// The process, in the initial namespace.
+    pub pid: u32,
+    /// The time at which journald received the message, on `CLOCK_MONOTONIC`.
+    pub at: Timestamp,
+}
+
 /// The exits since the last reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JournalExits {
@@ -39,6 +51,8 @@ pub struct JournalExits {
     pub exits: Vec<JournalExit>,
     /// The units that `Restart=` restarted, and when.
     pub restarts: Vec<(Arc<str>, Timestamp)>,
+    /// The OOM kills in units, in the order of the journal.
+    pub oom_kills: Vec<JournalOomKill>,
     /// When messages were last lost, or may have been: journald started, or dropped some.
     pub last_gap: Option<Timestamp>,
 }

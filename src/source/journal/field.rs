@@ -1,5 +1,6 @@
 //! The kinds of fields, cached by file and offset: journald stores each value once per file.
 
+use super::oom_kill;
 use super::totals::{Priority, Totals};
 
 /// The kind of a field. Only fields that begin with `_` are set by journald; the sender chooses the
@@ -24,6 +25,10 @@ pub(super) enum FieldKind {
     RestartMessage,
     /// `INVOCATION_ID=` or `UNIT_RESULT=` of an exit.
     RunDetail,
+    /// `_TRANSPORT=kernel`: the kernel logged it.
+    Kernel,
+    /// The `MESSAGE=` of an OOM kill, if the kernel logged it.
+    OomKillMessage,
     /// The `MESSAGE_ID=` of a core dump or of an event of journald, if that logged it.
     KnownMessageId,
 }
@@ -43,7 +48,14 @@ impl FieldKind {
             SUCCESS | FAILURE => Self::ExitMessage,
             RESTART_SCHEDULED => Self::RestartMessage,
             PROCESS_EXIT => Self::ProcessExitMessage,
+            b"_TRANSPORT=kernel" => Self::Kernel,
             _ if field.starts_with(b"UNIT=") => Self::PidOneUnit,
+            _ if field
+                .strip_prefix(MESSAGE)
+                .is_some_and(|text| text.starts_with(oom_kill::PREFIX)) =>
+            {
+                Self::OomKillMessage
+            }
             _ if field.starts_with(RUN) || field.starts_with(RESULT) => Self::RunDetail,
             _ => Self::Other,
         }
@@ -85,6 +97,7 @@ pub(super) const MAX_FIELD_LENGTH: usize = 20 + 255;
 /// Enough that frequent fields are rarely evicted.
 const CACHE_SLOTS: usize = 8192;
 
+pub(super) const MESSAGE: &[u8] = b"MESSAGE=";
 pub(super) const RUN: &[u8] = b"INVOCATION_ID=";
 pub(super) const RESULT: &[u8] = b"UNIT_RESULT=";
 

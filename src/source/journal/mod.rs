@@ -15,6 +15,7 @@ mod format;
 pub(crate) mod fuzz;
 mod history;
 mod index;
+mod oom_kill;
 mod read_buffer;
 mod saved;
 mod tail;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::exits::{JournalExit, JournalExits, JournalMainExit};
+use super::exits::{JournalExit, JournalExits, JournalMainExit, JournalOomKill};
 use super::{JournalOptions, JournalReading, Progress};
 use crate::systemd::unit::name::is_valid;
 use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp};
@@ -24,6 +24,8 @@ pub struct JournalCounts {
     pub messages: [u64; Priority::ALL.len()],
     /// Core dumps by the signal's number.
     pub core_dumps: BTreeMap<u8, u64>,
+    /// OOM kills that the kernel logged.
+    pub oom_kills: u64,
     /// Messages that journald dropped because of its rate limit.
     pub dropped: u64,
 }
@@ -122,6 +124,17 @@ impl Totals {
 
     pub(super) fn dropped(&mut self, unit: Option<u32>, messages: u64) {
         self.count(unit, |counts| counts.dropped = counts.dropped.saturating_add(messages));
+    }
+
+    /// Counts and records an OOM kill in a unit.
+    pub(super) fn oom_kill(&mut self, unit: Option<u32>, pid: u32, at: u64) {
+        self.count(unit, |counts| counts.oom_kills += 1);
+        let unit = unit.and_then(|index| self.units.get(usize::try_from(index).ok()?));
+        let Some(CountedUnit { name, .. }) = unit else { return };
+        if self.exits.oom_kills.len() < MAX_EXITS {
+            let (unit, at) = (name.clone(), Timestamp(at));
+            self.exits.oom_kills.push(JournalOomKill { unit, pid, at });
+        }
     }
 
     pub(super) fn missed(&mut self, messages: u64) {

@@ -14,7 +14,7 @@ use crate::systemd::dbus::{
 use crate::systemd::manager::NAMES;
 use crate::systemd::mirror::ListedUnit;
 use crate::systemd::state::State;
-use crate::systemd::unit::properties::{Interface, STATE_CHANGE_TIME, Values, afterwards};
+use crate::systemd::unit::properties::{EXEC_START, STATE_CHANGE_TIME, Values, afterwards};
 
 impl Follower<'_> {
     pub(super) fn handle_reply(&mut self, reply: &Message) {
@@ -121,8 +121,12 @@ impl Follower<'_> {
             for (property, value) in values {
                 let change =
                     state.mirror.change(name, |unit| unit.set(*interface, property, &value));
-                if let Some(change) = change.filter(|_| property == STATE_CHANGE_TIME) {
-                    state.ledger.state_change_read(&change.after);
+                match change {
+                    Some(change) if property == STATE_CHANGE_TIME => {
+                        state.ledger.state_change_read(&change.after);
+                    }
+                    Some(change) if property == EXEC_START => state.ledger.commands_read(&change),
+                    _ => {}
                 }
             }
             if *purpose == Purpose::BootTimes {
@@ -144,8 +148,8 @@ impl Follower<'_> {
                     _ => {}
                 }
                 // part of the fetch, so before the next one
-                for property in afterwards(&change.after, self.extras) {
-                    let get = Get::single(&change.after, Interface::Unit, property);
+                for (interface, property) in afterwards(&change.after, self.extras) {
+                    let get = Get::single(&change.after, interface, property);
                     self.calls.add(Call::Unit(get));
                 }
                 self.refetch.plan_dependencies(&state.mirror, &change.after, fetch.gap.is_some());

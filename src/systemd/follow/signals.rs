@@ -13,7 +13,9 @@ use crate::systemd::dbus::{Changed, DRIVER, FollowError, UNIT_INTERFACE, new_own
 use crate::systemd::ledger::Gap;
 use crate::systemd::state::State;
 use crate::systemd::unit::name::{UnitKind, from_object_path, is_valid};
-use crate::systemd::unit::properties::{CONDITION_TIME, CONTROL_GROUP, Interface, NEXT_DELAY};
+use crate::systemd::unit::properties::{
+    CONDITION_TIME, CONTROL_GROUP, EXEC_START, Interface, NEXT_DELAY,
+};
 use crate::systemd::unit::value::Timestamp;
 use crate::systemd::unit::{Service, Unit};
 
@@ -162,6 +164,15 @@ impl Follower<'_> {
         let is_skipped = unit.is("inactive") && kind != UnitKind::Device;
         if is_unmet && (is_skipped || (unit.selected && self.extras.conditions)) {
             self.refetch.plan(&unit.name, Interface::Unit, CONDITION_TIME, soon);
+        }
+        // systemd starts the next command of a oneshot in the turn in which it notices an exit, so
+        // signals show the last exit only
+        if let (Some(was), Some(is)) = (change.before.service(), unit.service())
+            && was.main_exit_monotonic != is.main_exit_monotonic
+            && is.main_exit_monotonic.and_then(Timestamp::set).is_some()
+            && is.commands.as_ref().is_some_and(|commands| !commands.is_empty())
+        {
+            self.refetch.plan(&unit.name, Interface::Kind, EXEC_START, now);
         }
         // a socket unit signals when connections begin and end, but not their numbers
         let may_change_polled = match interface {

@@ -21,7 +21,7 @@ impl ExitCode {
     pub fn from_number(code: u64) -> Option<Self> {
         match code {
             1 => Some(Self::Exited),
-            2 => Some(Self::Killed),
+            CLD_KILLED => Some(Self::Killed),
             3 => Some(Self::Dumped),
             _ => None,
         }
@@ -67,6 +67,12 @@ fn signal_name(number: u64) -> Option<InternedStr> {
     let name = *NAMES.get(usize::try_from(number).ok()?)?;
     name.map(InternedStr::Borrowed)
 }
+
+/// The code of a process that a signal ended, without a core dump.
+pub(super) const CLD_KILLED: u64 = 2;
+
+/// The signal of the OOM killer.
+pub(super) const SIGKILL: u64 = 9;
 
 /// The first real-time signal that the C library leaves to programs.
 const SIGRTMIN: u64 = 34;

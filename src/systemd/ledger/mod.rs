@@ -4,12 +4,14 @@
 //! A counter never falls before the next boot: not when the exporter is restarted, not when systemd's own counter is reset, not at a
 //! reload, and for a while not when the unit is unloaded.
 
+mod commands;
 mod counted;
 mod downtime;
 mod event;
 mod exit_code;
 mod gap;
 mod journal_reconciliation;
+mod oom_kills;
 mod saved;
 #[cfg(test)]
 mod tests;
@@ -35,6 +37,7 @@ use event::event;
 use journal_reconciliation::{
     Attribution, JournalReconciliation, MissedExits, last_known_at, run_key,
 };
+use oom_kills::OomKills;
 use tracing::debug;
 use transitions::was_refused;
 use unit_counters::{MissedSignals, Observed, UNKNOWN, counter_of};
@@ -50,6 +53,7 @@ pub struct Ledger {
     events: VecDeque<Arc<Event>>,
     host: HostCounters,
     reconciliation: JournalReconciliation,
+    oom_kills: OomKills,
     /// The time of the boot, while the exporter counts what happened since then.
     boot: Option<SystemTime>,
     /// When the exporter was started.
@@ -121,6 +125,7 @@ impl Ledger {
             events: VecDeque::new(),
             host: HostCounters::default(),
             reconciliation: JournalReconciliation::default(),
+            oom_kills: OomKills::default(),
             boot: None,
             started: SystemTime::now(),
             generation: 0,
@@ -183,15 +188,16 @@ impl Ledger {
         self.generation += u64::from(saved::differ(before, after));
         let missed = gap.map(|gap| MissedSignals { reload: gap == Gap::Reload, reloaded_at });
         let is_since_boot = self.boot.is_some();
+        let may_be_oom_killed = self.oom_kills.is_enabled;
+        let mut observed = Observed { may_be_oom_killed, ..Observed::default() };
         let counters = Arc::make_mut(self.counters_of(after));
-        let mut observed = Observed::default();
         let restarts = counters.restarts;
         counters.observe(before, after, missed, &mut observed);
         if is_since_boot {
             counters.restarts_since_boot += counters.restarts - restarts;
         }
-        let Observed { failure, exited, missed_exits: exits, possible_double_count, events } =
-            observed;
+        let Observed { failure, exited, killed, possible_double_count, events, .. } = observed;
+        let exits = observed.missed_exits;
         if let Some(result) = failure {
             *counter_of(&mut self.host.failures, &result) += 1;
         }
@@ -210,6 +216,9 @@ impl Ledger {
         for event in events {
             self.record(event);
         }
+        if let Some(kill) = killed.and_then(|kill| self.oom_kills.add(kill)) {
+            self.count_kill(&kill, InternedStr::Borrowed("signal"));
+        }
     }
 
     /// Detects a start limit that was hit before the unit was followed.
@@ -227,7 +236,8 @@ impl Ledger {
     }
 
     /// Keeps exits read from the journal until the states of units are known.
-    pub fn add_journal_exits(&mut self, exits: JournalExits) {
+    pub fn add_journal_exits(&mut self, mut exits: JournalExits) {
+        self.oom_kills.add_logged(std::mem::take(&mut exits.oom_kills));
         self.reconciliation.add_journal_exits(exits);
     }
 
@@ -235,6 +245,7 @@ impl Ledger {
     /// `following` is whether signals are received, too.
     pub fn reconcile(&mut self, exits: JournalExits, read: Timestamp, following: bool) {
         self.add_journal_exits(exits);
+        self.count_kills(read);
         for (missed, attribution) in self.reconciliation.attribute(read) {
             self.count_missed_exits(&missed, attribution);
         }

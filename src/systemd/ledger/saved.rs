@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::event::Event;
 use super::journal_reconciliation::MissedExits;
+use super::oom_kills::{Kill, MAX_WAITING};
 use super::unit_counters::UnitCounters;
 use super::{LOST_REASONS, Ledger};
-use crate::source::journal::exits::JournalExit;
+use crate::source::journal::exits::{JournalExit, JournalOomKill};
 use crate::systemd::unit::name::{UnitKind, is_valid};
 use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp, intern};
 use crate::systemd::unit::{Unit, serial};
@@ -32,6 +33,8 @@ pub struct SavedLedger {
     last_gap: Option<Timestamp>,
     reliable_journal: Vec<String>,
     counted_runs: Vec<InvocationId>,
+    kills: Vec<Kill>,
+    oom_kills: Vec<JournalOomKill>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -99,6 +102,8 @@ impl Ledger {
             last_gap: reconciliation.last_gap,
             reliable_journal: reliable.map(ToString::to_string).collect(),
             counted_runs: reconciliation.counted_runs.iter().copied().collect(),
+            kills: self.oom_kills.waiting.iter().cloned().collect(),
+            oom_kills: self.oom_kills.logged.iter().cloned().collect(),
         }
     }
 
@@ -138,6 +143,9 @@ impl Ledger {
         for run in saved.counted_runs {
             reconciliation.add_counted_run(run);
         }
+        let kills = saved.kills.into_iter().filter(|kill| is_known(&kill.unit));
+        self.oom_kills.waiting = kills.take(MAX_WAITING).collect();
+        self.oom_kills.logged = saved.oom_kills.into_iter().take(MAX_WAITING).collect();
         self.expire(Instant::now());
     }
 

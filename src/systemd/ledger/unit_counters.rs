@@ -22,6 +22,7 @@ use super::counted::Counted;
 use super::event::{Event, EventKind, event};
 use super::exit_code::ExitCode;
 use super::journal_reconciliation::run_key;
+use super::oom_kills::{Kill, is_kill};
 use super::transitions::{
     LastExit, awaits_restart, began, is_restart_planned, last_exit, may_be_refused, new_exit,
     new_failure, was_refused,
@@ -94,6 +95,10 @@ pub(super) struct MissedSignals {
 pub(super) struct Observed {
     /// The result of a failure that was seen.
     pub(super) failure: Option<InternedStr>,
+    /// Whether the result of a service killed by SIGKILL is counted later.
+    pub(super) may_be_oom_killed: bool,
+    /// Such a failure.
+    pub(super) killed: Option<Kill>,
     /// The run whose exit was seen.
     pub(super) exited: Option<InvocationId>,
     /// Exits that were not seen, but must have preceded restarts.
@@ -210,6 +215,11 @@ impl UnitCounters {
         if let Some((code, name)) = exit {
             self.count_main_exit(code, name.clone(), run, at);
             status = Some(name);
+        }
+        if observed.may_be_oom_killed && status.is_some() && is_kill(is, failed) {
+            self.failures.count(run, at);
+            observed.killed = Some(Kill::of(before, is, run, at));
+            return true;
         }
         if let Some(result) = failed {
             self.count_failure(result, run, at);

@@ -152,6 +152,8 @@ pub struct Service {
     pub restarts: Option<u64>,
     /// `MainPID`; `None` while there is none.
     pub main_pid: Option<u32>,
+    /// `ExecMainPID`: the current or last main process.
+    pub exec_main_pid: Option<u32>,
     /// `ExecMainCode`: how the main process ended: 1 exited, 2 killed, 3 dumped.
     pub exit_code: Option<u64>,
     /// `ExecMainStatus`: exit status or signal number.
@@ -164,6 +166,22 @@ pub struct Service {
     pub main_exit_monotonic: Option<Timestamp>,
     /// `TasksMax`; `None` without a limit.
     pub tasks_max: Option<u64>,
+    /// `ExecStart`: the last exit of each command; read of oneshots only, and empty for a single
+    /// command, whose exit is that of the main process.
+    pub commands: Option<Box<[CommandExit]>>,
+}
+
+/// The last exit of one command of a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CommandExit {
+    /// When it exited, wall clock; 0 while it runs and before.
+    pub at: Timestamp,
+    /// The same, since boot.
+    pub monotonic: Timestamp,
+    /// How it ended, as `ExecMainCode`.
+    pub code: u64,
+    /// Exit status or signal number.
+    pub status: u64,
 }
 
 /// IP traffic of one run of a service.
@@ -267,6 +285,7 @@ impl Unit {
             service.restarts = Some(0);
             service.result = Some("success".into());
             service.main_exit_monotonic = Some(Timestamp(0));
+            service.commands = Some(Box::default());
         }
         if let Detail::Timer(timer) = &mut unit.detail {
             timer.last_trigger = Some(Timestamp(0));
@@ -351,6 +370,12 @@ impl Service {
     #[must_use]
     pub fn has_restart_steps(&self) -> bool {
         self.restart_steps.is_some_and(|steps| steps > 0)
+    }
+
+    /// Whether its type is oneshot, which may have several commands.
+    #[must_use]
+    pub fn is_oneshot(&self) -> bool {
+        self.service_type.as_deref() == Some("oneshot")
     }
 
     /// Whether `Restart=` enables restarts.

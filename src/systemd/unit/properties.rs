@@ -4,7 +4,7 @@ use zbus::Variant;
 
 use super::dependencies::Relation;
 use super::name::UnitKind;
-use super::value::{as_interned, as_strings};
+use super::value::{as_command_exits, as_interned, as_strings};
 use super::{Detail, Service, Unit};
 pub use crate::systemd::unit::decode::Values;
 use crate::systemd::unit::property_tables::{CGROUP, SERVICE, SOCKET, TIMER, UNIT};
@@ -74,6 +74,9 @@ impl Unit {
             set(CGROUP, self, name, value);
         }
         match &mut self.detail {
+            Detail::Service(service) if name == EXEC_START => {
+                service.commands = Some(as_command_exits(value));
+            }
             Detail::Service(service) => {
                 set(SERVICE, service, name, value);
                 service.sandbox.set(name, value);
@@ -119,13 +122,16 @@ pub fn wanted(
 }
 
 /// The properties to read once all others of the unit are known.
-pub fn afterwards(unit: &Unit, extras: Extras) -> impl Iterator<Item = &'static str> {
+pub fn afterwards(unit: &Unit, extras: Extras) -> impl Iterator<Item = (Interface, &'static str)> {
     let limits = unit.service().is_some_and(Service::is_restarted);
     let limits = limits.then_some(["StartLimitBurst", "StartLimitIntervalUSec"]);
     let conditions = extras.conditions.then_some(["ConditionResult", CONDITION_TIME]);
     let is_failed_service = unit.service().is_some() && unit.is("failed");
     let state_change = is_failed_service.then_some(STATE_CHANGE_TIME);
-    limits.into_iter().chain(conditions).flatten().chain(state_change)
+    let is_oneshot = unit.service().is_some_and(Service::is_oneshot);
+    let commands = is_oneshot.then_some((Interface::Kind, EXEC_START));
+    let of_unit = limits.into_iter().chain(conditions).flatten().chain(state_change);
+    of_unit.map(|name| (Interface::Unit, name)).chain(commands)
 }
 
 /// Whether signals carry this property, so that they overrule a value fetched meanwhile.
@@ -196,6 +202,9 @@ pub const CONDITION_TIME: &str = "ConditionTimestamp";
 
 /// When a unit's state or sub-state last changed.
 pub const STATE_CHANGE_TIME: &str = "StateChangeTimestamp";
+
+/// The commands of a service, with the last exit of each.
+pub const EXEC_START: &str = "ExecStart";
 
 /// The services that a socket unit starts; every unit has this property, but it is kept of no
 /// others.

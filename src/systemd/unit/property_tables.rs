@@ -141,6 +141,10 @@ pub(super) const SERVICE: &[Property<Service>] = &[
         let pid = as_number(value).and_then(|pid| u32::try_from(pid).ok());
         service.main_pid = pid.filter(|pid| *pid != 0);
     }),
+    property("ExecMainPID", Source::Signal, |service, value| {
+        let pid = as_number(value).and_then(|pid| u32::try_from(pid).ok());
+        service.exec_main_pid = pid.filter(|pid| *pid != 0);
+    }),
     property("ExecMainCode", Source::Signal, |service, value| {
         service.exit_code = as_number(value);
     }),

@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use zbus::Variant;
 
-use super::serial;
+use super::{CommandExit, serial};
 
 /// A state, result or type of systemd. Known strings are static; unknown ones are kept as they are,
 /// so that those of a newer systemd are exported.
@@ -152,6 +152,25 @@ pub(in crate::systemd) fn as_invocation_id(value: &Variant<'_>) -> Option<Invoca
     }
     Some(InvocationId(id))
 }
+
+/// The exit of each command in `ExecStart`; empty for a single command and for any other type.
+pub(in crate::systemd) fn as_command_exits(value: &Variant<'_>) -> Box<[CommandExit]> {
+    let Variant::Array(commands) = value else { return Box::default() };
+    if commands.len() < 2 {
+        return Box::default();
+    }
+    let exit = |command: &Variant<'_>| {
+        let Variant::Structure(command) = command else { return CommandExit::default() };
+        let number = |index: usize| command.fields().get(index).and_then(as_number).unwrap_or(0);
+        // path, arguments, whether failures are ignored, start, exit, pid, code, status
+        let [at, monotonic] = [number(5), number(6)].map(Timestamp);
+        CommandExit { at, monotonic, code: number(8), status: number(9) }
+    };
+    commands.iter().take(MAX_COMMANDS).map(exit).collect()
+}
+
+/// Commands of one service; further ones are ignored.
+const MAX_COMMANDS: usize = 256;
 
 /// In bytes; longer than any state, result or type.
 const MAX_LENGTH: usize = 128;

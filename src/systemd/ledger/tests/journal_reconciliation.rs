@@ -10,7 +10,7 @@ fn exit(unit: &str, run: u8, result: &str, at: Timestamp) -> JournalExit {
 }
 
 fn journal_exits(exits: Vec<JournalExit>) -> JournalExits {
-    JournalExits { exits, last_gap: None, ..JournalExits::default() }
+    JournalExits { exits, ..JournalExits::default() }
 }
 
 /// A time in this many milliseconds.
@@ -54,11 +54,7 @@ fn missed_exits_wait_for_journal_then_are_unknown() {
     assert_eq!((event.kind, event.cause.as_deref()), (EventKind::Failed, Some("signal")));
     assert_eq!(event.invocation_id, Some(InvocationId([3; 16])));
     // the attribution is final
-    let journal = JournalExits {
-        exits: vec![exit("x.service", 5, "signal", before)],
-        last_gap: None,
-        ..JournalExits::default()
-    };
+    let journal = journal_exits(vec![exit("x.service", 5, "signal", before)]);
     case.ledger.reconcile(journal, after(5000), true);
     case.assert(&[("exit-code", 1), ("signal", 1), ("unknown", 1)], 1, 3);
 }
