@@ -61,7 +61,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             per: Per::Unit,
             help: "OOM kills in the unit's cgroup that the kernel logged, on cgroup v1 and v2, also if the cgroup is gone. Absent if there were none.",
             source: "the journal: task_memcg in lines of the kernel that begin with oom-kill:; the kernel logs ten in 5 s",
-            profile: Profile::Minimal,
+            profile: Profile::Fleet,
             labels: ["name", "type"],
         },
         units.iter().filter(|(_, counts)| counts.oom_kills > 0).map(|(name, counts)| {

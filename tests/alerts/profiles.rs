@@ -201,11 +201,12 @@ metric_relabel_configs:
 ";
 
 /// Metrics without which an alert still works: a second condition for the same, or a guard against firing early.
-const DISPENSABLE: [&str; 5] = [
+const DISPENSABLE: [&str; 6] = [
     "up",
     "systemd_boot_time_seconds",
     "unit_exporter_truncated_units_total",
     "unit_exporter_truncated_listeners_total",
+    "systemd_unit_kernel_oom_kills_total",
     "systemd_unit_memory_events_total",
 ];
 
