@@ -49,15 +49,11 @@ fn oom_kills_are_counted_once_and_are_the_cause() {
         });
         kernel.pids.insert(machine.outer_pid(pid).unwrap().to_string(), pid);
     }
+    machine.ok(&["systemctl", "kill", "--signal=KILL", "by-hand"]);
     for name in names {
         machine.write(&format!("run/{}", name.trim_end_matches(".service")), "");
+        eventually("the kernel has logged the kill", || kernel.relay(machine).then_some(()));
     }
-    machine.ok(&["systemctl", "kill", "--signal=KILL", "by-hand"]);
-    let mut lines = 0;
-    eventually("the kernel has logged four kills", || {
-        lines += kernel.relay();
-        (lines >= names.len()).then_some(())
-    });
 
     let oom =
         |page: &Samples, name| page.value("systemd_unit_kernel_oom_kills_total", &[("name", name)]);
@@ -134,9 +130,9 @@ impl KernelLog {
         Self { log, pipe, prefix, pids: BTreeMap::new(), sequence: 0 }
     }
 
-    /// Passes on the lines about the machine; returns the number of those about a kill.
-    fn relay(&mut self) -> usize {
-        let mut kills = 0;
+    /// Passes on the lines about kills in the machine; returns whether there were any.
+    fn relay(&mut self, machine: &Machine) -> bool {
+        let mut any = false;
         let mut record = [0; 8192];
         while let Ok(length) = self.log.read(&mut record) {
             let text = String::from_utf8_lossy(&record[..length]);
@@ -146,17 +142,20 @@ impl KernelLog {
             if !line.starts_with("oom-kill:") || !line.contains(&format!("={}/", self.prefix)) {
                 continue;
             }
-            kills += 1;
+            any = true;
             let mut line = line.replace(&self.prefix, "");
             for (outer, inner) in &self.pids {
                 line = line.replace(&format!(",pid={outer},"), &format!(",pid={inner},"));
             }
-            writeln!(self.pipe, "6,{},{},-;{line}", self.sequence, self.sequence).unwrap();
-            self.sequence += 1;
-            // journald reads one record at a time
-            thread::sleep(Duration::from_millis(200));
+            eventually("the kernel's line is in the journal", || {
+                writeln!(self.pipe, "6,{},{},-;{line}", self.sequence, self.sequence).unwrap();
+                self.sequence += 1;
+                // journald expects one record per read: one that follows another is lost
+                thread::sleep(Duration::from_millis(300));
+                machine.ok(&["journalctl", "-k", "-o", "cat"]).contains(&line).then_some(())
+            });
         }
-        kills
+        any
     }
 }
 
