@@ -428,3 +428,46 @@ fn what(exporter: &Exporter<'_>, name: &str, kind: &str) -> usize {
     let events = list["events"].as_array().unwrap().iter();
     events.filter(|event| event["what"] == kind).count()
 }
+
+#[test]
+fn first_runs_of_new_units_count() {
+    let machine = &Machine::options().boot();
+    let exporter = machine.exporter(&[]);
+    let limit = "[Unit]\nStartLimitIntervalSec=0\n";
+    let install = "[Install]\nWantedBy=multi-user.target\n";
+    // enabling reloads the configuration, which loads the unit: the run ends before it can be listed
+    let names: Vec<_> = (0..24)
+        .map(|number| {
+            let (name, service) = match number % 4 {
+                0 => ("fails", "ExecStart=/bin/false\n"),
+                1 => ("oneshot", "Type=oneshot\nExecStart=/bin/false\n"),
+                2 => ("killed", "ExecStart=/bin/sh -c 'kill -KILL $$$$'\n"),
+                _ => ("no-file", "Type=oneshot\nEnvironmentFile=/absent\nExecStart=/bin/true\n"),
+            };
+            let name = format!("new-{name}-{number}.service");
+            let text = format!("{limit}[Service]\n{service}{install}");
+            machine.write(&format!("etc/systemd/system/{name}"), &text);
+            machine.exec(&["systemctl", "enable", "--now", &name]);
+            name
+        })
+        .collect();
+    let mount = "[Mount]\nWhat=/absent\nWhere=/mnt/new\nType=ext4\n";
+    machine.write("etc/systemd/system/mnt-new.mount", &format!("{mount}{install}"));
+    machine.exec(&["systemctl", "enable", "--now", "mnt-new.mount"]);
+
+    let wrong = || -> Vec<_> {
+        let page = exporter.samples();
+        let counted = |name: &str| {
+            let count = |metric| page.value(metric, &[("name", name)]);
+            let failures = count("systemd_service_failures_total");
+            (failures, count("systemd_unit_starts_total"), what(&exporter, name, "failed"))
+        };
+        let counts = names.iter().map(|name| (name.as_str(), counted(name)));
+        counts.filter(|(_, counts)| *counts != (Some(1.0), Some(1.0), 1)).collect()
+    };
+    support::in_time(|| wrong().is_empty().then_some(()));
+    assert_eq!(wrong(), []);
+    let page = exporter.samples();
+    let job = [("name", "mnt-new.mount"), ("result", "failed")];
+    assert_eq!(page.value("systemd_unit_job_failures_total", &job), Some(1.0));
+}

@@ -224,10 +224,13 @@ impl Follower<'_> {
             Reason::Reload => Some(Gap::Reload),
             Reason::Schedule => None,
         };
-        // a unit that was loaded since then has not run before
-        let is_new_counted = state.status.counts_downtime && !state.status.filled;
+        // the mirror had every unit that was loaded before: another one was loaded since, and ran only since
+        let is_complete = (state.status.filled || state.status.counts_downtime)
+            && state.mirror.exceeded_limit().is_none();
         for row in rows {
-            if is_new_counted {
+            let was_listed =
+                |kind: UnitKind| is_complete && !state.status.unlisted.contains_key(&kind);
+            if UnitKind::of(&row.name).is_some_and(was_listed) {
                 state.mirror.load(&row.name);
             }
             let change = state.mirror.list(&row);

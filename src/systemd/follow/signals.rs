@@ -79,6 +79,10 @@ impl Follower<'_> {
             }
             "JobNew" => {
                 let (id, _, unit): (u32, ObjectPath<'_>, &str) = body.deserialize()?;
+                // loaded by a reload, whose list of units has not arrived
+                if state.status.filled && state.mirror.unit(unit).is_none() {
+                    self.unit_new(state, unit, now);
+                }
                 state.mirror.job_new(id, unit, SystemTime::now());
             }
             "JobRemoved" => {
