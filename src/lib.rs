@@ -18,6 +18,7 @@
 //! Beside them: `cli/` parses flags and files and runs one command, `collector` lists the collectors
 //! and profiles, `unit_filter` selects units, `short_lived` names sums of units, `app` builds the
 //! responses of `http/` from scrapes, `single_flight` shares one scrape between simultaneous requests,
+//! `directory_watcher` reports changes of directories,
 //! `http_counts` counts responses, `sd_notify` reports to systemd, `logging` writes the log, `fuzzing`
 //! has the functions that fuzz/ runs.
 //!
@@ -28,6 +29,7 @@ pub mod app;
 pub mod bus;
 pub mod cli;
 pub mod collector;
+pub mod directory_watcher;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;

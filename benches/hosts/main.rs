@@ -1,7 +1,8 @@
 //! The cost of a scrape for the whole host: this exporter, other exporters, systemd and the bus, at several sizes.
 //!
 //! Boots a private systemd with a number of units, starts every exporter in it as a unit, and scrapes them in
-//! turn. CPU time is that of the processes. `cargo bench --bench hosts -- 100 1000` selects sizes;
+//! turn. CPU time is that of the processes. `cargo bench --bench hosts -- 100 1000` selects sizes, `-- rest 100`
+//! measures each exporter alone, without scrapes;
 //! `PEERS="name=command;…"` adds exporters, with `{port}` in the command; one named `build …` is another build of
 //! this exporter, of which fill and crashes are measured, too. Needs root; includes Debian's node
 //! exporter and process exporter if they are installed.
@@ -14,6 +15,7 @@ mod support;
 mod cost;
 mod floor;
 mod following;
+mod rest;
 mod subject;
 mod units;
 
@@ -26,15 +28,20 @@ use support::Machine;
 fn main() {
     let sizes: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![100, 1000, 5000] } else { sizes };
+    let only_rest = std::env::args().any(|word| word == "rest");
     for size in sizes {
-        measure(size);
+        measure(size, only_rest);
     }
 }
 
-fn measure(size: usize) {
+fn measure(size: usize, only_rest: bool) {
     let machine = Machine::options().boot();
     units::start(&machine, size);
     let mut subjects = subject::all(&machine);
+    if only_rest {
+        println!("\n## {size} units made\n");
+        return rest::measure(&machine, &subjects);
+    }
     // until the units have started and limits of processes are cached
     std::thread::sleep(SETTLE_TIME);
     let listed = machine.ok(&["systemctl", "list-units", "--all", "--no-legend"]).lines().count();
@@ -75,6 +82,7 @@ fn measure(size: usize) {
         println!("Initial fill, {}: {}", subject.name, following::fill(subject));
         println!("Crashes, {}: {}", subject.name, following::crashes(subject));
     }
+    rest::measure(&machine, &subjects);
 }
 
 /// Scrapes per exporter.

@@ -83,6 +83,11 @@ impl Subject<'_> {
         self.headers.is_empty() && self.path == "/metrics" && self.is_ready()
     }
 
+    /// Whether it is a build of this exporter.
+    pub(crate) fn may_follow(&self) -> bool {
+        self.name.starts_with("unit-exporter") || is_same_exporter(&self.name)
+    }
+
     /// Waits until it answers, and scrapes three times to fill caches.
     pub(crate) fn warm_up(&mut self) {
         let begun = Instant::now();

@@ -29,7 +29,9 @@ use crate::logging::{self, Level};
 use crate::scrape::user_managers::follow::{UserManagerConfig, UserManagers};
 use crate::scrape::{ScrapeConfig, Scraper};
 use crate::source::journal::JournalOptions;
-use crate::systemd::follow::{CONTROL_DIRECTORIES, FollowOptions, Thread, follow};
+use crate::systemd::follow::{
+    CONTROL_DIRECTORIES, FollowOptions, Thread, UNIT_DIRECTORIES, follow,
+};
 use crate::systemd::ledger::{Ledger, Retention};
 use crate::systemd::mirror::Mirror;
 use crate::systemd::state::Shared;
@@ -160,9 +162,18 @@ fn start_scraper(
         ..Extras::default()
     };
     let manager = BusAddress::Bus(args.manager_address());
-    let control = CONTROL_DIRECTORIES.map(PathBuf::from);
-    let control_directories = if args.user { Vec::new() } else { control.to_vec() };
-    let options = FollowOptions { manager, resync: args.resync, control_directories, extras };
+    // the directories of a user are in the user's home
+    let of_system = |directories: &[&str]| {
+        let directories = directories.iter().filter(|_| !args.user);
+        directories.map(PathBuf::from).collect()
+    };
+    let options = FollowOptions {
+        manager,
+        resync: args.resync,
+        control_directories: of_system(&CONTROL_DIRECTORIES),
+        unit_directories: of_system(&UNIT_DIRECTORIES),
+        extras,
+    };
     follower.spawn(follow(shared.clone(), options));
     let users = if off.has("user-managers") {
         UserManagers::default()
@@ -190,10 +201,15 @@ fn start_scraper(
         users,
     };
     let scraper = Scraper::new(shared, config, requests);
-    match off.has("journal") {
-        true => tokio::spawn(scraper.save_state_without_journal()),
-        false => tokio::spawn(scraper.follow_journal()),
-    };
+    if off.has("journal") {
+        tokio::spawn(scraper.save_state_without_journal());
+    } else {
+        let (follow, watch) = scraper.follow_journal();
+        Thread::start("journal")
+            .context("failed to start the thread that reads the journal")?
+            .spawn(follow);
+        tokio::spawn(watch);
+    }
     Ok((scraper, follower))
 }
 

@@ -1,5 +1,6 @@
 //! A source that is opened once and kept between scrapes.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
@@ -37,18 +38,37 @@ impl<T: Send + 'static> BlockingSource<T> {
         read: impl FnOnce(&mut T) -> Result<R, Error> + Send + 'static,
     ) -> Result<Result<R, Error>, JoinError> {
         let mut kept = self.0.clone().lock_owned().await;
-        spawn_blocking(move || {
-            // taken out during the read: a panic leaves no half-read source behind
-            let mut source = match kept.take() {
-                Some(source) => source,
-                None => open()?,
-            };
-            let outcome = read(&mut source);
-            *kept = Some(source);
-            outcome
-        })
-        .await
+        spawn_blocking(move || open_and_read(&mut kept, open, read)).await
     }
+
+    /// Reads the source on the thread of the caller, which must have nothing else to run.
+    ///
+    /// # Errors
+    /// Those of opening and of reading, and a panic of either.
+    pub async fn read_here<R>(
+        &self,
+        open: impl FnOnce() -> Result<T, Error>,
+        read: impl FnOnce(&mut T) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let mut kept = self.0.clone().lock_owned().await;
+        let read = AssertUnwindSafe(|| open_and_read(&mut kept, open, read));
+        catch_unwind(read).unwrap_or(Err(Error::Panicked))
+    }
+}
+
+fn open_and_read<T, R>(
+    kept: &mut Option<T>,
+    open: impl FnOnce() -> Result<T, Error>,
+    read: impl FnOnce(&mut T) -> Result<R, Error>,
+) -> Result<R, Error> {
+    // taken out during the read: a panic leaves no half-read source behind
+    let mut source = match kept.take() {
+        Some(source) => source,
+        None => open()?,
+    };
+    let outcome = read(&mut source);
+    *kept = Some(source);
+    outcome
 }
 
 #[cfg(test)]
@@ -75,6 +95,8 @@ mod tests {
         let panics = |_: &mut u32| -> Result<u32, Error> { panic!("on purpose") };
         assert!(kept.read(|| Ok(1), panics).await.is_err());
         assert_eq!(kept.read(|| Ok(2), |source| Ok(*source)).await.unwrap().unwrap(), 2);
+        assert!(kept.read_here(|| Ok(3), panics).await.is_err());
+        assert_eq!(kept.read_here(|| Ok(4), |source| Ok(*source)).await.unwrap(), 4);
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ mod cgroups_and_processes;
 mod dbus_daemons;
 mod group_sums;
 mod journal;
+mod journal_changes;
 mod sockets;
 mod state_saver;
 mod summary;
@@ -26,6 +27,7 @@ use crate::http_counts::HttpCounts;
 use crate::scrape::attempt::{CollectorsHealth, Read, take};
 use crate::scrape::blocking_source::BlockingSource;
 use crate::scrape::group_sums::{GroupSums, Groups};
+use crate::scrape::journal::JournalFollower;
 use crate::scrape::state_saver::StateSaver;
 use crate::scrape::user_managers::follow::UserManagers;
 use crate::single_flight::SingleFlight;
@@ -177,14 +179,27 @@ impl Scraper {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Follows the journal without end. Otherwise it is read at scrapes alone, and what is deleted
-    /// in between is not counted.
-    pub fn follow_journal(&self) -> impl Future<Output = ()> + Send + use<> {
+    /// Follows the journal without end, and watches the first for hanging. Without them it is read at
+    /// scrapes alone, and what is deleted in between is not counted. The first blocks its thread; the
+    /// second needs another.
+    pub fn follow_journal(
+        &self,
+    ) -> (impl Future<Output = ()> + Send + use<>, impl Future<Output = ()> + Send + use<>) {
         if cgroup::limits_memory_by_v1(&self.config.cgroup) {
             self.shared.lock().ledger.find_oom_kills_in_journal();
         }
-        let (options, saver) = (self.config.journal.clone(), self.saver.clone());
-        journal::follow(self.journal.clone(), options, self.shared.clone(), saver)
+        let follower = self.journal_follower();
+        (follower.clone().follow(), follower.watch_for_hangs())
+    }
+
+    fn journal_follower(&self) -> JournalFollower {
+        JournalFollower {
+            kept: self.journal.clone(),
+            options: self.config.journal.clone(),
+            shared: self.shared.clone(),
+            saver: self.saver.clone(),
+            reading: Arc::default(),
+        }
     }
 
     /// Whether the mirror has been filled, and a message of systemd was received in the last 30 s.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-use super::{Scraper, journal};
+use super::Scraper;
 use crate::source::journal::SavedJournal;
 use crate::state_file::{SavedState, StateFile};
 use crate::systemd::saved::SavedSystemd;
@@ -58,6 +58,13 @@ impl StateSaver {
             || (generation.is_some() && entries > last.entries.saturating_add(MAX_UNSAVED_ENTRIES))
     }
 
+    /// When a change that has not been saved may be; `None` without such a change.
+    pub(super) fn next_save(&self) -> Option<Instant> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_changed = self.generation().is_some_and(|generation| generation != last.generation);
+        is_changed.then(|| last.at.map_or_else(Instant::now, |at| at + MIN_SAVE_INTERVAL))
+    }
+
     /// A copy of the state with the position in the journal as of now or, without one, as of the last
     /// copy. `None` until the states of units have been read.
     pub(super) fn copy(&self, journal: Option<(SavedJournal, u64)>) -> Option<SavedState> {
@@ -99,11 +106,11 @@ impl Scraper {
     /// Saves the state before the process ends.
     pub async fn save_state_at_end(&self) {
         let Some(saver) = self.saver.clone() else { return };
-        let (kept, options) = (&self.journal, &self.config.journal);
-        let read = journal::read_and_copy(kept, options, &self.shared, Some(saver.clone()), true);
         // without the collector, nothing has been read
         let copied = match self.config.has_journal {
-            true => timeout(END_TIMEOUT, read).await.ok().flatten().map(|(copied, _)| copied),
+            true => {
+                timeout(END_TIMEOUT, self.journal_follower().read_at_end()).await.ok().flatten()
+            }
             false => None,
         };
         if let Some(state) = copied.unwrap_or_else(|| saver.copy(None)) {

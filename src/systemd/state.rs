@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::Notify;
+
 use super::ledger::{Gap, Ledger};
 use super::manager::Manager;
 use super::mirror::{Change, Mirror};
@@ -73,6 +75,8 @@ pub struct Shared {
     state: Arc<Mutex<State>>,
     /// Delays the reading of signals; scrapes catch up first.
     pub coalescing: Coalescing,
+    /// Missed exits wait for the journal to be read.
+    pub journal_wanted: Arc<Notify>,
 }
 
 impl Shared {
@@ -88,7 +92,11 @@ impl Shared {
         let manager = Manager::default();
         let (boot_blame, pending_change) = (None, None);
         let state = State { mirror, ledger, manager, boot_blame, pending_change, status };
-        Self { state: Arc::new(Mutex::new(state)), coalescing: Coalescing::default() }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            coalescing: Coalescing::default(),
+            journal_wanted: Arc::default(),
+        }
     }
 
     /// Locks the state. A panic while it was locked does not spread: the state is plain data.

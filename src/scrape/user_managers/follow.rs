@@ -146,6 +146,7 @@ fn follow_user(uid: u32, name: &str, config: &UserManagerConfig) -> (UserManager
         manager,
         resync: config.resync,
         control_directories: Vec::new(),
+        unit_directories: Vec::new(),
         extras: config.extras,
     };
     let span = info_span!("user", user = name);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::stat;
 
+use super::Journal;
 use super::file::{FileError, Inode};
 use crate::systemd::unit::value::{Id128, id128_to_hex};
 
@@ -30,6 +31,14 @@ pub(super) struct FileName {
     volatile: bool,
     /// The user whose entries the file contains; `None` for the system's.
     user: Option<u32>,
+}
+
+impl Journal {
+    /// The directories in which a change may be a new entry.
+    #[must_use]
+    pub fn directories(&self) -> Vec<PathBuf> {
+        self.directory.directories()
+    }
 }
 
 impl JournalDirectory {
@@ -77,6 +86,13 @@ impl JournalDirectory {
         });
         listed.sort_by_key(FileName::rank);
         listed
+    }
+
+    /// The directories in which files appear and change, as far as they exist.
+    pub(super) fn directories(&self) -> Vec<PathBuf> {
+        let bases = [&self.persistent, &self.volatile];
+        let own = bases.iter().flat_map(|base| self.own_directories(base).unwrap_or_default());
+        bases.into_iter().cloned().chain(own).collect()
     }
 
     /// All files.
@@ -132,12 +148,7 @@ impl JournalDirectory {
         volatile: bool,
         listed: &mut Vec<FileName>,
     ) -> Result<(), (PathBuf, io::Error)> {
-        for directory in names(base)? {
-            let own = self.machine_ids.iter().find_map(|id| directory.strip_prefix(&**id));
-            if own.is_none_or(|rest| !rest.is_empty() && !rest.starts_with('.')) {
-                continue;
-            }
-            let directory = base.join(directory);
+        for directory in self.own_directories(base)? {
             for file in names(&directory)? {
                 if let Some((current, user)) = classify(&file) {
                     listed.push(FileName { path: directory.join(file), current, volatile, user });
@@ -145,6 +156,14 @@ impl JournalDirectory {
             }
         }
         Ok(())
+    }
+
+    fn own_directories(&self, base: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
+        let is_own = |name: &String| {
+            let rest = self.machine_ids.iter().find_map(|id| name.strip_prefix(&**id));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        Ok(names(base)?.into_iter().filter(is_own).map(|name| base.join(name)).collect())
     }
 }
 

@@ -99,6 +99,7 @@ impl<'s> Follower<'s> {
                     },
                 },
                 () = coalescing.read() => coalescing.consumed(),
+                () = self.refetch.files.changed() => self.refetch.has_changed_files = true,
                 () = tokio::time::sleep_until(wake) => {}
             }
         };
@@ -148,7 +149,7 @@ impl<'s> Follower<'s> {
     fn next_due(&self) -> Instant {
         let next = self
             .refetch
-            .next_due(self.calls.room() > 0)
+            .next_due(self.calls.room() > 0, self.extras)
             .chain(self.resync.next_due())
             .chain(self.fetches.new_units.values().copied())
             .chain(self.signal_check.deadline())
@@ -189,6 +190,9 @@ impl<'s> Follower<'s> {
             state.ledger.downtime_ended(Timestamp::monotonic());
         }
         state.status.filled = true;
+        if state.ledger.awaits_journal() {
+            self.shared.journal_wanted.notify_one();
+        }
         self.mark_following(state);
     }
 

@@ -28,6 +28,19 @@ impl ControlDropIns {
         drop_ins
     }
 
+    /// The directories that systemd writes drop-ins to.
+    pub(super) fn roots(&self) -> &[PathBuf] {
+        &self.directories
+    }
+
+    /// These directories, and those of the units that have drop-ins.
+    pub(super) fn directories(&self) -> Vec<PathBuf> {
+        let of_units = self.modified.keys();
+        let of_units =
+            of_units.map(|(unit, number)| self.directories[*number].join(format!("{unit}.d")));
+        self.directories.iter().cloned().chain(of_units).collect()
+    }
+
     /// Whether changes would be seen: a container may not have the directories, and those of users'
     /// managers are in their homes.
     pub(super) fn are_visible(&self) -> bool {

@@ -21,6 +21,7 @@ mod signals;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod unit_files;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -37,8 +38,9 @@ use crate::bus::BusAddress;
 use call_queue::CallQueue;
 use connection::Follower;
 pub use control_drop_ins::CONTROL_DIRECTORIES;
-use control_drop_ins::ControlDropIns;
 pub use thread::Thread;
+pub use unit_files::UNIT_DIRECTORIES;
+use unit_files::UnitFiles;
 
 /// Which manager is followed, and how often the mirror is compared with its list of units.
 #[derive(Clone, Debug)]
@@ -49,6 +51,8 @@ pub struct FollowOptions {
     pub resync: Duration,
     /// The directories of [`CONTROL_DIRECTORIES`], if the manager is the system's.
     pub control_directories: Vec<PathBuf>,
+    /// Those of [`UNIT_DIRECTORIES`], if the manager is the system's.
+    pub unit_directories: Vec<PathBuf>,
     /// Optional properties of units to read.
     pub extras: Extras,
 }
@@ -83,7 +87,8 @@ async fn connect(shared: Shared, options: FollowOptions) -> Infallible {
                 let messages = MessageStream::from(&connection);
                 let calls = CallQueue::open(connection, owner);
                 let mut follower = Follower::new(&shared, calls, options.resync, options.extras);
-                follower.refetch.control = ControlDropIns::new(&options.control_directories);
+                follower.refetch.files =
+                    UnitFiles::new(&options.unit_directories, &options.control_directories);
                 let error = follower.run(messages).await;
                 let is_lost =
                     !matches!(error, FollowError::NotListed { .. } | FollowError::NoSignals);

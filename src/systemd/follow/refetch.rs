@@ -1,13 +1,13 @@
 //! Properties that PID 1 changes without a signal: read again after related signals, and at
 //! intervals.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::call_queue::CallQueue;
-use super::control_drop_ins::ControlDropIns;
+use super::unit_files::UnitFiles;
 use crate::systemd::dbus::{Call, Get};
 use crate::systemd::manager;
 use crate::systemd::mirror::Mirror;
@@ -21,11 +21,13 @@ use crate::systemd::unit::properties::{
 /// Properties to read again, and when.
 pub(super) struct Refetch {
     planned: BTreeMap<(Arc<str>, Interface, &'static str), Instant>,
-    /// Whether units' files have changed.
+    /// Whether units' files have changed, where the kernel does not report it.
     pub(super) files_changed: RoundRobin,
     /// Whether units' files are enabled.
     files_enabled: RoundRobin,
-    pub(super) control: ControlDropIns,
+    pub(super) files: UnitFiles,
+    /// Whether a change of files is to be read.
+    pub(super) has_changed_files: bool,
     next_poll: Instant,
     polls: u32,
     next_heartbeat: Instant,
@@ -37,7 +39,8 @@ impl Refetch {
             planned: BTreeMap::new(),
             files_changed: RoundRobin::new(FILES_CHANGED_BATCH, now),
             files_enabled: RoundRobin::new(FILES_ENABLED_BATCH, now),
-            control: ControlDropIns::default(),
+            files: UnitFiles::default(),
+            has_changed_files: false,
             next_poll: now + POLL_INTERVAL,
             polls: 0,
             next_heartbeat: now + HEARTBEAT_INTERVAL,
@@ -118,21 +121,54 @@ impl Refetch {
                 self.plan_polled(unit, extras, all, now);
             }
         }
-        if now >= self.files_changed.next {
-            for name in self.control.changed() {
-                let unit = state.mirror.find(&name).filter(|unit| unit.selected);
-                unit.into_iter().for_each(|unit| self.plan_settings(unit, now));
-            }
-            for name in self.files_changed.next_batch(&state.mirror, now) {
-                self.plan(&name, Interface::Unit, "NeedDaemonReload", now);
-            }
-        }
+        self.poll_files(state, now);
         if extras.files && now >= self.files_enabled.next {
-            for name in self.files_enabled.next_batch(&state.mirror, now) {
+            self.files_enabled.next = now + FILES_ENABLED_INTERVAL;
+            for name in self.files_enabled.next_batch(&state.mirror, |_| true) {
                 self.plan(&name, Interface::Unit, "UnitFileState", now);
                 self.plan(&name, Interface::Unit, "UnitFilePreset", now);
             }
         }
+    }
+
+    /// Plans to read whether units' files have changed, and the settings of those that have.
+    fn poll_files(&mut self, state: &State, now: Instant) {
+        let mut settings = Vec::new();
+        if std::mem::take(&mut self.has_changed_files) {
+            let changes = self.files.take_changes(now);
+            for unit in changes.units(&state.mirror).filter(|unit| has_files(unit)) {
+                self.plan_files(&unit.name, now);
+            }
+            if changes.is_incomplete {
+                self.files_changed.restart();
+            }
+            settings = changes.settings;
+        }
+        if now >= self.files_changed.next {
+            let files = &mut self.files;
+            if !files.is_watched() {
+                settings.extend(files.changed_settings());
+            }
+            let is_filled = state.status.filled;
+            let due = is_filled
+                .then(|| self.files_changed.next_batch(&state.mirror, |unit| !files.watches(unit)));
+            self.files_changed.next = now
+                + match (is_filled, files.is_watched() && !self.files_changed.is_full) {
+                    (false, _) => FIRST_STEP,
+                    (true, false) => FILES_CHANGED_INTERVAL,
+                    (true, true) => UNWATCHED_FILES_INTERVAL,
+                };
+            due.into_iter().flatten().for_each(|name| self.plan_files(&name, now));
+        }
+        for name in settings {
+            let unit = state.mirror.find(&name).filter(|unit| unit.selected);
+            unit.into_iter().for_each(|unit| self.plan_settings(unit, now));
+        }
+    }
+
+    /// Plans to read whether the unit's files have changed.
+    pub(super) fn plan_files(&mut self, name: &Arc<str>, at: Instant) {
+        self.plan(name, Interface::Unit, "NeedDaemonReload", at);
     }
 
     /// Requests what is due, the longest due first, as far as there is room: a queue would hold
@@ -167,9 +203,11 @@ impl Refetch {
     }
 
     /// When something is due next. Without room for calls, planned reads wait for the next reply.
-    pub(super) fn next_due(&self, has_room: bool) -> impl Iterator<Item = Instant> {
+    pub(super) fn next_due(&self, has_room: bool, extras: Extras) -> impl Iterator<Item = Instant> {
         let planned = self.planned.values().copied().filter(move |_| has_room);
-        [self.next_heartbeat, self.next_poll, self.files_changed.next].into_iter().chain(planned)
+        let enabled = extras.files.then_some(self.files_enabled.next);
+        let polls = [self.next_heartbeat, self.next_poll, self.files_changed.next];
+        polls.into_iter().chain(enabled).chain(planned)
     }
 
     /// Whether nothing is planned.
@@ -189,48 +227,44 @@ fn has_processes(unit: &Unit) -> bool {
     !(waits || unit.is("inactive") || unit.is("failed"))
 }
 
-/// A round robin over all units that are read from files: PID 1 reads the file system for the
-/// properties concerned, so they are requested for a few units at a time.
+/// A round robin over units that are read from files: PID 1 reads the file system for the properties
+/// concerned, so they are requested for a few units at a time.
 pub(super) struct RoundRobin {
     /// Units at each step.
     batch: usize,
     /// The last unit of the step before.
     last: Option<Arc<str>>,
-    /// Units that are due before all others.
-    prioritized: VecDeque<Arc<str>>,
+    /// Whether the round covers all units, not only those that need one.
+    is_full: bool,
     next: Instant,
 }
 
 impl RoundRobin {
+    /// The first round is a full one.
     fn new(batch: usize, now: Instant) -> Self {
-        Self { batch, last: None, prioritized: VecDeque::new(), next: now + STEP_INTERVAL }
+        Self { batch, last: None, is_full: true, next: now + FIRST_STEP }
     }
 
-    /// The units that are due.
-    fn next_batch(&mut self, mirror: &Mirror, now: Instant) -> Vec<Arc<str>> {
-        self.next = now + STEP_INTERVAL;
-        let mut names = Vec::with_capacity(self.batch);
-        while names.len() < self.batch
-            && let Some(name) = self.prioritized.pop_front()
-        {
-            names.extend(mirror.unit(&name).filter(|unit| has_files(unit)).map(|_| name));
-        }
-        let from = self.last.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        let room = self.batch - names.len();
-        let others = mirror.units_from(from).filter(|unit| has_files(unit)).take(room);
-        let before = names.len();
-        names.extend(others.map(|unit| unit.name.clone()));
-        if names.len() < self.batch {
-            self.last = None;
-        } else if names.len() > before {
-            self.last = names.last().cloned();
+    /// Begins a full round.
+    fn restart(&mut self) {
+        (self.last, self.is_full) = (None, true);
+    }
+
+    /// The units that are due, of a round that is not full only those that `needs_round` holds for.
+    fn next_batch(
+        &mut self,
+        mirror: &Mirror,
+        needs_round: impl Fn(&Unit) -> bool,
+    ) -> Vec<Arc<str>> {
+        let from = self.last.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let is_due = |unit: &&Arc<Unit>| has_files(unit) && (self.is_full || needs_round(unit));
+        let due = mirror.units_from(from).filter(is_due).take(self.batch);
+        let names: Vec<_> = due.map(|unit| unit.name.clone()).collect();
+        match names.len() < self.batch {
+            true => self.is_full = false,
+            false => self.last = names.last().cloned(),
         }
         names
-    }
-
-    /// Puts these units before all others.
-    pub(super) fn prioritize(&mut self, names: impl Iterator<Item = Arc<str>>) {
-        self.prioritized.extend(names);
     }
 }
 
@@ -253,14 +287,20 @@ const POLL_INTERVAL: Duration = Duration::from_secs(15);
 /// All other properties that change without a signal are read at every fourth poll: once a minute.
 const POLLS_PER_FULL_POLL: u32 = 4;
 
-/// Units at each step of a round robin: two a second in all.
-const FILES_CHANGED_BATCH: usize = 4;
+/// Units at each step, two a second in all.
+const FILES_CHANGED_BATCH: usize = 60;
+const FILES_CHANGED_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The same, where PID 1 looks for links in many directories: 3 to 6 ms a unit after each reload.
+/// The interval of steps once only units are left whose files cannot be watched.
+const UNWATCHED_FILES_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Units at each step, one a second in all: PID 1 looks for links in many directories, for 3 to 6 ms
+/// after each reload.
 const FILES_ENABLED_BATCH: usize = 2;
+const FILES_ENABLED_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The interval between two steps of a round robin.
-const STEP_INTERVAL: Duration = Duration::from_secs(2);
+/// When a round begins.
+const FIRST_STEP: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -281,37 +321,18 @@ mod tests {
         mirror
     }
 
-    fn next_batch(round_robin: &mut RoundRobin, mirror: &Mirror) -> String {
-        let names = round_robin.next_batch(mirror, Instant::now());
-        names.iter().map(|name| &name[..1]).collect()
-    }
-
     #[test]
-    fn round_robin_covers_every_unit_and_prioritized_ones_first() {
+    fn first_round_covers_every_unit_and_later_ones_those_that_need_it() {
         let mirror = mirror();
         let mut round_robin = RoundRobin::new(2, Instant::now());
-        let batches: [_; 4] = std::array::from_fn(|_| next_batch(&mut round_robin, &mirror));
-        assert_eq!(batches, ["ac", "de", "", "ac"]);
-        round_robin.prioritize(["e.service", "gone.service"].map(Arc::from).into_iter());
-        assert_eq!(next_batch(&mut round_robin, &mirror), "ed");
-    }
-
-    #[test]
-    fn round_robin_resumes_after_a_batch_of_prioritized_units() {
-        let mirror = mirror();
-        let mut round_robin = RoundRobin::new(2, Instant::now());
-        assert_eq!(next_batch(&mut round_robin, &mirror), "ac");
-        round_robin.prioritize(["e.service", "a.service", "c.timer"].map(Arc::from).into_iter());
-        assert_eq!(next_batch(&mut round_robin, &mirror), "ea");
-        assert_eq!(next_batch(&mut round_robin, &mirror), "cd");
-    }
-
-    #[test]
-    fn round_robin_waits_between_batches() {
-        let now = Instant::now();
-        let mut round_robin = RoundRobin::new(2, now);
-        assert_eq!(round_robin.next, now + STEP_INTERVAL);
-        round_robin.next_batch(&mirror(), now + STEP_INTERVAL);
-        assert_eq!(round_robin.next, now + STEP_INTERVAL * 2);
+        let next_batch = |round_robin: &mut RoundRobin| -> String {
+            let names = round_robin.next_batch(&mirror, |unit| *unit.name > *"c");
+            names.iter().map(|name| &name[..1]).collect()
+        };
+        let batches: [_; 5] = std::array::from_fn(|_| next_batch(&mut round_robin));
+        assert_eq!(batches, ["ac", "de", "", "cd", "e"]);
+        round_robin.restart();
+        let batches: [_; 4] = std::array::from_fn(|_| next_batch(&mut round_robin));
+        assert_eq!(batches, ["ac", "de", "", "cd"]);
     }
 }

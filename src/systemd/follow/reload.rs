@@ -36,7 +36,9 @@ impl Follower<'_> {
         self.calls.add(Call::Manager(UNITS_LOADED.to_owned()));
         self.resync.is_count_read = false;
         self.calls.add(Call::Manager(NAMES.to_owned()));
-        let changed = state.mirror.units().filter(|unit| unit.needs_reload == Some(true));
-        self.refetch.files_changed.prioritize(changed.map(|unit| unit.name.clone()));
+        self.refetch.files.list();
+        for unit in state.mirror.units().filter(|unit| unit.needs_reload == Some(true)) {
+            self.refetch.plan_files(&unit.name, Instant::now());
+        }
     }
 }

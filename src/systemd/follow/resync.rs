@@ -312,7 +312,7 @@ impl Follower<'_> {
                 state.status.drift += 1;
             }
         }
-        if reason == Reason::Schedule && !self.refetch.control.are_visible() {
+        if reason == Reason::Schedule && !self.refetch.files.sees_settings() {
             let services = state.mirror.units().filter(|unit| unit.selected);
             services.for_each(|unit| self.refetch.plan_settings(unit, Instant::now()));
         }

@@ -45,6 +45,12 @@ impl Ledger {
         }
     }
 
+    /// Whether missed exits or failures wait for the journal to be read.
+    #[must_use]
+    pub fn awaits_journal(&self) -> bool {
+        self.reconciliation.is_waiting()
+    }
+
     /// Increases with each change that a saved state must have.
     #[must_use]
     pub fn generation(&self) -> u64 {

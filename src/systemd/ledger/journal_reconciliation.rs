@@ -97,6 +97,11 @@ impl JournalReconciliation {
         }
     }
 
+    /// Whether anything waits for entries of the journal.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.is_enabled && !(self.missed.is_empty() && self.downtime == Downtime::None)
+    }
+
     pub(super) fn add_missed_exits(&mut self, missed: MissedExits) {
         self.missed.push(missed);
     }
