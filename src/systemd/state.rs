@@ -75,7 +75,7 @@ pub struct Shared {
     state: Arc<Mutex<State>>,
     /// Delays the reading of signals; scrapes catch up first.
     pub coalescing: Coalescing,
-    /// Missed exits wait for the journal to be read.
+    /// Notified while missed exits or kills wait for the journal to be read.
     pub journal_wanted: Arc<Notify>,
 }
 

@@ -123,6 +123,9 @@ impl<'s> Follower<'s> {
         self.refetch.poll(state, self.extras, &mut self.calls, now);
         self.boot_blame.request(state, self.resync.is_reloading(), &mut self.calls);
         self.resync_due(state, now)?;
+        if state.ledger.awaits_journal() {
+            shared.journal_wanted.notify_one();
+        }
         if self.is_synced {
             self.signal_check.run(&mut self.calls, now)?;
         }
@@ -190,9 +193,6 @@ impl<'s> Follower<'s> {
             state.ledger.downtime_ended(Timestamp::monotonic());
         }
         state.status.filled = true;
-        if state.ledger.awaits_journal() {
-            self.shared.journal_wanted.notify_one();
-        }
         self.mark_following(state);
     }
 

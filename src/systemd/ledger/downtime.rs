@@ -45,10 +45,10 @@ impl Ledger {
         }
     }
 
-    /// Whether missed exits or failures wait for the journal to be read.
+    /// Whether missed exits, failures or kills wait for the journal to be read.
     #[must_use]
     pub fn awaits_journal(&self) -> bool {
-        self.reconciliation.is_waiting()
+        self.reconciliation.is_waiting() || !self.oom_kills.waiting.is_empty()
     }
 
     /// Increases with each change that a saved state must have.
