@@ -1,4 +1,4 @@
-//! Rendering a scrape response: the copy of a snapshot, both formats, gzip, and the lower bound of the text format.
+//! Rendering a scrape response: the copy of a snapshot, all formats, gzip, and the lower bound of the text format.
 
 use std::fmt;
 use std::io::Write as _;
@@ -9,7 +9,7 @@ use divan::counter::ItemsCount;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use unit_exporter::collector::Profile;
-use unit_exporter::metrics::{DroppedSeries, Format, MetricsQuery, render};
+use unit_exporter::metrics::{Format, MetricsQuery, RenderState, render};
 use unit_exporter::snapshot::Snapshot;
 use unit_exporter::systemd::ledger::Ledger;
 use unit_exporter::systemd::mirror::{ListedUnit, Mirror};
@@ -21,9 +21,12 @@ use unit_exporter::unit_filter::Selection;
 use zbus::Variant;
 
 fn main() {
-    for format in [Format::Text, Format::OpenMetrics] {
+    let text = write(&copied(&units(UNITS)), Format::Text, &Arc::default());
+    println!("{} series", series(&text));
+    for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
         let page = write(&copied(&units(UNITS)), format, &Arc::default());
-        println!("{format:?}: {} series, {:.1} MB", series(&page), page.len() as f64 / 1e6);
+        let (plain, gzip) = (page.len() as f64 / 1e6, compress(&page).len() as f64 / 1e6);
+        println!("{format:?}: {plain:.1} MB, {gzip:.2} MB with gzip");
     }
     divan::main();
 }
@@ -51,6 +54,8 @@ fn cases() -> Vec<Case> {
         for percent in [0, 1, 20] {
             cases.push(Case { units, percent, format: Format::Text, gzip: false });
             cases.push(Case { units, percent, format: Format::OpenMetrics, gzip: true });
+            cases.push(Case { units, percent, format: Format::Protobuf, gzip: false });
+            cases.push(Case { units, percent, format: Format::Protobuf, gzip: true });
         }
     }
     cases
@@ -65,7 +70,7 @@ fn response(bencher: Bencher<'_, '_>, case: Case) {
         change(&shared, case, round);
         copied(&shared)
     };
-    let samples = series(&write(&next(), case.format, &dropped));
+    let samples = series(&write(&next(), Format::Text, &dropped));
     bencher.counter(ItemsCount::new(samples)).with_inputs(next).bench_local_values(|snapshot| {
         let plain = write(&snapshot, case.format, &dropped);
         if case.gzip { compress(&plain).len() } else { plain.len() }
@@ -84,9 +89,9 @@ fn change(shared: &Shared, case: Case, round: u64) {
     }
 }
 
-fn compress(plain: &str) -> Vec<u8> {
+fn compress(plain: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 8), Compression::new(1));
-    encoder.write_all(plain.as_bytes()).expect("written to memory");
+    encoder.write_all(plain).expect("written to memory");
     encoder.finish().expect("written to memory")
 }
 
@@ -94,6 +99,7 @@ fn compress(plain: &str) -> Vec<u8> {
 #[divan::bench(sample_count = 50)]
 fn plain_writer(bencher: Bencher<'_, '_>) {
     let page = write(&copied(&units(UNITS)), Format::Text, &Arc::default());
+    let page = str::from_utf8(&page).expect("UTF-8");
     let lines: Vec<(&str, u64)> = page
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -119,7 +125,7 @@ fn copy(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| SystemdSnapshot::copy(&shared.lock(), false).units.len());
 }
 
-fn write(snapshot: &Arc<Snapshot>, format: Format, remembered: &Arc<DroppedSeries>) -> String {
+fn write(snapshot: &Arc<Snapshot>, format: Format, remembered: &Arc<RenderState>) -> Vec<u8> {
     let selected = MetricsQuery {
         without: Vec::new(),
         names: Vec::new(),
@@ -130,7 +136,8 @@ fn write(snapshot: &Arc<Snapshot>, format: Format, remembered: &Arc<DroppedSerie
     render(snapshot, format, &selected, remembered).expect("written to memory")
 }
 
-fn series(page: &str) -> usize {
+fn series(page: &[u8]) -> usize {
+    let page = str::from_utf8(page).expect("UTF-8");
     page.lines().filter(|line| !line.starts_with('#')).count()
 }
 

@@ -10,7 +10,7 @@ use crate::collector::{Disabled, SelectedMetrics};
 use crate::html;
 use crate::html::{CpuUsageTracker, HostInfo, PageRoute, View};
 use crate::http::{App, EventsRequest, HtmlPage, HttpError, ScrapeRequest};
-use crate::metrics::{DroppedSeries, Format, MetricsQuery, render};
+use crate::metrics::{Format, MetricsQuery, RenderState, render};
 use crate::scrape::Scraper;
 use crate::single_flight::SingleFlight;
 use crate::systemd::ledger::Event;
@@ -24,7 +24,7 @@ pub struct Exporter {
     disabled: Disabled,
     max_series: usize,
     telemetry_path: String,
-    dropped: Arc<DroppedSeries>,
+    render_state: Arc<RenderState>,
     cpu_usage: Arc<CpuUsageTracker>,
     flights: SingleFlight<(Format, MetricsQuery), Option<Bytes>>,
 }
@@ -127,7 +127,7 @@ impl Exporter {
             metrics,
             disabled,
             max_series,
-            dropped: Arc::default(),
+            render_state: Arc::default(),
             flights: SingleFlight::default(),
         }
     }
@@ -160,14 +160,14 @@ impl Exporter {
             max_series: self.max_series,
             max_family_series: self.max_series.div_ceil(4),
         };
-        let (scraper, dropped) = (self.scraper.clone(), self.dropped.clone());
+        let (scraper, state) = (self.scraper.clone(), self.render_state.clone());
         let cpu_usage = self.cpu_usage.clone();
         let key = (format, selected.clone());
         let work = move || async move {
             let snapshot = scraper.scrape(&selected.without).await?;
             cpu_usage.record(&snapshot, Instant::now());
             // as above
-            let page = move || render(&snapshot, format, &selected, &dropped);
+            let page = move || render(&snapshot, format, &selected, &state);
             let page = tokio::task::spawn_blocking(page).await.ok()?.ok()?;
             Some(Bytes::from(page))
         };

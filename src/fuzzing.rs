@@ -2,6 +2,9 @@
 //! the host or from a client. A function panics where a promise is broken.
 
 #[expect(dead_code, unreachable_pub, reason = "the tests' own reader, which has more")]
+#[path = "../tests/support/protobuf.rs"]
+mod protobuf;
+#[expect(dead_code, unreachable_pub, reason = "the tests' own reader, which has more")]
 #[path = "../tests/support/samples.rs"]
 mod samples;
 
@@ -13,7 +16,7 @@ use crate::collector::Profile;
 use crate::fuzzing::samples::{Sample, Samples};
 use crate::html;
 use crate::html::{HostInfo, PageRoute, View};
-use crate::metrics::{DroppedSeries, Format, MetricsQuery, render};
+use crate::metrics::{Format, MetricsQuery, RenderState, render};
 use crate::snapshot::Snapshot;
 use crate::source::{cgroup, dbus_daemons, journal, process, sockets};
 use crate::{bus, http, state_file, systemd};
@@ -80,9 +83,9 @@ fn labels(data: &[u8]) {
     }
 }
 
-/// Renders a snapshot in both formats, which contain the same, and no series twice. The
+/// Renders a snapshot in all formats, which contain the same, and no series twice. The
 /// pages for people can be made, too.
-pub(crate) fn page(snapshot: Snapshot) -> [Samples; 2] {
+pub(crate) fn page(snapshot: Snapshot) -> [Samples; 3] {
     let snapshot = Arc::new(snapshot);
     let selected = MetricsQuery {
         without: Vec::new(),
@@ -91,12 +94,17 @@ pub(crate) fn page(snapshot: Snapshot) -> [Samples; 2] {
         max_series: 1000,
         max_family_series: 1000,
     };
-    let pages = [Format::Text, Format::OpenMetrics].map(|format| {
-        let page = render(&snapshot, format, &selected, &Arc::new(DroppedSeries::default()));
-        Samples::parse(&page.expect("a page"))
+    let pages = [Format::Text, Format::OpenMetrics, Format::Protobuf].map(|format| {
+        let page = render(&snapshot, format, &selected, &Arc::new(RenderState::default()));
+        let page = page.expect("a page");
+        match format {
+            Format::Protobuf => protobuf::samples(&page),
+            _ => Samples::parse(str::from_utf8(&page).expect("UTF-8")),
+        }
     });
-    let [text, open] = pages.each_ref().map(|page| sorted(&page.0));
+    let [text, open, protobuf] = pages.each_ref().map(|page| sorted(&page.0));
     assert_eq!(text, open);
+    assert_eq!(text, protobuf);
     for pair in text.windows(2) {
         assert!((&pair[0].0, &pair[0].1) != (&pair[1].0, &pair[1].1), "twice: {:?}", pair[0]);
     }

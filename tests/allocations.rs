@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use unit_exporter::collector::Profile;
-use unit_exporter::metrics::{DroppedSeries, Format, MetricsQuery, render};
+use unit_exporter::metrics::{Format, MetricsQuery, RenderState, render};
 use unit_exporter::snapshot::Snapshot;
 use unit_exporter::systemd::ledger::Ledger;
 use unit_exporter::systemd::mirror::{ListedUnit, Mirror};
@@ -61,11 +61,14 @@ fn blocks(units: usize) -> Blocks {
         max_series: usize::MAX,
         max_family_series: usize::MAX,
     };
-    let remembered = Arc::new(DroppedSeries::default());
+    let remembered = Arc::new(RenderState::default());
     let write = || {
         let before = dhat::HeapStats::get().total_blocks;
         let page = render(&snapshot, Format::Text, &selected, &remembered);
-        (dhat::HeapStats::get().total_blocks - before, page.expect("written to memory"))
+        (
+            dhat::HeapStats::get().total_blocks - before,
+            String::from_utf8(page.expect("written to memory")).expect("UTF-8"),
+        )
     };
     let (first, page) = write();
     let (again, same) = write();

@@ -1,4 +1,4 @@
-//! Golden files: the scrape response of a fixture host in both formats, and the metrics reference, so that review shows
+//! Golden files: the scrape response of a fixture host in all formats (protobuf decoded), and the metrics reference, so that review shows
 //! every change. `UPDATE=1 cargo test --test golden` rewrites them.
 
 #![allow(clippy::unwrap_used)]
@@ -8,9 +8,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use unit_exporter::collector::{COLLECTORS, Profile};
-use unit_exporter::metrics::{DroppedSeries, Format, Kind, MetricsQuery, Per, Reference, render};
+use unit_exporter::metrics::{Format, Kind, MetricsQuery, Per, Reference, RenderState, render};
 
 mod fixture;
+#[allow(dead_code, unreachable_pub)]
+#[path = "support/protobuf.rs"]
+mod protobuf;
+#[allow(dead_code, unreachable_pub)]
+#[path = "support/samples.rs"]
+mod samples;
 
 #[test]
 fn fixture_host_renders_the_golden_responses() {
@@ -19,6 +25,18 @@ fn fixture_host_renders_the_golden_responses() {
         (Format::OpenMetrics, "tests/golden/openmetrics.txt"),
     ] {
         assert_golden(file, &page(format, &everything()));
+    }
+    assert_golden("tests/golden/protobuf.txt", &protobuf::text(&protobuf_page()));
+}
+
+#[test]
+fn protobuf_has_the_samples_of_the_text_format() {
+    let text = samples::Samples::parse(&page(Format::Text, &everything())).0;
+    let protobuf = protobuf::samples(&protobuf_page()).0;
+    assert!(text.len() > 500, "{}", text.len());
+    assert_eq!(text.len(), protobuf.len());
+    for (text, protobuf) in text.iter().zip(&protobuf) {
+        assert_eq!(text, protobuf);
     }
 }
 
@@ -91,7 +109,11 @@ fn minimal_profile_has_its_families_and_no_zero_states() {
 fn series_limit_keeps_first_series_and_counts_dropped() {
     let small = MetricsQuery { max_family_series: 3, ..everything() };
     let remembered = Arc::default();
-    let first = render(&fixture::snapshot(), Format::Text, &small, &remembered).unwrap();
+    let rendered = || {
+        let body = render(&fixture::snapshot(), Format::Text, &small, &remembered).unwrap();
+        String::from_utf8(body).unwrap()
+    };
+    let first = rendered();
     let states = first.lines().filter(|line| line.starts_with("systemd_unit_state{"));
     assert_eq!(states.count(), 3);
     let dropped = |page: &str| {
@@ -104,14 +126,15 @@ fn series_limit_keeps_first_series_and_counts_dropped() {
     };
     // the limit also applies to this family: it has room for the first three families that dropped series
     assert_eq!(dropped(&first), Some("15".to_owned()));
-    let second = render(&fixture::snapshot(), Format::Text, &small, &remembered).unwrap();
+    let second = rendered();
     assert_eq!(dropped(&second), Some("30".to_owned()));
 }
 
 #[test]
 fn response_over_the_limit_has_a_smaller_profile() {
-    let series = |query: &MetricsQuery, dropped: &Arc<DroppedSeries>| {
+    let series = |query: &MetricsQuery, dropped: &Arc<RenderState>| {
         let body = render(&fixture::snapshot(), Format::Text, query, dropped).unwrap();
+        let body = String::from_utf8(body).unwrap();
         body.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
     };
     let with = |profile: Profile, max_series: usize| MetricsQuery {
@@ -146,8 +169,13 @@ fn response_over_the_limit_has_a_smaller_profile() {
 }
 
 fn page(format: Format, selected: &MetricsQuery) -> String {
-    let remembered = Arc::new(DroppedSeries::default());
-    render(&fixture::snapshot(), format, selected, &remembered).unwrap()
+    let remembered = Arc::new(RenderState::default());
+    let body = render(&fixture::snapshot(), format, selected, &remembered).unwrap();
+    String::from_utf8(body).unwrap()
+}
+
+fn protobuf_page() -> Vec<u8> {
+    render(&fixture::snapshot(), Format::Protobuf, &everything(), &Arc::default()).unwrap()
 }
 
 /// The series limit is one below the number of unit states, so that the response has a dropped series too.

@@ -133,6 +133,11 @@ fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
 
 /// The format that this element of `Accept` requests, if supported.
 fn supported_format(item: &WeightedItem<'_>) -> Option<Format> {
+    if item.is("application/vnd.google.protobuf") {
+        let is_delimited = item.parameter("proto") == Some("io.prometheus.client.MetricFamily")
+            && item.parameter("encoding") == Some("delimited");
+        return is_delimited.then_some(Format::Protobuf);
+    }
     let version = item.parameter("version");
     if item.is("application/openmetrics-text") {
         return matches!(version, None | Some("1.0.0")).then_some(Format::OpenMetrics);
@@ -244,13 +249,40 @@ mod tests {
                 ],
                 Format::OpenMetrics,
             ),
-            // Prometheus 3 with native histograms: protobuf is not supported here
+            // Prometheus 3 with created-timestamp-zero-ingestion
             (
                 &[
                     "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
                 ],
-                Format::OpenMetrics,
+                Format::Protobuf,
             ),
+            (&[PROTOBUF], Format::Protobuf),
+            (&[PROTOBUF, "application/openmetrics-text"], Format::Protobuf),
+            (&["text/plain", PROTOBUF], Format::Text),
+            (&["text/plain;q=0.9", PROTOBUF], Format::Protobuf),
+            (
+                &[
+                    "application/vnd.google.protobuf; encoding=\"delimited\"; proto=\"io.prometheus.client.MetricFamily\"",
+                ],
+                Format::Protobuf,
+            ),
+            (
+                &[
+                    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=text",
+                ],
+                Format::Text,
+            ),
+            (
+                &["application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily"],
+                Format::Text,
+            ),
+            (
+                &[
+                    "application/vnd.google.protobuf;proto=io.prometheus.write.v2.Request;encoding=delimited",
+                ],
+                Format::Text,
+            ),
+            (&["application/vnd.google.protobuf;encoding=delimited"], Format::Text),
             // vmagent
             (&["text/plain;version=0.0.4;q=1,*/*;q=0.1"], Format::Text),
             (&["application/openmetrics-text;q=0.3, text/plain; q=0.7"], Format::Text),
@@ -265,6 +297,8 @@ mod tests {
             assert_eq!(format(&headers(ACCEPT, accept)), *expected, "{accept:?}");
         }
     }
+
+    const PROTOBUF: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
 
     #[test]
     fn gzip_is_used_only_if_accepted() {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::Kind::{Counter, Gauge, Histogram};
 use super::Resets::{WithBoot, WithExporter};
-use super::{Family, Per, SeriesCounts, Sink, Subject};
+use super::{Family, Per, Sample, SeriesCounts, Sink, Subject};
 use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::name::UnitKind;
@@ -21,7 +21,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     let attempts = &snapshot.attempts;
     let status = &snapshot.status;
     let exporter = &snapshot.exporter;
-    let lost = snapshot.systemd.iter().map(|systemd| &systemd.host.lost);
+    let host = snapshot.systemd.iter().map(|systemd| &systemd.host);
     let kinds = snapshot.systemd.iter().flat_map(|_| UnitKind::ALL);
 
     out.family(
@@ -232,7 +232,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Minimal,
             labels: ["reason"],
         },
-        lost.flat_map(counts),
+        host.flat_map(|host| counts(&host.lost).map(|lost| Sample::since(lost, host.since))),
     )?;
 
     out.family(

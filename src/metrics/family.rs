@@ -1,7 +1,7 @@
 //! The declaration of a metric family, and the trait of the sinks that receive it.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::collector::Profile;
 use crate::snapshot::Histogram;
@@ -121,6 +121,8 @@ pub struct Sample<'a, const LABELS: usize> {
     pub value: Value,
     /// The event that a counter last counted (OpenMetrics only).
     pub exemplar: Option<Exemplar<'a>>,
+    /// When the counter was 0 (protobuf only). Must not change while the counter does not reset.
+    pub created: Option<SystemTime>,
     /// The user whose manager the unit belongs to, as the label `manager_user`; `None` for the system's
     /// manager.
     pub user: Option<&'a str>,
@@ -132,7 +134,7 @@ pub struct Exemplar<'a> {
     /// The invocation ID of the run (`_SYSTEMD_INVOCATION_ID`): 32 hex digits.
     pub invocation_id: &'a str,
     /// The time of the event.
-    pub at: std::time::SystemTime,
+    pub at: SystemTime,
 }
 
 /// The value of a sample; integers keep their precision in the response.
@@ -171,9 +173,25 @@ pub struct Subject {
     pub title: &'static str,
 }
 
+impl<'a, const N: usize> Sample<'a, N> {
+    /// A counter that has existed since then.
+    pub(crate) fn since(sample: impl Into<Self>, created: SystemTime) -> Self {
+        Self { created: Some(created), ..sample.into() }
+    }
+
+    /// A counter that is exported only after its first event.
+    pub(crate) fn after(sample: impl Into<Self>, first_event: Option<SystemTime>) -> Self {
+        let created = first_event.and_then(|at| at.checked_sub(JUST_BEFORE));
+        Self { created, ..sample.into() }
+    }
+}
+
+/// The resolution of timestamps in Prometheus.
+const JUST_BEFORE: Duration = Duration::from_millis(1);
+
 impl<'a, const N: usize, V: Into<Value>> From<([&'a str; N], V)> for Sample<'a, N> {
     fn from((labels, value): ([&'a str; N], V)) -> Self {
-        Self { labels, value: value.into(), exemplar: None, user: None }
+        Self { labels, value: value.into(), exemplar: None, created: None, user: None }
     }
 }
 
@@ -181,7 +199,7 @@ impl<'a, const N: usize, V: Into<Value>> From<([&'a str; N], V, Option<Exemplar<
     for Sample<'a, N>
 {
     fn from((labels, value, exemplar): ([&'a str; N], V, Option<Exemplar<'a>>)) -> Self {
-        Self { labels, value: value.into(), exemplar, user: None }
+        Self { labels, value: value.into(), exemplar, created: None, user: None }
     }
 }
 

@@ -4,10 +4,10 @@ use std::fmt;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithBoot;
-use super::{Family, Per, Sink, Subject};
+use super::{Family, Per, Sample, Sink, Subject};
 use crate::collector::Profile;
 use crate::snapshot::Snapshot;
-use crate::source::journal::{JournalCounts, JournalReading, Priority};
+use crate::source::journal::{JournalCount, JournalCounts, JournalReading, Priority};
 use crate::systemd::ledger::ExitCode;
 use crate::systemd::unit::name::type_of;
 use crate::systemd::unit::value::InternedStr;
@@ -35,8 +35,11 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         units.iter().flat_map(|(name, counts)| {
             let priorities = Priority::ALL.into_iter().zip(counts.messages);
             priorities
-                .filter(|(_, count)| *count > 0)
-                .map(move |(priority, count)| ([&**name, type_of(name), priority], count))
+                .filter(|(_, count)| count.total > 0)
+                .map(move |(priority, count)| {
+                    let labels = [&**name, type_of(name), priority];
+                    Sample::after((labels, count.total), count.first)
+                })
         }),
     )?;
 
@@ -51,7 +54,10 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Fleet,
             labels: ["name", "type", "signal"],
         },
-        dumps.iter().map(|(name, signal, count)| ([*name, type_of(name), &**signal], *count)),
+        dumps.iter().map(|(name, signal, count)| {
+            let labels = [*name, type_of(name), &**signal];
+            Sample::after((labels, count.total), count.first)
+        }),
     )?;
 
     out.family(
@@ -64,8 +70,9 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Fleet,
             labels: ["name", "type"],
         },
-        units.iter().filter(|(_, counts)| counts.oom_kills > 0).map(|(name, counts)| {
-            ([&**name, type_of(name)], counts.oom_kills)
+        units.iter().filter(|(_, counts)| counts.oom_kills.total > 0).map(|(name, counts)| {
+            let kills = counts.oom_kills;
+            Sample::after(([&**name, type_of(name)], kills.total), kills.first)
         }),
     )?;
 
@@ -79,8 +86,9 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Full,
             labels: ["name", "type"],
         },
-        units.iter().filter(|(_, counts)| counts.dropped > 0).map(|(name, counts)| {
-            ([&**name, type_of(name)], counts.dropped)
+        units.iter().filter(|(_, counts)| counts.dropped.total > 0).map(|(name, counts)| {
+            let dropped = counts.dropped;
+            Sample::after(([&**name, type_of(name)], dropped.total), dropped.first)
         }),
     )
 }
@@ -176,7 +184,7 @@ fn totals(reading: Option<&JournalReading>, out: &mut impl Sink) -> fmt::Result 
 fn dumps<'a>(
     name: &'a str,
     counts: &'a JournalCounts,
-) -> impl Iterator<Item = (&'a str, InternedStr, u64)> {
+) -> impl Iterator<Item = (&'a str, InternedStr, JournalCount)> {
     counts
         .core_dumps
         .iter()

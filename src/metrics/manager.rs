@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithBoot;
-use super::{Family, Per, Sink, Subject};
+use super::{Family, Per, Sample, Sink, Subject};
 use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 
@@ -214,8 +214,10 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Fleet,
             labels: ["result"],
         },
-        host.iter()
-            .flat_map(|host| host.job_results.iter().map(|(result, count)| ([&**result], *count))),
+        host.iter().flat_map(|host| {
+            let results = host.job_results.iter();
+            results.map(|(result, count)| Sample::since(([&**result], *count), host.since))
+        }),
     )?;
 
     out.family(
@@ -228,8 +230,10 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Minimal,
             labels: ["result"],
         },
-        host.iter()
-            .flat_map(|host| host.failures.iter().map(|(result, count)| ([&**result], *count))),
+        host.iter().flat_map(|host| {
+            let results = host.failures.iter();
+            results.map(|(result, count)| Sample::since(([&**result], *count), host.since))
+        }),
     )?;
 
     out.family(
@@ -242,7 +246,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Fleet,
             labels: [],
         },
-        host.map(|host| ([], host.reloads)),
+        host.map(|host| Sample::since(([], host.reloads), host.since)),
     )?;
 
     let pid1 = snapshot.pid1.as_ref();

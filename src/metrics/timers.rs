@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithBoot;
-use super::{Family, Per, Sink, Subject};
+use super::{Family, Per, Sample, Sink, Subject};
 use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::Timer;
@@ -98,7 +98,9 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             .iter()
             .flat_map(|systemd| &systemd.counters)
             .filter(|(_, account)| account.kind == UnitKind::Timer)
-            .map(|(name, account)| ([&**name], account.triggers)),
+            .map(|(name, account)| {
+                Sample::since(([&**name], account.triggers), account.seen_since)
+            }),
     )?;
 
     out.family(

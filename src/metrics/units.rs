@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithBoot;
-use super::{Family, Per, Sink, Subject};
+use super::{Family, Per, Sample, Sink, Subject};
 use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::name::{UnitKind, type_of};
@@ -252,7 +252,10 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Full,
             labels: ["name", "type"],
         },
-        accounts().map(|(name, account)| ([&**name, account.kind.as_str()], account.state_changes)),
+        accounts().map(|(name, account)| {
+            let labels = [&**name, account.kind.as_str()];
+            Sample::since((labels, account.state_changes), account.seen_since)
+        }),
     )?;
 
     out.family(
@@ -267,7 +270,10 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         },
         accounts()
             .filter(|(_, account)| account.kind.has_own_sub_states())
-            .map(|(name, account)| ([&**name, account.kind.as_str()], account.starts)),
+            .map(|(name, account)| {
+                let labels = [&**name, account.kind.as_str()];
+                Sample::since((labels, account.starts), account.since)
+            }),
     )?;
 
     out.family(
@@ -282,10 +288,9 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         },
         accounts().flat_map(|(name, account)| {
             let kind = type_of(name);
-            account
-                .job_failures
-                .iter()
-                .map(move |(result, count)| ([&**name, kind, &**result], *count))
+            account.job_failures.iter().map(move |(result, failures)| {
+                Sample::after(([&**name, kind, &**result], failures.total), failures.first)
+            })
         }),
     )
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use unit_exporter::collector::Profile;
-use unit_exporter::metrics::{DroppedSeries, Format, MetricsQuery, render};
+use unit_exporter::metrics::{Format, MetricsQuery, RenderState, render};
 use unit_exporter::snapshot::Snapshot;
 use unit_exporter::source::sockets::{Listener, ListenerReading, Protocol};
 use unit_exporter::systemd::ledger::Ledger;
@@ -18,7 +18,7 @@ use unit_exporter::unit_filter::Selection;
 use zbus::Variant;
 
 use crate::fixture;
-use crate::support::{Sample, Samples};
+use crate::support::{Sample, Samples, protobuf};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
@@ -26,7 +26,7 @@ proptest! {
     #[test]
     fn any_name_round_trips_exactly_once(names in prop::collection::btree_set(arbitrary_name(), 1..30)) {
         let snapshot = snapshot_of(&names);
-        let responses = [Format::Text, Format::OpenMetrics].map(|format| rendered(&snapshot, format));
+        let responses = [Format::Text, Format::OpenMetrics, Format::Protobuf].map(|format| rendered(&snapshot, format));
         for samples in &responses {
             let expected: Vec<String> = names.iter().map(|name| format!("{name}.service")).collect();
             let exported: BTreeSet<_> =
@@ -43,9 +43,11 @@ proptest! {
                 prop_assert_eq!(queue, Some(at as f64));
             }
         }
-        prop_assert_eq!(&responses[0].0.len(), &responses[1].0.len());
-        for (text, open) in responses[0].0.iter().zip(&responses[1].0) {
-            prop_assert_eq!((&text.name, &text.labels), (&open.name, &open.labels));
+        for other in &responses[1..] {
+            prop_assert_eq!(&responses[0].0.len(), &other.0.len());
+            for (text, other) in responses[0].0.iter().zip(&other.0) {
+                prop_assert_eq!((&text.name, &text.labels), (&other.name, &other.labels));
+            }
         }
     }
 
@@ -129,7 +131,10 @@ fn rendered(snapshot: &Arc<Snapshot>, format: Format) -> Samples {
         max_series: 50_000,
         max_family_series: 50_000,
     };
-    let text =
-        render(snapshot, format, &query, &Arc::new(DroppedSeries::default())).expect("a response");
-    Samples::parse(&text)
+    let body =
+        render(snapshot, format, &query, &Arc::new(RenderState::default())).expect("a response");
+    match format {
+        Format::Protobuf => protobuf::samples(&body),
+        _ => Samples::parse(str::from_utf8(&body).expect("UTF-8")),
+    }
 }

@@ -23,6 +23,7 @@ mod freeze;
 mod http;
 mod machine;
 mod prometheus;
+pub mod protobuf;
 mod random;
 mod samples;
 

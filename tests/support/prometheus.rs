@@ -8,22 +8,33 @@ impl Machine {
     /// Starts a Prometheus with this configuration, and waits until it is ready.
     #[track_caller]
     pub fn prometheus(&self, config: &str) -> Prometheus<'_> {
-        self.write("/run/prometheus.yml", config);
-        self.ok(&[
-            "systemd-run",
-            "--quiet",
-            "--unit",
-            UNIT,
-            "--property=TimeoutStopSec=5",
-            "/usr/bin/prometheus",
-            "--config.file=/run/prometheus.yml",
-            "--storage.tsdb.path=/run/tsdb",
-            &format!("--web.listen-address=127.0.0.1:{PORT}"),
-        ]);
+        self.prometheus_of("/usr/bin/prometheus", 9090, config, &[])
+    }
+
+    /// Starts this program of Prometheus on this port, and waits until it is ready.
+    #[track_caller]
+    pub fn prometheus_of(
+        &self,
+        program: &str,
+        port: u16,
+        config: &str,
+        arguments: &[&str],
+    ) -> Prometheus<'_> {
+        let unit = format!("prometheus-test-{port}.service");
+        let file = format!("/run/prometheus-{port}.yml");
+        self.write(&file, config);
+        let options = [
+            format!("--config.file={file}"),
+            format!("--storage.tsdb.path=/run/tsdb-{port}"),
+            format!("--web.listen-address=127.0.0.1:{port}"),
+        ];
+        let run = ["systemd-run", "--quiet", "--unit", &unit, "--property=TimeoutStopSec=5"];
+        let options = options.each_ref().map(String::as_str);
+        self.ok(&[&run[..], &[program], &options, arguments].concat());
         eventually("Prometheus is ready", || {
-            self.get(PORT, "/-/ready", &[]).ok().filter(|response| response.status == 200)
+            self.get(port, "/-/ready", &[]).ok().filter(|response| response.status == 200)
         });
-        Prometheus { machine: self }
+        Prometheus { machine: self, unit, port }
     }
 }
 
@@ -31,6 +42,8 @@ impl Machine {
 #[derive(Debug)]
 pub struct Prometheus<'a> {
     machine: &'a Machine,
+    unit: String,
+    port: u16,
 }
 
 impl Prometheus<'_> {
@@ -40,7 +53,7 @@ impl Prometheus<'_> {
         let query =
             form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
         let path = format!("/api/v1/{endpoint}?{query}");
-        let response = self.machine.get(PORT, &path, &[]).expect("a response");
+        let response = self.machine.get(self.port, &path, &[]).expect("a response");
         assert_eq!(response.status, 200, "{endpoint} {parameters:?}: {}", response.text());
         let mut response: Value = serde_json::from_str(response.text()).expect("JSON");
         response["data"].take()
@@ -61,9 +74,6 @@ impl Prometheus<'_> {
 
 impl Drop for Prometheus<'_> {
     fn drop(&mut self) {
-        self.machine.exec(&["systemctl", "stop", UNIT]);
+        self.machine.exec(&["systemctl", "stop", &self.unit]);
     }
 }
-
-const UNIT: &str = "prometheus-test.service";
-const PORT: u16 = 9090;

@@ -273,11 +273,12 @@ fn pressure(row: &UnitView<'_>, html: &mut Html) {
 fn logged(row: &UnitView<'_>, html: &mut Html) {
     let Some(logged) = row.logged else { return };
     for (priority, count) in Priority::ALL.into_iter().zip(logged.messages) {
-        optional_fact(priority, (count > 0).then_some(HumanCount(count)), html);
+        optional_fact(priority, (count.total > 0).then_some(HumanCount(count.total)), html);
     }
-    let dumps: u64 = logged.core_dumps.values().sum();
+    let dumps: u64 = logged.core_dumps.values().map(|count| count.total).sum();
     optional_fact("Core dumps", (dumps > 0).then_some(HumanCount(dumps)), html);
-    let dropped = (logged.dropped > 0).then_some(HumanCount(logged.dropped));
+    let dropped = logged.dropped.total;
+    let dropped = (dropped > 0).then_some(HumanCount(dropped));
     optional_fact("Dropped by journald", dropped, html);
 }
 
@@ -296,8 +297,8 @@ pub(super) fn counters(view: &View<'_>, account: &UnitCounters, html: &mut Html)
             "Failures by result",
             &account.failures_by_result,
             html,
-            |(result, count), html| {
-                html.text(result).put(": ").text(HumanCount(*count));
+            |(result, counted), html| {
+                html.text(result).put(": ").text(HumanCount(counted.total));
             },
         );
         multi_fact("Main process exits", &account.main_exits, html, |(exit, counted), html| {
@@ -308,9 +309,14 @@ pub(super) fn counters(view: &View<'_>, account: &UnitCounters, html: &mut Html)
                 .put(": ")
                 .text(HumanCount(counted.total));
         });
-        multi_fact("Failed systemd jobs", &account.job_failures, html, |(result, count), html| {
-            html.text(result).put(": ").text(HumanCount(*count));
-        });
+        multi_fact(
+            "Failed systemd jobs",
+            &account.job_failures,
+            html,
+            |(result, counted), html| {
+                html.text(result).put(": ").text(HumanCount(counted.total));
+            },
+        );
         optional_fact("Triggered", (account.triggers > 0).then(|| times(account.triggers)), html);
     });
 }

@@ -6,10 +6,14 @@
 //! user_samples    the samples of users' managers, after the system's
 //! text_format     sink: the Prometheus text format
 //! openmetrics     sink: OpenMetrics, by prometheus-client
+//! protobuf        sink: the protobuf format, with start timestamps
+//! created_times   the start timestamps that are plausible
 //! reference       sink: docs/METRICS.md
 //! ```
 
+mod created_times;
 mod openmetrics;
+mod protobuf;
 pub mod reference;
 pub mod render;
 mod series_limit;

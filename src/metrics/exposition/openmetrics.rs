@@ -42,7 +42,7 @@ impl Sink for OpenMetrics<'_> {
             family.kind.on_wire(),
         )?;
         for sample in samples {
-            let Sample { labels, value, exemplar, user } = sample.into();
+            let Sample { labels, value, exemplar, user, .. } = sample.into();
             let labels: [_; N] = array::from_fn(|i| (family.labels[i], labels[i]));
             if let Some(user) = user {
                 let labels: Vec<_> = labels.into_iter().chain([("manager_user", user)]).collect();

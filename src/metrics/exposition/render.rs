@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
+use super::created_times::CreatedTimes;
 use super::openmetrics::{self, OpenMetrics};
+use super::protobuf::{self, Protobuf};
 use super::series_limit::SeriesLimit;
 use super::text_format::{self, Text};
 use super::user_samples::UserSamples;
@@ -21,6 +24,8 @@ use crate::snapshot::{Histogram, Snapshot};
 pub enum Format {
     /// OpenMetrics 1.0.0.
     OpenMetrics,
+    /// `io.prometheus.client.MetricFamily` messages, each after its length.
+    Protobuf,
     /// The Prometheus text format 0.0.4.
     #[default]
     Text,
@@ -50,9 +55,13 @@ pub struct SeriesCounts {
     pub dropped: BTreeMap<&'static str, u64>,
 }
 
-/// The series that were dropped since the exporter started, by family.
+/// The state that is kept from one response to the next.
 #[derive(Debug, Default)]
-pub struct DroppedSeries(Mutex<BTreeMap<&'static str, u64>>);
+pub struct RenderState {
+    /// The series that were dropped since the exporter started, by family.
+    dropped: Mutex<BTreeMap<&'static str, u64>>,
+    created: Mutex<CreatedTimes>,
+}
 
 /// Renders the response.
 ///
@@ -62,20 +71,30 @@ pub fn render(
     snapshot: &Arc<Snapshot>,
     format: Format,
     query: &MetricsQuery,
-    dropped: &Arc<DroppedSeries>,
-) -> Result<String, fmt::Error> {
-    let mut body = String::new();
+    state: &Arc<RenderState>,
+) -> Result<Vec<u8>, fmt::Error> {
     let response =
-        Response { snapshot: snapshot.clone(), query: query.clone(), dropped: dropped.clone() };
+        Response { snapshot: snapshot.clone(), query: query.clone(), state: state.clone() };
+    let mut text = String::new();
     match format {
-        Format::Text => response.write(&mut Text::new(&mut body))?,
+        Format::Text => response.write(&mut Text::new(&mut text))?,
         Format::OpenMetrics => {
             let mut registry = Registry::default();
             registry.register_collector(Box::new(response));
-            text::encode(&mut body, &registry)?;
+            text::encode(&mut text, &registry)?;
+        }
+        Format::Protobuf => {
+            let mut body = Vec::new();
+            let created = lock(&state.created).at(SystemTime::now());
+            let mut sink = Protobuf::new(&mut body, created, snapshot.exporter.started);
+            response.write(&mut sink)?;
+            let created = sink.into_created();
+            let mut kept = lock(&state.created);
+            *kept = kept.merge(created);
+            return Ok(body);
         }
     }
-    Ok(body)
+    Ok(text.into_bytes())
 }
 
 /// The collector that prometheus-client's registry calls; the registry takes owned values only.
@@ -83,7 +102,7 @@ pub fn render(
 struct Response {
     snapshot: Arc<Snapshot>,
     query: MetricsQuery,
-    dropped: Arc<DroppedSeries>,
+    state: Arc<RenderState>,
 }
 
 impl Response {
@@ -94,7 +113,7 @@ impl Response {
         all(&self.snapshot, &mut limit)?;
         let SeriesCounts { kept, mut dropped } = limit.counts;
         dropped.extend(removed);
-        let counts = SeriesCounts { kept, dropped: self.dropped.add(&dropped) };
+        let counts = SeriesCounts { kept, dropped: self.state.add(&dropped) };
         // last, as these families count the series of the others
         exporter::response(&counts, &mut SeriesLimit::new(&query, &users, sink))
     }
@@ -173,6 +192,7 @@ impl Format {
     pub fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => openmetrics::CONTENT_TYPE,
+            Self::Protobuf => protobuf::CONTENT_TYPE,
             Self::Text => text_format::CONTENT_TYPE,
         }
     }
@@ -197,15 +217,19 @@ impl MetricsQuery {
     }
 }
 
-impl DroppedSeries {
+impl RenderState {
     /// Adds the series that one response dropped, and returns the totals.
     fn add(&self, dropped: &BTreeMap<&'static str, u64>) -> BTreeMap<&'static str, u64> {
-        let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut totals = lock(&self.dropped);
         for (family, count) in dropped {
             *totals.entry(family).or_default() += count;
         }
         totals.clone()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// More series than a unit has: a response for fewer units need not be counted in advance.

@@ -19,6 +19,7 @@ struct UserSample {
     labels: Vec<String>,
     value: Value,
     exemplar: Option<(String, SystemTime)>,
+    created: Option<SystemTime>,
 }
 
 impl UserSamples {
@@ -51,6 +52,7 @@ impl UserSamples {
                 .exemplar
                 .as_ref()
                 .map(|(invocation_id, at)| Exemplar { invocation_id, at: *at }),
+            created: sample.created,
             user: Some(&sample.user),
         })
     }
@@ -87,7 +89,7 @@ impl Sink for UserSink<'_> {
         let room = self.query.max_family_series.saturating_sub(collected.len());
         // all services of a user's manager run as that user
         let user_label = family.labels.iter().position(|label| *label == "user");
-        for Sample { mut labels, value, exemplar, .. } in samples.take(room) {
+        for Sample { mut labels, value, exemplar, created, .. } in samples.take(room) {
             if let Some(at) = user_label {
                 labels[at] = self.user;
             }
@@ -96,6 +98,7 @@ impl Sink for UserSink<'_> {
                 labels: labels.map(str::to_owned).into(),
                 value,
                 exemplar: exemplar.map(|exemplar| (exemplar.invocation_id.to_owned(), exemplar.at)),
+                created,
             });
         }
         Ok(())

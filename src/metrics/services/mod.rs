@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithBoot;
-use super::{Exemplar, Family, Per, Sink, Subject};
+use super::{Exemplar, Family, Per, Sample, Sink, Subject};
 use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 use crate::systemd::ledger::{Counted, ExitCode, UnitCounters};
@@ -30,7 +30,8 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Minimal,
             labels: ["name"],
         },
-        accounts(snapshot).map(|(name, account)| ([name], account.restarts)),
+        accounts(snapshot)
+            .map(|(name, account)| Sample::since(([name], account.restarts), account.since)),
     )?;
 
     out.family(
@@ -44,7 +45,8 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             labels: ["name"],
         },
         accounts(snapshot).map(|(name, account)| {
-            ([name], account.failures.total, exemplar(&account.failures))
+            let failures = &account.failures;
+            Sample::since(([name], failures.total, exemplar(failures)), account.since)
         }),
     )?;
 
@@ -59,7 +61,9 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             labels: ["name", "result"],
         },
         accounts(snapshot).flat_map(|(name, account)| {
-            account.failures_by_result.iter().map(move |(result, count)| ([name, &**result], *count))
+            account.failures_by_result.iter().map(move |(result, failures)| {
+                Sample::after(([name, &**result], failures.total), failures.first)
+            })
         }),
     )?;
 
@@ -75,7 +79,8 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         },
         accounts(snapshot).flat_map(|(name, account)| {
             account.main_exits.iter().map(move |((code, status), exits)| {
-                ([name, code.as_str(), &**status], exits.total, exemplar(exits))
+                let labels = [name, code.as_str(), &**status];
+                Sample::after((labels, exits.total, exemplar(exits)), exits.first)
             })
         }),
     )?;

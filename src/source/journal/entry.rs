@@ -195,7 +195,7 @@ impl EntryReader {
             }
         }
         if !self.is_history {
-            totals.message(unit, priority);
+            totals.message(unit, priority, at);
         }
         if is_known {
             self.known_message(file, fields)?.count(at, totals);
@@ -343,12 +343,12 @@ impl KnownMessage {
             CORE_DUMP if self.by_coredump() => {
                 if let Some(signal) = self.core_dump_signal {
                     let unit = totals.unit_index(&self.core_dump_unit);
-                    totals.core_dump(unit, signal);
+                    totals.core_dump(unit, signal, at);
                 }
             }
             DROPPED if self.by_journald => {
                 let unit = totals.unit_index(&self.object_unit);
-                totals.dropped(unit, self.dropped.unwrap_or_default());
+                totals.dropped(unit, self.dropped.unwrap_or_default(), at);
                 totals.gap(at);
             }
             STARTED if self.by_journald => totals.gap(at),

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, info};
 
 pub use saved::SavedJournal;
-pub use totals::{JournalCounts, Priority};
+pub use totals::{JournalCount, JournalCounts, Priority};
 
 use super::Error;
 use crate::source::journal::exits::JournalExits;

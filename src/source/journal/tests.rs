@@ -294,7 +294,7 @@ fn silent_units_are_evicted_unless_loaded() {
     for (name, minute) in [("a", 0), ("b", 1), ("c", 2), ("d", 3), ("e", 4)] {
         totals.evict(begun + minute * Duration::from_secs(60), |_| true);
         let unit = totals.unit_index(format!("{name}.service").as_bytes());
-        totals.message(unit, Priority::NONE);
+        totals.message(unit, Priority::NONE, 0);
     }
     let names = |totals: &Totals| -> Vec<String> {
         let reading = totals.reading(Progress::default(), None);
@@ -305,13 +305,13 @@ fn silent_units_are_evicted_unless_loaded() {
     assert!(totals.evict(begun + Duration::from_secs(600), is_loaded));
     assert_eq!(names(&totals), ["a.service", "d.service", "e.service"]);
     let unit = totals.unit_index(b"d.service");
-    totals.message(unit, Priority::NONE);
+    totals.message(unit, Priority::NONE, 0);
     assert!(totals.evict(begun + Duration::from_secs(3900), is_loaded));
     assert_eq!(names(&totals), ["a.service", "d.service"]);
     // of units with equal times, no more than needed
     for name in ["f.service", "g.service", "h.service"] {
         let unit = totals.unit_index(name.as_bytes());
-        totals.message(unit, Priority::NONE);
+        totals.message(unit, Priority::NONE, 0);
     }
     assert!(totals.evict(begun + Duration::from_secs(4000), is_loaded));
     assert_eq!(names(&totals), ["a.service", "g.service", "h.service"]);
@@ -437,8 +437,8 @@ fn counts(reading: &JournalReading) -> Vec<(String, u64)> {
     let units = reading.units.iter().flat_map(|(name, counts)| {
         let by_priority = Priority::ALL.into_iter().zip(counts.messages);
         by_priority
-            .map(move |(priority, count)| (format!("{name} {priority}"), count))
-            .chain([(format!("{name} dropped"), counts.dropped)])
+            .map(move |(priority, count)| (format!("{name} {priority}"), count.total))
+            .chain([(format!("{name} dropped"), counts.dropped.total)])
     });
     units.filter(|(_, count)| *count > 0).collect()
 }

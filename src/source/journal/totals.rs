@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::exits::{JournalExit, JournalExits, JournalMainExit, JournalOomKill};
 use super::{JournalOptions, JournalReading, Progress};
 use crate::systemd::unit::name::is_valid;
+use crate::systemd::unit::serial;
 use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp};
 use crate::unit_filter::Selection;
 
@@ -21,13 +22,24 @@ pub struct Priority(u8);
 #[serde(default)]
 pub struct JournalCounts {
     /// Messages by priority.
-    pub messages: [u64; Priority::ALL.len()],
+    pub messages: [JournalCount; Priority::ALL.len()],
     /// Core dumps by the signal's number.
-    pub core_dumps: BTreeMap<u8, u64>,
+    pub core_dumps: BTreeMap<u8, JournalCount>,
     /// OOM kills that the kernel logged.
-    pub oom_kills: u64,
+    pub oom_kills: JournalCount,
     /// Messages that journald dropped because of its rate limit.
-    pub dropped: u64,
+    pub dropped: JournalCount,
+}
+
+/// One counter of a unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JournalCount {
+    /// The value.
+    pub total: u64,
+    /// The time of the first entry that was counted; `None` before it.
+    #[serde(with = "serial::wall_clock_option")]
+    pub first: Option<SystemTime>,
 }
 
 /// All counters.
@@ -112,23 +124,23 @@ impl Totals {
     }
 
     /// Counts a message of a unit, or of none that has counters.
-    pub(super) fn message(&mut self, unit: Option<u32>, priority: Priority) {
+    pub(super) fn message(&mut self, unit: Option<u32>, priority: Priority, at: u64) {
         let priority = usize::from(priority.0);
         self.messages[priority] += 1;
-        self.count(unit, |counts| counts.messages[priority] += 1);
+        self.count(unit, |counts| counts.messages[priority].add(1, at));
     }
 
-    pub(super) fn core_dump(&mut self, unit: Option<u32>, signal: u8) {
-        self.count(unit, |counts| *counts.core_dumps.entry(signal).or_default() += 1);
+    pub(super) fn core_dump(&mut self, unit: Option<u32>, signal: u8, at: u64) {
+        self.count(unit, |counts| counts.core_dumps.entry(signal).or_default().add(1, at));
     }
 
-    pub(super) fn dropped(&mut self, unit: Option<u32>, messages: u64) {
-        self.count(unit, |counts| counts.dropped = counts.dropped.saturating_add(messages));
+    pub(super) fn dropped(&mut self, unit: Option<u32>, messages: u64, at: u64) {
+        self.count(unit, |counts| counts.dropped.add(messages, at));
     }
 
     /// Counts and records an OOM kill in a unit.
     pub(super) fn oom_kill(&mut self, unit: Option<u32>, pid: u32, at: u64) {
-        self.count(unit, |counts| counts.oom_kills += 1);
+        self.count(unit, |counts| counts.oom_kills.add(1, at));
         let unit = unit.and_then(|index| self.units.get(usize::try_from(index).ok()?));
         let Some(CountedUnit { name, .. }) = unit else { return };
         if self.exits.oom_kills.len() < MAX_EXITS {
@@ -253,6 +265,14 @@ impl Totals {
         let mut units: Vec<_> = named.collect();
         units.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         JournalReading { units, messages: self.messages, missed: self.missed, progress, shortfall }
+    }
+}
+
+impl JournalCount {
+    /// Adds the count of an entry; `at` is its time, in microseconds of `CLOCK_MONOTONIC`.
+    fn add(&mut self, count: u64, at: u64) {
+        self.total = self.total.saturating_add(count);
+        self.first.get_or_insert_with(|| SystemTime::now() - Timestamp(at).age());
     }
 }
 

@@ -279,7 +279,8 @@ impl Ledger {
         }
         if unknown > 0 {
             if let Some(counters) = counters {
-                counters.count_unknown_failures(unknown);
+                let since = SystemTime::now() - missed.since.age();
+                counters.count_unknown_failures(unknown, since);
             }
             *counter_of(&mut self.host.failures, &UNKNOWN) += unknown;
             *self.host.lost.entry(reason).or_default() += unknown;
@@ -296,10 +297,10 @@ impl Ledger {
             return;
         }
         let Some(unit) = unit.filter(|unit| unit.selected) else { return };
-        let counters = Arc::make_mut(self.counters_of(unit));
-        *counter_of(&mut counters.job_failures, &result) += 1;
+        let (counters, now) = (Arc::make_mut(self.counters_of(unit)), SystemTime::now());
+        counter_of(&mut counters.job_failures, &result).add_events(1, now);
         self.record(Event {
-            at: SystemTime::now(),
+            at: now,
             unit: name.into(),
             kind: EventKind::JobFailed,
             cause: Some(result),

@@ -110,7 +110,8 @@ impl Ledger {
     pub(super) fn count_kill(&mut self, kill: &Kill, result: InternedStr) {
         self.generation += 1;
         if let Some(counters) = self.counters.get_mut(&kill.unit) {
-            *counter_of(&mut Arc::make_mut(counters).failures_by_result, &result) += 1;
+            counter_of(&mut Arc::make_mut(counters).failures_by_result, &result)
+                .count(kill.run, kill.at);
         }
         *counter_of(&mut self.host.failures, &result) += 1;
         let status = Some(ExitCode::Killed.status(SIGKILL));

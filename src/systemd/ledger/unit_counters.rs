@@ -54,12 +54,12 @@ pub struct UnitCounters {
     /// Failures of a service.
     pub failures: Counted,
     /// Failures by result.
-    pub failures_by_result: BTreeMap<InternedStr, u64>,
+    pub failures_by_result: BTreeMap<InternedStr, Counted>,
     /// Exits of a service's main process, by code and by status or signal name.
     #[serde(with = "serial::pairs")]
     pub main_exits: BTreeMap<(ExitCode, InternedStr), Counted>,
     /// Jobs that failed, by result.
-    pub job_failures: BTreeMap<InternedStr, u64>,
+    pub job_failures: BTreeMap<InternedStr, Counted>,
     /// Times a timer elapsed.
     pub triggers: u64,
     /// Whether the start limit was hit and the service has not been started since.
@@ -136,16 +136,18 @@ impl UnitCounters {
 
     /// Adds the counters of another unit.
     pub fn add(&mut self, other: &Self) {
+        self.since = self.since.min(other.since);
+        self.seen_since = self.seen_since.min(other.seen_since);
         self.state_changes += other.state_changes;
         self.starts += other.starts;
         self.restarts += other.restarts;
         self.triggers += other.triggers;
         self.failures.add(&other.failures);
         for (result, count) in &other.failures_by_result {
-            *counter_of(&mut self.failures_by_result, result) += count;
+            counter_of(&mut self.failures_by_result, result).add(count);
         }
         for (result, count) in &other.job_failures {
-            *counter_of(&mut self.job_failures, result) += count;
+            counter_of(&mut self.job_failures, result).add(count);
         }
         for (exit, count) in &other.main_exits {
             limited_entry(&mut self.main_exits, exit.clone(), (exit.0, OTHER), MAX_EXITS)
@@ -241,7 +243,7 @@ impl UnitCounters {
         at: SystemTime,
     ) {
         self.failures.count(run, at);
-        *counter_of(&mut self.failures_by_result, result) += 1;
+        counter_of(&mut self.failures_by_result, result).count(run, at);
     }
 
     /// Counts an exit of the main process.
@@ -256,10 +258,10 @@ impl UnitCounters {
             .count(run, at);
     }
 
-    /// Counts failures whose result is unknown.
-    pub(super) fn count_unknown_failures(&mut self, count: u64) {
-        self.failures.total += count;
-        *counter_of(&mut self.failures_by_result, &UNKNOWN) += count;
+    /// Counts failures whose result is unknown, none of them before `since`.
+    pub(super) fn count_unknown_failures(&mut self, count: u64, since: SystemTime) {
+        self.failures.add_events(count, since);
+        counter_of(&mut self.failures_by_result, &UNKNOWN).add_events(count, since);
     }
 
     /// Each restart follows one exit and precedes the run that it begins. Restarts without a seen
@@ -369,10 +371,10 @@ impl Default for UnitCounters {
 }
 
 /// The counter of a result, or of `other` once there are too many results.
-pub(super) fn counter_of<'c>(
-    counters: &'c mut BTreeMap<InternedStr, u64>,
+pub(super) fn counter_of<'c, C: Default>(
+    counters: &'c mut BTreeMap<InternedStr, C>,
     result: &InternedStr,
-) -> &'c mut u64 {
+) -> &'c mut C {
     limited_entry(counters, result.clone(), OTHER, MAX_RESULTS)
 }
 

@@ -48,6 +48,28 @@ pub(crate) mod wall_clock {
     }
 }
 
+/// [`wall_clock`], or none.
+pub(crate) mod wall_clock_option {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(
+        at: &Option<SystemTime>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct At<'a>(#[serde(with = "super::wall_clock")] &'a SystemTime);
+        at.as_ref().map(At).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'d, D: Deserializer<'d>>(
+        from: D,
+    ) -> Result<Option<SystemTime>, D::Error> {
+        #[derive(Deserialize)]
+        struct At(#[serde(with = "super::wall_clock")] SystemTime);
+        Ok(Option::<At>::deserialize(from)?.map(|at| at.0))
+    }
+}
+
 /// A point in time of this boot, as microseconds of `CLOCK_MONOTONIC`.
 pub(crate) mod monotonic {
     use super::*;
