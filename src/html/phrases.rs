@@ -42,7 +42,7 @@ pub(super) fn result(unit: &Unit) -> Option<Cow<'static, str>> {
         }
         Detail::Socket(socket) => socket.result.as_deref(),
         Detail::Timer(timer) => timer.result.as_deref(),
-        Detail::Mount(_) | Detail::None => None,
+        Detail::Mount(_) | Detail::Target(_) | Detail::Path(_) | Detail::None => None,
     };
     result.filter(|result| *result != "success").map(|result| failure(Some(result), None))
 }

@@ -17,6 +17,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         return Ok(());
     }
     let units = || snapshot.systemd.iter().flat_map(|systemd| &systemd.units);
+    let wanted_inactive = || snapshot.systemd.iter().flat_map(|systemd| &systemd.wanted_inactive);
     let accounts = || snapshot.systemd.iter().flat_map(|systemd| &systemd.counters);
 
     out.family(
@@ -240,6 +241,34 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
                 ([&**name, UnitKind::Service.as_str(), relation.as_str()], *count)
             },
         ),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_unit_wanted_inactive",
+            kind: Gauge,
+            per: Per::Unit,
+            help: "1 if an active target or service wants the unit, which is inactive without having been stopped on request. Absent otherwise, and if it failed.",
+            source: "D-Bus Unit.Wants, Requires, Upholds of targets and services; ActiveState, InvocationID and ConditionResult of the unit; Manager.JobNew: whether a systemd job stopped it",
+            profile: Profile::Minimal,
+            labels: ["name", "type", "because"],
+        },
+        wanted_inactive().map(|unit| {
+            ([&*unit.name, unit.kind.as_str(), unit.because.as_str()], true)
+        }),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_units_wanted_inactive",
+            kind: Gauge,
+            per: Per::Manager,
+            help: "Number of exported units that an active target or service wants and that are inactive without having been stopped on request.",
+            source: "as systemd_unit_wanted_inactive",
+            profile: Profile::Minimal,
+            labels: [],
+        },
+        snapshot.systemd.as_ref().map(|systemd| ([], systemd.wanted_inactive.len())),
     )?;
 
     out.family(

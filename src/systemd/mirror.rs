@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::unit::Unit;
 use super::unit::name::UnitKind;
@@ -21,6 +21,12 @@ pub struct Mirror {
     /// How many of them are instances, of any template.
     instances: usize,
     jobs: BTreeMap<u32, Job>,
+    /// How many jobs each unit has.
+    jobs_of: HashMap<Arc<str>, usize>,
+    /// When the last job of a unit ended, of the last minute.
+    ended_jobs: HashMap<Arc<str>, SystemTime>,
+    /// Since when all jobs have been seen.
+    jobs_since: Option<SystemTime>,
     selection: Selection,
     max_units: usize,
     /// Whether a unit beyond the limit was not added.
@@ -67,6 +73,9 @@ impl Mirror {
             primary: HashMap::new(),
             instances: 0,
             jobs: BTreeMap::new(),
+            jobs_of: HashMap::new(),
+            ended_jobs: HashMap::new(),
+            jobs_since: None,
             selection,
             max_units: usize::MAX,
             is_full: false,
@@ -255,21 +264,58 @@ impl Mirror {
         Some(unit)
     }
 
+    /// Whether a job for the unit is queued or runs.
+    #[must_use]
+    pub fn has_job(&self, unit: &str) -> bool {
+        self.jobs_of.contains_key(unit)
+    }
+
+    /// Whether the unit had a job at this time or later; `None` if jobs were not seen then.
+    #[must_use]
+    pub fn had_job(&self, unit: &str, at: SystemTime) -> Option<bool> {
+        let is_known = self.jobs_since.is_some_and(|since| since <= at);
+        let ended = self.ended_jobs.get(unit).is_some_and(|ended| *ended >= at);
+        is_known.then_some(ended || self.has_job(unit))
+    }
+
+    /// Notes that the signals of all jobs are received from now on.
+    pub fn follow_jobs(&mut self, now: SystemTime) {
+        self.jobs_since = Some(now);
+    }
+
     /// Adds a job.
     pub fn job_new(&mut self, id: u32, unit: &str, since: SystemTime) {
-        if self.jobs.len() < MAX_JOBS {
-            self.jobs.entry(id).or_insert_with(|| Job { unit: unit.into(), since });
+        if self.jobs.len() < MAX_JOBS && !self.jobs.contains_key(&id) {
+            let unit: Arc<str> = unit.into();
+            *self.jobs_of.entry(unit.clone()).or_default() += 1;
+            self.jobs.insert(id, Job { unit, since });
         }
     }
 
     /// Removes a job that has ended.
     pub fn job_removed(&mut self, id: u32) {
-        self.jobs.remove(&id);
+        let Some(Job { unit, .. }) = self.jobs.remove(&id) else { return };
+        if let Some(count) = self.jobs_of.get_mut(&unit) {
+            *count -= 1;
+            if *count == 0 {
+                self.jobs_of.remove(&unit);
+            }
+        }
+        let now = SystemTime::now();
+        if self.ended_jobs.len() >= MAX_ENDED_JOBS {
+            let is_new = |at: &SystemTime| now.duration_since(*at).is_ok_and(|age| age < JOB_AGE);
+            self.ended_jobs.retain(|_, at| is_new(at));
+        }
+        if self.ended_jobs.len() < MAX_JOBS {
+            self.ended_jobs.insert(unit, now);
+        }
     }
 
     /// Removes the jobs that are not listed, and adds those that the mirror lacks.
     pub fn jobs_listed(&mut self, listed: &[(u32, String)], now: SystemTime) {
-        self.jobs.retain(|id, _| listed.iter().any(|(listed, _)| listed == id));
+        let is_listed = |id: &u32| listed.iter().any(|(listed, _)| listed == id);
+        let ended: Vec<_> = self.jobs.keys().copied().filter(|id| !is_listed(id)).collect();
+        ended.into_iter().for_each(|id| self.job_removed(id));
         for (id, unit) in listed {
             self.job_new(*id, unit, now);
         }
@@ -278,6 +324,12 @@ impl Mirror {
 
 /// PID 1 allows 128 Ki jobs; more than this many are ignored.
 const MAX_JOBS: usize = 16_384;
+
+/// Ended jobs are forgotten once there are this many.
+const MAX_ENDED_JOBS: usize = 256;
+
+/// A change of a unit is read within this time after its job, also on a busy host.
+const JOB_AGE: Duration = Duration::from_secs(60);
 
 /// The template of an instance: the name up to its `@`, and the kind.
 fn template(unit: &Arc<Unit>) -> Option<(&str, UnitKind)> {
@@ -385,7 +437,22 @@ mod tests {
         mirror.jobs_listed(&[(1, "a.service".into()), (3, "c.service".into())], later);
         let jobs: Vec<_> = mirror.jobs().map(|job| (&*job.unit, job.since)).collect();
         assert_eq!(jobs, [("a.service", first), ("c.service", later)]);
+        assert!(mirror.has_job("a.service") && !mirror.has_job("b.service"));
+        mirror.job_new(4, "a.service", later);
+        mirror.job_removed(4);
+        assert!(mirror.has_job("a.service"), "the other job");
         mirror.job_removed(3);
+        mirror.job_removed(3);
+        assert!(!mirror.has_job("c.service"));
+        assert_eq!(mirror.had_job("c.service", later), None, "not followed yet");
+        mirror.follow_jobs(first);
+        let had = |name, at| mirror.had_job(name, at);
+        assert_eq!(had("c.service", first), Some(true));
+        assert_eq!(
+            had("c.service", SystemTime::now() + later.duration_since(first).unwrap()),
+            Some(false)
+        );
+        assert_eq!((had("a.service", later), had("d.service", first)), (Some(true), Some(false)));
         assert_eq!(mirror.jobs().len(), 1);
         for id in 0..u32::try_from(MAX_JOBS).unwrap() + 1 {
             mirror.job_new(id, "a.service", first);

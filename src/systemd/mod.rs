@@ -20,3 +20,4 @@ pub mod snapshot;
 pub mod state;
 pub mod unit;
 mod unmet_dependencies;
+pub mod wanted_inactive;

@@ -12,6 +12,7 @@ use super::unit::dependencies::Relation;
 use super::unit::name::UnitKind;
 use super::unit::value::{InternedStr, Timestamp};
 use super::unmet_dependencies::UnmetDependencies;
+use super::wanted_inactive::{WantedInactive, wanted_inactive};
 
 /// A copy of the exported part of the mirror and the ledger.
 #[derive(Debug, Default)]
@@ -28,6 +29,8 @@ pub struct SystemdSnapshot {
     pub counters: Vec<(Arc<str>, Arc<UnitCounters>)>,
     /// The number of unmet dependencies of the selected services.
     pub unmet: Vec<(Arc<str>, Relation, u64)>,
+    /// The selected units that should be active and are not.
+    pub wanted_inactive: Vec<WantedInactive>,
     /// The counters of the host as a whole.
     pub host: HostCounters,
     /// PID 1 itself.
@@ -91,6 +94,7 @@ impl SystemdSnapshot {
             active_states,
             load_states,
             unmet,
+            wanted_inactive: wanted_inactive(state),
             counters: counters(state, &short_lived),
             short_lived,
             host: state.ledger.host().clone(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 
-use super::ledger::{Gap, Ledger};
+use super::ledger::{Gap, Ledger, RunEnd};
 use super::manager::Manager;
 use super::mirror::{Change, Mirror};
 use super::unit::Unit;
@@ -109,7 +109,9 @@ impl State {
     /// Counts the exits, restarts and starts that one change of a unit reports. `gap` is why
     /// signals before the change may be missing.
     pub fn observe(&mut self, change: &Change, gap: Option<Gap>) {
+        let run_end = RunEnd::of(&self.mirror, &change.after);
         self.ledger.observe(change, gap, self.manager.units_loaded);
+        self.ledger.note_run_end(change, run_end);
     }
 }
 

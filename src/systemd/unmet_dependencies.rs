@@ -58,7 +58,7 @@ fn is_unmet(relation: Relation, unit: &Unit) -> bool {
 
 /// Whether systemd treats the inactive unit as started: a condition or `ExecCondition=` skipped the
 /// start, or it is a oneshot that has completed.
-fn is_treated_as_started(unit: &Unit) -> bool {
+pub(super) fn is_treated_as_started(unit: &Unit) -> bool {
     let is_skipped = unit.conditions_met == Some(false)
         && unit.conditions_checked.and_then(Timestamp::set).is_some();
     let service = || {

@@ -312,6 +312,53 @@ fn unit_missing() {
 }
 
 #[test]
+fn unit_exited() {
+    let host = host();
+    host.machine.unit(
+        "quits.service",
+        "[Service]\nExecStart=/bin/sh -c 'echo no more work; sleep 0.5'\nRestart=on-failure\n[Install]\nWantedBy=multi-user.target\n",
+    );
+    host.machine.ok(&["systemctl", "enable", "--now", "quits"]);
+    host.wait_for(r#"systemd_unit_wanted_inactive{name="quits.service", because="exited"}"#);
+    let runbook = Runbook::of(host, "SystemdUnitExited", "quits.service");
+    runbook.diagnosis(&[
+        ("systemctl status", 3, "Active: inactive (dead)"),
+        ("systemctl show", 0, "Restart=on-failure"),
+        ("journalctl", 0, "no more work"),
+        ("systemctl list-dependencies", 0, "multi-user.target"),
+    ]);
+    host.machine.unit("quits.service", SLEEPS);
+    runbook.mitigation(1).verification();
+    host.wait_for(r#"absent(systemd_unit_wanted_inactive{name="quits.service"})"#);
+}
+
+#[test]
+fn unit_wanted_inactive() {
+    let host = host();
+    let wanted = "[Install]\nWantedBy=multi-user.target\n";
+    host.machine.units(&[
+        ("base.service", &format!("{SLEEPS}{wanted}")),
+        (
+            "above.service",
+            &format!("[Unit]\nRequires=base.service\nAfter=base.service\n{SLEEPS}{wanted}"),
+        ),
+    ]);
+    host.machine.ok(&["systemctl", "enable", "--now", "base", "above"]);
+    host.machine.ok(&["systemctl", "stop", "base"]);
+    host.machine.ok(&["systemctl", "start", "base"]);
+    host.wait_for(r#"systemd_unit_wanted_inactive{name="above.service", because="dependency"}"#);
+    let runbook = Runbook::of(host, "SystemdUnitWantedInactive", "above.service");
+    runbook.diagnosis(&[
+        ("systemctl status", 3, "Active: inactive (dead)"),
+        ("systemctl show", 0, "base.service"),
+        ("journalctl", 0, "Stopped above.service"),
+        ("systemctl list-dependencies", 0, "multi-user.target"),
+        ("increase(systemd_unit_job_failures_total", 0, ""),
+    ]);
+    runbook.mitigation(1).verification();
+}
+
+#[test]
 fn units_need_daemon_reload() {
     let machine = Machine::options().boot();
     let host = &Host::start(&machine, "");

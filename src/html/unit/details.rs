@@ -25,7 +25,7 @@ pub(super) fn sections(view: &View<'_>, row: &UnitView<'_>, html: &mut Html) {
         Detail::Mount(Some(fs)) => {
             facts("Mount", html, |html| optional_fact("File system", Some(fs), html))
         }
-        Detail::Mount(None) | Detail::None => {}
+        Detail::Mount(None) | Detail::Target(_) | Detail::Path(_) | Detail::None => {}
     }
     facts("CPU", html, |html| cpu(view, row, html));
     facts("Memory", html, |html| memory(row, html));

@@ -6,16 +6,15 @@ use super::super::phrases;
 use super::super::unit_view::UnitView;
 use super::super::writer::{Html, segment};
 use super::{fact, multi_fact};
+use crate::systemd::unit::Unit;
 use crate::systemd::unit::dependencies::Relation;
 use crate::systemd::unit::name::UnitKind;
-use crate::systemd::unit::{Detail, Unit};
 
 pub(super) fn section(row: &UnitView<'_>, rows: &[UnitView<'_>], html: &mut Html) {
     let unit = row.unit;
     super::facts("Related units", html, |html| {
-        multi_fact("Triggers", triggers(unit), html, |name, html| link(name, rows, html));
-        let triggered =
-            |other: &&UnitView<'_>| triggers(other.unit).any(|name| name == &*unit.name);
+        multi_fact("Triggers", unit.triggers(), html, |name, html| link(name, rows, html));
+        let triggered = |other: &&UnitView<'_>| other.unit.triggers().contains(&unit.name);
         multi_fact("Triggered by", rows.iter().filter(triggered), html, |other, html| {
             link(&other.unit.name, rows, html);
         });
@@ -48,16 +47,6 @@ pub(super) fn section(row: &UnitView<'_>, rows: &[UnitView<'_>], html: &mut Html
         sockets.dedup();
         multi_fact("Socket unit", sockets, html, |socket, html| link(socket, rows, html));
     });
-}
-
-/// The units that a timer or a socket unit starts.
-fn triggers(unit: &Unit) -> impl Iterator<Item = &str> {
-    let (one, many) = match &unit.detail {
-        Detail::Timer(timer) => (timer.unit.as_deref(), &[][..]),
-        Detail::Socket(socket) => (None, &*socket.triggers),
-        _ => (None, &[][..]),
-    };
-    one.into_iter().chain(many.iter().map(|name| &**name))
 }
 
 /// The dependencies of a service.

@@ -1,7 +1,7 @@
 //! One connection to the bus, from subscribing to its end.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
 use tracing::{info, warn};
@@ -82,6 +82,7 @@ impl<'s> Follower<'s> {
         let coalescing = self.shared.coalescing.clone();
         self.calls.add(Call::Subscribe);
         self.calls.add(Call::ListJobs);
+        self.shared.lock().mirror.follow_jobs(SystemTime::now());
         self.request_manager_properties();
         let error = loop {
             if let Err(error) = self.run_due(Instant::now()) {

@@ -18,6 +18,7 @@ use crate::systemd::dbus::{Call, Get, Purpose};
 use crate::systemd::ledger::Gap;
 use crate::systemd::state::State;
 use crate::systemd::unit::Unit;
+use crate::systemd::unit::dependencies::Relation;
 use crate::systemd::unit::name::UnitKind;
 use crate::systemd::unit::properties::{Extras, Interface, NAMES, is_signalled, wanted};
 
@@ -50,6 +51,11 @@ impl Fetches {
             let kind = unit.kind;
             let properties = match unit.selected {
                 true => wanted(kind, extras).collect(),
+                // a target determines which units should be active, exported or not
+                false if kind == UnitKind::Target => {
+                    let names = Relation::OF_TARGETS.into_iter().chain([NAMES]);
+                    names.map(|name| (Interface::Unit, Some(name))).collect()
+                }
                 false => vec![(Interface::Unit, Some(NAMES))],
             };
             let Some(number) = self.pending.start(&name, properties.len()) else { continue };

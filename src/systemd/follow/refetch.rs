@@ -65,12 +65,16 @@ impl Refetch {
         }
     }
 
-    /// Plans to read whether systemd treats the inactive units that this service depends on as
-    /// started. Signals carry all of that but a service's type and the time of the conditions.
+    /// Plans to read whether systemd treats the inactive units that this service or target depends on
+    /// as started. Signals carry all of that but a service's type and the time of the conditions.
     pub(super) fn plan_dependencies(&mut self, mirror: &Mirror, unit: &Unit, has_gap: bool) {
         let now = Instant::now();
-        for (_, name) in unit.service().iter().flat_map(|service| service.dependencies.iter()) {
+        let is_target = unit.kind == UnitKind::Target;
+        for (_, name) in unit.dependencies().iter().flat_map(|dependencies| dependencies.iter()) {
             let Some(unit) = mirror.unit(name).filter(|unit| !unit.is_absent()) else { continue };
+            if is_target && !unit.selected {
+                continue;
+            }
             // nothing but the state is read of units that are not exported
             let service = unit.service().filter(|_| !unit.selected);
             if service.is_some_and(|service| service.service_type.is_none()) {

@@ -12,6 +12,7 @@ mod exit_code;
 mod gap;
 mod journal_reconciliation;
 mod oom_kills;
+pub(in crate::systemd) mod run_end;
 mod saved;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use counted::Counted;
 pub use event::{Event, EventKind};
 pub use exit_code::ExitCode;
 pub use gap::Gap;
+pub use run_end::RunEnd;
 pub use saved::SavedLedger;
 pub use unit_counters::UnitCounters;
 

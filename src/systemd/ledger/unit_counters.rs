@@ -23,6 +23,7 @@ use super::event::{Event, EventKind, event};
 use super::exit_code::ExitCode;
 use super::journal_reconciliation::run_key;
 use super::oom_kills::{Kill, is_kill};
+use super::run_end::RunEnd;
 use super::transitions::{
     LastExit, awaits_restart, began, is_restart_planned, last_exit, may_be_refused, new_exit,
     new_failure, was_refused,
@@ -64,6 +65,8 @@ pub struct UnitCounters {
     pub triggers: u64,
     /// Whether the start limit was hit and the service has not been started since.
     pub start_limit_hit: bool,
+    /// How its last run ended, while it is inactive.
+    pub run_end: RunEnd,
     /// When the unit was unloaded; `None` while it is loaded.
     #[serde(with = "serial::monotonic_option")]
     pub unloaded_at: Option<Instant>,
@@ -124,6 +127,7 @@ impl UnitCounters {
             job_failures: BTreeMap::new(),
             triggers: 0,
             start_limit_hit: false,
+            run_end: RunEnd::Unknown,
             unloaded_at: None,
             exit_awaits_restart: false,
             exit_attribution_pending: false,
@@ -349,16 +353,9 @@ impl UnitCounters {
                 false => was_refused(after),
             };
         if is_refused && !is_repeated {
-            let run = before.run();
-            let cause = result.map(intern);
-            observed.events.push(event(
-                &before.name,
-                SystemTime::now(),
-                EventKind::StartLimitHit,
-                cause,
-                None,
-                run,
-            ));
+            let (name, now, cause) = (&before.name, SystemTime::now(), result.map(intern));
+            let hit = event(name, now, EventKind::StartLimitHit, cause, None, before.run());
+            observed.events.push(hit);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The units that a service depends on.
+//! The units that a service or target depends on.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use zbus::Variant;
 
 use super::value::as_strings;
 
-/// The units that a service depends on, by relation, under their primary names.
+/// The units that a service or target depends on, by relation, under their primary names.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dependencies([Box<[Arc<str>]>; Relation::ALL.len()]);
 
@@ -63,6 +63,9 @@ impl Relation {
     /// The properties that list the units.
     pub(in crate::systemd) const PROPERTIES: [&str; 5] =
         ["Requires", "BindsTo", "Requisite", "Wants", "Upholds"];
+
+    /// The properties that list the units of a target: those that are started with it.
+    pub(in crate::systemd) const OF_TARGETS: [&str; 3] = ["Requires", "Wants", "Upholds"];
 
     /// The label `relation`.
     #[must_use]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Detail, Unit};
+use super::{Detail, Socket, Unit};
 
 impl Unit {
     /// The unit without the names for which `is_hidden` holds; the unit itself if it has none.
@@ -18,6 +18,10 @@ impl Unit {
                 timer.unit.as_ref().is_some_and(|unit| hides(std::slice::from_ref(unit)))
             }
             Detail::Socket(socket) => hides(&socket.triggers),
+            Detail::Path(triggers) => hides(triggers),
+            Detail::Target(dependencies) => {
+                dependencies.by_relation().any(|(_, names)| hides(names))
+            }
             Detail::Mount(_) | Detail::None => false,
         };
         if !has_hidden {
@@ -34,10 +38,11 @@ impl Unit {
                 service.dependencies.retain(|name| !is_hidden(name));
             }
             Detail::Timer(timer) => timer.unit = timer.unit.take().filter(|unit| !is_hidden(unit)),
-            Detail::Socket(socket) => {
-                let triggers = std::mem::take(&mut socket.triggers);
-                socket.triggers = triggers.into_iter().filter(|name| !is_hidden(name)).collect();
+            Detail::Socket(Socket { triggers, .. }) | Detail::Path(triggers) => {
+                let all = std::mem::take(triggers);
+                *triggers = all.into_iter().filter(|name| !is_hidden(name)).collect();
             }
+            Detail::Target(dependencies) => dependencies.retain(|name| !is_hidden(name)),
             Detail::Mount(_) | Detail::None => {}
         }
         Arc::new(shown)
@@ -71,8 +76,12 @@ mod tests {
         let timer = unit("a.timer", &[(Interface::Kind, "Unit", "secret.service".into())]);
         let triggers = vec!["secret.service"].into();
         let socket = unit("a.socket", &[(Interface::Unit, "Triggers", triggers)]);
+        let triggers = vec!["secret.service"].into();
+        let path = unit("a.path", &[(Interface::Unit, "Triggers", triggers)]);
+        let wants = vec!["secret.service"].into();
+        let target = unit("a.target", &[(Interface::Unit, "Wants", wants)]);
         let is_hidden = |name: &Arc<str>| name.starts_with("secret");
-        for unit in [&service, &timer, &socket] {
+        for unit in [&service, &timer, &socket, &path, &target] {
             assert!(format!("{unit:?}").contains("secret"));
             let shown = Unit::hiding(unit, is_hidden);
             assert!(!format!("{shown:?}").contains("secret"), "{shown:?}");

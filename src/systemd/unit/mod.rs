@@ -99,6 +99,10 @@ pub enum Detail {
     Socket(Socket),
     /// `Type` of a mount, the file system.
     Mount(Option<InternedStr>),
+    /// The units that a target wants or requires.
+    Target(Box<Dependencies>),
+    /// `Triggers` of a path unit: the unit that it starts.
+    Path(Box<[Arc<str>]>),
     /// Of all other kinds.
     None,
 }
@@ -270,6 +274,8 @@ impl Unit {
                 UnitKind::Timer => Detail::Timer(Timer::default()),
                 UnitKind::Socket => Detail::Socket(Socket::default()),
                 UnitKind::Mount => Detail::Mount(None),
+                UnitKind::Target => Detail::Target(Box::default()),
+                UnitKind::Path => Detail::Path(Box::default()),
                 _ => Detail::None,
             },
         }
@@ -337,6 +343,27 @@ impl Unit {
         match &self.detail {
             Detail::Service(service) => Some(service),
             _ => None,
+        }
+    }
+
+    /// The units that a service or target depends on.
+    #[must_use]
+    pub fn dependencies(&self) -> Option<&Dependencies> {
+        match &self.detail {
+            Detail::Service(service) => Some(&service.dependencies),
+            Detail::Target(dependencies) => Some(dependencies),
+            _ => None,
+        }
+    }
+
+    /// The units that a timer, socket unit or path unit starts.
+    #[must_use]
+    pub fn triggers(&self) -> &[Arc<str>] {
+        match &self.detail {
+            Detail::Timer(timer) => timer.unit.as_slice(),
+            Detail::Socket(socket) => &socket.triggers,
+            Detail::Path(triggers) => triggers,
+            _ => &[],
         }
     }
 

@@ -5,7 +5,7 @@ use zbus::Variant;
 use super::dependencies::Relation;
 use super::name::UnitKind;
 use super::value::{as_command_exits, as_interned, as_strings};
-use super::{Detail, Service, Unit};
+use super::{Detail, Service, Socket, Unit};
 pub use crate::systemd::unit::decode::Values;
 use crate::systemd::unit::property_tables::{CGROUP, SERVICE, SOCKET, TIMER, UNIT};
 
@@ -62,11 +62,13 @@ impl Unit {
     /// Sets one property; those that the mirror does not keep are ignored.
     pub fn set(&mut self, interface: Interface, name: &str, value: &Variant<'_>) {
         if interface == Interface::Unit {
-            if let (Detail::Socket(socket), TRIGGERS) = (&mut self.detail, name) {
-                socket.triggers = as_strings(value);
-            }
-            if let Detail::Service(service) = &mut self.detail {
-                service.dependencies.set(name, value);
+            match (&mut self.detail, name) {
+                (Detail::Socket(Socket { triggers, .. }) | Detail::Path(triggers), TRIGGERS) => {
+                    *triggers = as_strings(value);
+                }
+                (Detail::Service(service), _) => service.dependencies.set(name, value),
+                (Detail::Target(dependencies), _) => dependencies.set(name, value),
+                _ => {}
             }
             return set(UNIT, self, name, value);
         }
@@ -84,7 +86,7 @@ impl Unit {
             Detail::Timer(timer) => set(TIMER, timer, name, value),
             Detail::Socket(socket) => set(SOCKET, socket, name, value),
             Detail::Mount(fs) if name == "Type" => *fs = as_interned(value),
-            Detail::Mount(_) | Detail::None => {}
+            Detail::Mount(_) | Detail::Target(_) | Detail::Path(_) | Detail::None => {}
         }
     }
 }
@@ -113,7 +115,8 @@ pub fn wanted(
     let own = own.into_iter().chain(cgroup).map(|name| (Interface::Kind, name));
     let related: &[_] = match kind {
         UnitKind::Service => &Relation::PROPERTIES,
-        UnitKind::Socket => &[TRIGGERS],
+        UnitKind::Socket | UnitKind::Path => &[TRIGGERS],
+        UnitKind::Target => &Relation::OF_TARGETS,
         _ => &[],
     };
     let unit = fetched(UNIT).into_iter().chain(related.iter().map(|name| Some(*name)));
@@ -206,7 +209,7 @@ pub const STATE_CHANGE_TIME: &str = "StateChangeTimestamp";
 /// The commands of a service, with the last exit of each.
 pub const EXEC_START: &str = "ExecStart";
 
-/// The services that a socket unit starts; every unit has this property, but it is kept of no
+/// The units that a socket or path unit starts; every unit has this property, but it is kept of no
 /// others.
 pub(super) const TRIGGERS: &str = "Triggers";
 
