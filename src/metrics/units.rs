@@ -189,7 +189,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             name: "systemd_unit_missing",
             kind: Gauge,
             per: Per::Unit,
-            help: "Whether the expected unit (--expect-unit) is not loaded or has no unit file. Independent of whether it runs.",
+            help: "Whether the expected unit (--expect-unit) is not loaded: it has no unit file, or it is stopped and no other unit needs it.",
             source: "D-Bus Manager.ListUnits",
             profile: Profile::Minimal,
             labels: ["name", "type"],

@@ -62,7 +62,7 @@ fn queries_return_data_for_a_host_with_failures() {
             .any(|(of, panel, part, _)| of == uid && panel == title && expression.contains(part))
     });
     assert!(empty.is_empty(), "{empty:#?}\n{}", exporter.log());
-    machine.exec(&["systemctl", "stop", "prometheus-test-9090"]);
+    machine.exec(&["systemctl", "stop", "prometheus"]);
 }
 
 /// A machine whose units have memory and tasks controllers: if these are mounted as v1, the hybrid layout has them.

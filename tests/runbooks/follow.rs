@@ -19,6 +19,11 @@ pub(crate) type Shown<'a> = (&'a str, i32, &'a str);
 impl<'m> Host<'m> {
     /// Starts the packaged service with these flags, and Prometheus.
     pub(crate) fn start(machine: &'m Machine, flags: &str) -> Self {
+        Self::start_with_targets(machine, flags, &["localhost:9558"])
+    }
+
+    /// The same, with a Prometheus that scrapes the machine under several names.
+    pub(crate) fn start_with_targets(machine: &'m Machine, flags: &str, targets: &[&str]) -> Self {
         for (from, to) in [
             ("system/unit-exporter.service", "etc/systemd/system/unit-exporter.service"),
             ("sysusers.d/unit-exporter.conf", "etc/sysusers.d/unit-exporter.conf"),
@@ -36,11 +41,11 @@ impl<'m> Host<'m> {
             let rules = rules.replace("interval: 3m", "interval: 1s");
             machine.write(&format!("/run/rules/{name}"), rules);
         }
-        let prometheus = machine.prometheus(
-            "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\n\
+        let prometheus = machine.prometheus(&format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
              rule_files: [/run/rules/*.yml]\n\
-             scrape_configs:\n- job_name: hosts\n  static_configs:\n  - targets: ['localhost:9558']\n",
-        );
+             scrape_configs:\n- job_name: hosts\n  static_configs:\n  - targets: {targets:?}\n",
+        ));
         let host = Self { machine, prometheus };
         host.wait_for("job:systemd_hosts:count");
         host

@@ -3,14 +3,16 @@
 #![allow(clippy::disallowed_types)]
 
 mod follow;
+mod hosts;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::sync::OnceLock;
-use std::thread;
 use std::time::Duration;
+use std::{process, thread};
 
 use follow::{Host, Runbook};
+use regex::Regex;
 use support::{Machine, Options};
 
 #[test]
@@ -309,6 +311,12 @@ fn unit_missing() {
     host.machine.write("/etc/systemd/system/absent.service", SLEEPS);
     runbook.mitigation(3).verification();
     host.wait_for(r#"systemd_unit_missing{name="absent.service"} == 0"#);
+    // systemd unloads it, with its file in place
+    host.machine.ok(&["systemctl", "stop", "absent"]);
+    host.wait_for(r#"systemd_unit_missing{name="absent.service"} == 1"#);
+    runbook.shows("systemctl cat UNIT", 0, "# /etc/systemd/system/absent.service");
+    runbook.shows("systemctl list-unit-files 'PART*'", 0, "absent.service");
+    runbook.mitigation(3).verification();
 }
 
 #[test]
@@ -427,6 +435,92 @@ fn critical_unit_not_active() {
     runbook.mitigation(1).verification();
 }
 
+/// The commands with a timer whose service waits for another systemd job, the query of the next elapse with a stopped PID 1.
+#[test]
+fn timer_overdue() {
+    let machine = Machine::options().boot();
+    let host = &Host::start(&machine, "");
+    machine.units(&[
+        ("stuck.service", "[Service]\nType=oneshot\nExecStart=/bin/sleep infinity\n"),
+        (
+            "backup.service",
+            "[Unit]\nAfter=stuck.service\n[Service]\nType=oneshot\nExecStart=/bin/true\n",
+        ),
+        ("backup.timer", "[Timer]\nOnCalendar=*:*:0/5\nAccuracySec=1s\n"),
+    ]);
+    machine.ok(&["systemctl", "start", "--no-block", "stuck"]);
+    machine.ok(&["systemctl", "start", "backup.timer"]);
+    host.wait_for(r#"systemd_timer_last_trigger_seconds{name="backup.timer"} > 0"#);
+    let runbook = Runbook::of(host, "SystemdTimerOverdue", "backup.timer");
+    runbook.diagnosis(&[
+        ("systemctl list-timers", 0, "backup.service"),
+        ("systemctl status", 0, "Active: active (running)"),
+        ("systemctl list-jobs", 0, "waiting"),
+        ("timedatectl", 0, "Local time:"),
+        // absent while the timer is running
+        ("systemd_timer_next_trigger_seconds", 0, ""),
+    ]);
+    machine.ok(&["systemctl", "cancel"]);
+    machine.ok(&["systemctl", "stop", "stuck"]);
+    runbook.mitigation(1).verification();
+    host.wait_for(r#"systemd_timer_next_trigger_seconds{name="backup.timer"} > time()"#);
+    let frozen = machine.freeze();
+    host.wait_for(r#"time() - systemd_timer_next_trigger_seconds{name="backup.timer"} > 5"#);
+    drop(frozen);
+}
+
+#[test]
+fn service_oom_killed() {
+    let machine = with_controllers(Machine::options());
+    let host = &Host::start(&machine, "");
+    machine.unit("greedy.service", GREEDY);
+    machine.ok(&["systemctl", "start", "greedy"]);
+    host.wait_for(
+        r#"systemd_unit_memory_events_total{name="greedy.service", event="oom_kill"} == 1"#,
+    );
+    let runbook = Runbook::of(host, "SystemdServiceOomKilled", "greedy.service");
+    runbook.diagnosis(&[
+        // a namespace has no messages of the kernel
+        ("journalctl", 1, "-- No entries --"),
+        ("systemctl show", 0, "MemoryMax=67108864"),
+        ("systemctl show", 0, "OOMPolicy=continue"),
+        ("free", 0, "Mem:"),
+        // only of units that use more than half of their limit
+        ("instance_name:systemd_unit_memory_current_per_max:ratio", 0, ""),
+    ]);
+    let kernel = process::Command::new("dmesg").output().expect("dmesg runs");
+    let kernel = String::from_utf8_lossy(&kernel.stdout).into_owned();
+    let pattern = Regex::new("Out of memory|oom-kill|Killed process").expect("a pattern");
+    let mut found = kernel.lines().filter(|line| pattern.is_match(line));
+    let is_ours = |line: &str| line.contains("greedy.service") && line.contains("CONSTRAINT_MEMCG");
+    assert!(found.any(is_ours), "{kernel}");
+    runbook.mitigation(2);
+    runbook.mitigation(1).verification();
+}
+
+#[test]
+fn unit_memory_pressure() {
+    let machine = with_controllers(Machine::options());
+    let host = &Host::start(&machine, "");
+    machine.write("/opt/thrashes.py", THRASHES);
+    machine.unit(
+        "thrashes.service",
+        "[Service]\nExecStart=/usr/bin/python3 /opt/thrashes.py\nMemoryMax=64M\nMemoryHigh=48M\nMemorySwapMax=0\n",
+    );
+    machine.ok(&["systemctl", "start", "thrashes"]);
+    host.wait_for(
+        r#"rate(systemd_unit_pressure_stalled_seconds_total{name="thrashes.service", resource="memory"}[15s]) > 0.1"#,
+    );
+    let runbook = Runbook::of(host, "SystemdUnitMemoryPressure", "thrashes.service");
+    runbook.diagnosis(&[
+        ("systemctl show", 0, "MemoryMax=67108864"),
+        ("cat /proc/pressure/memory", 0, "full avg10="),
+        ("free", 0, "Mem:"),
+    ]);
+    runbook.mitigation(1);
+    runbook.mitigation(2);
+}
+
 #[test]
 fn exporter_down() {
     let machine = Machine::options().boot();
@@ -530,6 +624,24 @@ fn loops(pause: &str) -> String {
 
 const SLEEPS: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
 
+/// Its child reaches the limit and is killed; the service goes on.
+const GREEDY: &str = "[Service]\nMemoryMax=64M\nMemorySwapMax=0\nOOMPolicy=continue\nExecStart=/bin/sh -c \
+    'python3 -c \"b = bytearray(200 << 20)\" || true; sleep infinity'\n";
+
+/// Reads a file that is larger than the memory limit again and again.
+const THRASHES: &str = "
+import mmap
+with open('/run/host/thrashes', 'w+b') as file:
+    file.truncate(100 << 20)
+    for _ in range(100):
+        file.write(bytes(1 << 20))
+    file.flush()
+    pages = mmap.mmap(file.fileno(), 0)
+    while True:
+        for page in range(0, len(pages), 4096):
+            pages[page]
+";
+
 const DESCRIPTORS: &str = "
 import socket, time
 kept = [socket.socket() for _ in range(30)] + [open('/etc/hostname') for _ in range(30)]
@@ -538,8 +650,11 @@ time.sleep(1e6)
 
 const THREADS: &str = "
 import threading, time
-for _ in range(10):
-    threading.Thread(target=time.sleep, args=[1e6]).start()
+try:
+    while True:
+        threading.Thread(target=time.sleep, args=[1e6]).start()
+except RuntimeError:
+    pass # the limit is reached
 ";
 
 const DEAF: &str = "

@@ -8,7 +8,7 @@ impl Machine {
     /// Starts a Prometheus with this configuration, and waits until it is ready.
     #[track_caller]
     pub fn prometheus(&self, config: &str) -> Prometheus<'_> {
-        self.prometheus_of("/usr/bin/prometheus", 9090, config, &[])
+        self.start_prometheus("prometheus", "/usr/bin/prometheus", 9090, config, &[])
     }
 
     /// Starts this program of Prometheus on this port, and waits until it is ready.
@@ -20,17 +20,30 @@ impl Machine {
         config: &str,
         arguments: &[&str],
     ) -> Prometheus<'_> {
-        let unit = format!("prometheus-test-{port}.service");
-        let file = format!("/run/prometheus-{port}.yml");
+        self.start_prometheus(&format!("prometheus-{port}"), program, port, config, arguments)
+    }
+
+    /// With the names of unit and configuration of Debian's package, if it is the only one.
+    #[track_caller]
+    fn start_prometheus(
+        &self,
+        name: &str,
+        program: &str,
+        port: u16,
+        config: &str,
+        arguments: &[&str],
+    ) -> Prometheus<'_> {
+        let unit = format!("{name}.service");
+        let file = format!("/etc/prometheus/{name}.yml");
         self.write(&file, config);
-        let options = [
-            format!("--config.file={file}"),
-            format!("--storage.tsdb.path=/run/tsdb-{port}"),
-            format!("--web.listen-address=127.0.0.1:{port}"),
-        ];
-        let run = ["systemd-run", "--quiet", "--unit", &unit, "--property=TimeoutStopSec=5"];
-        let options = options.each_ref().map(String::as_str);
-        self.ok(&[&run[..], &[program], &options, arguments].concat());
+        let arguments = arguments.join(" ");
+        let text = format!(
+            "[Service]\nExecStart={program} --config.file={file} --storage.tsdb.path=/run/tsdb-{port} \
+             --web.listen-address=127.0.0.1:{port} {arguments}\nExecReload=/bin/kill -HUP $MAINPID\n\
+             TimeoutStopSec=5\n"
+        );
+        self.unit(&unit, &text);
+        self.ok(&["systemctl", "start", &unit]);
         eventually("Prometheus is ready", || {
             self.get(port, "/-/ready", &[]).ok().filter(|response| response.status == 200)
         });
