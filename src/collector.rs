@@ -142,6 +142,8 @@ const fn full(name: &'static str, reads: &'static str) -> Collector {
 
 /// Metrics of which only some series are exported, up to a profile.
 pub const REDUCED: &[(&str, Profile, Reduction)] = &[
+    // as the result success, which has no series in any profile
+    ("systemd_service_main_process_exit_code", Profile::Default, Reduction::NonZero),
     ("systemd_service_start_limit_hit", Profile::Default, Reduction::NonZero),
     // the sums of a host; systemd_unit_memory_current_bytes is of each unit
     ("systemd_unit_memory_stat_bytes", Profile::Default, Reduction::Slices),
@@ -149,6 +151,7 @@ pub const REDUCED: &[(&str, Profile, Reduction)] = &[
     ("systemd_unit_pressure_waiting_seconds_total", Profile::Default, Reduction::NonZero),
     // only one of a unit's five states is 1
     ("systemd_unit_state", Profile::Fleet, Reduction::NonZero),
+    ("systemd_unit_tasks_limit_hits_total", Profile::Default, Reduction::NonZero),
 ];
 
 /// The series of a metric that are exported.

@@ -43,6 +43,33 @@ fn every_expression_may_be_asked() {
 }
 
 #[test]
+fn sections_name_the_collector_of_metrics_beyond_the_default_profile() {
+    let rows = Reference::collect().rows;
+    let beyond: Vec<_> = rows.iter().filter(|row| row.profile == Profile::Full).collect();
+    let word = Regex::new(r"\w+").expect("a pattern");
+    let mut missing = Vec::new();
+    let mut count = 0;
+    for page in pages() {
+        for section in page.text.split("\n## ") {
+            let words: BTreeSet<&str> =
+                word.find_iter(section).map(|found| found.as_str()).collect();
+            for row in beyond.iter().filter(|row| words.contains(row.name)) {
+                count += 1;
+                let flag = format!("--collector.{}", row.subject.collector);
+                if !section.contains(&flag) && !EVERY_PROFILE.contains(&&*page.name) {
+                    missing.push(format!("{}: {} without {flag}", page.name, row.name));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(count > 10, "{count} metrics");
+}
+
+/// Documents that name the collector in another section.
+const EVERY_PROFILE: [&str; 2] = ["docs/settings.md", "docs/user-managers.md"];
+
+#[test]
 fn every_sample_of_output_is_declared() {
     let rows = Reference::collect().rows;
     let sample =

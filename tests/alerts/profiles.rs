@@ -211,17 +211,14 @@ const DISPENSABLE: [&str; 6] = [
 ];
 
 /// Resources of each service's main process, one of the exporter's purposes; the names that Prometheus's client
-/// libraries export for every program; the sum of units that are not exported one by one; limits with those of slices.
-const PURPOSE: [&str; 9] = [
+/// libraries export for every program; the sum of units that are not exported one by one.
+const PURPOSE: [&str; 6] = [
     "process_threads",
     "process_virtual_memory_bytes",
     "systemd_process_cpu_seconds_total",
     "systemd_process_open_fds",
     "systemd_process_resident_memory_bytes",
     "systemd_unit_instances",
-    "systemd_unit_memory_effective_high_bytes",
-    "systemd_unit_memory_effective_max_bytes",
-    "systemd_unit_tasks_effective_max",
 ];
 
 /// Collectors that are off by default (and the processes by state, which `--collector.process` adds), although panels show their metrics where they are on.

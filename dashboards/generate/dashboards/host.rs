@@ -132,7 +132,7 @@ pub(crate) fn dashboard() -> Dashboard {
     .row("Resource usage", vec![
         table(
             "Resource usage by unit",
-            "Current resource usage of each unit. Stalled: share of time in which all tasks of the unit waited for CPU, memory or IO (PSI full). Descriptors and Tasks: share of the limit in use.",
+            "Current resource usage of each unit. Stalled: share of time in which all tasks of the unit waited for memory or IO (PSI full). Descriptors and Tasks: share of the limit in use.",
             &["instance", "name"],
         )
         .column(

@@ -113,4 +113,5 @@ const BY_TIMER: &str = "systemd_timer_info * on (job, instance, manager_user, tr
 const AS_UNIT: &str = r#""triggers", "$1", "name", "(.+)""#;
 
 /// Duration of the last completed run.
-const DURATION: &str = "(systemd_service_main_process_exit_time_seconds - systemd_service_main_process_start_time_seconds)";
+const DURATION: &str =
+    "(systemd_unit_inactive_enter_time_seconds - systemd_unit_inactive_exit_time_seconds > 0)";
