@@ -1,11 +1,15 @@
 //! The cost of a signal: decoding, applying to the unit cache, counting.
 
 use std::collections::HashMap;
+use std::fs;
 
 use divan::Bencher;
-use divan::counter::ItemsCount;
+use divan::counter::{BytesCount, ItemsCount};
+use unit_exporter::state_file::{Boot, SavedState, StateFile};
 use unit_exporter::systemd::ledger::Ledger;
 use unit_exporter::systemd::mirror::{ListedUnit, Mirror};
+use unit_exporter::systemd::saved::SavedSystemd;
+use unit_exporter::systemd::state::Shared;
 use unit_exporter::systemd::unit::properties::Interface;
 use unit_exporter::systemd::unit::value::intern;
 use unit_exporter::unit_filter::Selection;
@@ -47,6 +51,31 @@ fn apply(bencher: Bencher<'_, '_>, units: u64) {
         });
         ledger.observe(&change.expect("a unit of this host"), None, None);
     });
+}
+
+/// A save of the state of the exporter, with units that have failed: copying it, and writing the file.
+#[divan::bench(args = [200, 1000, 5000])]
+fn save(bencher: Bencher<'_, '_>, units: u64) {
+    let (mut mirror, mut ledger) = host(units);
+    for number in 0..units * 3 {
+        let name = format!("bench-{}.service", number % units);
+        let change = mirror.change(&name, |unit| {
+            unit.set(Interface::Kind, "Result", &Variant::from("success"));
+            for (property, value) in exit(number) {
+                unit.set(Interface::Kind, property, &value);
+            }
+        });
+        ledger.observe(&change.expect("a unit of this host"), None, None);
+    }
+    let shared = Shared::new(mirror, ledger);
+    let directory = tempfile::tempdir().expect("a directory");
+    let boot = Boot { id: "bench".to_owned(), pid1_start: 1 };
+    let file = StateFile::new(directory.path(), boot);
+    let copy = || SavedState { systemd: SavedSystemd::of(&shared.lock()), journal: None };
+    file.save(&copy());
+    let saved = fs::read_dir(directory.path()).expect("the directory").next();
+    let size = saved.expect("a file").expect("a file").metadata().expect("metadata").len();
+    bencher.counter(BytesCount::new(size)).bench_local(|| file.save(&copy()));
 }
 
 fn host(units: u64) -> (Mirror, Ledger) {

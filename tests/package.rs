@@ -195,10 +195,12 @@ fn install_upgrade_purge(suite: &str) {
     machine.write("etc/unit-exporter/web.yml", "{}\n");
     let old = exporter.pid();
     build_newer(&machine);
+    let crashes = Crashes::start(&machine, &exporter);
     machine.ok(&["dpkg", "-i", "/packages/newer.deb"]);
     eventually("the service restarts", || (exporter.pid() != old).then_some(()));
     let exporter = exporter.ready();
     assert_complete(&exporter);
+    crashes.are_all_counted(&machine, &exporter);
     assert!(exporter.log().contains("\"level\":\"INFO\""), "{}", exporter.log());
     assert_eq!(machine.ok(&["cat", "/etc/unit-exporter/web.yml"]), "{}\n");
 
@@ -219,6 +221,60 @@ fn install_upgrade_purge(suite: &str) {
         assert_eq!(machine.exec(&["getent", database, "unit-exporter"]).status.code(), Some(2));
     }
     println!("{suite}: nothing left after purge");
+}
+
+/// Services that crash while the package is upgraded.
+struct Crashes {
+    before: f64,
+}
+
+impl Crashes {
+    fn start(machine: &Machine, exporter: &Exporter<'_>) -> Self {
+        let limit = "StartLimitIntervalSec=60\nStartLimitBurst=3";
+        for (name, limit) in [("loop", "StartLimitIntervalSec=0"), ("limit", limit)] {
+            machine.unit(
+                &format!("{name}.service"),
+                &format!(
+                    "[Unit]\n{limit}\n[Service]\nRestart=always\nRestartSec=200ms\n\
+                     ExecStart=/bin/sh -c 'exit 3'\n"
+                ),
+            );
+            machine.ok(&["systemctl", "start", "--no-block", name]);
+        }
+        let before = eventually("five crashes and a start limit are counted", || {
+            let page = exporter.samples();
+            let crashes = crashes(&page).filter(|crashes| *crashes >= 5.0)?;
+            is_refused(&page).then_some(crashes)
+        });
+        Self { before }
+    }
+
+    fn are_all_counted(&self, machine: &Machine, exporter: &Exporter<'_>) {
+        let page = exporter.samples();
+        assert!(crashes(&page) >= Some(self.before), "a counter fell");
+        assert!(is_refused(&page), "the start limit is forgotten");
+        machine.exec(&["systemctl", "stop", "loop"]);
+        let lines = "journalctl -u loop --grep 'Main process exited' -o cat | wc -l";
+        let logged: f64 = machine.ok(&["sh", "-c", lines]).trim().parse().expect("a number");
+        assert!(logged > self.before, "no crash during the upgrade");
+        eventually("every crash in the journal is counted", || {
+            (crashes(&exporter.samples()) == Some(logged)).then_some(())
+        });
+        let page = exporter.samples();
+        let exits = [("name", "loop.service"), ("code", "exited"), ("status", "3")];
+        assert_eq!(page.value("systemd_service_main_process_exits_total", &exits), Some(logged));
+        machine.ok(&["systemctl", "reset-failed", "loop", "limit"]);
+        println!("upgrade: {} crashes before, {logged} after, as in the journal", self.before);
+    }
+}
+
+fn crashes(page: &Samples) -> Option<f64> {
+    let labels = [("name", "loop.service"), ("result", "exit-code")];
+    page.value("systemd_service_failures_by_result_total", &labels)
+}
+
+fn is_refused(page: &Samples) -> bool {
+    page.value("systemd_service_start_limit_hit", &[("name", "limit.service")]) == Some(1.0)
 }
 
 /// Every file named after the package, and every file in /etc and /var/lib that mentions it, except backups.

@@ -46,6 +46,12 @@ fn package_works_and_reboot_resets_counters() {
     assert_eq!(failures(&page(&mut vm)), Some(2.0));
     let id = vm.ok("cat /proc/sys/kernel/random/boot_id");
     let starts = start_time(&page(&mut vm));
+    // crashes five times before the exporter starts
+    vm.ok(&format!("printf '{BOOT_CRASH}' > /etc/systemd/system/boot-crash.service"));
+    let drop_in = "/etc/systemd/system/unit-exporter.service.d";
+    let late = "[Service]\\nExecStartPre=/bin/sleep 5\\n";
+    vm.ok(&format!("mkdir -p {drop_in}; printf '{late}' > {drop_in}/late.conf"));
+    vm.ok("systemctl daemon-reload; systemctl enable boot-crash");
 
     let start = Instant::now();
     vm.reboot();
@@ -62,7 +68,38 @@ fn package_works_and_reboot_resets_counters() {
     assert_eq!(failures(&page), None, "failures from before the reboot");
     let failed = [("name", "bad.service"), ("state", "failed")];
     assert_ne!(page.value("systemd_unit_state", &failed), Some(1.0));
+    crashes_of_boot_are_counted(&mut vm, &page);
 }
+
+/// The crashes before the start of the exporter, with cause and event, equal those in the journal.
+fn crashes_of_boot_are_counted(vm: &mut Vm, page: &Samples) {
+    let exits = "journalctl -b -u boot-crash --grep 'Main process exited' -o cat | wc -l";
+    let exits: f64 = vm.ok(exits).trim().parse().expect("a number");
+    let name = ("name", "boot-crash.service");
+    let value = |metric, label| page.value(metric, &[name, label]);
+    let exit = [name, ("code", "exited"), ("status", "3")];
+    assert_eq!(
+        (
+            exits,
+            value("systemd_service_failures_by_result_total", ("result", "exit-code")),
+            page.value("systemd_service_main_process_exits_total", &exit),
+            page.value("systemd_service_start_limit_hit", &[name]),
+        ),
+        (5.0, Some(5.0), Some(5.0), Some(1.0))
+    );
+    let url = "http://127.0.0.1:9558/api/v1/events?unit=boot-crash.service";
+    let events = vm.ok(&format!(
+        "python3 -c \"import urllib.request as r, json; \
+         print(sum(e['what'] == 'failed' and e['before_start'] and e['status'] == '3' \
+         for e in json.load(r.urlopen('{url}'))['events']))\""
+    ));
+    assert_eq!(events.trim(), "5");
+}
+
+/// Exits with 3 five times, and is not started again.
+const BOOT_CRASH: &str = "[Unit]\\nStartLimitIntervalSec=60\\nStartLimitBurst=5\\n\
+    [Service]\\nRestart=always\\nRestartSec=200ms\\nExecStart=/bin/sh -c \"exit 3\"\\n\
+    [Install]\\nWantedBy=multi-user.target\\n";
 
 /// Installs the package with dpkg, unless it is installed.
 fn installed(vm: &mut Vm) {
