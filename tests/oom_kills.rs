@@ -85,6 +85,16 @@ fn oom_kills_are_counted_once_and_are_the_cause() {
     assert_eq!(oom(&page, "by-hand.service"), None);
     let host = |result| page.value("systemd_host_service_failures_total", &[("result", result)]);
     assert_eq!((host("oom-kill"), host("signal")), (Some(3.0), Some(1.0)));
+
+    // at the first start in a boot, from the boot on
+    drop(exporter);
+    machine.ok(&["mkdir", "--mode=700", "/run/first"]);
+    let exporter = machine.exporter(&["--state.directory=/run/first"]);
+    for name in ["main.service", "again.service", "child.service"] {
+        eventually(&format!("the earlier kill of {name} counts"), || {
+            (oom(&exporter.samples(), name) == Some(1.0)).then_some(())
+        });
+    }
 }
 
 /// Allocates more than the limit once a file exists.

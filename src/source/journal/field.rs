@@ -48,7 +48,7 @@ impl FieldKind {
             SUCCESS | FAILURE => Self::ExitMessage,
             RESTART_SCHEDULED => Self::RestartMessage,
             PROCESS_EXIT => Self::ProcessExitMessage,
-            b"_TRANSPORT=kernel" => Self::Kernel,
+            KERNEL => Self::Kernel,
             _ if field.starts_with(b"UNIT=") => Self::PidOneUnit,
             _ if field
                 .strip_prefix(MESSAGE)
@@ -97,6 +97,7 @@ pub(super) const MAX_FIELD_LENGTH: usize = 20 + 255;
 /// Enough that frequent fields are rarely evicted.
 const CACHE_SLOTS: usize = 8192;
 
+pub(super) const KERNEL: &[u8] = b"_TRANSPORT=kernel";
 pub(super) const MESSAGE: &[u8] = b"MESSAGE=";
 pub(super) const RUN: &[u8] = b"INVOCATION_ID=";
 pub(super) const RESULT: &[u8] = b"UNIT_RESULT=";

@@ -8,7 +8,9 @@ use tracing::{debug, info};
 
 use super::directory::FileName;
 use super::entry::EntryReader;
-use super::field::{CORE_DUMP, DROPPED, FAILURE, MISSED, PROCESS_EXIT, RESTART_SCHEDULED, STARTED};
+use super::field::{
+    CORE_DUMP, DROPPED, FAILURE, KERNEL, MISSED, PROCESS_EXIT, RESTART_SCHEDULED, STARTED,
+};
 use super::file::{FileError, JournalFile};
 use super::format::{EntryStamp, Id128};
 use super::index::{entries_with, first_entry_with};
@@ -24,10 +26,19 @@ pub(super) struct History {
     /// Files that have not been looked up yet.
     unindexed: Vec<FileName>,
     files: Vec<JournalFile>,
-    /// The files and offsets of entries to read, the oldest first.
-    entries: Vec<(usize, u64)>,
+    /// Entries to read, the first ones last.
+    entries: Vec<FoundEntry>,
     is_sorted: bool,
     cpu: Duration,
+}
+
+/// The place of an entry.
+#[derive(Clone, Copy, Debug)]
+struct FoundEntry {
+    file: usize,
+    at: u64,
+    /// Whether the kernel logged it: a firewall may log millions of lines, and OOM kills are few.
+    by_kernel: bool,
 }
 
 impl History {
@@ -58,7 +69,9 @@ impl History {
                 unread = self.entries.len(),
                 "journal of this boot is too long; older events are not counted"
             );
-            totals.gap(self.until);
+            if self.entries.iter().any(|entry| !entry.by_kernel) {
+                totals.gap(self.until);
+            }
             return true;
         }
         if is_done {
@@ -90,9 +103,10 @@ impl History {
             let chunk = self.entries.split_off(self.entries.len().saturating_sub(CHUNK));
             let is_wanted =
                 |stamp: &EntryStamp| stamp.boot_id == self.boot_id && stamp.monotonic < self.until;
-            for (file, at) in chunk {
+            for FoundEntry { file, at, by_kernel } in chunk {
                 // an entry that cannot be read is one more that is missing
-                if reader.read_event(&self.files[file], at, is_wanted, totals).is_err() {
+                let read = reader.read_event(&self.files[file], at, is_wanted, totals);
+                if read.is_err() && !by_kernel {
                     totals.gap(self.until);
                 }
             }
@@ -115,21 +129,24 @@ impl History {
         }
         let boot = format!("_BOOT_ID={}", id128_to_hex(self.boot_id));
         let Some(first) = first_entry_with(&file, boot.as_bytes())? else { return Ok(()) };
-        let mut found = Vec::new();
         for message in EVENTS {
-            found.extend(entries_with(&file, message, first)?);
+            let by_kernel = message == KERNEL;
+            let found = entries_with(&file, message, first)?.into_iter();
+            let file = self.files.len();
+            self.entries.extend(found.map(|at| FoundEntry { file, at, by_kernel }));
         }
-        found.sort_unstable();
-        self.entries.extend(found.into_iter().map(|at| (self.files.len(), at)));
         self.files.push(file);
         Ok(())
     }
 
-    /// Sorts the entries by time: the files by that of their first entry.
+    /// Sorts the entries by time, those of the kernel before all others: the files by the time of
+    /// their first entry.
     fn sort(&mut self, reader: &mut EntryReader) {
         let first = |file: &JournalFile| reader.first_monotonic_of(file, &self.boot_id);
         let ages: Vec<u64> = self.files.iter().map(first).collect();
-        self.entries.sort_by_key(|(file, at)| (ages[*file], *file, *at));
+        self.entries.sort_by_key(|FoundEntry { file, at, by_kernel }| {
+            (!by_kernel, ages[*file], *file, *at)
+        });
     }
 }
 
@@ -140,9 +157,9 @@ fn thread_cpu() -> Duration {
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-/// The messages that are counted as events.
-const EVENTS: [&[u8]; 7] =
-    [FAILURE, PROCESS_EXIT, RESTART_SCHEDULED, CORE_DUMP, DROPPED, MISSED, STARTED];
+/// The messages that are counted as events, and those among which OOM kills are.
+const EVENTS: [&[u8]; 8] =
+    [FAILURE, PROCESS_EXIT, RESTART_SCHEDULED, CORE_DUMP, DROPPED, MISSED, STARTED, KERNEL];
 
 /// CPU time for the whole history.
 const MAX_CPU: Duration = Duration::from_millis(900);
