@@ -183,9 +183,9 @@ impl JournalReconciliation {
         Some(DowntimeEvents { failures: failures.into(), restarts })
     }
 
-    /// Removes old exits of the journal once no missed exits wait.
+    /// Removes old exits of the journal once no missed exits wait, and the downtime is accounted for.
     pub(super) fn expire(&mut self, read: Timestamp) {
-        if self.missed.is_empty() {
+        if self.missed.is_empty() && self.downtime == Downtime::None {
             self.journal_exits.retain(|exit| exit.at.0.saturating_add(MAX_SIGNAL_DELAY) > read.0);
         }
     }

@@ -159,3 +159,23 @@ fn clean_exit_in_journal_is_no_failure() {
     let what: Vec<_> = case.ledger.events().map(|event| event.kind).take(2).collect();
     assert_eq!(what, [EventKind::Exited, EventKind::Failed]);
 }
+
+#[test]
+fn old_failures_of_a_downtime_are_kept_until_it_is_accounted_for() {
+    let mut case = Case::new();
+    case.ledger.enable_reconciliation();
+    case.ledger.begin_downtime(Some(SystemTime::UNIX_EPOCH));
+    case.state("inactive", "dead");
+    let hours = |hours: i64| after(-hours * 3_600_000);
+    let journal = vec![
+        exit("x.service", 1, "exit-code", hours(30)),
+        exit("x.service", 2, "signal", hours(1)),
+        exit("x.service", 3, "exit-code", after(-1)),
+    ];
+    case.ledger.downtime_ended(after(0));
+    // read in parts
+    case.ledger.reconcile(journal_exits(journal), after(100), true);
+    case.assert(&[], 0, 0);
+    case.ledger.reconcile(JournalExits::default(), after(2000), true);
+    case.assert(&[("exit-code", 2), ("signal", 1)], 0, 0);
+}
