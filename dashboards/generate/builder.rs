@@ -57,7 +57,10 @@ impl Builder {
                 "tags": [TAG],
                 "asDropdown": true,
                 "includeVars": true,
-                "keepTime": true
+                "keepTime": true,
+                "icon": "external link",
+                "targetBlank": false,
+                "tooltip": ""
             })],
             templating: List { list: variables },
             annotations: List { list: annotations(&units) },

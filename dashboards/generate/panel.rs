@@ -78,7 +78,7 @@ pub(super) fn state_timeline(title: &str, description: &'static str) -> Panel {
         "showValue": "never",
         "alignValue": "left",
         "rowHeight": 0.82,
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": true},
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": []},
         "tooltip": {"mode": "single", "sort": "none"}
     });
     panel.max_data_points = Some(400);
@@ -94,7 +94,7 @@ pub(super) fn status_history(title: &str, description: &'static str) -> Panel {
         "showValue": "never",
         "rowHeight": 0.88,
         "colWidth": 0.92,
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": true},
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": []},
         "tooltip": {"mode": "single", "sort": "none"}
     });
     panel.interval = Some("2m");

@@ -26,6 +26,54 @@ fn promtool_accepts_all_rules() {
 }
 
 #[test]
+fn mixin_evaluates_in_go_jsonnet() {
+    let config = "{ dashboards: 'https://g', alertLabels: { team: 'a' }, ruleLabels: { cluster: 'b' }, tags: ['c'] }";
+    let files = fs::read_dir(rules::directory().join("../dashboards")).unwrap();
+    let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = names.filter(|name| name.ends_with(".json"));
+    let dashboards: Vec<String> =
+        names.map(|name| format!("'{name}': import 'dashboards/{name}'")).collect();
+    assert!(dashboards.len() > 7, "{dashboards:?}");
+    let code = format!(
+        "local mixin = (import 'alerts/mixin/mixin.libsonnet') {{ _config+:: {config} }};\n\
+         local shown = mixin.grafanaDashboards;\n\
+         local files = {{ {} }};\n\
+         [mixin.prometheusAlerts, mixin.prometheusRules, [\n\
+           name for name in std.set(std.objectFields(files) + std.objectFields(shown))\n\
+           if std.get(shown, name) != std.get(files, name) {{ tags+: ['c'] }}\n\
+         ]]",
+        dashboards.join(", ")
+    );
+    let script = "import _gojsonnet, sys; print(_gojsonnet.evaluate_snippet('test', sys.argv[1]))";
+    let output = run(Command::new("/usr/bin/python3")
+        .current_dir(rules::directory().join(".."))
+        .env("PYTHONPATH", ".cache/python")
+        .args(["-c", script, &code]));
+    assert!(output.status.success(), "scripts/setup test installs gojsonnet: {}", said(&output));
+    let evaluated: [serde_json::Value; 3] = serde_json::from_slice(&output.stdout).unwrap();
+    let read = |path: PathBuf| -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    };
+    let labels = [("team", "a"), ("cluster", "b")];
+    for ((name, evaluated), (label, value)) in
+        ["alerts", "rules"].into_iter().zip(&evaluated).zip(labels)
+    {
+        let mut expected = read(rules::directory().join(format!("mixin/{name}.json")));
+        for group in expected["groups"].as_array_mut().unwrap() {
+            for rule in group["rules"].as_array_mut().unwrap() {
+                rule["labels"][label] = value.into();
+                if let Some(url) = rule["annotations"]["dashboard_url"].as_str() {
+                    rule["annotations"]["dashboard_url"] = format!("https://g{url}").into();
+                }
+            }
+        }
+        assert_eq!(*evaluated, expected, "{name}");
+    }
+    // compared by jsonnet, whose numbers have other texts
+    assert_eq!(evaluated[2], serde_json::json!([]), "dashboards that differ");
+}
+
+#[test]
 fn all_rule_tests_pass_in_prometheus_2_and_3() {
     let files: Vec<PathBuf> = rules::tests().into_iter().map(|(path, _)| path).collect();
     assert!(files.len() > 5, "{files:?}");

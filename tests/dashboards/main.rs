@@ -5,6 +5,7 @@
 
 #[path = "../../dashboards/generate/mod.rs"]
 mod generate;
+mod grafana;
 mod house;
 mod json;
 mod linter;
