@@ -1,4 +1,4 @@
-//! What the first start after a boot costs with a journal of 4 GiB: `cargo test --test large_journal -- --ignored --nocapture`.
+//! The cost of the first start after a boot with a journal of 4 GiB: `cargo test --test large_journal -- --ignored --nocapture`.
 
 #![allow(clippy::unwrap_used)]
 
