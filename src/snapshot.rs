@@ -7,11 +7,13 @@ use std::time::{Duration, SystemTime};
 use crate::source::cgroup::{Cgroup, Layout};
 use crate::source::process::UnitProcesses;
 use crate::source::process::usage::ProcessUsage;
+use crate::source::restart_due::RestartCause;
 use crate::source::security_assessment::Exposures;
 use crate::source::{UnitReadings, dbus_daemons, journal, sockets};
 use crate::state_file::StateFileStats;
 use crate::systemd::snapshot::SystemdSnapshot;
 use crate::systemd::state::Status;
+use crate::systemd::unit::template::ExpectedInstances;
 
 /// Plain data, one field per source. A source that failed leaves its field empty, so its
 /// metrics are absent rather than zero.
@@ -25,6 +27,8 @@ pub struct Snapshot {
     pub last_seen: Option<SystemTime>,
     /// The units that must be there, and whether each is missing.
     pub expected: Vec<(Arc<str>, bool)>,
+    /// The templates of which a number of instances must be active.
+    pub expected_instances: Vec<ExpectedInstances>,
     /// Resource usage of each unit.
     pub cgroups: Option<UnitReadings<Cgroup>>,
     /// Which cgroup versions the host has mounted.
@@ -41,6 +45,8 @@ pub struct Snapshot {
     pub journal: Option<journal::JournalReading>,
     /// Who listens; `None` if it was not asked or did not answer.
     pub listeners: Option<sockets::ListenerReading>,
+    /// The services that run older files than those of the host.
+    pub restart_due: Vec<RestartDue>,
     /// The values of other daemons.
     pub daemons: Daemons,
     /// The service managers of users.
@@ -55,6 +61,15 @@ impl Snapshot {
     pub fn silence(&self, now: SystemTime) -> Option<Duration> {
         Some(now.duration_since(self.last_seen?).unwrap_or_default())
     }
+}
+
+/// A service that should be restarted.
+#[derive(Clone, Debug)]
+pub struct RestartDue {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Which of its files is newer than its process.
+    pub because: RestartCause,
 }
 
 /// The service manager of one user.

@@ -46,8 +46,12 @@ fn documented_expectations_are_a_valid_configuration() {
     let page = exporter.samples();
     let reverb = [("name", "laravel-reverb.service"), ("port", "6001")];
     assert_eq!(page.value("systemd_listener_missing", &reverb), Some(1.0));
-    let worker = [("name", "laravel-queue@1.service")];
-    assert_eq!(page.value("systemd_unit_missing", &worker), Some(1.0));
+    let reverb = [("name", "laravel-reverb.service")];
+    assert_eq!(page.value("systemd_unit_missing", &reverb), Some(1.0));
+    let workers = [("name", "laravel-queue@.service")];
+    assert_eq!(page.value("systemd_template_expected_instances", &workers), Some(8.0));
+    let active = [("name", "laravel-queue@.service"), ("state", "active")];
+    assert_eq!(page.value("systemd_template_instances", &active), Some(0.0));
 }
 
 #[test]

@@ -195,3 +195,44 @@ fn units_that_need_not_run_are_not_wanted() {
     machine.ok(&["systemctl", "stop", "idle.socket"]);
     assert_wanted(&exporter, &[("idle.service", "exited")]);
 }
+
+#[test]
+fn instances_are_counted_by_template_and_state() {
+    let machine = &Machine::options().boot();
+    machine.units(&[
+        ("many@.service", "[Service]\nExecStart=/bin/sleep infinity\nRestart=always\n"),
+        ("task@.service", "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"),
+    ]);
+    machine.write("run/config.yml", "expect_instances: ['many@.service:3', 'none@.service:2']\n");
+    machine.ok(&["systemctl", "start", "many@1", "many@2", "many@3", "task@1", "task@2"]);
+    let exporter = machine.exporter(&["--config.file=/run/config.yml"]);
+    let counts = || -> BTreeMap<String, f64> {
+        let page = exporter.samples();
+        let instances = page.all("systemd_template_instances", &[]);
+        let expected = page.all("systemd_template_expected_instances", &[]);
+        let instances =
+            instances.map(|it| (format!("{} {}", it.label("name"), it.label("state")), it.value));
+        let expected = expected.map(|it| (it.label("name").to_owned(), it.value));
+        instances.chain(expected).collect()
+    };
+    let expect = |expected: &[(&str, f64)]| {
+        let expected: BTreeMap<_, _> =
+            expected.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let mut last = BTreeMap::new();
+        let found = support::in_time(|| {
+            last = counts();
+            (last == expected).then_some(())
+        });
+        assert!(found.is_some(), "{last:?} instead of {expected:?}");
+    };
+    let none = ("none@.service active", 0.0);
+    let both = [("many@.service", 3.0), ("none@.service", 2.0)];
+    expect(&[both[0], both[1], ("many@.service active", 3.0), none]);
+    machine.ok(&["systemctl", "kill", "--signal=KILL", "many@2"]);
+    machine.ok(&["systemctl", "stop", "many@3"]);
+    // systemd unloads a stopped instance that no unit wants
+    expect(&[both[0], both[1], ("many@.service active", 2.0), none]);
+    machine.write("run/config.yml", "expect_instances: ['many@.service:2']\n");
+    machine.ok(&["systemctl", "kill", "--signal=HUP", exporter.unit()]);
+    expect(&[("many@.service", 2.0), ("many@.service active", 2.0)]);
+}

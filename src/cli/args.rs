@@ -20,8 +20,10 @@ use super::serve::telemetry_path;
 use crate::collector::{COLLECTORS, Collector, Disabled, Profile};
 use crate::http::ListenAddress;
 use crate::logging::{Level, LogFormat};
+use crate::scrape::expected::Expected;
 use crate::source::sockets::{Expectation, SocketOptions};
 use crate::systemd::unit::name::check_expected;
+use crate::systemd::unit::template::ExpectedInstances;
 use crate::unit_filter::{self, anchored};
 
 /// Prometheus exporter for systemd hosts: units, crashes and their causes, resources and
@@ -121,6 +123,11 @@ pub struct Args {
     #[arg(long = "expect-unit", value_name = "UNIT", value_parser = expected_unit,
           value_delimiter = ',', help_heading = EXPECTATIONS)]
     pub expect_unit: Vec<String>,
+
+    /// Active instances of a template, e.g. laravel-queue@.service:8 (systemd_template_expected_instances)
+    #[arg(long = "expect-instances", value_name = "TEMPLATE:NUMBER", value_delimiter = ',',
+          help_heading = EXPECTATIONS)]
+    pub expect_instances: Vec<ExpectedInstances>,
 
     /// Listener that must exist, e.g. nginx.service:tcp:443 (systemd_listener_missing); repeatable
     #[arg(long = "expect-listener", value_name = "UNIT:PROTO:PORT", value_delimiter = ',',
@@ -229,8 +236,7 @@ impl Args {
 
     /// Takes the settings of a configuration file, except those given by a flag or the environment.
     pub fn apply(&mut self, file: &ConfigFile) {
-        self.expect_unit = self.expected_units(file);
-        self.expect_listener = self.expected_listeners(file);
+        self.expect(file);
         for (field, expression, setting) in [
             ("unit_include", &file.unit_include, &mut self.unit_include),
             ("unit_exclude", &file.unit_exclude, &mut self.unit_exclude),
@@ -252,23 +258,30 @@ impl Args {
         }
     }
 
-    /// The units that must exist.
-    #[must_use]
-    pub fn expected_units(&self, file: &ConfigFile) -> Vec<String> {
-        match &file.expect_units {
-            _ if self.is_given("expect_unit") => self.expect_unit.clone(),
-            Some(units) => units.iter().map(|unit| unit.0.clone()).collect(),
-            None => Vec::new(),
+    /// Takes the expectations of the file, except those given by a flag or the environment.
+    pub fn expect(&mut self, file: &ConfigFile) {
+        let file = file.clone();
+        if !self.is_given("expect_unit") {
+            let units = file.expect_units.unwrap_or_default();
+            self.expect_unit = units.into_iter().map(|unit| unit.0).collect();
+        }
+        if !self.is_given("expect_instances") {
+            let instances = file.expect_instances.unwrap_or_default();
+            self.expect_instances = instances.into_iter().map(|expected| expected.0).collect();
+        }
+        if !self.is_given("expect_listener") {
+            let listeners = file.expect_listeners.unwrap_or_default();
+            self.expect_listener = listeners.into_iter().map(|listener| listener.0).collect();
         }
     }
 
-    /// The listeners that must exist.
+    /// The units, instances and listeners that must exist.
     #[must_use]
-    pub fn expected_listeners(&self, file: &ConfigFile) -> Vec<Expectation> {
-        match &file.expect_listeners {
-            _ if self.is_given("expect_listener") => self.expect_listener.clone(),
-            Some(listeners) => listeners.iter().map(|listener| listener.0.clone()).collect(),
-            None => Vec::new(),
+    pub fn expected(&self) -> Expected {
+        Expected {
+            units: self.expect_unit.iter().map(|name| name.as_str().into()).collect(),
+            instances: self.expect_instances.clone(),
+            listeners: self.expect_listener.iter().cloned().map(Arc::new).collect(),
         }
     }
 
@@ -416,6 +429,7 @@ mod tests {
         for (argument, hint) in [
             ("--expect-unit=nginx", "nginx.service"),
             ("--expect-listener=nginx:443", "nginx.service:tcp:443"),
+            ("--expect-instances=laravel-queue:8", "laravel-queue@.service:8"),
             ("--systemd.resync-interval=5", "5m"),
             ("--systemd.resync-interval=5m ago", "5m"),
             ("--systemd.resync-interval=0s", "1s"),
@@ -499,12 +513,14 @@ mod tests {
     #[test]
     fn configuration_file_sets_what_no_flag_sets() {
         let text = "profile: full\nexpect_units: [a.service]\nexpect_listeners: [a:tcp:1]\n\
+                    expect_instances: ['a@.service:2']\n\
                     unit_include: a.*\nunit_exclude: b.*\n\
                     collectors: {enable: [resolved], disable: [boot, logind]}\n";
         let file = ConfigFile::parse(text).unwrap();
         let mut args = parse(&[]).unwrap();
         args.apply(&file);
         assert_eq!((args.expect_unit.len(), args.expect_listener.len()), (1, 1));
+        assert_eq!(args.expect_instances, ["a@.service:2".parse().unwrap()]);
         assert_eq!((&*args.unit_include, &*args.unit_exclude), ("a.*", "b.*"));
         assert_eq!(args.disabled().0, ["boot", "logind"]);
         let mut args = parse(&[

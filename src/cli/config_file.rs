@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::args::{expected_unit, expression};
 use crate::collector::{COLLECTORS, Collector, Profile, unknown};
 use crate::source::sockets::Expectation;
+use crate::systemd::unit::template::ExpectedInstances;
 
 /// The content of the file; `None` for a key that is not set.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -16,6 +17,8 @@ use crate::source::sockets::Expectation;
 pub struct ConfigFile {
     /// As `--expect-unit`.
     pub expect_units: Option<Vec<ExpectedUnit>>,
+    /// As `--expect-instances`.
+    pub expect_instances: Option<Vec<InstancesOfTemplate>>,
     /// As `--expect-listener`.
     pub expect_listeners: Option<Vec<ExpectedListener>>,
     /// As `--systemd.collector.unit-include`.
@@ -54,6 +57,11 @@ pub struct Switched {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ExpectedUnit(pub String);
+
+/// A number of instances that must be active.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct InstancesOfTemplate(pub ExpectedInstances);
 
 /// A listener that must exist.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -135,6 +143,14 @@ impl TryFrom<String> for ExpectedUnit {
     }
 }
 
+impl TryFrom<String> for InstancesOfTemplate {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error| format!("{text:?}: {error}"))
+    }
+}
+
 impl TryFrom<String> for ExpectedListener {
     type Error = String;
 
@@ -187,6 +203,7 @@ mod tests {
             ("profile: full\nexpect_unit: []\n", 2, "expect_unit"),
             ("expect_units:\n- a.service\n- nginx\n", 3, "nginx.service"),
             ("expect_listeners:\n- nginx:443\n", 2, "nginx.service:tcp:443"),
+            ("expect_instances:\n- queue:8\n", 2, "laravel-queue@.service:8"),
             ("\n\nunit_include: a(b\n", 3, "a(b"),
             ("\nprofile: small\n", 2, "minimal, fleet, default, full"),
             ("collectors:\n  enable: [resolve]\n", 2, "boot, cgroup"),

@@ -191,7 +191,7 @@ fn start_scraper(
     let config = ScrapeConfig {
         proc: args.procfs.clone(),
         cgroup: "/sys/fs/cgroup".into(),
-        expected: args.expect_unit.iter().map(|name| name.as_str().into()).collect(),
+        expected: args.expected(),
         not_found: args.not_found,
         listeners: args.sockets(),
         dbus_address: args.dbus_address.clone(),

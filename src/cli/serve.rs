@@ -110,7 +110,7 @@ impl Reload {
         }
     }
 
-    /// Replaces the expected units and listeners; no counter is reset.
+    /// Replaces the expected units, instances and listeners; no counter is reset.
     fn reload_config_file(&self) -> anyhow::Result<()> {
         let Some(path) = &self.args.config_file else { return Ok(()) };
         let new = ConfigFile::read(path)?;
@@ -119,8 +119,9 @@ impl Reload {
             let keys = keys.join(",");
             warn!(keys, "SIGHUP: changed settings take effect after a restart");
         }
-        let units = self.args.expected_units(&new);
-        self.scraper.expect(&units, self.args.expected_listeners(&new));
+        let mut args = self.args.clone();
+        args.expect(&new);
+        self.scraper.expect(args.expected());
         Ok(())
     }
 }

@@ -23,6 +23,7 @@ mod sandbox;
 mod security;
 mod services;
 mod sockets;
+mod templates;
 mod timers;
 mod unit_files;
 mod units;

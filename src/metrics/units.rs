@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithBoot;
-use super::{Family, Per, Sample, Sink, Subject};
+use super::{Family, Per, Sample, Sink, Subject, templates};
 use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::name::{UnitKind, type_of};
@@ -321,7 +321,9 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
                 Sample::after(([&**name, kind, &**result], failures.total), failures.first)
             })
         }),
-    )
+    )?;
+
+    templates::families(snapshot, out)
 }
 
 /// The states that every unit has a series of; another state is added while a unit is in it.

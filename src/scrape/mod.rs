@@ -4,9 +4,11 @@ mod attempt;
 pub mod blocking_source;
 mod cgroups_and_processes;
 mod dbus_daemons;
+pub mod expected;
 mod group_sums;
 mod journal;
 mod journal_changes;
+mod restart_due;
 mod sockets;
 mod state_saver;
 mod summary;
@@ -26,8 +28,10 @@ use tracing::warn;
 use crate::http_counts::HttpCounts;
 use crate::scrape::attempt::{CollectorsHealth, Read, take};
 use crate::scrape::blocking_source::BlockingSource;
+use crate::scrape::expected::{CurrentExpected, Expected};
 use crate::scrape::group_sums::{GroupSums, Groups};
 use crate::scrape::journal::JournalFollower;
+use crate::scrape::restart_due::RestartChecks;
 use crate::scrape::state_saver::StateSaver;
 use crate::scrape::user_managers::follow::UserManagers;
 use crate::single_flight::SingleFlight;
@@ -36,10 +40,9 @@ use crate::source::Error;
 use crate::source::cgroup::{self, Cgroups};
 use crate::source::dbus_daemons::DaemonClient;
 use crate::source::journal::{Journal, JournalOptions};
-use crate::source::process::Processes;
-use crate::source::process::usage;
+use crate::source::process::{Processes, usage};
 use crate::source::security_assessment::Security;
-use crate::source::sockets::{Expectation, Listeners, SocketOptions};
+use crate::source::sockets::{Listeners, SocketOptions};
 use crate::state_file::StateFile;
 use crate::systemd::ledger::Event;
 use crate::systemd::snapshot::SystemdSnapshot;
@@ -52,8 +55,8 @@ pub struct ScrapeConfig {
     pub proc: PathBuf,
     /// `/sys/fs/cgroup`, or a fixture of it.
     pub cgroup: PathBuf,
-    /// Units that must be loaded.
-    pub expected: Vec<Arc<str>>,
+    /// Units, instances and listeners that must exist.
+    pub expected: Expected,
     /// Whether units without a unit file that are inactive are exported.
     pub not_found: bool,
     /// Which listeners to read.
@@ -75,7 +78,7 @@ pub struct ScrapeConfig {
 pub struct Scraper {
     shared: Shared,
     config: ScrapeConfig,
-    expected: Mutex<Expected>,
+    expected: CurrentExpected,
     journal: BlockingSource<Journal>,
     saver: Option<Arc<StateSaver>>,
     listeners: BlockingSource<Listeners>,
@@ -91,6 +94,7 @@ pub struct Scraper {
     user_processes: BlockingSource<Processes>,
     flights: SingleFlight<Vec<&'static str>, Arc<Snapshot>>,
     group_sums: Mutex<GroupSums>,
+    restart_checks: RestartChecks,
     /// Whether the log has the warning that no unit is selected.
     nothing_selected: AtomicBool,
     durations: Mutex<Histogram>,
@@ -108,13 +112,6 @@ struct TruncationTotals {
     listeners: u64,
 }
 
-/// The units and listeners that must exist; a reload replaces them.
-#[derive(Clone, Debug, Default)]
-struct Expected {
-    units: Vec<Arc<str>>,
-    listeners: Vec<Arc<Expectation>>,
-}
-
 impl Scraper {
     /// A scraper of the host whose systemd is mirrored in `shared`, and whose answers are counted
     /// in `requests`.
@@ -126,14 +123,12 @@ impl Scraper {
             .clone()
             .map(|file| StateSaver::new(file, shared.clone(), config.journal.start.saved()));
         Self {
+            restart_checks: RestartChecks::new(shared.clone(), config.proc.clone()),
             shared,
             saver,
             security: Arc::default(),
             daemons: Arc::new(DaemonClient::new(config.dbus_address.clone())),
-            expected: Mutex::new(Expected {
-                units: config.expected.clone(),
-                listeners: config.listeners.expected.clone(),
-            }),
+            expected: CurrentExpected::new(config.expected.clone()),
             config,
             journal: BlockingSource::default(),
             listeners: BlockingSource::default(),
@@ -163,20 +158,13 @@ impl Scraper {
         self.flights.share(key, move || async move { Arc::new(scraper.read(&without).await) }).await
     }
 
-    /// Replaces the units and listeners that must exist.
-    pub fn expect(&self, units: &[String], listeners: Vec<Expectation>) {
-        *self.expected.lock().unwrap_or_else(PoisonError::into_inner) = Expected {
-            units: units.iter().map(|unit| unit.as_str().into()).collect(),
-            listeners: listeners.into_iter().map(Arc::new).collect(),
-        };
+    /// Replaces the units, instances and listeners that must exist.
+    pub fn expect(&self, expected: Expected) {
+        self.expected.replace(expected);
     }
 
     fn group_sums(&self) -> MutexGuard<'_, GroupSums> {
         self.group_sums.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn expected(&self) -> Expected {
-        self.expected.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Follows the journal without end, and watches the first for hanging. Without them it is read at
@@ -250,7 +238,7 @@ impl Scraper {
         let wants = |collector| !without.contains(&collector);
         let pid1 = self.config.proc.join("1");
         self.shared.coalescing.catch_up().await;
-        let expected = self.expected().listeners;
+        let expected = self.expected.get().listeners;
         let (units, groups, input) = {
             let state = &self.shared.lock();
             // thousands of names: only for those who will read them
@@ -299,9 +287,9 @@ impl Scraper {
         snapshot.own = take(own, &mut snapshot.attempts);
         snapshot.journal = take(journal, &mut snapshot.attempts);
         snapshot.listeners = take(listeners, &mut snapshot.attempts);
-        snapshot.daemons = daemons;
+        snapshot.restart_due = self.restart_checks.read(wants("services")).await;
+        (snapshot.daemons, snapshot.users) = (daemons, users);
         snapshot.attempts.extend(asked);
-        snapshot.users = users;
         snapshot.attempts.extend(seen);
         let truncated = self.add_truncated(&snapshot);
         snapshot.exporter = ExporterStats {
@@ -335,8 +323,8 @@ impl Scraper {
             let unit = state.mirror.find(name);
             unit.is_none_or(|unit| unit.load_state.as_deref() == Some("not-found"))
         };
-        let expected = self.expected().units.into_iter();
-        let expected = expected.map(|name| (name.clone(), missing(&name)));
+        let Expected { units, instances, .. } = self.expected.get();
+        let expected = units.into_iter().map(|name| (name.clone(), missing(&name)));
         let systemd = SystemdSnapshot::copy(state, self.config.not_found);
         let is_empty = systemd.units.is_empty() && systemd.short_lived.is_empty();
         if is_empty && !self.nothing_selected.swap(is_empty, Ordering::Relaxed) {
@@ -345,6 +333,7 @@ impl Scraper {
         }
         Snapshot {
             expected: expected.collect(),
+            expected_instances: instances,
             systemd: Some(systemd),
             attempts: outcome(status.trouble.clone()),
             status,

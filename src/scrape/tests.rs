@@ -22,7 +22,7 @@ fn scraper_of(proc: PathBuf) -> Arc<Scraper> {
         has_journal: true,
         proc,
         cgroup: nowhere.clone(),
-        expected: Vec::new(),
+        expected: Expected::default(),
         not_found: false,
         listeners: SocketOptions::default(),
         dbus_address: "unix:path=/nowhere".to_owned(),

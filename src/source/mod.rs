@@ -9,6 +9,7 @@ mod fd_cache;
 pub mod journal;
 mod kernel_file;
 pub mod process;
+pub mod restart_due;
 pub mod security_assessment;
 pub mod sockets;
 mod unit_readings;

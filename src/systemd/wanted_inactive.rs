@@ -19,12 +19,12 @@ pub struct WantedInactive {
     /// Its kind.
     pub kind: UnitKind,
     /// Why it is inactive.
-    pub because: Because,
+    pub because: InactiveCause,
 }
 
 /// Why a wanted unit is inactive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Because {
+pub enum InactiveCause {
     /// The unit has not been started since the boot.
     NotStarted,
     /// The unit ended without a systemd job, and was not started again.
@@ -34,7 +34,7 @@ pub enum Because {
     Dependency,
 }
 
-impl Because {
+impl InactiveCause {
     /// The label `because`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -90,14 +90,16 @@ fn is_candidate(unit: &Unit) -> bool {
 }
 
 /// Why the unit is inactive; `None` if somebody stopped it, or if that is unknown.
-fn because(state: &State, unit: &Unit) -> Option<Because> {
+fn because(state: &State, unit: &Unit) -> Option<InactiveCause> {
     if !unit.invocation_id?.is_set() {
-        return Some(Because::NotStarted);
+        return Some(InactiveCause::NotStarted);
     }
     let is_active = |name: &str| state.mirror.unit(name).is_some_and(|unit| unit.is("active"));
     match state.ledger.run_end(&unit.name) {
-        RunEnd::Own => Some(Because::Exited),
-        RunEnd::JobOfDependency => required(unit).all(is_active).then_some(Because::Dependency),
+        RunEnd::Own => Some(InactiveCause::Exited),
+        RunEnd::JobOfDependency => {
+            required(unit).all(is_active).then_some(InactiveCause::Dependency)
+        }
         RunEnd::Job | RunEnd::Unknown => None,
     }
 }

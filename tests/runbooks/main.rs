@@ -367,6 +367,40 @@ fn unit_wanted_inactive() {
 }
 
 #[test]
+fn service_restart_due() {
+    let machine = Machine::options().boot();
+    machine.unit("old.service", SLEEPS);
+    machine.ok(&["systemctl", "start", "old"]);
+    machine.unit("old.service", &(SLEEPS.to_owned() + "Nice=5\n"));
+    // a check is made once a minute, first at the start of the exporter
+    let host = &Host::start(&machine, "");
+    host.wait_for(r#"systemd_service_restart_due{name="old.service", because="unit-file"}"#);
+    let runbook = Runbook::of(host, "SystemdServiceRestartDue", "old.service");
+    runbook.diagnosis(&[
+        ("systemctl show", 0, "FragmentPath=/etc/systemd/system/old.service"),
+        ("systemctl status", 0, "Active: active (running)"),
+    ]);
+    runbook.mitigation(1).verification();
+    host.wait_for(r#"absent(systemd_service_restart_due{name="old.service"})"#);
+}
+
+#[test]
+fn template_instances_missing() {
+    let machine = Machine::options().boot();
+    machine.unit("many@.service", SLEEPS);
+    machine.ok(&["systemctl", "start", "many@1"]);
+    let host = &Host::start(&machine, "--expect-instances=many@.service:3");
+    host.wait_for("systemd_template_expected_instances == 3");
+    let runbook = Runbook::of(host, "SystemdTemplateInstancesMissing", "many@.service");
+    runbook.diagnosis(&[
+        ("systemctl list-units", 0, "many@1.service"),
+        ("journalctl", 0, "Started many@1.service"),
+    ]);
+    machine.ok(&["systemctl", "start", "many@2", "many@3"]);
+    host.wait_for(r#"systemd_template_instances{name="many@.service", state="active"} == 3"#);
+}
+
+#[test]
 fn units_need_daemon_reload() {
     let machine = Machine::options().boot();
     let host = &Host::start(&machine, "");

@@ -187,6 +187,19 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         services(snapshot).filter_map(|(name, service)| Some(([name], service.main_pid?))),
     )?;
 
+    out.family(
+        Family {
+            name: "systemd_service_restart_due",
+            kind: Gauge,
+            per: Per::Service,
+            help: "1 if the running service is older than its program, its unit file, its directory's link or a library. Absent otherwise.",
+            source: "D-Bus Service.ExecStart, WorkingDirectory, ExecMainStartTimestamp, Unit.FragmentPath, DropInPaths; the ctime of these files; /proc/PID/maps with CAP_SYS_PTRACE; once a minute",
+            profile: Profile::Minimal,
+            labels: ["name", "because"],
+        },
+        snapshot.restart_due.iter().map(|due| ([&*due.name, due.because.as_str()], true)),
+    )?;
+
     settings::families(snapshot, out)?;
     ip::families(snapshot, out)
 }

@@ -12,6 +12,7 @@ use zbus::wire::{Signature, Type};
 use super::properties::{Property, TRIGGERS};
 use super::property_tables::{CGROUP, SERVICE, SOCKET, TIMER, UNIT};
 use crate::systemd::unit::dependencies::Relation;
+use crate::systemd::unit::files::ServiceFiles;
 use crate::systemd::unit::sandbox::SETTINGS;
 
 /// The properties of a message that the mirror keeps, for any kind of unit, in the message's order.
@@ -64,7 +65,8 @@ static NAMES: LazyLock<HashSet<&str>> = LazyLock::new(|| {
         table.iter().map(|property| property.name)
     }
     let own = names(CGROUP).chain(names(SERVICE)).chain(names(TIMER)).chain(names(SOCKET));
-    let related = Relation::PROPERTIES.into_iter().chain([TRIGGERS]);
+    let files = ServiceFiles::OF_UNIT.into_iter().chain(ServiceFiles::OF_SERVICE);
+    let related = Relation::PROPERTIES.into_iter().chain([TRIGGERS]).chain(files);
     names(UNIT).chain(own).chain(related).chain(SETTINGS).chain(["Type"]).collect()
 });
 

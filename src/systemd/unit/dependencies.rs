@@ -6,6 +6,7 @@ use std::sync::Arc;
 use zbus::Variant;
 
 use super::value::as_strings;
+use super::{Detail, Unit};
 
 /// The units that a service or target depends on, by relation, under their primary names.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,6 +53,29 @@ impl Dependencies {
     pub fn iter(&self) -> impl Iterator<Item = (Relation, &Arc<str>)> {
         self.by_relation()
             .flat_map(|(relation, names)| names.iter().map(move |name| (relation, name)))
+    }
+}
+
+impl Unit {
+    /// The units that a service or target depends on.
+    #[must_use]
+    pub fn dependencies(&self) -> Option<&Dependencies> {
+        match &self.detail {
+            Detail::Service(service) => Some(&service.dependencies),
+            Detail::Target(dependencies) => Some(dependencies),
+            _ => None,
+        }
+    }
+
+    /// The units that a timer, socket unit or path unit starts.
+    #[must_use]
+    pub fn triggers(&self) -> &[Arc<str>] {
+        match &self.detail {
+            Detail::Timer(timer) => timer.unit.as_slice(),
+            Detail::Socket(socket) => &socket.triggers,
+            Detail::Path(triggers) => triggers,
+            _ => &[],
+        }
     }
 }
 

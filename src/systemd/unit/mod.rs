@@ -2,12 +2,14 @@
 
 pub(super) mod decode;
 pub mod dependencies;
+pub mod files;
 mod hidden_names;
 pub mod name;
 pub mod properties;
 mod property_tables;
 pub mod sandbox;
 pub(crate) mod serial;
+pub mod template;
 pub mod value;
 
 use std::collections::BTreeSet;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use zbus::Variant;
 
 use self::dependencies::Dependencies;
+use self::files::ServiceFiles;
 use self::name::{UnitKind, is_valid};
 use self::sandbox::Sandbox;
 use self::value::{InternedStr, InvocationId, Timestamp, as_strings};
@@ -148,6 +151,8 @@ pub struct Service {
     pub ip: Ip,
     /// The units it depends on.
     pub dependencies: Dependencies,
+    /// The files that it runs from.
+    pub files: ServiceFiles,
     /// The settings of its sandbox.
     pub sandbox: Sandbox,
     /// `Result` of the last run: success, exit-code, signal, core-dump, oom-kill …
@@ -343,27 +348,6 @@ impl Unit {
         match &self.detail {
             Detail::Service(service) => Some(service),
             _ => None,
-        }
-    }
-
-    /// The units that a service or target depends on.
-    #[must_use]
-    pub fn dependencies(&self) -> Option<&Dependencies> {
-        match &self.detail {
-            Detail::Service(service) => Some(&service.dependencies),
-            Detail::Target(dependencies) => Some(dependencies),
-            _ => None,
-        }
-    }
-
-    /// The units that a timer, socket unit or path unit starts.
-    #[must_use]
-    pub fn triggers(&self) -> &[Arc<str>] {
-        match &self.detail {
-            Detail::Timer(timer) => timer.unit.as_slice(),
-            Detail::Socket(socket) => &socket.triggers,
-            Detail::Path(triggers) => triggers,
-            _ => &[],
         }
     }
 

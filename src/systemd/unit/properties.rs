@@ -3,6 +3,7 @@
 use zbus::Variant;
 
 use super::dependencies::Relation;
+use super::files::ServiceFiles;
 use super::name::UnitKind;
 use super::value::{as_command_exits, as_interned, as_strings};
 use super::{Detail, Service, Socket, Unit};
@@ -66,7 +67,10 @@ impl Unit {
                 (Detail::Socket(Socket { triggers, .. }) | Detail::Path(triggers), TRIGGERS) => {
                     *triggers = as_strings(value);
                 }
-                (Detail::Service(service), _) => service.dependencies.set(name, value),
+                (Detail::Service(service), _) => {
+                    service.dependencies.set(name, value);
+                    service.files.set(name, value);
+                }
                 (Detail::Target(dependencies), _) => dependencies.set(name, value),
                 _ => {}
             }
@@ -78,10 +82,12 @@ impl Unit {
         match &mut self.detail {
             Detail::Service(service) if name == EXEC_START => {
                 service.commands = Some(as_command_exits(value));
+                service.files.set(name, value);
             }
             Detail::Service(service) => {
                 set(SERVICE, service, name, value);
                 service.sandbox.set(name, value);
+                service.files.set(name, value);
             }
             Detail::Timer(timer) => set(TIMER, timer, name, value),
             Detail::Socket(socket) => set(SOCKET, socket, name, value),
@@ -114,7 +120,7 @@ pub fn wanted(
         .filter(move |name| !is_in_all && (*name == Some(CONTROL_GROUP) || extras.oom_kills));
     let own = own.into_iter().chain(cgroup).map(|name| (Interface::Kind, name));
     let related: &[_] = match kind {
-        UnitKind::Service => &Relation::PROPERTIES,
+        UnitKind::Service => &OF_SERVICES,
         UnitKind::Socket | UnitKind::Path => &[TRIGGERS],
         UnitKind::Target => &Relation::OF_TARGETS,
         _ => &[],
@@ -123,6 +129,13 @@ pub fn wanted(
     let unit = unit.filter(move |name| *name != Some(NAMES) || kind.can_have_aliases());
     unit.map(|name| (Interface::Unit, name)).chain(own)
 }
+
+/// Of services, on the interface of every unit.
+const OF_SERVICES: [&str; 7] = {
+    let [requires, binds_to, requisite, wants, upholds] = Relation::PROPERTIES;
+    let [fragment, drop_ins] = ServiceFiles::OF_UNIT;
+    [requires, binds_to, requisite, wants, upholds, fragment, drop_ins]
+};
 
 /// The properties to read once all others of the unit are known.
 pub fn afterwards(unit: &Unit, extras: Extras) -> impl Iterator<Item = (Interface, &'static str)> {
