@@ -198,6 +198,15 @@ fn annotations(units: &Units) -> Vec<Value> {
         Units::All => "Failures on {{instance}}",
         Units::Selected => "{{name}} failed on {{instance}}",
     };
+    let (started, starts) = match units {
+        Units::All => (
+            "Services started on {{instance}}",
+            format!("count by (instance) ({})", requested_starts("")),
+        ),
+        Units::Selected => {
+            ("{{name}} started on {{instance}}", requested_starts(r#",name=~"$name""#))
+        }
+    };
     vec![
         json!({
             "builtIn": 1,
@@ -209,6 +218,7 @@ fn annotations(units: &Units) -> Vec<Value> {
             "iconColor": "blue"
         }),
         annotation("Failures", "red", failures, failed, false),
+        annotation("Starts on request", "blue", &starts, started, false),
         annotation("Reboots", "purple", BOOTED, "{{instance}} booted", true),
         annotation(
             "Exporter restarts",
@@ -218,6 +228,20 @@ fn annotations(units: &Units) -> Vec<Value> {
             true,
         ),
     ]
+}
+
+/// Starts of services that somebody asked for, as in a deployment: not by `Restart=`, and not of the
+/// oneshot services that timers start.
+fn requested_starts(matchers: &str) -> String {
+    let matchers = |first: &str| format!("{{{first}{matchers}}}");
+    let starts = format!("systemd_unit_starts_total{}", matchers(r#"type="service""#));
+    let restarts = format!("systemd_service_restart_total{}", matchers(r#"name!="""#));
+    let oneshots = r#"systemd_unit_info{service_type="oneshot"}"#;
+    format!(
+        "sum by (instance, name) (increase({starts}[$__rate_interval])) \
+         - sum by (instance, name) (increase({restarts}[$__rate_interval])) > 0.5 \
+         unless on (instance, name) {oneshots}"
+    )
 }
 
 fn annotation(name: &str, color: &str, expression: &str, title: &str, at_value: bool) -> Value {

@@ -163,11 +163,20 @@ fn state_timelines_are_followed_by_failure_counts() {
 }
 
 #[test]
-fn dashboards_annotate_failures_reboots_and_exporter_starts() {
+fn dashboards_annotate_failures_starts_and_reboots() {
     for dashboard in committed() {
         let annotations = dashboard["annotations"]["list"].as_array().unwrap();
         let names: Vec<_> = annotations.iter().map(|one| text(&one["name"])).collect();
-        assert_eq!(names, ["Annotations & Alerts", "Failures", "Reboots", "Exporter restarts"]);
+        assert_eq!(
+            names,
+            [
+                "Annotations & Alerts",
+                "Failures",
+                "Starts on request",
+                "Reboots",
+                "Exporter restarts"
+            ]
+        );
     }
 }
 

@@ -17,6 +17,7 @@ fn queries_return_data_for_a_host_with_failures() {
     let exporter = machine.exporter(&[
         "--profile=full",
         "--expect-unit=redis-server.service",
+        "--expect-instances=worker@.service:3",
         "--expect-listener=laravel-reverb.service:tcp:6001",
         "--collector.listeners.connections",
         "--collector.listeners.unix",
@@ -117,7 +118,17 @@ fn start_failing_units(machine: &Machine) {
     let start = "systemctl start --no-block redis-server laravel-queue laravel-reverb crashing echo.socket backup.timer \
                  needy hopeful job.timer busy fed slow early stuck clients unmet exits killed";
     machine.exec(&start.split_whitespace().collect::<Vec<_>>());
+    // workers that run, one that was never started, and a unit file that is newer than its service
+    machine.unit("worker@.service", WORKER);
+    machine.ok(&["systemctl", "start", "worker@1", "worker@2"]);
+    machine.ok(&["systemctl", "enable", "worker@4", "worker@3"]);
+    machine.ok(&["systemctl", "start", "worker@3"]);
+    machine.ok(&["systemctl", "kill", "worker@3"]);
+    machine.unit("worker@.service", WORKER);
 }
+
+const WORKER: &str = "[Service]\nExecStart=/bin/sleep infinity\nRestart=on-failure\n\
+                      [Install]\nWantedBy=multi-user.target\n";
 
 fn prometheus(machine: &Machine, port: u16) -> Prometheus<'_> {
     let mut files = Vec::new();

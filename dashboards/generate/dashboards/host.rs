@@ -223,6 +223,35 @@ pub(crate) fn dashboard() -> Dashboard {
             .of_failures()
             .if_empty("No errors logged"),
     ])
+    .collapsed("Workers and deployments", vec![
+        table(
+            "Templates",
+            "Service templates with several instances, such as queue workers. Expected: --expect-instances. Restarts and failures in the time range. Oldest start: of the active instances; earlier than the last deployment if an instance was not restarted.",
+            &["instance", "name"],
+        )
+        .only(TEMPLATES)
+        .column("Active", r#"sum by (instance, name) (systemd_template_instances{state=~"active|reloading|refreshing"})"#, Cell::plain().decimals(0).width(80))
+        .column("Expected", "max by (instance, name) (systemd_template_expected_instances)", Cell::plain().decimals(0).width(95))
+        .column("Restarts", &by_template("sum", "increase(systemd_service_restart_total[$__range])"), Cell::plain().decimals(0).bar(INFO).width(110))
+        .column("Failures", &by_template("sum", "increase(systemd_service_failures_total[$__range])"), Cell::plain().decimals(0).bar(WARNING).width(110))
+        .column("CPU", &by_template("sum", "rate(systemd_unit_cpu_seconds_total[$__rate_interval])"), Cell::plain().decimals(2).width(80))
+        .column("Memory", &by_template("sum", "systemd_unit_memory_current_bytes"), Cell::unit("bytes").width(100))
+        .column("Oldest start", &format!("{} * 1000", by_template("min", r#"systemd_unit_active_enter_time_seconds and on (job, instance, name) systemd_unit_state{state="active"} == 1"#)), Cell::ago())
+        .size(24, 6)
+        .if_empty("No templates with several instances"),
+        table("Wanted and inactive", "Units that an active target or service wants and that are inactive without having been stopped on request. exited: ended by itself. not-started: not started since the boot. dependency: stopped with a unit that it requires.", &["instance", "name"])
+            .labels_of("max by (instance, name, because) (systemd_unit_wanted_inactive)")
+            .label("because", "Cause", Cell::plain())
+            .column("Inactive since", "max by (instance, name) (systemd_unit_inactive_enter_time_seconds > 0 and on (instance, name) systemd_unit_wanted_inactive) * 1000", Cell::ago())
+            .size(12, 6)
+            .if_empty("All wanted units are active"),
+        table("Restart due", "Services that were started before one of their files changed: program or script, unit file, link of the directory, library.", &["instance", "name"])
+            .labels_of("max by (instance, name, because) (systemd_service_restart_due)")
+            .label("because", "Cause", Cell::plain())
+            .column("Started", "max by (instance, name) (systemd_unit_active_enter_time_seconds and on (instance, name) systemd_service_restart_due) * 1000", Cell::ago())
+            .size(12, 6)
+            .if_empty("All services run the current files"),
+    ])
     .collapsed("systemd (PID 1)", vec![
         bars("systemd jobs by result", "Completed systemd jobs (start, stop, reload) by result. dependency: not started because a required unit failed.")
             .line(&events("result", "systemd_jobs_completed_total"), "{{result}}")
@@ -262,3 +291,13 @@ const FAILING_AT_END: &str = r#"systemd_unit_state{state="failed"} == 1 or on (i
 const ERRORS: &str = r#"sum by (instance, name) (increase(systemd_unit_journal_messages_total{priority=~"emerg|alert|crit|err"}[$__range] @ end()))"#;
 
 const CPU_IN_RANGE: &str = r#"sum by (instance, name) (increase(systemd_unit_cpu_seconds_total{type!="slice"}[$__range] @ end()))"#;
+
+/// The templates whose instances are counted.
+const TEMPLATES: &str = "sum by (instance, name) (systemd_template_instances)";
+
+/// An expression about services, aggregated over the instances of each template.
+fn by_template(aggregation: &str, expression: &str) -> String {
+    format!(
+        r#"{aggregation} by (instance, name) (label_replace({expression}, "name", "$1@.service", "name", "([^@]+)@.+[.]service"))"#
+    )
+}
