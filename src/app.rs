@@ -10,7 +10,8 @@ use crate::collector::{Disabled, SelectedMetrics};
 use crate::html;
 use crate::html::{CpuUsageTracker, HostInfo, PageRoute, View};
 use crate::http::{App, EventsRequest, HtmlPage, HttpError, ScrapeRequest};
-use crate::metrics::{Format, MetricsQuery, RenderState, render};
+use crate::metrics::{Format, MetricsQuery, RenderState, render_into};
+use crate::response_buffers::ResponseBuffers;
 use crate::scrape::Scraper;
 use crate::single_flight::SingleFlight;
 use crate::systemd::ledger::Event;
@@ -27,6 +28,7 @@ pub struct Exporter {
     render_state: Arc<RenderState>,
     cpu_usage: Arc<CpuUsageTracker>,
     flights: SingleFlight<(Format, MetricsQuery), Option<Bytes>>,
+    buffers: ResponseBuffers,
 }
 
 /// Why there is no scrape response.
@@ -129,6 +131,7 @@ impl Exporter {
             max_series,
             render_state: Arc::default(),
             flights: SingleFlight::default(),
+            buffers: ResponseBuffers::default(),
         }
     }
 
@@ -161,15 +164,19 @@ impl Exporter {
             max_family_series: self.max_series.div_ceil(4),
         };
         let (scraper, state) = (self.scraper.clone(), self.render_state.clone());
-        let cpu_usage = self.cpu_usage.clone();
+        let (cpu_usage, buffers) = (self.cpu_usage.clone(), self.buffers.clone());
         let key = (format, selected.clone());
         let work = move || async move {
             let snapshot = scraper.scrape(&selected.without).await?;
             cpu_usage.record(&snapshot, Instant::now());
             // as above
-            let page = move || render(&snapshot, format, &selected, &state);
-            let page = tokio::task::spawn_blocking(page).await.ok()?.ok()?;
-            Some(Bytes::from(page))
+            buffers.give_back_when_idle();
+            let page = move || {
+                let buffer = buffers.take();
+                let page = render_into(buffer, &snapshot, format, &selected, &state).ok()?;
+                Some(buffers.share(page))
+            };
+            tokio::task::spawn_blocking(page).await.ok()?
         };
         self.flights.share(key, work).await.flatten().ok_or(ScrapeError::Failed)
     }

@@ -18,7 +18,7 @@
 //! Beside them: `cli/` parses flags and files and runs one command, `collector` lists the collectors
 //! and profiles, `unit_filter` selects units, `short_lived` names sums of units, `app` builds the
 //! responses of `http/` from scrapes, `single_flight` shares one scrape between simultaneous requests,
-//! `directory_watcher` reports changes of directories,
+//! `directory_watcher` reports changes of directories, `response_buffers` keeps memory of responses,
 //! `http_counts` counts responses, `sd_notify` reports to systemd, `logging` writes the log, `fuzzing`
 //! has the functions that fuzz/ runs.
 //!
@@ -38,6 +38,7 @@ pub mod http;
 pub mod http_counts;
 pub mod logging;
 pub mod metrics;
+pub mod response_buffers;
 pub mod scrape;
 pub mod sd_notify;
 pub mod short_lived;

@@ -18,7 +18,7 @@ use sources::sources;
 /// fuzz targets may import everything.
 #[rustfmt::skip]
 const LAYERS: [(&str, &[&str]); 15] = [
-    ("names and mechanisms for all", &["bus", "collector", "directory_watcher", "http_counts", "logging", "short_lived", "single_flight", "unit_filter"]),
+    ("names and mechanisms for all", &["bus", "collector", "directory_watcher", "http_counts", "logging", "response_buffers", "short_lived", "single_flight", "unit_filter"]),
     ("a unit: its name, its properties and their types", &["systemd::unit"]),
     ("the exits that the journal reports to the ledger", &["source::journal::exits"]),
     ("a List+Watch cache of PID 1", &["systemd"]),

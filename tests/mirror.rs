@@ -12,6 +12,10 @@ use support::{Exporter, Machine, Random, eventually, machine};
 /// Exports every unit, also those without a unit file.
 const ALL: [&str; 2] = ["--systemd.collector.unit-exclude=", "--systemd.collector.not-found"];
 
+/// Restarts at once, and keeps its limit in the unit file.
+const LIMITED: &str = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/sleep infinity\nTasksMax=100\n\
+    Restart=always\nRestartSec=0\n";
+
 #[test]
 fn states_match_systemctl_after_operations_and_restarts() {
     let machine = machine();
@@ -114,6 +118,72 @@ fn scrapes_add_no_load_on_systemd_and_bus() {
     let slack = Duration::from_millis(50);
     assert!(scraped.0 <= idle.0 * 2 + slack, "systemd: {idle:?} idle, {scraped:?} scraped");
     assert!(scraped.1 <= idle.1 * 2 + slack, "the bus: {idle:?} idle, {scraped:?} scraped");
+}
+
+#[test]
+fn reload_fetches_only_units_that_may_have_changed() {
+    let machine = machine();
+    let names: Vec<String> = (0..60).map(|number| format!("kept-{number}.service")).collect();
+    let units: Vec<_> = names.iter().map(|name| (name.as_str(), LIMITED)).collect();
+    machine.units(&units);
+    machine.units(&[("edited.service", LIMITED), ("crashing.service", LIMITED)]);
+    let all: Vec<_> = names.iter().map(String::as_str).chain(["edited", "crashing"]).collect();
+    machine.ok(&[&["systemctl", "start"], &all[..]].concat());
+    let exporter = machine.exporter(&[]);
+    let reloads =
+        || exporter.samples().value("unit_exporter_cache_resyncs_total", &[("reason", "reload")]);
+    let fetched =
+        || exporter.samples().value("unit_exporter_dbus_calls_total", &[("kind", "get_all_unit")]);
+    let reload = || {
+        let before = reloads().unwrap();
+        machine.ok(&["systemctl", "daemon-reload"]);
+        eventually("the units are listed after the reload", || {
+            (reloads() > Some(before)).then_some(())
+        });
+        // a fetch of all units takes much less
+        thread::sleep(Duration::from_secs(1));
+    };
+    // the first reload may have been before some of the files were written
+    reload();
+    let before = fetched().unwrap();
+    reload();
+    let unchanged = fetched().unwrap() - before;
+    assert!(unchanged < 20.0, "{unchanged} of 62 services were fetched, and no file had changed");
+
+    let limit = |unit: &str| exporter.samples().value("systemd_unit_tasks_max", &[("name", unit)]);
+    assert_eq!(limit("edited.service"), Some(100.0));
+    machine.write("etc/systemd/system/edited.service.d/limit.conf", "[Service]\nTasksMax=200\n");
+    reload();
+    assert_eq!(limit("edited.service"), Some(200.0), "its drop-in is new");
+    machine.write("etc/systemd/system/edited.service.d/limit.conf", "[Service]\nTasksMax=300\n");
+    reload();
+    assert_eq!(limit("edited.service"), Some(300.0), "its drop-in has changed");
+    machine.exec(&["rm", "/etc/systemd/system/edited.service.d/limit.conf"]);
+    reload();
+    assert_eq!(limit("edited.service"), Some(100.0), "its drop-in is gone");
+    machine.write(
+        "etc/systemd/system/service.d/limit.conf",
+        "[Service]\nOOMScoreAdjust=1\nTasksMax=400\n",
+    );
+    reload();
+    assert_eq!(limit("kept-7.service"), Some(400.0), "a drop-in of all services is new");
+    machine.exec(&["rm", "-r", "/etc/systemd/system/service.d"]);
+    reload();
+    assert_eq!(limit("kept-7.service"), Some(100.0), "the drop-in of all services is gone");
+
+    let failures = || {
+        exporter.samples().value("systemd_service_failures_total", &[("name", "crashing.service")])
+    };
+    for count in 1..=5 {
+        machine.ok(&[
+            "sh",
+            "-c",
+            "systemctl kill --signal=SEGV crashing & systemctl daemon-reload; wait",
+        ]);
+        eventually("each crash during a reload is counted", || {
+            (failures() == Some(f64::from(count))).then_some(())
+        });
+    }
 }
 
 #[test]

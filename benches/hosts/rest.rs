@@ -124,7 +124,7 @@ fn wakeups(pid: u32) -> u64 {
 /// Until the clock's polls after the start are over.
 const SETTLE_TIME: Duration = Duration::from_secs(20);
 
-const REST_SHARE: u32 = 120;
+const REST_SHARE: u32 = 60;
 const REST_TIME: Duration = Duration::from_secs(REST_SHARE as u64);
 
 /// Until an exporter has read all units again.

@@ -30,7 +30,9 @@ mod units;
 mod user_managers;
 
 pub use exposition::reference::{MetricReference, Reference};
-pub use exposition::render::{Format, MetricsQuery, RenderState, SeriesCounts, render};
+pub use exposition::render::{
+    Format, MetricsQuery, RenderState, SeriesCounts, render, render_into,
+};
 pub use family::{BaseUnit, Exemplar, Family, Kind, Per, Resets, Sample, Sink, Subject, Value};
 
 use crate::snapshot::Snapshot;

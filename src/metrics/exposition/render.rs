@@ -73,9 +73,26 @@ pub fn render(
     query: &MetricsQuery,
     state: &Arc<RenderState>,
 ) -> Result<Vec<u8>, fmt::Error> {
+    render_into(Vec::new(), snapshot, format, query, state)
+}
+
+/// Renders the response into the memory of `body`, which is empty.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_into(
+    mut body: Vec<u8>,
+    snapshot: &Arc<Snapshot>,
+    format: Format,
+    query: &MetricsQuery,
+    state: &Arc<RenderState>,
+) -> Result<Vec<u8>, fmt::Error> {
     let response =
         Response { snapshot: snapshot.clone(), query: query.clone(), state: state.clone() };
     let mut text = String::new();
+    if format != Format::Protobuf {
+        text = String::from_utf8(std::mem::take(&mut body)).unwrap_or_default();
+    }
     match format {
         Format::Text => response.write(&mut Text::new(&mut text))?,
         Format::OpenMetrics => {
@@ -84,7 +101,6 @@ pub fn render(
             text::encode(&mut text, &registry)?;
         }
         Format::Protobuf => {
-            let mut body = Vec::new();
             let created = lock(&state.created).at(SystemTime::now());
             let mut sink = Protobuf::new(&mut body, created, snapshot.exporter.started);
             response.write(&mut sink)?;

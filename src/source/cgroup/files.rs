@@ -48,7 +48,8 @@ impl Files {
         let Some(relative) = relative(path) else { return };
         let key = (hierarchy.fd.as_raw_fd(), Arc::clone(path));
         let open = self.cache.take(&key).unwrap_or_default();
-        let mut group = GroupFiles { hierarchy, relative, files: self, open, failures };
+        let is_absent = false;
+        let mut group = GroupFiles { hierarchy, relative, files: self, open, is_absent, failures };
         read(&mut group);
         let open = group.open;
         if !open.is_empty() {
@@ -63,6 +64,8 @@ pub(super) struct GroupFiles<'a> {
     relative: &'a str,
     files: &'a mut Files,
     open: OpenFiles,
+    /// Whether the last file did not exist.
+    is_absent: bool,
     failures: &'a mut Failures,
 }
 
@@ -74,7 +77,9 @@ impl GroupFiles<'_> {
         name: &'static CStr,
         parse: impl FnOnce(&[u8]) -> Option<T>,
     ) -> Option<T> {
-        let error = match self.read(name) {
+        let read = self.read(name);
+        self.is_absent = matches!(read, Ok(None));
+        let error = match read {
             Ok(None) => return None,
             Ok(Some(length)) => {
                 let content = self.files.buffer.content(length);
@@ -87,6 +92,12 @@ impl GroupFiles<'_> {
         };
         self.failures.add(error);
         None
+    }
+
+    /// Whether the cgroup has been removed, given that the last file is one that every cgroup has but
+    /// the root.
+    pub(super) fn is_removed(&self) -> bool {
+        self.is_absent && self.relative != "."
     }
 
     /// Reads a file into the buffer and returns its length.

@@ -11,6 +11,8 @@ use crate::source::kernel_file::integer;
 pub(super) fn read(group: &mut GroupFiles<'_>, on: &Controllers, cgroup: &mut Cgroup) {
     if let Some(cpu) = group.value(c"cpu.stat", parse::cpu_stat) {
         cgroup.cpu = cpu;
+    } else if group.is_removed() {
+        return;
     }
     if on.cpu && cgroup.cpu.nr_periods.is_some() {
         cgroup.cpu.max = group.value(c"cpu.max", parse::cpu_max);

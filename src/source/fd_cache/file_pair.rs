@@ -81,8 +81,11 @@ pub(crate) struct OpenFilePair {
 
 impl OpenFilePair {
     fn open(pair: FilePair<'_, impl Arg + Copy>, both: bool) -> rustix::io::Result<Option<Self>> {
-        let directory =
-            if both { open_path(pair.root, pair.directory).ok().flatten() } else { None };
+        let directory = match both.then(|| open_path(pair.root, pair.directory)) {
+            // then there is no file either
+            Some(Ok(None)) => return Ok(None),
+            directory => directory.and_then(Result::ok).flatten(),
+        };
         let file = open(pair.root, pair.file)?;
         Ok(file.map(|file| Self { directory, file }))
     }

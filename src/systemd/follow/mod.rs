@@ -14,6 +14,7 @@ mod non_utf8_mounts;
 mod pending_fetches;
 mod refetch;
 mod reload;
+mod reload_changes;
 mod replies;
 mod resync;
 mod signal_check;

@@ -20,7 +20,7 @@ use crate::systemd::state::State;
 use crate::systemd::unit::Unit;
 use crate::systemd::unit::dependencies::Relation;
 use crate::systemd::unit::name::UnitKind;
-use crate::systemd::unit::properties::{Extras, Interface, NAMES, is_signalled, wanted};
+use crate::systemd::unit::properties::{Extras, Interface, NAMES, checked, is_signalled, wanted};
 
 /// Units whose properties are fetched: new units, planned fetches, and those under way.
 #[derive(Default)]
@@ -42,6 +42,18 @@ impl Fetches {
         }
     }
 
+    /// Plans to fetch a unit's properties only if it ran since, given that its configuration is
+    /// unchanged: each run has another invocation ID.
+    pub(super) fn plan_check(&mut self, unit: &Unit, gap: Option<Gap>) {
+        if self.pending.by_name.contains_key(&unit.name) {
+            return self.plan(unit, gap);
+        }
+        if unit.selected && !unit.is_absent() && self.pending.begin(&unit.name, unit.kind, gap) {
+            self.pending.by_name.entry(unit.name.clone()).and_modify(|fetch| fetch.is_check = true);
+            self.planned.push_back(unit.name.clone());
+        }
+    }
+
     /// Makes the calls of the next planned fetches, as far as there is room.
     pub(super) fn request_planned(&mut self, state: &State, extras: Extras, calls: &mut CallQueue) {
         while calls.room() > 0
@@ -49,7 +61,9 @@ impl Fetches {
         {
             let Some(unit) = state.mirror.unit(&name) else { continue };
             let kind = unit.kind;
+            let is_check = self.pending.by_name.get(&name).is_some_and(|fetch| fetch.is_check);
             let properties = match unit.selected {
+                true if is_check => checked(kind).collect(),
                 true => wanted(kind, extras).collect(),
                 // a target determines which units should be active, exported or not
                 false if kind == UnitKind::Target => {
@@ -120,6 +134,8 @@ pub(super) struct PendingFetch {
     signalled: Vec<Interface>,
     /// Why signals before the fetch may be missing.
     pub(super) gap: Option<Gap>,
+    /// Whether it only checks that the unit has not run.
+    pub(super) is_check: bool,
 }
 
 impl PendingFetches {
@@ -132,7 +148,8 @@ impl PendingFetches {
             _ => before.and_then(|fetch| fetch.gap).or(gap),
         };
         let (values, signalled) = (Vec::new(), Vec::new());
-        let fetch = PendingFetch { kind, number: None, left: 0, values, signalled, gap };
+        let is_check = false;
+        let fetch = PendingFetch { kind, number: None, left: 0, values, signalled, gap, is_check };
         self.by_name.insert(name.clone(), fetch);
         !waits
     }
@@ -200,6 +217,16 @@ impl PendingFetches {
 }
 
 impl PendingFetch {
+    /// Whether a check shows that the unit ran, and no signal carried all properties since.
+    pub(super) fn reveals_run(&self, unit: &Unit) -> bool {
+        let is_signalled = self.signalled.contains(&Interface::Unit);
+        self.is_check && !is_signalled && {
+            let mut read = Unit::new(unit.name.clone(), unit.kind, unit.selected);
+            self.apply(&mut read);
+            read.invocation_id != unit.invocation_id
+        }
+    }
+
     /// Sets all received properties of the unit.
     pub(super) fn apply(&self, unit: &mut Unit) {
         for (interface, property, value) in &self.values {
@@ -291,6 +318,32 @@ mod tests {
         fetches.begin(&name, KIND, Some(Gap::Drift));
         assert_eq!(fetches.gap("a.service"), Some(Gap::Reload));
         assert_eq!(fetches.gap("b.service"), None);
+    }
+
+    #[test]
+    fn check_reveals_a_run_by_its_invocation_id() {
+        let id =
+            |byte: u8| ("InvocationID", Variant::from(&[byte; 16][..]).try_to_owned().unwrap());
+        let mut unit = Unit::new("a.service".into(), KIND, true);
+        unit.set(Interface::Unit, "InvocationID", &id(1).1);
+        for (ids, signal, reveals) in [
+            (vec![id(1)], None, false),
+            (vec![id(2)], None, true),
+            (vec![], None, true),
+            (vec![id(2)], Some(Interface::Unit), false),
+            (vec![id(2)], Some(Interface::Kind), true),
+        ] {
+            let mut fetches = Fetches::default();
+            fetches.plan_check(&unit, Some(Gap::Reload));
+            let number = fetches.pending.start("a.service", 1).unwrap();
+            signal.into_iter().for_each(|signal| fetches.pending.signalled("a.service", signal));
+            let fetch = fetches.pending.add_reply("a.service", number, Interface::Unit, ids);
+            assert_eq!(fetch.unwrap().reveals_run(&unit), reveals);
+        }
+        let mut fetches = Fetches::default();
+        fetches.plan(&unit, Some(Gap::Drift));
+        fetches.plan_check(&unit, Some(Gap::Reload));
+        assert!(!fetches.pending.by_name["a.service"].is_check, "a fetch stays one");
     }
 
     #[test]

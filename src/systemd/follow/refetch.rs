@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::call_queue::CallQueue;
-use super::unit_files::UnitFiles;
+use super::unit_files::{UnitFileChanges, UnitFiles};
 use crate::systemd::dbus::{Call, Get};
 use crate::systemd::manager;
 use crate::systemd::mirror::Mirror;
@@ -26,6 +26,8 @@ pub(super) struct Refetch {
     /// Whether units' files are enabled.
     files_enabled: RoundRobin,
     pub(super) files: UnitFiles,
+    /// Files that had changed before the start, until the units are known.
+    changed_at_start: UnitFileChanges,
     /// Whether a change of files is to be read.
     pub(super) has_changed_files: bool,
     next_poll: Instant,
@@ -40,6 +42,7 @@ impl Refetch {
             files_changed: RoundRobin::new(FILES_CHANGED_BATCH, now),
             files_enabled: RoundRobin::new(FILES_ENABLED_BATCH, now),
             files: UnitFiles::default(),
+            changed_at_start: UnitFileChanges::default(),
             has_changed_files: false,
             next_poll: now + POLL_INTERVAL,
             polls: 0,
@@ -137,23 +140,21 @@ impl Refetch {
 
     /// Plans to read whether units' files have changed, and the settings of those that have.
     fn poll_files(&mut self, state: &State, now: Instant) {
-        let mut settings = Vec::new();
         if std::mem::take(&mut self.has_changed_files) {
-            let changes = self.files.take_changes(now);
-            for unit in changes.units(&state.mirror).filter(|unit| has_files(unit)) {
-                self.plan_files(&unit.name, now);
-            }
-            if changes.is_incomplete {
-                self.files_changed.restart();
-            }
-            settings = changes.settings;
+            self.read_file_changes(state, now);
         }
         if now >= self.files_changed.next {
+            let (mut settings, is_filled) = (Vec::new(), state.status.filled);
+            if is_filled {
+                let changes = std::mem::take(&mut self.changed_at_start);
+                for unit in changes.units(&state.mirror).filter(|unit| has_files(unit)) {
+                    self.plan_files(&unit.name, now);
+                }
+            }
             let files = &mut self.files;
             if !files.is_watched() {
                 settings.extend(files.changed_settings());
             }
-            let is_filled = state.status.filled;
             let due = is_filled
                 .then(|| self.files_changed.next_batch(&state.mirror, |unit| !files.watches(unit)));
             self.files_changed.next = now
@@ -163,9 +164,34 @@ impl Refetch {
                     (true, true) => UNWATCHED_FILES_INTERVAL,
                 };
             due.into_iter().flatten().for_each(|name| self.plan_files(&name, now));
+            self.plan_settings_of(&settings, state, now);
         }
-        for name in settings {
-            let unit = state.mirror.find(&name).filter(|unit| unit.selected);
+    }
+
+    /// Begins with the files that have changed since PID 1 loaded them: the first round may omit the
+    /// others.
+    pub(super) fn compare_files(&mut self, loaded: SystemTime) {
+        if let Some(changes) = self.files.compare(loaded) {
+            self.files_changed.is_full = changes.is_incomplete;
+            self.changed_at_start = changes;
+        }
+    }
+
+    /// Reads the changes of files that the kernel has reported.
+    pub(super) fn read_file_changes(&mut self, state: &State, now: Instant) {
+        let changes = self.files.take_changes(now);
+        for unit in changes.units(&state.mirror).filter(|unit| has_files(unit)) {
+            self.plan_files(&unit.name, now);
+        }
+        if changes.is_incomplete {
+            self.files_changed.restart();
+        }
+        self.plan_settings_of(&changes.settings, state, now);
+    }
+
+    fn plan_settings_of(&mut self, names: &[Arc<str>], state: &State, now: Instant) {
+        for name in names {
+            let unit = state.mirror.find(name).filter(|unit| unit.selected);
             unit.into_iter().for_each(|unit| self.plan_settings(unit, now));
         }
     }

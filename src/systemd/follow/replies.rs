@@ -1,5 +1,6 @@
 //! Handles replies to the calls of [`CallQueue`](super::call_queue::CallQueue).
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use tracing::{debug, warn};
@@ -7,11 +8,12 @@ use zbus::OwnedVariant;
 use zbus::message::{Message, Type};
 
 use super::connection::Follower;
+use super::pending_fetches::PendingFetch;
 use super::resync::count_decode_error;
 use crate::systemd::dbus::{
     ACCESS_DENIED, Call, DRIVER, Get, Purpose, listed_jobs, listed_units, remedy,
 };
-use crate::systemd::manager::NAMES;
+use crate::systemd::manager::{NAMES, UNITS_LOADED};
 use crate::systemd::mirror::ListedUnit;
 use crate::systemd::state::State;
 use crate::systemd::unit::properties::{EXEC_START, STATE_CHANGE_TIME, Values, afterwards};
@@ -135,6 +137,10 @@ impl Follower<'_> {
             return;
         };
         if let Some(fetch) = self.fetches.pending.add_reply(name, number, *interface, values) {
+            if fetch.is_check {
+                self.unit_checked(state, name, &fetch);
+                return self.mark_synced(state);
+            }
             if let Some(change) = state.mirror.change(name, |unit| fetch.apply(unit)) {
                 state.observe(&change, fetch.gap);
                 match (change.before.selected, change.after.selected) {
@@ -158,6 +164,16 @@ impl Follower<'_> {
         }
     }
 
+    /// Fetches a unit that ran unnoticed; otherwise, sets the properties that were read.
+    fn unit_checked(&mut self, state: &mut State, name: &Arc<str>, fetch: &PendingFetch) {
+        let Some(unit) = state.mirror.unit(name) else { return };
+        if fetch.reveals_run(unit) {
+            self.fetches.plan(unit, fetch.gap);
+        } else {
+            state.mirror.change(name, |unit| fetch.apply(unit));
+        }
+    }
+
     fn manager_property_read(
         &mut self,
         state: &mut State,
@@ -173,6 +189,9 @@ impl Follower<'_> {
                 state.ledger.reloaded();
                 self.mark_missed_reload(state);
             }
+        }
+        if let Some(loaded) = state.manager.units_loaded.filter(|_| property == UNITS_LOADED) {
+            self.refetch.compare_files(loaded.system_time());
         }
         if property == NAMES {
             self.resync.is_count_read = true;

@@ -241,6 +241,9 @@ impl Follower<'_> {
                 state.observe(change, gap);
             }
             match listing.reason {
+                Reason::Reload if change.is_none() && self.is_left_alone(&unit) => {
+                    self.fetches.plan_check(&unit, gap);
+                }
                 Reason::Connect | Reason::Reload => self.fetches.plan(&unit, gap),
                 Reason::Schedule if change.is_some() => {
                     let at = Instant::now() + DRIFT_TIMEOUT;

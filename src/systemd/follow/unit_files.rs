@@ -2,17 +2,19 @@
 //! reads the file system for each reply about them.
 
 use std::collections::{BTreeSet, HashSet};
-use std::ffi::OsString;
-use std::fs::{self, DirEntry};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirEntry, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::sleep_until;
 use tracing::debug;
 
 use super::control_drop_ins::ControlDropIns;
+use super::reload_changes::ReloadChanges;
 use crate::directory_watcher::{DirectoryChange, DirectoryWatcher};
 use crate::systemd::mirror::Mirror;
 use crate::systemd::unit::Unit;
@@ -42,15 +44,20 @@ pub(super) struct UnitFiles {
     is_watched: bool,
     /// The files in the directories; what is elsewhere is not watched.
     files: HashSet<OsString>,
+    pub(super) reloads: ReloadChanges,
+    /// Names in the directories of generators, which write them at each reload.
+    generated: BTreeSet<String>,
+    /// Whether the files have been compared with the time when PID 1 loaded them.
+    is_compared: bool,
     /// When the changes are read next: with the next one, but not before this time.
     next_read: Option<Instant>,
 }
 
 /// Possible changes since the last call of [`UnitFiles::take_changes`].
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct UnitFileChanges {
     /// Names of files and drop-in directories of units.
-    files: BTreeSet<String>,
+    pub(super) files: BTreeSet<String>,
     /// Whether the files of any other unit may have changed, too.
     pub(super) is_incomplete: bool,
     /// Units whose settings have changed.
@@ -107,6 +114,9 @@ impl UnitFiles {
     pub(super) fn list(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
         self.files.clear();
+        let generators = GENERATOR_DIRECTORIES.iter().map(Path::new);
+        let generated = generators.flat_map(entries).map(|entry| entry.file_name());
+        self.generated = generated.map(|name| name.to_string_lossy().into_owned()).collect();
         self.is_watched = true;
         let mut watch = |directory: &Path| {
             let is_missing = |error: &io::Error| {
@@ -134,8 +144,11 @@ impl UnitFiles {
                 }
             }
         }
-        for directory in self.control.roots().iter().filter_map(|directory| directory.parent()) {
+        let roots = self.control.roots().iter().chain(&self.directories);
+        let parents: BTreeSet<&Path> = roots.filter_map(|directory| directory.parent()).collect();
+        for directory in parents {
             watch(directory);
+            watch(&directory.join(MANAGER_DROP_INS));
         }
         for directory in self.control.directories() {
             watch(&directory);
@@ -158,14 +171,20 @@ impl UnitFiles {
                 is_control = true;
                 return;
             }
-            // systemd creates these directories when they are needed
-            if control.iter().any(|root| root.parent() == Some(directory)) {
+            let is_root = self.directories.iter().any(|root| directory == root);
+            let mut roots = control.iter().chain(&self.directories);
+            if !is_root && roots.any(|root| root.parent() == Some(directory)) {
+                // systemd creates these directories when they are needed
                 let path = directory.join(name.unwrap_or_default());
                 is_control |= control.contains(&path);
                 is_listed &= !self.directories.contains(&path);
+                changes.is_incomplete |= name.is_some_and(is_of_manager);
                 return;
             }
-            let is_root = self.directories.iter().any(|root| directory == root);
+            if directory.file_name().is_some_and(is_of_manager) {
+                changes.is_incomplete = true;
+                return;
+            }
             is_listed &= !is_root;
             // in a drop-in directory, every change is one of its unit
             let name = if is_root { name } else { directory.file_name() };
@@ -182,7 +201,54 @@ impl UnitFiles {
         if is_control || !is_listed {
             self.list();
         }
+        self.reloads.add(&changes);
         changes
+    }
+
+    /// Compares the files with the time when PID 1 loaded them, at the first call; `None` later.
+    pub(super) fn compare(&mut self, loaded: SystemTime) -> Option<UnitFileChanges> {
+        if std::mem::replace(&mut self.is_compared, true) {
+            return None;
+        }
+        let mut changes =
+            UnitFileChanges { is_incomplete: !self.is_watched, ..UnitFileChanges::default() };
+        let is_newer = |path: &Path| {
+            fs::symlink_metadata(path).is_ok_and(|found| changed_at(&found) >= loaded)
+        };
+        for directory in &self.directories {
+            changes.is_incomplete |= is_newer(directory);
+            for entry in entries(directory) {
+                let path = entry.path();
+                let is_directory = is_drop_in_directory(&entry.file_name());
+                if is_newer(&path) || (is_directory && entries(&path).any(|e| is_newer(&e.path())))
+                {
+                    changes.files.insert(entry.file_name().to_string_lossy().into_owned());
+                }
+            }
+        }
+        self.reloads.begin_with(changes.clone());
+        Some(changes)
+    }
+
+    /// Notes that PID 1 begins to load all files again.
+    pub(super) fn begin_reload(&mut self, is_first: bool) {
+        self.is_compared = true;
+        self.reloads.begin_reload(is_first);
+    }
+
+    /// Notes that PID 1 has loaded all files.
+    pub(super) fn end_reload(&mut self, mirror: &Mirror) {
+        let mut generated = std::mem::take(&mut self.generated);
+        self.list();
+        generated.extend(self.generated.iter().cloned());
+        let directories = &self.directories;
+        self.reloads.end_reload(mirror, generated, |name| {
+            let is_file = |directory: &PathBuf| {
+                let found = fs::symlink_metadata(directory.join(name));
+                found.is_ok_and(|found| found.is_file())
+            };
+            !directories.iter().any(is_file)
+        });
     }
 
     /// The units whose settings have changed, where the kernel does not report it.
@@ -200,7 +266,7 @@ impl UnitFileChanges {
         let names: Vec<&str> = self
             .files
             .iter()
-            .map(|name| name.strip_suffix(".d").unwrap_or(name))
+            .map(|name| unit_of(name))
             .filter_map(|name| mirror.find(name).map(|unit| &*unit.name).or(Some(name)))
             .collect();
         mirror
@@ -227,8 +293,28 @@ fn template(unit: &str) -> Option<String> {
     (!instance.is_empty()).then(|| format!("{prefix}@.{kind}"))
 }
 
-fn is_drop_in_directory(name: &OsString) -> bool {
-    name.to_str().is_some_and(|name| name.ends_with(".d"))
+/// When the file has changed, at the latest: its status, as its modification time may be set.
+fn changed_at(found: &Metadata) -> SystemTime {
+    let since_epoch = |seconds: i64, nanos: i64| {
+        Some(Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?))
+    };
+    let at = since_epoch(found.ctime(), found.ctime_nsec()).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + at + FILE_CLOCK_DELAY
+}
+
+/// The name without the suffix of a directory of drop-ins or dependencies.
+fn unit_of(name: &str) -> &str {
+    let stem = |suffix: &&str| name.strip_suffix(*suffix);
+    DIRECTORY_SUFFIXES.iter().find_map(stem).unwrap_or(name)
+}
+
+fn is_drop_in_directory(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| unit_of(name) != name)
+}
+
+/// Whether a file or directory configures the manager, and so every unit.
+fn is_of_manager(name: &OsStr) -> bool {
+    name == MANAGER_FILE || name == MANAGER_DROP_INS
 }
 
 /// Whether the file itself is in one of these directories.
@@ -247,6 +333,20 @@ fn entries(directory: &Path) -> impl Iterator<Item = DirEntry> + use<> {
     // a directory that cannot be read has no files that are watched
     fs::read_dir(directory).into_iter().flatten().flatten().take(MAX_NAMES)
 }
+
+/// The directories in which generators write unit files, drop-ins and dependencies.
+const GENERATOR_DIRECTORIES: [&str; 3] =
+    ["/run/systemd/generator", "/run/systemd/generator.early", "/run/systemd/generator.late"];
+
+/// The directories that configure the unit before the suffix.
+const DIRECTORY_SUFFIXES: [&str; 4] = [".d", ".wants", ".requires", ".upholds"];
+
+/// The configuration of the manager, which has defaults for units.
+const MANAGER_FILE: &str = "system.conf";
+const MANAGER_DROP_INS: &str = "system.conf.d";
+
+/// By how much the times of files may be behind the clock: a tick of the kernel.
+const FILE_CLOCK_DELAY: Duration = Duration::from_millis(10);
 
 /// Changes are read at most this often: one of an editor or a package manager is several.
 const MIN_READ_INTERVAL: Duration = Duration::from_secs(1);
@@ -347,6 +447,32 @@ mod tests {
         write(control.join("web.socket.d/50-TasksMax.conf"), "").unwrap();
         assert_eq!(files.take_changes(Instant::now()).settings, ["web.socket".into()]);
         assert_eq!(files.take_changes(Instant::now()), UnitFileChanges::default());
+    }
+
+    #[tokio::test]
+    async fn files_that_changed_after_they_were_loaded_are_found() {
+        let root = tempfile::tempdir().unwrap();
+        let units = root.path().join("system");
+        create_dir_all(units.join("web-.service.d")).unwrap();
+        for file in ["web.service", "web.socket", "web-.service.d/a.conf"] {
+            write(units.join(file), "").unwrap();
+        }
+        sleep(2 * FILE_CLOCK_DELAY);
+        let loaded = SystemTime::now();
+        let compared = || {
+            let mut files = UnitFiles::new(std::slice::from_ref(&units), &[]);
+            let changes = files.compare(loaded).unwrap();
+            assert!(files.compare(SystemTime::UNIX_EPOCH).is_none());
+            (changes.files.into_iter().collect::<Vec<_>>().join(" "), changes.is_incomplete)
+        };
+        assert_eq!(compared(), (String::new(), false));
+        write(units.join("web.socket"), "[Socket]\n").unwrap();
+        write(units.join("web-.service.d/a.conf"), "[Service]\n").unwrap();
+        let file = fs::File::options().write(true).open(units.join("web.socket")).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(compared(), ("web-.service.d web.socket".to_owned(), false));
+        write(units.join("new.service"), "").unwrap();
+        assert!(compared().1, "the directory has changed");
     }
 
     #[tokio::test]

@@ -137,6 +137,15 @@ const OF_SERVICES: [&str; 7] = {
     [requires, binds_to, requisite, wants, upholds, fragment, drop_ins]
 };
 
+/// The properties of a unit of this kind that a reload of PID 1's configuration may change although
+/// neither its files nor its states have changed: PID 1 plans the next run of a timer again.
+pub fn checked(kind: UnitKind) -> impl Iterator<Item = (Interface, Option<&'static str>)> {
+    let timer = ["NextElapseUSecRealtime", "NextElapseUSecMonotonic"];
+    let timer = timer.into_iter().filter(move |_| kind == UnitKind::Timer);
+    let own = timer.map(|name| (Interface::Kind, Some(name)));
+    std::iter::once((Interface::Unit, Some("InvocationID"))).chain(own)
+}
+
 /// The properties to read once all others of the unit are known.
 pub fn afterwards(unit: &Unit, extras: Extras) -> impl Iterator<Item = (Interface, &'static str)> {
     let limits = unit.service().is_some_and(Service::is_restarted);
