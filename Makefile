@@ -1,7 +1,7 @@
 # The same commands for development and CI. A target installs its missing tools through scripts/setup.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale lint fmt package test-package bench test-vm test-matrix pictures book
+.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale simulate-alerts lint fmt package test-package bench test-vm test-matrix pictures book
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ soak: ## test for drift and memory growth during 30 minutes of constant change; 
 test-scale: ## test with large numbers of sockets, processes, units and forged signals; takes minutes; needs root
 	@scripts/setup machine
 	cargo test --release --test hostile -- --ignored --nocapture
+
+simulate-alerts: ## measure the alerts on simulated hosts whose incidents are known, with Prometheus 3 and VictoriaMetrics; takes minutes
+	@scripts/setup simulation
+	@scripts/simulate-alerts
 
 chaos: ## inject random faults for 30 minutes and check that every crash is counted; needs root
 	@scripts/setup machine
