@@ -42,7 +42,8 @@ pub(super) fn result(unit: &Unit) -> Option<Cow<'static, str>> {
         }
         Detail::Socket(socket) => socket.result.as_deref(),
         Detail::Timer(timer) => timer.result.as_deref(),
-        Detail::Mount(_) | Detail::Target(_) | Detail::Path(_) | Detail::None => None,
+        Detail::Path(path) => path.result.as_deref(),
+        Detail::Mount(_) | Detail::Target(_) | Detail::None => None,
     };
     result.filter(|result| *result != "success").map(|result| failure(Some(result), None))
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::Kind::Gauge;
+use super::Kind::{Counter, Gauge};
+use super::Resets::WithBoot;
 use super::{Family, Per, Sink, Subject};
 use crate::collector::Profile;
 use crate::snapshot::Snapshot;
@@ -57,6 +58,19 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             .iter()
             .flat_map(|systemd| &systemd.boot_blame)
             .map(|(name, took)| ([&**name, type_of(name)], *took)),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_soft_reboots_total",
+            kind: Counter(WithBoot),
+            per: Per::Host,
+            help: "Soft-reboots of the host since its kernel was booted (SoftRebootsCount); systemd 256.",
+            source: "D-Bus Manager.SoftRebootsCount",
+            profile: Profile::Full,
+            labels: [],
+        },
+        manager.and_then(|manager| Some(([], manager.soft_reboots?))),
     )?;
 
     let device = manager.and_then(|manager| manager.watchdog_device.as_deref());

@@ -46,6 +46,23 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
+            name: "systemd_timer_dead",
+            kind: Gauge,
+            per: Per::Timer,
+            help: "1 if the timer is active and will never elapse (elapsed): its unit never ran or its dates are past. Absent otherwise, and for one-time timers that elapsed.",
+            source: "D-Bus Unit.SubState, Timer.TimersMonotonic, Timer.LastTriggerUSec, Unit.ActiveState of the triggered unit",
+            profile: Profile::Minimal,
+            labels: ["name"],
+        },
+        snapshot
+            .systemd
+            .iter()
+            .flat_map(|systemd| &systemd.dead_timers)
+            .map(|name| ([&**name], true)),
+    )?;
+
+    out.family(
+        Family {
             name: "systemd_timer_accuracy_seconds",
             kind: Gauge,
             per: Per::Timer,

@@ -170,6 +170,35 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
 
     out.family(
         Family {
+            name: "systemd_unit_frozen",
+            kind: Gauge,
+            per: Per::Unit,
+            help: "1 if the unit is frozen, 0 while it is being frozen or thawed (FreezerState). Absent while the unit's processes run.",
+            source: "D-Bus Unit.FreezerState",
+            profile: Profile::Default,
+            labels: ["name", "type"],
+        },
+        units().filter_map(|unit| Some((labels(unit), unit.is_frozen()?))),
+    )?;
+
+    out.family(
+        Family {
+            name: "systemd_path_result",
+            kind: Gauge,
+            per: Per::Unit,
+            help: "Result of the path unit (Result); constant 1, current result only. Absent on success.",
+            source: "D-Bus Path.Result",
+            profile: Profile::Full,
+            labels: ["name", "result"],
+        },
+        units().filter_map(|unit| {
+            let Detail::Path(path) = &unit.detail else { return None };
+            Some(([&*unit.name, path.result.as_deref().filter(|result| *result != "success")?], true))
+        }),
+    )?;
+
+    out.family(
+        Family {
             name: "systemd_unit_load_state",
             kind: Gauge,
             per: Per::Unit,

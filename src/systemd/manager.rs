@@ -33,6 +33,8 @@ pub struct Manager {
     pub default_start_limit_interval: Option<Duration>,
     /// See `default_restart_delay`.
     pub default_start_limit_burst: Option<u64>,
+    /// `SoftRebootsCount`: soft-reboots since the kernel was booted; systemd 256.
+    pub soft_reboots: Option<u64>,
     /// `RuntimeWatchdogUSec`; `None` where the hardware watchdog is not used.
     pub runtime_watchdog: Option<Duration>,
     /// `WatchdogDevice`; empty where there is none.
@@ -71,6 +73,7 @@ impl Manager {
                 self.default_start_limit_interval = as_duration(value);
             }
             "DefaultStartLimitBurst" => self.default_start_limit_burst = as_number(value),
+            "SoftRebootsCount" => self.soft_reboots = as_number(value),
             "RuntimeWatchdogUSec" => self.runtime_watchdog = as_duration(value),
             "WatchdogDevice" => self.watchdog_device = as_interned(value),
             "WatchdogLastPingTimestamp" => self.watchdog_ping = as_time(value),
@@ -124,7 +127,7 @@ pub fn polled() -> impl Iterator<Item = &'static str> {
         .into_iter()
 }
 
-const ONCE: [&str; 9] = [
+const ONCE: [&str; 10] = [
     NAMES,
     "Version",
     UNITS_LOADED,
@@ -132,6 +135,7 @@ const ONCE: [&str; 9] = [
     "DefaultRestartUSec",
     "DefaultStartLimitIntervalUSec",
     "DefaultStartLimitBurst",
+    "SoftRebootsCount",
     "RuntimeWatchdogUSec",
     "WatchdogDevice",
 ];

@@ -9,6 +9,7 @@
 //! ```
 
 mod dbus;
+mod dead_timers;
 pub mod follow;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;

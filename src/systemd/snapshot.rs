@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::dead_timers::is_dead_timer;
 use super::ledger::{HostCounters, UnitCounters};
 use super::manager::Manager;
 use super::state::State;
@@ -31,6 +32,8 @@ pub struct SystemdSnapshot {
     pub unmet: Vec<(Arc<str>, Relation, u64)>,
     /// The selected units that should be active and are not.
     pub wanted_inactive: Vec<WantedInactive>,
+    /// The selected timers that are active, but will never elapse.
+    pub dead_timers: Vec<Arc<str>>,
     /// The counters of the host as a whole.
     pub host: HostCounters,
     /// PID 1 itself.
@@ -55,6 +58,7 @@ impl SystemdSnapshot {
         let mut load_states: BTreeMap<InternedStr, u64> = BTreeMap::new();
         let mut unmet_dependencies = UnmetDependencies::new(&state.mirror);
         let (mut unmet, mut short_lived) = (Vec::new(), Vec::new());
+        let mut dead_timers = Vec::new();
         // thousands of units name the same few
         let mut excluded: HashMap<Arc<str>, bool> = HashMap::new();
         let mut is_excluded = |name: &Arc<str>| match excluded.get(name) {
@@ -78,6 +82,9 @@ impl SystemdSnapshot {
                     continue;
                 }
                 units.push(Unit::hiding(unit, &mut is_excluded));
+                if is_dead_timer(&state.mirror, unit) {
+                    dead_timers.push(unit.name.clone());
+                }
                 if let Some(service) = unit.service() {
                     let counts = unmet_dependencies.of(&service.dependencies);
                     unmet.extend(
@@ -95,6 +102,7 @@ impl SystemdSnapshot {
             load_states,
             unmet,
             wanted_inactive: wanted_inactive(state),
+            dead_timers,
             counters: counters(state, &short_lived),
             short_lived,
             host: state.ledger.host().clone(),

@@ -5,6 +5,7 @@ mod manager;
 mod profiles;
 mod services;
 mod states;
+mod stuck;
 #[path = "../support/mod.rs"]
 mod support;
 mod timers;

@@ -57,7 +57,7 @@ Type=oneshot
 ExecStart=/bin/false
 ";
 
-const ONCE: &str = "[Service]\nType=oneshot\nExecStart=/bin/true\n";
+pub(crate) const ONCE: &str = "[Service]\nType=oneshot\nExecStart=/bin/true\n";
 
 const WEEKLY: &str = "[Timer]\nOnCalendar=weekly\nAccuracySec=5s\nRandomizedDelaySec=30s\n";
 

@@ -25,7 +25,10 @@ pub(super) fn sections(view: &View<'_>, row: &UnitView<'_>, html: &mut Html) {
         Detail::Mount(Some(fs)) => {
             facts("Mount", html, |html| optional_fact("File system", Some(fs), html))
         }
-        Detail::Mount(None) | Detail::Target(_) | Detail::Path(_) | Detail::None => {}
+        Detail::Path(path) => {
+            facts("Path", html, |html| optional_fact("Result", path.result.as_ref(), html))
+        }
+        Detail::Mount(None) | Detail::Target(_) | Detail::None => {}
     }
     facts("CPU", html, |html| cpu(view, row, html));
     facts("Memory", html, |html| memory(row, html));
@@ -45,6 +48,8 @@ fn unit(view: &View<'_>, row: &UnitView<'_>, html: &mut Html) {
         html.text(alias);
     });
     optional_fact("Load state", unit.load_state.as_ref(), html);
+    let freezer = unit.freezer_state.as_ref().filter(|state| **state != "running");
+    optional_fact("Freezer state", freezer, html);
     if unit.needs_reload == Some(true) {
         fact("Unit files", html, |html| {
             html.put("<span class=busy>changed on disk: run systemctl daemon-reload</span>");

@@ -15,7 +15,7 @@ use crate::systemd::state::State;
 use crate::systemd::unit::Unit;
 use crate::systemd::unit::name::UnitKind;
 use crate::systemd::unit::properties::{
-    CONDITION_TIME, CONTROL_GROUP, Extras, Interface, polled, settings,
+    CONDITION_TIME, CONTROL_GROUP, Extras, FREEZER_STATE, Interface, polled, settings,
 };
 
 /// Properties to read again, and when.
@@ -103,6 +103,11 @@ impl Refetch {
         }
     }
 
+    /// Plans to read whether the unit is frozen.
+    pub(super) fn plan_freezer(&mut self, unit: &Unit, at: Instant) {
+        self.plan(&unit.name, Interface::Unit, FREEZER_STATE, at);
+    }
+
     /// Plans the reads that are due at intervals; requests properties of the manager at once.
     pub(super) fn poll(
         &mut self,
@@ -126,6 +131,9 @@ impl Refetch {
             let is_running = |unit: &&Arc<Unit>| !unit.is("inactive") && !unit.is("failed");
             for unit in state.mirror.units().filter(|unit| unit.selected).filter(is_running) {
                 self.plan_polled(unit, extras, all, now);
+                if extras.freezer && unit.is_frozen().is_some() {
+                    self.plan_freezer(unit, now);
+                }
             }
         }
         self.poll_files(state, now);

@@ -200,6 +200,7 @@ impl Follower<'_> {
         // the next property to be requested is the version
         self.resync.is_version_read = true;
         let version = state.manager.version_number();
+        self.extras.freezer = version.is_some_and(|version| version < 256);
         self.extras.oom_kills = version.is_some_and(|version| version >= 259);
     }
 }

@@ -16,6 +16,7 @@ use crate::systemd::manager::NAMES;
 use crate::systemd::mirror::ListedUnit;
 use crate::systemd::state::State;
 use crate::systemd::unit::name::UnitKind;
+use crate::systemd::unit::properties::may_be_frozen;
 
 /// The listing under way, why one is needed, and what a listing may explain.
 pub(super) struct Resync {
@@ -318,6 +319,10 @@ impl Follower<'_> {
         if reason == Reason::Schedule && !self.refetch.files.sees_settings() {
             let services = state.mirror.units().filter(|unit| unit.selected);
             services.for_each(|unit| self.refetch.plan_settings(unit, Instant::now()));
+        }
+        if reason == Reason::Schedule && self.extras.freezer {
+            let units = state.mirror.units().filter(|unit| unit.selected && may_be_frozen(unit));
+            units.for_each(|unit| self.refetch.plan_freezer(unit, Instant::now()));
         }
         for (kind, error) in &failed {
             if !state.status.unlisted.contains_key(kind) {

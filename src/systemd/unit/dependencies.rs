@@ -73,7 +73,7 @@ impl Unit {
         match &self.detail {
             Detail::Timer(timer) => timer.unit.as_slice(),
             Detail::Socket(socket) => &socket.triggers,
-            Detail::Path(triggers) => triggers,
+            Detail::Path(path) => &path.triggers,
             _ => &[],
         }
     }

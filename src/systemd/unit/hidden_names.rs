@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Detail, Socket, Unit};
+use super::{Detail, Path, Socket, Unit};
 
 impl Unit {
     /// The unit without the names for which `is_hidden` holds; the unit itself if it has none.
@@ -18,7 +18,7 @@ impl Unit {
                 timer.unit.as_ref().is_some_and(|unit| hides(std::slice::from_ref(unit)))
             }
             Detail::Socket(socket) => hides(&socket.triggers),
-            Detail::Path(triggers) => hides(triggers),
+            Detail::Path(path) => hides(&path.triggers),
             Detail::Target(dependencies) => {
                 dependencies.by_relation().any(|(_, names)| hides(names))
             }
@@ -38,7 +38,7 @@ impl Unit {
                 service.dependencies.retain(|name| !is_hidden(name));
             }
             Detail::Timer(timer) => timer.unit = timer.unit.take().filter(|unit| !is_hidden(unit)),
-            Detail::Socket(Socket { triggers, .. }) | Detail::Path(triggers) => {
+            Detail::Socket(Socket { triggers, .. }) | Detail::Path(Path { triggers, .. }) => {
                 let all = std::mem::take(triggers);
                 *triggers = all.into_iter().filter(|name| !is_hidden(name)).collect();
             }

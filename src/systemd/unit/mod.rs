@@ -73,6 +73,9 @@ pub struct Unit {
     pub file_preset: Option<InternedStr>,
     /// When the unit last changed its state, since boot.
     pub since_boot: SinceBoot,
+    /// `FreezerState`: running, frozen, frozen-by-parent …; carried by signals, and read of services,
+    /// scopes and slices that are active.
+    pub freezer_state: Option<InternedStr>,
     /// `NeedDaemonReload`: whether its files have changed since PID 1 read them.
     pub needs_reload: Option<bool>,
     /// Properties that only units of its kind have.
@@ -104,8 +107,8 @@ pub enum Detail {
     Mount(Option<InternedStr>),
     /// The units that a target wants or requires.
     Target(Box<Dependencies>),
-    /// `Triggers` of a path unit: the unit that it starts.
-    Path(Box<[Arc<str>]>),
+    /// Of a path unit.
+    Path(Path),
     /// Of all other kinds.
     None,
 }
@@ -223,6 +226,9 @@ pub struct Timer {
     pub accuracy: Option<Duration>,
     /// `RandomizedDelayUSec`.
     pub randomized_delay: Option<Duration>,
+    /// `TimersMonotonic`: whether one of its settings is `OnUnitActiveSec=` or `OnUnitInactiveSec=`,
+    /// which elapse again after each run of the unit.
+    pub follows_unit: Option<bool>,
     /// `Result`.
     pub result: Option<InternedStr>,
 }
@@ -241,6 +247,15 @@ pub struct Socket {
     /// `Accept`: whether a service is started for every connection.
     pub accept: Option<bool>,
     /// `Triggers`: the service it starts; with Accept=yes those it started last.
+    pub triggers: Box<[Arc<str>]>,
+    /// `Result`.
+    pub result: Option<InternedStr>,
+}
+
+/// Properties that only path units have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Path {
+    /// `Triggers`: the unit that it starts.
     pub triggers: Box<[Arc<str>]>,
     /// `Result`.
     pub result: Option<InternedStr>,
@@ -273,6 +288,7 @@ impl Unit {
             file_state: None,
             file_preset: None,
             since_boot: SinceBoot::default(),
+            freezer_state: None,
             needs_reload: None,
             detail: match kind {
                 UnitKind::Service => Detail::Service(Box::default()),
@@ -280,7 +296,7 @@ impl Unit {
                 UnitKind::Socket => Detail::Socket(Socket::default()),
                 UnitKind::Mount => Detail::Mount(None),
                 UnitKind::Target => Detail::Target(Box::default()),
-                UnitKind::Path => Detail::Path(Box::default()),
+                UnitKind::Path => Detail::Path(Path::default()),
                 _ => Detail::None,
             },
         }
@@ -328,6 +344,13 @@ impl Unit {
     #[must_use]
     pub fn is(&self, active_state: &str) -> bool {
         self.active_state.as_deref() == Some(active_state)
+    }
+
+    /// Whether the kernel has stopped its processes (`systemctl freeze`); `None` while they run.
+    #[must_use]
+    pub fn is_frozen(&self) -> Option<bool> {
+        let state = self.freezer_state.as_deref().filter(|state| *state != "running")?;
+        Some(state.starts_with("frozen"))
     }
 
     /// Whether it has no file and is inactive: only other units refer to it.

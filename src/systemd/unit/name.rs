@@ -108,6 +108,12 @@ impl UnitKind {
         matches!(self, Self::Path | Self::Service | Self::Socket | Self::Target | Self::Timer)
     }
 
+    /// Whether `systemctl freeze` accepts units of this kind.
+    #[must_use]
+    pub fn can_be_frozen(self) -> bool {
+        matches!(self, Self::Service | Self::Slice | Self::Scope)
+    }
+
     /// Whether units of this kind can have a cgroup.
     #[must_use]
     pub fn has_cgroup(self) -> bool {

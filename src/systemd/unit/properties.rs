@@ -6,7 +6,7 @@ use super::dependencies::Relation;
 use super::files::ServiceFiles;
 use super::name::UnitKind;
 use super::value::{as_command_exits, as_interned, as_strings};
-use super::{Detail, Service, Socket, Unit};
+use super::{Detail, Path, Service, Socket, Unit};
 pub use crate::systemd::unit::decode::Values;
 use crate::systemd::unit::property_tables::{CGROUP, SERVICE, SOCKET, TIMER, UNIT};
 
@@ -57,6 +57,8 @@ pub struct Extras {
     pub files: bool,
     /// How many of the unit's processes the OOM killer killed: systemd 259.
     pub oom_kills: bool,
+    /// Whether the unit is frozen, again and again: before systemd 256 no signal carries it alone.
+    pub freezer: bool,
 }
 
 impl Unit {
@@ -64,7 +66,10 @@ impl Unit {
     pub fn set(&mut self, interface: Interface, name: &str, value: &Variant<'_>) {
         if interface == Interface::Unit {
             match (&mut self.detail, name) {
-                (Detail::Socket(Socket { triggers, .. }) | Detail::Path(triggers), TRIGGERS) => {
+                (
+                    Detail::Socket(Socket { triggers, .. }) | Detail::Path(Path { triggers, .. }),
+                    TRIGGERS,
+                ) => {
                     *triggers = as_strings(value);
                 }
                 (Detail::Service(service), _) => {
@@ -92,6 +97,7 @@ impl Unit {
             Detail::Timer(timer) => set(TIMER, timer, name, value),
             Detail::Socket(socket) => set(SOCKET, socket, name, value),
             Detail::Mount(fs) if name == "Type" => *fs = as_interned(value),
+            Detail::Path(path) if name == RESULT => path.result = as_interned(value),
             Detail::Mount(_) | Detail::Target(_) | Detail::Path(_) | Detail::None => {}
         }
     }
@@ -112,6 +118,7 @@ pub fn wanted(
         UnitKind::Timer => fetched(TIMER),
         UnitKind::Socket => fetched(SOCKET),
         UnitKind::Mount => vec![Some("Type")],
+        UnitKind::Path => vec![Some(RESULT)],
         _ => vec![],
     };
     let is_in_all = kind == UnitKind::Service || !kind.has_cgroup();
@@ -155,8 +162,14 @@ pub fn afterwards(unit: &Unit, extras: Extras) -> impl Iterator<Item = (Interfac
     let state_change = is_failed_service.then_some(STATE_CHANGE_TIME);
     let is_oneshot = unit.service().is_some_and(Service::is_oneshot);
     let commands = is_oneshot.then_some((Interface::Kind, EXEC_START));
-    let of_unit = limits.into_iter().chain(conditions).flatten().chain(state_change);
+    let freezer = may_be_frozen(unit).then_some(FREEZER_STATE);
+    let of_unit = limits.into_iter().chain(conditions).flatten().chain(state_change).chain(freezer);
     of_unit.map(|name| (Interface::Unit, name)).chain(commands)
+}
+
+/// Whether `systemctl freeze` may have stopped the unit's processes.
+pub fn may_be_frozen(unit: &Unit) -> bool {
+    unit.kind.can_be_frozen() && !unit.is("inactive") && !unit.is("failed")
 }
 
 /// Whether signals carry this property, so that they overrule a value fetched meanwhile.
@@ -172,6 +185,7 @@ pub fn is_signalled(kind: UnitKind, interface: Interface, name: &str) -> bool {
         (Interface::Kind, UnitKind::Service) => signalled(SERVICE, name),
         (Interface::Kind, UnitKind::Timer) => signalled(TIMER, name),
         (Interface::Kind, UnitKind::Socket) => signalled(SOCKET, name),
+        (Interface::Kind, UnitKind::Path) => name == RESULT,
         _ => false,
     }
 }
@@ -210,6 +224,9 @@ pub fn settings(unit: &Unit) -> impl Iterator<Item = &'static str> {
     settings.map(|property| property.name).filter(|_| unit.service().is_some())
 }
 
+/// Whether a unit is frozen.
+pub const FREEZER_STATE: &str = "FreezerState";
+
 /// The watchdog timeout, which a service may change by sd_notify.
 pub const WATCHDOG: &str = "WatchdogUSec";
 
@@ -224,6 +241,9 @@ pub const NAMES: &str = "Names";
 
 /// When a unit's conditions were last checked, if ever; no signal carries it.
 pub const CONDITION_TIME: &str = "ConditionTimestamp";
+
+/// Of path units: of other kinds it is in their tables.
+const RESULT: &str = "Result";
 
 /// When a unit's state or sub-state last changed.
 pub const STATE_CHANGE_TIME: &str = "StateChangeTimestamp";

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::properties::{
-    CONDITION_TIME, CONTROL_GROUP, NAMES, NEXT_DELAY, Property, STATE_CHANGE_TIME, Source,
-    WATCHDOG, property,
+    CONDITION_TIME, CONTROL_GROUP, FREEZER_STATE, NAMES, NEXT_DELAY, Property, STATE_CHANGE_TIME,
+    Source, WATCHDOG, property,
 };
 use crate::systemd::unit::value::{
-    as_bool, as_duration, as_interned, as_invocation_id, as_number, as_str, as_time,
+    as_bool, as_duration, as_interned, as_invocation_id, as_number, as_settings, as_str, as_time,
 };
 use crate::systemd::unit::{Detail, Service, Socket, Timer, Unit};
 
@@ -50,6 +50,9 @@ pub(super) const UNIT: &[Property<Unit>] = &[
     }),
     property("InactiveEnterTimestampMonotonic", Source::OnDemand, |unit, value| {
         unit.since_boot.inactive_enter = as_time(value);
+    }),
+    property(FREEZER_STATE, Source::OnDemand, |unit, value| {
+        unit.freezer_state = as_interned(value);
     }),
     property("NeedDaemonReload", Source::OnDemand, |unit, value| {
         unit.needs_reload = as_bool(value)
@@ -167,6 +170,10 @@ pub(super) const TIMER: &[Property<Timer>] = &[
     property("AccuracyUSec", Source::GetOnce, |timer, value| timer.accuracy = as_duration(value)),
     property("RandomizedDelayUSec", Source::GetOnce, |timer, value| {
         timer.randomized_delay = as_duration(value);
+    }),
+    property("TimersMonotonic", Source::GetOnce, |timer, value| {
+        timer.follows_unit = as_settings(value)
+            .map(|settings| settings.iter().any(|setting| setting.starts_with("OnUnit")));
     }),
     property("LastTriggerUSec", Source::Signal, |timer, value| {
         timer.last_trigger = as_time(value);

@@ -113,6 +113,16 @@ pub(in crate::systemd) fn as_strings(value: &Variant<'_>) -> Box<[Arc<str>]> {
     array.iter().filter_map(as_str).map(Into::into).collect()
 }
 
+/// The first field, a name, of each structure of an array; `None` for any other type.
+pub(in crate::systemd) fn as_settings<'v>(value: &'v Variant<'_>) -> Option<Vec<&'v str>> {
+    let Variant::Array(array) = value else { return None };
+    let first = |item: &'v Variant<'_>| match item {
+        Variant::Structure(fields) => fields.fields().first().and_then(as_str),
+        _ => None,
+    };
+    array.iter().map(first).collect()
+}
+
 /// A number; `None` if negative, and for u64::MAX, which is "not set".
 pub(crate) fn as_number(value: &Variant<'_>) -> Option<u64> {
     match *value {
