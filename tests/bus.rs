@@ -169,6 +169,27 @@ fn property_reads_do_not_trigger_endless_unit_loads() {
 }
 
 #[test]
+fn scrape_right_after_the_start_waits_for_the_units() {
+    let machine = machine();
+    for _ in 0..5 {
+        let exporter = machine.exporter_unit(&[], &["--collector.user-managers"]);
+        let page = exporter.samples();
+        let boot = [("name", "basic.target"), ("state", "active")];
+        assert_eq!(page.value("systemd_unit_state", &boot), Some(1.0), "{}", exporter.log());
+        for sample in page.all("unit_exporter_collector_success", &[]) {
+            assert_eq!(sample.value, 1.0, "{sample:?}\n{}", exporter.log());
+        }
+        assert!(!exporter.log().contains("collector failed"), "{}", exporter.log());
+    }
+    // without a bus there is nothing to wait for
+    let nowhere = "--dbus.address=unix:path=/run/none";
+    let exporter = machine.exporter_unit(&[], &[nowhere]);
+    let begun = Instant::now();
+    exporter.scrape();
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn serves_and_reports_why_until_the_bus_appears() {
     let machine = machine();
     let nowhere = "--dbus.address=unix:path=/run/nowhere";

@@ -273,6 +273,27 @@ fn logs_missing_permission_and_serves_other_metrics() {
 }
 
 #[test]
+fn hidden_boot_id_is_reported_by_the_collector() {
+    let machine = shared();
+    for hiding in [
+        "ProcSubset=pid",
+        // empty
+        "BindReadOnlyPaths=/dev/null:/proc/sys/kernel/random/boot_id",
+        "BindReadOnlyPaths=/etc/os-release:/proc/sys/kernel/random/boot_id",
+    ] {
+        let exporter = machine.exporter_unit(&[hiding], &[]).ready();
+        assert_eq!(success(&exporter), 0.0, "{hiding}");
+        let log = exporter.log();
+        assert!(log.contains("failed to read the boot ID"), "{hiding}: {log}");
+        assert!(log.contains("ProcSubset=all"), "{hiding}: {log}");
+        let page = exporter.samples();
+        assert_eq!(page.all(MESSAGES, &[]).count(), 0, "{hiding}: no count of messages");
+        let units = [("collector", "units")];
+        assert_eq!(page.value("unit_exporter_collector_success", &units), Some(1.0), "{hiding}");
+    }
+}
+
+#[test]
 fn logs_once_when_no_journal_is_stored() {
     let machine = booted("Storage=none\n");
     machine.ok(&["sh", "-c", "rm -rf /var/log/journal/* /run/log/journal"]);

@@ -30,6 +30,7 @@ fn scraper_of(proc: PathBuf) -> Arc<Scraper> {
         users: UserManagers::default(),
     };
     let shared = Shared::new(Mirror::new(Selection::default()), Ledger::default());
+    shared.lock().status.trouble = Some("systemd is not followed here".to_owned());
     Arc::new(Scraper::new(shared, config, Arc::default()))
 }
 

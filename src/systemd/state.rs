@@ -84,7 +84,7 @@ impl Shared {
     #[must_use]
     pub fn new(mirror: Mirror, ledger: Ledger) -> Self {
         let status = Status {
-            trouble: Some("not connected to the system bus yet".to_owned()),
+            trouble: Some(NOT_CONNECTED_YET.to_owned()),
             errors: ERRORS.into_iter().map(|kind| (kind, 0)).collect(),
             resyncs: RESYNCS.into_iter().map(|reason| (reason, 0)).collect(),
             ..Status::default()
@@ -102,6 +102,15 @@ impl Shared {
     /// Locks the state. A panic while it was locked does not spread: the state is plain data.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Waits until the units have been read for the first time, or that has failed, or until `end`.
+    pub async fn first_read(&self, end: Instant) {
+        while self.lock().status.is_starting() && Instant::now() < end {
+            tokio::time::sleep(FIRST_READ_POLL_INTERVAL).await;
+        }
     }
 }
 
@@ -127,6 +136,11 @@ impl Status {
         Self { following: false, trouble, ..self.clone() }
     }
 
+    /// Whether the first connection is being made, or the units are being read for the first time.
+    fn is_starting(&self) -> bool {
+        self.trouble.as_deref() == Some(NOT_CONNECTED_YET)
+    }
+
     /// Whether PID 1 has sent a message, but none for some time.
     #[must_use]
     pub fn is_silent(&self) -> bool {
@@ -142,6 +156,12 @@ impl Status {
         Some(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
     }
 }
+
+/// The trouble until PID 1 is followed for the first time, or that has failed.
+const NOT_CONNECTED_YET: &str = "not connected to the system bus yet";
+
+/// Reading the units takes 20 ms on a host with 200 units.
+const FIRST_READ_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// PID 1 is sent a call every 15 s, and a reply after 10 s is late.
 const MAX_SILENCE: Duration = Duration::from_secs(30);

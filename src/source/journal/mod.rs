@@ -143,7 +143,11 @@ impl Journal {
             let text = read(path)?;
             format::parse_id(&text).ok_or_else(|| Error::malformed(path, &text))
         };
-        let (machine_id, boot_id) = (id(&options.machine_id)?, id(&options.boot_id)?);
+        let machine_id = id(&options.machine_id)?;
+        let boot_id = id(&options.boot_id).map_err(|error| {
+            let remedy = "journal messages are not counted; set ProcSubset=all, or mount /proc";
+            Error::Unavailable(format!("failed to read the boot ID: {error}; {remedy}"))
+        })?;
         let now = Timestamp::monotonic().0;
         let mut journal = Self {
             directory: JournalDirectory::new(&options.persistent, &options.volatile, machine_id),
