@@ -126,7 +126,8 @@ impl LiveConfig {
     pub fn reload(&self) -> Result<(), ConfigError> {
         let Some(path) = &self.path else { return Ok(()) };
         let mut state = self.state();
-        self.read(path, &mut state);
+        let read = ReadConfig::read(path, &state);
+        self.apply(path, &mut state, read);
         state.error.clone().map_or(Ok(()), Err)
     }
 
@@ -139,7 +140,11 @@ impl LiveConfig {
         if state.is_fresh() {
             state.rewriting = None;
         } else if !state.is_being_rewritten() {
-            self.read(path, &mut state);
+            let read = ReadConfig::read(path, &state);
+            // a rewrite may have begun since
+            if !state.is_being_rewritten() {
+                self.apply(path, &mut state, read);
+            }
         }
         match &state.error {
             None => ConfigState::Valid(state.active.clone()),
@@ -163,14 +168,12 @@ impl LiveConfig {
         let _ = current.wait_for(changed).await;
     }
 
-    fn read(&self, path: &Path, state: &mut State) {
+    fn apply(&self, path: &Path, state: &mut State, read: ReadConfig) {
         // at startup the caller logs warnings and errors
         let log = !state.files.is_empty();
-        let mut files = Files::new();
-        let outcome = load(path, state, &mut files);
-        let hash = files.hash.finish().as_ref().to_vec();
+        let ReadConfig { files, hash, outcome } = read;
         let same = state.hash == hash && state.error.is_none() && outcome.is_ok();
-        state.files = files.read;
+        state.files = files;
         state.rewriting = None;
         state.hash = hash;
         if same {
@@ -225,6 +228,22 @@ impl State {
             return false;
         }
         self.rewriting.get_or_insert_with(Instant::now).elapsed() < MAX_REWRITE_TIME
+    }
+}
+
+/// A configuration as read, valid or not.
+struct ReadConfig {
+    files: Vec<(PathBuf, Option<FileStamp>)>,
+    hash: Vec<u8>,
+    outcome: Result<(ActiveConfig, Option<Identity>), ConfigError>,
+}
+
+impl ReadConfig {
+    fn read(path: &Path, state: &State) -> Self {
+        let mut files = Files::new();
+        let outcome = load(path, state, &mut files);
+        let hash = files.hash.finish().as_ref().to_vec();
+        Self { files: files.read, hash, outcome }
     }
 }
 
