@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 use hyper::header::{HeaderName, HeaderValue};
@@ -12,7 +11,7 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::basic_auth::BasicAuth;
-use super::config::file::{self, FileStamp};
+use super::config::file::{self, FileStamp, RewriteWait};
 use super::config::{self, ConfigError, Pem, TlsConfig, WebConfig};
 use super::rate_limit::TokenBucket;
 use super::tls;
@@ -63,8 +62,8 @@ struct State {
     active: Arc<ActiveConfig>,
     error: Option<ConfigError>,
     identity: Option<Identity>,
-    /// Since when a file is being rewritten in place.
-    rewriting: Option<Instant>,
+    /// The wait for the end of a rewrite in place.
+    rewriting: RewriteWait,
 }
 
 /// A certificate and its key, with their sources.
@@ -138,11 +137,11 @@ impl LiveConfig {
         };
         let mut state = self.state();
         if state.is_fresh() {
-            state.rewriting = None;
+            state.rewriting = RewriteWait::default();
         } else if !state.is_being_rewritten() {
             let read = ReadConfig::read(path, &state);
             // a rewrite may have begun since
-            if !state.is_being_rewritten() {
+            if !state.is_being_rewritten() && !state.has_changed_since(&read) {
                 self.apply(path, &mut state, read);
             }
         }
@@ -174,7 +173,7 @@ impl LiveConfig {
         let ReadConfig { files, hash, outcome } = read;
         let same = state.hash == hash && state.error.is_none() && outcome.is_ok();
         state.files = files;
-        state.rewriting = None;
+        state.rewriting = RewriteWait::default();
         state.hash = hash;
         if same {
             return;
@@ -224,10 +223,15 @@ impl State {
         let rewritten = |(path, stamp): &(PathBuf, Option<FileStamp>)| {
             stamp.as_ref().is_some_and(|stamp| file::is_being_rewritten(path, stamp))
         };
-        if !self.files.iter().any(rewritten) {
-            return false;
-        }
-        self.rewriting.get_or_insert_with(Instant::now).elapsed() < MAX_REWRITE_TIME
+        self.files.iter().any(rewritten) && self.rewriting.goes_on()
+    }
+
+    /// Whether a file has changed while it was read.
+    fn has_changed_since(&mut self, read: &ReadConfig) -> bool {
+        let has_changed = |(path, stamp): &(PathBuf, Option<FileStamp>)| {
+            stamp.as_ref().is_some_and(|stamp| !file::has_stamp(path, stamp))
+        };
+        read.files.iter().any(has_changed) && self.rewriting.goes_on()
     }
 }
 
@@ -326,9 +330,6 @@ fn auth(config: &WebConfig, before: &ActiveConfig) -> Option<Arc<BasicAuth>> {
     }
 }
 
-/// A file that keeps changing for longer is read as it is.
-const MAX_REWRITE_TIME: Duration = Duration::from_secs(1);
-
 fn identity(tls: &TlsConfig, files: &mut Files) -> Result<Identity, ConfigError> {
     let certificate = files.pem(&tls.certificate);
     // read even if the certificate is unreadable, so that a change of either file is detected
@@ -378,7 +379,7 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &auth()));
         write(&two, "");
         assert_eq!(auth().users().len(), 1, "the file may be incomplete");
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(std::time::Duration::from_millis(200));
         assert_eq!(auth().users().len(), 2);
     }
 }
