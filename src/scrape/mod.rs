@@ -101,7 +101,6 @@ pub struct Scraper {
     truncated: Mutex<TruncationTotals>,
     requests: Arc<HttpCounts>,
     started: SystemTime,
-    began: Instant,
 }
 
 /// Skipped units, processes and listeners and failed reads, summed since the exporter started.
@@ -147,7 +146,6 @@ impl Scraper {
             truncated: Mutex::default(),
             requests,
             started: SystemTime::now(),
-            began: Instant::now(),
         }
     }
 
@@ -239,7 +237,7 @@ impl Scraper {
         let began = Instant::now();
         let wants = |collector| !without.contains(&collector);
         let pid1 = self.config.proc.join("1");
-        self.shared.first_read(self.began + FIRST_READ_TIMEOUT).await;
+        self.shared.first_read().await;
         self.shared.coalescing.catch_up().await;
         let expected = self.expected.get().listeners;
         let (units, groups, input) = {
@@ -381,12 +379,6 @@ impl Scraper {
 pub const NOTHING_SELECTED: &str = "no loaded unit matches --systemd.collector.unit-include without \
     matching --systemd.collector.unit-exclude: no unit is exported; an expression must match the \
     whole name, e.g. nginx.* for nginx.service";
-
-/// How long after the start a scrape waits for the units. With [`SOURCE_TIMEOUT`], less than
-/// Prometheus's default scrape timeout.
-///
-/// [`SOURCE_TIMEOUT`]: attempt::SOURCE_TIMEOUT
-const FIRST_READ_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// When a source stops and returns what it has read so far.
 const SOURCE_DEADLINE: Duration = Duration::from_secs(4);

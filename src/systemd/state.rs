@@ -73,6 +73,7 @@ pub struct Status {
 #[derive(Clone, Debug)]
 pub struct Shared {
     state: Arc<Mutex<State>>,
+    created: Instant,
     /// Delays the reading of signals; scrapes catch up first.
     pub coalescing: Coalescing,
     /// Notified while missed exits or kills wait for the journal to be read.
