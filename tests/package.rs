@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use support::{Exporter, Machine, eventually};
+use support::{Exporter, Machine, Samples, eventually};
 
 #[test]
 #[ignore = "needs make package; make test-package runs it"]

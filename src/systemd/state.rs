@@ -95,6 +95,7 @@ impl Shared {
         let state = State { mirror, ledger, manager, boot_blame, pending_change, status };
         Self {
             state: Arc::new(Mutex::new(state)),
+            created: Instant::now(),
             coalescing: Coalescing::default(),
             journal_wanted: Arc::default(),
         }
@@ -104,12 +105,11 @@ impl Shared {
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Shared {
-    /// Waits until the units have been read for the first time, or that has failed, or until `end`.
-    pub async fn first_read(&self, end: Instant) {
-        while self.lock().status.is_starting() && Instant::now() < end {
+    /// Waits until the units have been read for the first time or that has failed, right after the
+    /// start of the exporter.
+    pub async fn first_read(&self) {
+        while self.lock().status.is_starting() && self.created.elapsed() < FIRST_READ_TIMEOUT {
             tokio::time::sleep(FIRST_READ_POLL_INTERVAL).await;
         }
     }
@@ -160,6 +160,9 @@ impl Status {
 
 /// The trouble until PID 1 is followed for the first time, or that has failed.
 const NOT_CONNECTED_YET: &str = "not connected to the system bus yet";
+
+/// How long after the start scrapes wait for the units: with the time limit of sources, 8 s.
+const FIRST_READ_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Reading the units takes 20 ms on a host with 200 units.
 const FIRST_READ_POLL_INTERVAL: Duration = Duration::from_millis(5);
