@@ -167,6 +167,20 @@ fn every_alert_exists() {
 }
 
 #[test]
+fn numbers_of_alerts_are_those_of_the_runbooks() {
+    let runbooks = fs::read_dir(root().join("docs/runbooks")).expect("a folder").count();
+    let number = Regex::new(r"([0-9]+) (?:tested )?alerts\b").expect("a pattern");
+    let mut count = 0;
+    for page in pages() {
+        for found in number.captures_iter(&page.text) {
+            count += 1;
+            assert_eq!(found[1], runbooks.to_string(), "{}: {}", page.name, &found[0]);
+        }
+    }
+    assert!(count > 2, "{count} numbers");
+}
+
+#[test]
 fn every_panel_exists() {
     let folder = fs::read_dir(root().join("dashboards")).expect("dashboards/").flatten();
     let files = folder.map(|entry| entry.path());

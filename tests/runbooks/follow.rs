@@ -148,12 +148,17 @@ impl<'h> Runbook<'h> {
     pub(crate) fn verification(&self) {
         let section = self.section("Verification");
         let printed =
-            Regex::new("`([^`]+)` (?:prints|shows) [`\"]([^`\"]+)[`\"]").expect("a pattern");
+            Regex::new("`([^`]+)` (?:prints|shows) [`\"]([^`\"]+)[`\"](?: or `([^`]+)`)?")
+                .expect("a pattern");
         for found in printed.captures_iter(section) {
-            let [command, part] = found.extract::<2>().1;
+            let (command, part) = (&found[1], &found[2]);
+            let other = found.get(3).map_or(part, |other| other.as_str());
             if is_command(command) {
                 let command = self.substituted(command);
-                let shows = in_time(|| self.host.run(&command).1.contains(part).then_some(()));
+                let shows = in_time(|| {
+                    let printed = self.host.run(&command).1;
+                    (printed.contains(part) || printed.contains(other)).then_some(())
+                });
                 assert!(
                     shows.is_some(),
                     "{}: {command} does not print {part}: {}",
