@@ -76,7 +76,9 @@ impl<'h> Runbook<'h> {
     pub(crate) fn of(host: &'h Host<'h>, name: &'static str, unit: &'static str) -> Self {
         let path = root().join(format!("docs/runbooks/{name}.md"));
         let text = fs::read_to_string(path).expect("a runbook");
-        let pid = host.machine.ok(&["systemctl", "show", "--value", "--property=MainPID", unit]);
+        // a template has no process
+        let show = ["systemctl", "show", "--value", "--property=MainPID", unit];
+        let pid = String::from_utf8_lossy(&host.machine.exec(&show).stdout).into_owned();
         let stem = unit.rsplit_once('.').map_or(unit, |(stem, _)| stem);
         let values = [
             ("INSTANCE", "localhost:9558"),

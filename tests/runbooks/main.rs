@@ -352,6 +352,8 @@ fn unit_wanted_inactive() {
         ),
     ]);
     host.machine.ok(&["systemctl", "enable", "--now", "base", "above"]);
+    // the exporter reads the dependencies of a new unit within a second
+    host.wait_for(r#"systemd_unit_info{name="above.service"}"#);
     host.machine.ok(&["systemctl", "stop", "base"]);
     host.machine.ok(&["systemctl", "start", "base"]);
     host.wait_for(r#"systemd_unit_wanted_inactive{name="above.service", because="dependency"}"#);
