@@ -297,7 +297,11 @@ const TEMPLATES: &str = "sum by (instance, name) (systemd_template_instances)";
 
 /// An expression about services, aggregated over the instances of each template.
 fn by_template(aggregation: &str, expression: &str) -> String {
+    let of_instance = r#""template", "$1@.service", "name", "([^@]+)@.+[.]service""#;
+    let sums = format!(
+        "{aggregation} by (instance, template) (label_replace({expression}, {of_instance}))"
+    );
     format!(
-        r#"{aggregation} by (instance, name) (label_replace({expression}, "name", "$1@.service", "name", "([^@]+)@.+[.]service"))"#
+        r#"{aggregation} by (instance, name) (label_replace({sums}, "name", "$1", "template", "(.+)"))"#
     )
 }
