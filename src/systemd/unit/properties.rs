@@ -203,6 +203,8 @@ pub fn polled(unit: &Unit, extras: Extras, all: bool) -> Vec<&'static str> {
         table.iter().filter(is_polled).map(|property| property.name)
     }
     let own: Vec<_> = match &unit.detail {
+        // systemd counts only connections that it accepts itself
+        Detail::Socket(socket) if socket.accept == Some(false) => vec![],
         Detail::Socket(_) => polled(SOCKET, all).collect(),
         Detail::Service(service) => polled(SERVICE, all)
             .filter(|name| match *name {
