@@ -452,7 +452,7 @@ fn first_runs_of_new_units_count() {
         })
         .collect();
     let mount = "[Mount]\nWhat=/absent\nWhere=/mnt/new\nType=ext4\n";
-    machine.write("etc/systemd/system/mnt-new.mount", &format!("{mount}{install}"));
+    machine.write("etc/systemd/system/mnt-new.mount", format!("{mount}{install}"));
     machine.exec(&["systemctl", "enable", "--now", "mnt-new.mount"]);
 
     let wrong = || -> Vec<_> {
