@@ -168,6 +168,48 @@ fn property_reads_do_not_trigger_endless_unit_loads() {
     assert_eq!(page.value("systemd_unit_starts_total", &starts), Some(5.0));
 }
 
+/// The calls of docs/internals/performance.md: those at intervals, and those of one resync.
+#[test]
+#[ignore = "2 minutes: cargo test --test bus -- --ignored --nocapture"]
+fn dbus_calls_at_rest_are_few() {
+    let machine = Machine::options().boot();
+    let at_rest = machine.exporter(&["--systemd.resync-interval=1h"]);
+    let resyncing = machine.exporter(&["--systemd.resync-interval=30s"]);
+    thread::sleep(Duration::from_secs(20));
+    let calls = |page: &Samples| -> std::collections::BTreeMap<String, f64> {
+        let all = page.all("unit_exporter_dbus_calls_total", &[]);
+        all.map(|sample| (sample.label("kind").to_owned(), sample.value)).collect()
+    };
+    let (rest, resyncs) = (at_rest.samples(), resyncing.samples());
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(60) {
+        // a scrape makes no call
+        at_rest.scrape();
+        thread::sleep(Duration::from_secs(5));
+    }
+    let (rest_after, resyncs_after) = (at_rest.samples(), resyncing.samples());
+    let scheduled = |page: &Samples| {
+        page.value("unit_exporter_cache_resyncs_total", &[("reason", "schedule")]).unwrap_or(0.0)
+    };
+    let count = scheduled(&resyncs_after) - scheduled(&resyncs);
+    let (rest, rest_after) = (calls(&rest), calls(&rest_after));
+    let (resyncs, resyncs_after) = (calls(&resyncs), calls(&resyncs_after));
+    let difference = |before: &std::collections::BTreeMap<String, f64>, after: &str, value: f64| {
+        value - before.get(after).copied().unwrap_or(0.0)
+    };
+    let mut total = 0.0;
+    for (kind, value) in &rest_after {
+        let calls = difference(&rest, kind, *value);
+        total += calls;
+        let more =
+            difference(&resyncs, kind, resyncs_after.get(kind).copied().unwrap_or(0.0)) - calls;
+        println!("{kind}: {calls} in 60 s, {:.1} in each of {count} resyncs", more / count);
+    }
+    assert!(count >= 1.0 && total > 0.0);
+    // SystemState every 15 s, four properties of the manager every minute, and units with a watchdog
+    assert!(total < 60.0, "{total} calls in 60 s");
+}
+
 #[test]
 fn scrape_right_after_the_start_waits_for_the_units() {
     let machine = machine();
