@@ -82,7 +82,7 @@ mod tests {
         let nested = (vec![("/bin/true", vec!["true"], false)], 7_u64);
         let mut all: HashMap<&str, Variant<'_>> = HashMap::new();
         for (name, value) in [
-            ("ExecStart", Variant::from(nested)),
+            ("BPFProgram", Variant::from(nested)),
             ("MainPID", 7_u32.into()),
             ("Slice", "system.slice".into()),
             ("Delegate", true.into()),
