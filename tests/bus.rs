@@ -213,6 +213,8 @@ fn dbus_calls_at_rest_are_few() {
 #[test]
 fn scrape_right_after_the_start_waits_for_the_units() {
     let machine = machine();
+    // of the users, it is asked for
+    machine.ok(&["systemctl", "start", "systemd-logind"]);
     for _ in 0..5 {
         let exporter = machine.exporter_unit(&[], &["--collector.user-managers"]);
         let begun = Instant::now();
