@@ -74,6 +74,9 @@ fn kill_between_saves_loses_no_crash() {
     settled(&exporter, machine, &names, 3.0);
     for pause in [0, 700, 3100] {
         machine.ok(&["systemctl", "kill", "--signal=KILL", &host.unit]);
+        eventually("the exporter is dead", || {
+            machine.exec(&["systemctl", "is-failed", &host.unit]).status.success().then_some(())
+        });
         thread::sleep(Duration::from_millis(pause));
         let exporter = host.start();
         thread::sleep(Duration::from_millis(pause));
