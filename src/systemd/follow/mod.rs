@@ -12,6 +12,7 @@ mod control_drop_ins;
 mod list_size;
 mod non_utf8_mounts;
 mod pending_fetches;
+mod recheck;
 mod refetch;
 mod reload;
 mod reload_changes;

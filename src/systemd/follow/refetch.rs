@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::call_queue::CallQueue;
+use super::recheck::Recheck;
 use super::unit_files::{UnitFileChanges, UnitFiles};
 use crate::systemd::dbus::{Call, Get};
 use crate::systemd::manager;
@@ -26,6 +27,7 @@ pub(super) struct Refetch {
     /// Whether units' files are enabled.
     files_enabled: RoundRobin,
     pub(super) files: UnitFiles,
+    recheck: Recheck,
     /// Files that had changed before the start, until the units are known.
     changed_at_start: UnitFileChanges,
     /// Whether a change of files is to be read.
@@ -42,6 +44,7 @@ impl Refetch {
             files_changed: RoundRobin::new(FILES_CHANGED_BATCH, now),
             files_enabled: RoundRobin::new(FILES_ENABLED_BATCH, now),
             files: UnitFiles::default(),
+            recheck: Recheck::default(),
             changed_at_start: UnitFileChanges::default(),
             has_changed_files: false,
             next_poll: now + POLL_INTERVAL,
@@ -151,6 +154,9 @@ impl Refetch {
         if std::mem::take(&mut self.has_changed_files) {
             self.read_file_changes(state, now);
         }
+        for name in self.recheck.due(&state.mirror, now) {
+            self.plan_files(&name, now);
+        }
         if now >= self.files_changed.next {
             let (mut settings, is_filled) = (Vec::new(), state.status.filled);
             if is_filled {
@@ -191,6 +197,7 @@ impl Refetch {
         for unit in changes.units(&state.mirror).filter(|unit| has_files(unit)) {
             self.plan_files(&unit.name, now);
         }
+        self.recheck.add(&changes, now);
         if changes.is_incomplete {
             self.files_changed.restart();
         }
@@ -245,7 +252,7 @@ impl Refetch {
         let planned = self.planned.values().copied().filter(move |_| has_room);
         let enabled = extras.files.then_some(self.files_enabled.next);
         let polls = [self.next_heartbeat, self.next_poll, self.files_changed.next];
-        polls.into_iter().chain(enabled).chain(planned)
+        polls.into_iter().chain(enabled).chain(self.recheck.next).chain(planned)
     }
 
     /// Whether nothing is planned.
