@@ -1,5 +1,5 @@
 //! Changes of unit files that PID 1 may not report at once: it finds new drop-in directories only
-//! when it next looks through the directories of unit files, at a time of its own.
+//! when it next looks through the directories of unit files.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
