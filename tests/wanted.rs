@@ -5,6 +5,8 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
 
 use support::{Exporter, Machine, eventually};
 
@@ -115,6 +117,8 @@ fn own_exit_counts_and_a_requested_stop_does_not() {
     machine.ok(&["rm", "/run/quit-worker@1.service"]);
     for _ in 0..5 {
         machine.ok(&["systemctl", "restart", names[0], names[1], names[2]]);
+        // the signals of these jobs are read some time later: an exit right after them would be theirs
+        thread::sleep(Duration::from_secs(2));
         let stop = format!(
             "systemctl daemon-reload; systemctl kill {}; systemctl stop {}",
             names[0], names[1]
