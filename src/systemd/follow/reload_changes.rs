@@ -36,8 +36,7 @@ impl ReloadChanges {
     /// Adds changes that the next reload will apply.
     pub(super) fn add(&mut self, changes: &UnitFileChanges) {
         let settings = changes.settings.iter().map(|unit| unit.to_string());
-        let names: BTreeSet<_> = changes.files.iter().cloned().chain(settings).collect();
-        self.pending.files.extend(names);
+        self.pending.files.extend(changes.files.iter().cloned().chain(settings));
         self.pending.is_incomplete |= changes.is_incomplete;
     }
 

@@ -19,6 +19,7 @@ use crate::directory_watcher::{DirectoryChange, DirectoryWatcher};
 use crate::systemd::mirror::Mirror;
 use crate::systemd::unit::Unit;
 use crate::systemd::unit::name::UnitKind;
+use crate::systemd::unit::template::template_of;
 
 /// The directories of unit files of the system's manager, but for those of generators, whose files
 /// change only while it reloads its configuration, and those of [`CONTROL_DIRECTORIES`].
@@ -288,9 +289,7 @@ fn configures(name: &str, unit: &str, kind: UnitKind) -> bool {
 
 /// The template of an instance: `a@.service` of `a@b.service`.
 fn template(unit: &str) -> Option<String> {
-    let (prefix, rest) = unit.split_once('@')?;
-    let (instance, kind) = rest.rsplit_once('.')?;
-    (!instance.is_empty()).then(|| format!("{prefix}@.{kind}"))
+    template_of(unit).map(|(prefix, suffix)| format!("{prefix}@.{suffix}"))
 }
 
 /// When the file has changed, at the latest: its status, as its modification time may be set.
