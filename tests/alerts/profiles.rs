@@ -168,9 +168,7 @@ fn read_by_rules_dashboards_and_runbooks() -> BTreeSet<String> {
     }
     dashboards().for_each(|dashboard| words(&dashboard, &mut names));
     for (_, runbook) in texts::runbooks() {
-        let queries =
-            runbook.split("```promql").skip(1).filter_map(|block| block.split("```").next());
-        queries.for_each(|queries| words(&Value::String(queries.to_owned()), &mut names));
+        words(&Value::String(runbook), &mut names);
     }
     names
 }
