@@ -13,6 +13,7 @@ use std::{env, fs, thread};
 pub(crate) struct Vm {
     _supervisor: Child,
     shell: BufReader<UnixStream>,
+    boot_id: String,
 }
 
 /// The VM that the tests share, with the package and this test binary in it.
@@ -58,7 +59,8 @@ impl Vm {
             thread::sleep(Duration::from_millis(50));
         };
         shell.set_read_timeout(Some(READ_TIMEOUT)).expect("a read timeout");
-        let mut vm = Self { _supervisor: supervisor, shell: BufReader::new(shell) };
+        let shell = BufReader::new(shell);
+        let mut vm = Self { _supervisor: supervisor, shell, boot_id: String::new() };
         vm.ready();
         println!("booted in {:.0} s", start.elapsed().as_secs_f64());
         vm
@@ -93,12 +95,22 @@ impl Vm {
 
     /// Reboots the VM, and waits until it is up.
     pub(crate) fn reboot(&mut self) {
-        self.ok("systemctl reboot --no-block");
+        // the shell may be ended before it replies
+        self.shell.get_mut().write_all(b"systemctl reboot\n").expect("a write to the shell");
         self.ready();
     }
 
+    /// Waits for the shell of another boot.
     fn ready(&mut self) {
-        while self.line().trim() != "ready" {}
+        loop {
+            let line = self.line();
+            if let Some(boot_id) = line.trim().strip_prefix("ready ")
+                && boot_id != self.boot_id
+            {
+                self.boot_id = boot_id.to_owned();
+                return;
+            }
+        }
     }
 
     fn line(&mut self) -> String {
