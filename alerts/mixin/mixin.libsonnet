@@ -25,6 +25,7 @@
     'systemd-host.json': tagged(import '../../dashboards/systemd-host.json'),
     'systemd-unit.json': tagged(import '../../dashboards/systemd-unit.json'),
     'systemd-crashes.json': tagged(import '../../dashboards/systemd-crashes.json'),
+    'systemd-workers.json': tagged(import '../../dashboards/systemd-workers.json'),
     'systemd-listeners.json': tagged(import '../../dashboards/systemd-listeners.json'),
     'systemd-timers.json': tagged(import '../../dashboards/systemd-timers.json'),
     'systemd-boot.json': tagged(import '../../dashboards/systemd-boot.json'),

@@ -69,6 +69,32 @@ impl Builder {
         Self { dashboard, y: 0 }
     }
 
+    /// Adds a variable with a text that the user can change.
+    pub(super) fn textbox(
+        mut self,
+        name: &'static str,
+        label: &'static str,
+        description: &'static str,
+        text: &str,
+    ) -> Self {
+        let query = json!(text);
+        let (datasource, all_value) = (None, None);
+        self.dashboard.templating.list.push(Variable {
+            name,
+            label,
+            description,
+            r#type: "textbox",
+            query,
+            datasource,
+            multi: false,
+            include_all: false,
+            all_value,
+            refresh: 0,
+            sort: 0,
+        });
+        self
+    }
+
     /// Adds a row with these panels.
     pub(super) fn row(mut self, title: &str, panels: Vec<Panel>) -> Self {
         let row = self.heading(title, false);

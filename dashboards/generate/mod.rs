@@ -27,6 +27,7 @@ pub(crate) fn all() -> Vec<Dashboard> {
         dashboards::host::dashboard(),
         dashboards::unit::dashboard(),
         dashboards::crashes::dashboard(),
+        dashboards::workers::dashboard(),
         dashboards::listeners::dashboard(),
         dashboards::timers::dashboard(),
         dashboards::boot::dashboard(),

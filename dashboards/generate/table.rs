@@ -124,6 +124,7 @@ impl Table {
         let (title, cell) = match label {
             "instance" => ("Host", Cell::plain().width(175).link(to_host("${__value.raw}"))),
             "name" => ("Unit", Cell::plain().min_width(150)),
+            "template" => ("Template", Cell::plain().min_width(170)),
             "protocol" => ("Protocol", Cell::plain().width(96)),
             "address" => ("Address", Cell::plain()),
             "port" => ("Port", Cell::plain().width(85)),

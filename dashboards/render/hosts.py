@@ -62,7 +62,7 @@ WEB = {
         MemoryHigh="96M", MemoryMax="128M", TasksMax=64, LimitNOFILE=512),
     "laravel-queue@.service": service(
         "Laravel queue worker for %i", "--memory 36 --cpu 0.03 --log 6:5 --log 3:50:job_failed", restart="always", RestartSec=5,
-        MemoryMax="96M", unit="StartLimitIntervalSec=0"),
+        MemoryMax="96M", unit="StartLimitIntervalSec=0\nWants=redis-server.service"),
     "redis-server.service": service(
         "Advanced key-value store", "--listen 127.0.0.1:6379 --memory 28 --cpu 0.02 --connect 6379:1", TasksMax=128),
     "certbot.service": job("Certbot: renew certificates", "--run 3", user="root"),
@@ -107,6 +107,8 @@ HOSTS = {
         **EVERYWHERE,
         "redis-server.service": WEB["redis-server.service"],
         "laravel-queue@.service": WEB["laravel-queue@.service"],
+        "laravel-queue@media.service.d/recycled.conf": "[Service]\nExecStart=\n"
+        f"ExecStart={SERVICE} --memory 52 --cpu 0.05 --run 170\n",
         "laravel-scheduler.service": job("Laravel scheduler", "--run 5", user="www-data"),
         "laravel-scheduler.timer": timer("Laravel scheduler", "20s", "1min"),
         "image-resizer.service": service("Resizes uploaded images", "--memory 40 --cpu 0.12 --fail signal:11@95", RestartSec=3,
@@ -127,9 +129,12 @@ INSTANCES = {
     "db-1.example": [],
 }
 
+# Collectors of panels that need them.
+OPTIONAL = "--collector.dependencies --collector.listeners.connections"
+
 ARGS = {
-    "web-1.example": "--expect-unit=nginx.service --expect-listener=laravel-reverb.service:tcp:6001 --expect-listener=nginx.service:tcp:443",
-    "web-2.example": "--expect-unit=nginx.service --expect-listener=laravel-reverb.service:tcp:6001 --expect-listener=payments.service:tcp:8443",
-    "jobs-1.example": "--expect-unit=laravel-queue@default.service --expect-listener=redis-server.service:tcp:6379",
+    "web-1.example": f"--expect-instances=laravel-queue@.service:2 {OPTIONAL} --expect-unit=nginx.service --expect-listener=laravel-reverb.service:tcp:6001 --expect-listener=nginx.service:tcp:443",
+    "web-2.example": f"--expect-instances=laravel-queue@.service:2 {OPTIONAL} --expect-unit=nginx.service --expect-listener=laravel-reverb.service:tcp:6001 --expect-listener=payments.service:tcp:8443",
+    "jobs-1.example": f"--expect-instances=laravel-queue@.service:3 {OPTIONAL} --expect-unit=laravel-queue@default.service --expect-listener=redis-server.service:tcp:6379",
     "db-1.example": "--expect-unit=postgresql@15-main.service --expect-listener=postgresql@15-main.service:tcp:5432",
 }

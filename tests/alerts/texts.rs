@@ -324,11 +324,12 @@ const SECTIONS: [&str; 7] =
     ["Severity", "Meaning", "Impact", "Diagnosis", "Mitigation", "Verification", "Silence"];
 const PRONOUNS: [&str; 10] =
     ["It", "Its", "This", "That", "These", "They", "There", "Their", "What", "Which"];
-const DASHBOARDS: [&str; 8] = [
+const DASHBOARDS: [&str; 9] = [
     "systemd-fleet",
     "systemd-host",
     "systemd-unit",
     "systemd-crashes",
+    "systemd-workers",
     "systemd-listeners",
     "systemd-timers",
     "systemd-boot",

@@ -167,6 +167,31 @@ const ROWS: &[ExpectedRow] = &[
         &[("Depends on", "hopeless.service"), ("Relation", "wants")],
     ),
     (
+        "systemd-workers",
+        "Templates",
+        Some(("Template", "worker@.service")),
+        &[("Active", "3"), ("Expected", "4"), ("Current", "2"), ("Started", "2"), ("Crashed", "1")],
+    ),
+    (
+        "systemd-workers",
+        "Workers",
+        Some(("Unit", "worker@3.service")),
+        &[("State", "inactive"), ("Inactive because", "exited"), ("Restart due", "–")],
+    ),
+    (
+        "systemd-workers",
+        "Workers",
+        Some(("Unit", "worker@2.service")),
+        &[("State", "active"), ("Inactive because", "–"), ("Restart due", "yes")],
+    ),
+    ("systemd-workers", "Exits", Some(("Status", "SIGKILL")), &[("Template", "worker@.service")]),
+    (
+        "systemd-workers",
+        "Units that depend on Redis",
+        Some(("Unit", "laravel-queue.service")),
+        &[("Relation", "wants"), ("State", "active")],
+    ),
+    (
         "systemd-listeners",
         "Listeners",
         Some(("Unit", "stuck.service")),
@@ -197,6 +222,8 @@ const COLORS: &[(&str, &str, &str)] = &[
     ("systemd-host", "Start limit hit", "#F2495C"),
     ("systemd-unit", "FD usage", "#73BF69"),
     ("systemd-crashes", "Core dump", "#6e7680"),
+    ("systemd-workers", "Missing", "#F2495C"),
+    ("systemd-workers", "Redis", "#73BF69"),
     ("systemd-listeners", "Fullest queue", "#F2495C"),
     ("systemd-listeners", "Missing", "#73BF69"),
 ];

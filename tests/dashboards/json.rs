@@ -32,7 +32,7 @@ pub(crate) fn text(value: &Value) -> &str {
 /// An expression as sent to Prometheus: all hosts and units, three hours in steps of a minute.
 pub(crate) fn substituted(expression: &str) -> String {
     let mut out = with_variables(expression);
-    for variable in ["$job", "$instance", "$name"] {
+    for variable in VARIABLES {
         out = out.replace(variable, ".+");
     }
     out
@@ -42,6 +42,9 @@ pub(crate) fn substituted(expression: &str) -> String {
 pub(crate) fn with_variables(expression: &str) -> String {
     INTERVALS.iter().fold(expression.to_owned(), |out, (name, value)| out.replace(name, value))
 }
+
+/// The variables of the dashboards.
+pub(crate) const VARIABLES: [&str; 5] = ["$job", "$instance", "$name", "$server", "$store"];
 
 /// The value of `$__rate_interval`: a duration that occurs nowhere else.
 pub(crate) const RATE_INTERVAL: Duration = Duration::from_secs(317);

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::committed;
 use super::grafana::{self, Answered};
-use super::json::{targets, text};
+use super::json::{targets, text, variables};
 use super::promql::rules;
 use super::support::{Machine, Prometheus, eventually};
 
@@ -17,7 +19,7 @@ fn queries_return_data_for_a_host_with_failures() {
     let exporter = machine.exporter(&[
         "--profile=full",
         "--expect-unit=redis-server.service",
-        "--expect-instances=worker@.service:3",
+        "--expect-instances=worker@.service:4",
         "--expect-listener=laravel-reverb.service:tcp:6001",
         "--collector.listeners.connections",
         "--collector.listeners.unix",
@@ -30,7 +32,10 @@ fn queries_return_data_for_a_host_with_failures() {
     machine.write("etc/systemd/system/service.d/changed.conf", "[Unit]\nDescription=Changed\n");
     std::thread::sleep(RANGE);
     machine.exec(&["systemctl", "kill", "--signal=KILL", "laravel-reverb"]);
+    // a deployment: one worker is restarted on request, one crashes, one exits and stays inactive
+    machine.ok(&["systemctl", "kill", "--signal=KILL", "worker@1"]);
     machine.ok(&["systemctl", "kill", "worker@3"]);
+    machine.ok(&["systemctl", "restart", "worker@5"]);
     machine.exec(&["systemctl", "start", "--no-block", "late"]);
     machine.exec(&["systemctl", "stop", "--no-block", "early"]);
     std::thread::sleep(Duration::from_secs(12));
@@ -42,7 +47,7 @@ fn queries_return_data_for_a_host_with_failures() {
         // Grafana sends all queries of a dashboard with the same time
         let (_, time) = span();
         for (panel, target) in targets(&dashboard) {
-            let expression = substituted(text(&target["expr"]));
+            let expression = substituted(&dashboard, text(&target["expr"]));
             let title = text(&panel["title"]);
             let answer = if target["instant"] == true {
                 let mut answer = at(&prometheus, &expression, &time);
@@ -80,7 +85,7 @@ fn queries_return_data_for_a_host_with_failures() {
 }
 
 /// The series that an instant query returns at that time.
-fn at(prometheus: &Prometheus<'_>, expression: &str, time: &str) -> Vec<serde_json::Value> {
+fn at(prometheus: &Prometheus<'_>, expression: &str, time: &str) -> Vec<Value> {
     prometheus.series("query", &[("query", expression), ("time", time)])
 }
 
@@ -119,15 +124,16 @@ fn start_failing_units(machine: &Machine) {
     let start = "systemctl start --no-block redis-server laravel-queue laravel-reverb crashing echo.socket backup.timer \
                  needy hopeful job.timer busy fed slow early stuck clients unmet exits killed";
     machine.exec(&start.split_whitespace().collect::<Vec<_>>());
-    // workers that run, one of which exits later, one that was never started, and a unit file that is newer than its service
+    // workers that run, one that was never started, and a unit file that is newer than its services
     machine.unit("worker@.service", WORKER);
-    machine.ok(&["systemctl", "start", "worker@1", "worker@2"]);
+    machine.ok(&["systemctl", "start", "worker@1", "worker@2", "worker@5"]);
+    machine.ok(&["systemctl", "start", "recycled@1", "recycled@2"]);
     machine.ok(&["systemctl", "enable", "worker@4", "worker@3"]);
     machine.ok(&["systemctl", "start", "worker@3"]);
     machine.unit("worker@.service", WORKER);
 }
 
-const WORKER: &str = "[Service]\nExecStart=/bin/sleep infinity\nRestart=on-failure\n\
+const WORKER: &str = "[Service]\nExecStart=/bin/sleep infinity\nRestart=on-failure\nMemoryMax=64M\n\
                       [Install]\nWantedBy=multi-user.target\n";
 
 fn prometheus(machine: &Machine, port: u16) -> Prometheus<'_> {
@@ -149,12 +155,13 @@ fn span() -> (String, String) {
 }
 
 /// An expression as sent by Grafana at a step of 13 seconds and a scrape interval of 2.
-fn substituted(expression: &str) -> String {
+fn substituted(dashboard: &Value, expression: &str) -> String {
     let range = RANGE.as_secs();
     let mut out = expression.replace("$__rate_interval", "15s").replace("$__interval_ms", "13000");
     out = out.replace("$__range_s", &range.to_string()).replace("$__range", &format!("{range}s"));
-    for variable in ["$job", "$instance", "$name"] {
-        out = out.replace(variable, ".+");
+    for variable in variables(dashboard) {
+        let text = if variable["type"] == "textbox" { text(&variable["query"]) } else { ".+" };
+        out = out.replace(&format!("${}", self::text(&variable["name"])), text);
     }
     // five minutes ago there was no data yet
     out.replace("[5m] offset", "[10s] offset")
@@ -162,7 +169,12 @@ fn substituted(expression: &str) -> String {
 
 const RANGE: Duration = Duration::from_secs(24);
 
-const UNITS: [(&str, &str); 16] = [
+const UNITS: [(&str, &str); 17] = [
+    // workers that end with success again and again
+    (
+        "recycled@.service",
+        "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/sleep 4\nRestart=always\nRestartSec=1\n",
+    ),
     // reaches its start limit; dependency of other units
     (
         "hopeless.service",
@@ -232,11 +244,14 @@ const CLIENTS: &str = "
 import socket, time
 while True:
     held = [socket.create_connection(('127.0.0.1', 7777)) for _ in range(3)]
+    held.append(socket.socket())
+    held[-1].connect_ex(('127.0.0.1', 6001)) # not while it restarts
     time.sleep(5)
 ";
 
 /// Queries that may return no data for this host: dashboard, panel, part of the query, and the reason.
-const EMPTY: [(&str, &str, &str, &str); 24] = [
+const EMPTY: [(&str, &str, &str, &str); 25] = [
+    ("systemd-workers", "Failures of Redis", "", "Redis does not fail"),
     ("systemd-fleet", "Firing alerts", "", "no condition lasts long enough"),
     ("systemd-fleet", "Recently booted hosts", "", "the host booted earlier"),
     ("systemd-boot", "Boot stages", "Firmware", "a container has none"),

@@ -223,22 +223,7 @@ pub(crate) fn dashboard() -> Dashboard {
             .of_failures()
             .if_empty("No errors logged"),
     ])
-    .collapsed("Workers and deployments", vec![
-        table(
-            "Templates",
-            "Service templates with several instances, such as queue workers. Expected: --expect-instances. Restarts and failures in the time range. Oldest start: of the active instances; earlier than the last deployment if an instance was not restarted.",
-            &["instance", "name"],
-        )
-        .only(TEMPLATES)
-        .column("Active", r#"sum by (instance, name) (systemd_template_instances{state=~"active|reloading|refreshing"})"#, Cell::plain().decimals(0).width(80))
-        .column("Expected", "max by (instance, name) (systemd_template_expected_instances)", Cell::plain().decimals(0).width(95))
-        .column("Restarts", &by_template("sum", "increase(systemd_service_restart_total[$__range])"), Cell::plain().decimals(0).bar(INFO).width(110))
-        .column("Failures", &by_template("sum", "increase(systemd_service_failures_total[$__range])"), Cell::plain().decimals(0).bar(WARNING).width(110))
-        .column("CPU", &by_template("sum", "rate(systemd_unit_cpu_seconds_total[$__rate_interval])"), Cell::plain().decimals(2).width(80))
-        .column("Memory", &by_template("sum", "systemd_unit_memory_current_bytes"), Cell::unit("bytes").width(100))
-        .column("Oldest start", &format!("{} * 1000", by_template("min", r#"systemd_unit_active_enter_time_seconds and on (job, instance, name) systemd_unit_state{state="active"} == 1"#)), Cell::ago())
-        .size(24, 6)
-        .if_empty("No templates with several instances"),
+    .collapsed("Wanted units and due restarts", vec![
         table("Wanted and inactive", "Units that an active target or service wants and that are inactive without having been stopped on request. exited: ended by itself. not-started: not started since the boot. dependency: stopped with a unit that it requires.", &["instance", "name"])
             .labels_of("max by (instance, name, because) (systemd_unit_wanted_inactive)")
             .label("because", "Cause", Cell::plain())
@@ -291,17 +276,3 @@ const FAILING_AT_END: &str = r#"systemd_unit_state{state="failed"} == 1 or on (i
 const ERRORS: &str = r#"sum by (instance, name) (increase(systemd_unit_journal_messages_total{priority=~"emerg|alert|crit|err"}[$__range] @ end()))"#;
 
 const CPU_IN_RANGE: &str = r#"sum by (instance, name) (increase(systemd_unit_cpu_seconds_total{type!="slice"}[$__range] @ end()))"#;
-
-/// The templates whose instances are counted.
-const TEMPLATES: &str = "sum by (instance, name) (systemd_template_instances)";
-
-/// An expression about services, aggregated over the instances of each template.
-fn by_template(aggregation: &str, expression: &str) -> String {
-    let of_instance = r#""template", "$1@.service", "name", "([^@]+)@.+[.]service""#;
-    let sums = format!(
-        "{aggregation} by (instance, template) (label_replace({expression}, {of_instance}))"
-    );
-    format!(
-        r#"{aggregation} by (instance, name) (label_replace({sums}, "name", "$1", "template", "(.+)"))"#
-    )
-}

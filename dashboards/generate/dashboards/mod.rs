@@ -8,3 +8,4 @@ pub(crate) mod host;
 pub(crate) mod listeners;
 pub(crate) mod timers;
 pub(crate) mod unit;
+pub(crate) mod workers;

@@ -43,6 +43,7 @@ export async function variables(dashboard: any, given: any, time: Time) {
   for (const { type, name, query, includeAll } of dashboard.templating.list) {
     if (type === 'datasource') values.set(name, ['Prometheus']);
     else if (given[name]) values.set(name, [given[name]].flat());
+    else if (type === 'textbox') values.set(name, [query]);
     else if (includeAll) values.set(name, null);
     else {
       const [, selector, label] = /^label_values\((.+), (\w+)\)$/.exec(selection.replace(query.query))!;
