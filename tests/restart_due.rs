@@ -38,6 +38,9 @@ fn each_change_of_a_file_makes_a_restart_due_until_then() {
     machine.ok(&["ln", "-s", "releases/1", "/srv/app/current"]);
     machine.ok(&["cp", "/bin/sleep", "/usr/local/bin/napper"]);
     machine.ok(&["cp", "-L", "/usr/bin/python3", "/usr/local/bin/python3.99"]);
+    // as in Debian, whose /usr/bin/php leads to one version of several
+    machine.ok(&["ln", "-s", "/usr/local/bin/python3.99", "/etc/alternatives/runner"]);
+    machine.ok(&["ln", "-s", "/etc/alternatives/runner", "/usr/local/bin/runner"]);
     let shell = "#!/usr/local/bin/python3.99\nimport time\ntime.sleep(1e6)\n";
     machine.write("usr/local/bin/tool", shell);
     machine.ok(&["chmod", "+x", "/usr/local/bin/tool"]);
@@ -48,6 +51,10 @@ fn each_change_of_a_file_makes_a_restart_due_until_then() {
         ("napper.service", "ExecStart=/usr/local/bin/napper infinity\n".to_owned()),
         ("script.service", "ExecStart=/usr/bin/python3 /srv/app/releases/2/worker\n".to_owned()),
         ("tool.service", "ExecStart=/usr/local/bin/tool\n".to_owned()),
+        (
+            "chosen.service",
+            "ExecStart=/usr/local/bin/runner /srv/app/releases/1/worker\n".to_owned(),
+        ),
         ("edited.service", "ExecStart=/bin/sleep infinity\n".to_owned()),
         ("other.service", "ExecStart=/bin/sleep infinity\n".to_owned()),
     ];
@@ -71,6 +78,14 @@ fn each_change_of_a_file_makes_a_restart_due_until_then() {
     machine.ok(&["sh", "-c", "cp -p /usr/local/bin/napper /usr/local/bin/napper.new && touch -d 2020-01-01 /usr/local/bin/napper.new && mv /usr/local/bin/napper.new /usr/local/bin/napper"]);
     let napper = [("napper.service", "program"), ("napper.service", "library")];
     assert_eq!(due(machine, &[]), set(&napper), "as root, the deleted program is seen, too");
+    // another version of an interpreter is chosen
+    machine.ok(&["ln", "-sfn", "/usr/bin/python3", "/etc/alternatives/runner"]);
+    let chosen = ("chosen.service", "program");
+    assert_eq!(due(machine, &[]), set(&[napper[0], napper[1], chosen]));
+    machine.ok(&["systemctl", "restart", "chosen"]);
+    machine.ok(&["ln", "-sfn", "/usr/local/bin/python3.99", "/etc/alternatives/runner"]);
+    machine.ok(&["systemctl", "restart", "chosen"]);
+    assert_eq!(due(machine, &[]), set(&napper));
     // an upgrade of an interpreter, and of a script
     machine.ok(&[
         "sh",
@@ -80,6 +95,7 @@ fn each_change_of_a_file_makes_a_restart_due_until_then() {
     machine.ok(&["sh", "-c", "echo >> /srv/app/releases/2/worker"]);
     let unprivileged = ["User=nobody"];
     let scripts = [
+        chosen,
         ("linked.service", "program"),
         ("napper.service", "program"),
         ("path.service", "program"),
@@ -87,7 +103,7 @@ fn each_change_of_a_file_makes_a_restart_due_until_then() {
         ("tool.service", "program"),
     ];
     assert_eq!(due(machine, &unprivileged), set(&scripts));
-    machine.ok(&["systemctl", "restart", "linked", "path", "napper", "script", "tool"]);
+    machine.ok(&["systemctl", "restart", "linked", "path", "napper", "script", "tool", "chosen"]);
     assert_eq!(due(machine, &[]), set(&[]));
 
     // a changed unit: needs a daemon-reload first, then a restart; set-property needs neither
@@ -98,6 +114,8 @@ fn each_change_of_a_file_makes_a_restart_due_until_then() {
         exporter.samples().value("systemd_unit_need_daemon_reload", &[("name", "edited.service")])
     });
     drop(exporter);
+    // a restart would not read the change yet
+    assert_eq!(due(machine, &[]), set(&[]), "before a daemon-reload");
     machine.ok(&["systemctl", "daemon-reload"]);
     assert_eq!(due(machine, &unprivileged), set(&[("edited.service", "unit-file")]));
     // an exporter that runs notices the restart at once

@@ -63,6 +63,27 @@ fn compatibility_table_is_current() {
     assert_eq!(fs::read_to_string(&path).unwrap_or_default(), table, "UPDATE=1 rewrites it");
 }
 
+/// Debian with the services of a server, unchanged.
+#[test]
+#[ignore = "needs other Debian versions; make test-matrix runs it"]
+fn plain_boot_has_no_wanted_inactive_unit_and_no_restart_due() {
+    for suite in ["bookworm-server", "trixie-server"] {
+        let machine = Machine::options().root(tree(suite)).boot();
+        for properties in [&["User=nobody"][..], &[]] {
+            let exporter = machine.exporter_unit(properties, &[]).ready();
+            let page = exporter.samples();
+            for unit in ["cron.service", "nginx.service", "redis-server.service", "ssh.service"] {
+                let active = [("name", unit), ("state", "active")];
+                assert_eq!(page.value("systemd_unit_state", &active), Some(1.0), "{suite}: {unit}");
+            }
+            let due: Vec<_> = page.all("systemd_service_restart_due", &[]).collect();
+            let wanted: Vec<_> = page.all("systemd_unit_wanted_inactive", &[]).collect();
+            assert!(due.is_empty() && wanted.is_empty(), "{suite}: {due:?} {wanted:?}");
+            assert_eq!(page.value("systemd_units_wanted_inactive", &[]), Some(0.0), "{suite}");
+        }
+    }
+}
+
 #[test]
 #[ignore = "needs other Debian versions; make test-matrix runs it"]
 fn works_with_dbus_broker() {
