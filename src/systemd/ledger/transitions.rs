@@ -100,10 +100,17 @@ pub(super) fn may_be_refused(unit: &Unit) -> bool {
     waits || unit.is("inactive") || unit.is("failed")
 }
 
+/// Whether the unit has failed; since 254, services that are about to be restarted are failed for a
+/// moment, too.
+pub(super) fn has_failed_for_good(unit: &Unit) -> bool {
+    unit.is("failed") && unit.sub_state.as_deref() != Some("failed-before-auto-restart")
+}
+
 /// Whether systemd refused to start the failed service, judged by its state alone. A run that fails makes
-/// its unit inactive and failed at the same moment; a refused start makes only a new sub-state.
+/// its unit inactive and failed at the same moment; a refused start makes only a new sub-state. Since 254
+/// a refused restart is the end of the state auto-restart, which began when the process exited.
 pub(super) fn was_refused(unit: &Unit) -> bool {
-    let Some(service) = unit.service().filter(|_| unit.is("failed")) else { return false };
+    let Some(service) = unit.service().filter(|_| has_failed_for_good(unit)) else { return false };
     let result = service.result.as_deref().unwrap_or_default();
     let is_later = unit
         .state_change
@@ -115,5 +122,20 @@ pub(super) fn was_refused(unit: &Unit) -> bool {
         let restart = service.restart.as_deref().unwrap_or_default();
         ["always", "on-failure", "on-abnormal"].contains(&restart)
     };
-    result == "start-limit-hit" || (is_later && (result != "resources" || restarts()))
+    let ended_auto_restart = || {
+        let [exited, began] =
+            [service.main_exit, unit.inactive_exit].map(Option::unwrap_or_default);
+        let delay = began.0.checked_sub(exited.0).filter(|_| exited.set().is_some());
+        delay.is_some_and(|delay| delay < MAX_AUTO_RESTART_DELAY)
+            && unit.inactive_enter > Some(began)
+    };
+    match result {
+        "start-limit-hit" => true,
+        "resources" => restarts(),
+        _ => is_later || ended_auto_restart(),
+    }
 }
+
+/// From the exit of the main process to the state auto-restart, in microseconds. A start by hand that
+/// fails before its main process takes longer.
+const MAX_AUTO_RESTART_DELAY: u64 = 100_000;

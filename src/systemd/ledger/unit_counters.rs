@@ -25,8 +25,8 @@ use super::journal_reconciliation::run_key;
 use super::oom_kills::{Kill, is_kill};
 use super::run_end::RunEnd;
 use super::transitions::{
-    LastExit, awaits_restart, began, is_restart_planned, last_exit, may_be_refused, new_exit,
-    new_failure, was_refused,
+    LastExit, awaits_restart, began, has_failed_for_good, is_restart_planned, last_exit,
+    may_be_refused, new_exit, new_failure, was_refused,
 };
 use crate::systemd::unit::name::UnitKind;
 use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp, intern};
@@ -340,7 +340,7 @@ impl UnitCounters {
         let is_refused = has_changed && !has_begun && !self.run_begins && may_be_refused(before);
         let is_idle = after.is("inactive") || (after.is("failed") && !has_changed);
         self.run_begins = (self.run_begins || has_begun) && changes.is_some() && is_idle;
-        if !after.is("failed") {
+        if !has_failed_for_good(after) {
             self.start_limit_hit = false;
             return;
         }

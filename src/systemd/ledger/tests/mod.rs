@@ -476,7 +476,8 @@ fn start_limit_hit_before_start_or_in_a_gap_is_found() {
                 service.result = Some(intern(result));
                 service.restart = Some(intern(restart));
             });
-            assert_eq!(case.start_limit_hit(), result == "start-limit-hit");
+            let by_result = [("start-limit-hit", "no"), ("resources", "always")];
+            assert_eq!(case.start_limit_hit(), by_result.contains(&(result, restart)));
             case.unit = Arc::new(Unit { state_change: Some(changed), ..(*case.unit).clone() });
             case.ledger.state_change_read(&case.unit);
             assert_eq!(case.start_limit_hit(), start_limit_hit, "{result} {restart} {changed:?}");
@@ -489,6 +490,38 @@ fn start_limit_hit_before_start_or_in_a_gap_is_found() {
             case.start();
             assert!(!case.start_limit_hit());
         }
+    }
+}
+
+#[test]
+fn restart_refused_before_start_is_found_since_254() {
+    // the run exits at 100 ms; systemd 257
+    for (result, restart, began, ended, start_limit_hit) in [
+        ("exit-code", "always", 100_300, 300_000, true),
+        // RestartForceExitStatus=
+        ("exit-code", "no", 100_300, 300_000, true),
+        // not restarted, or ended by `systemctl stop`: the run began before it exited
+        ("exit-code", "always", 50_000, 101_000, false),
+        // a start by hand whose ExecStartPre= failed
+        ("exit-code", "always", 900_000, 950_000, false),
+        // PID 1 failed the last run
+        ("resources", "always", 900_000, 950_000, true),
+        ("resources", "no", 900_000, 950_000, false),
+    ] {
+        let mut case = Case::new();
+        case.change(Some(Gap::Downtime), |unit| {
+            unit.active_state = Some(intern("failed"));
+            unit.inactive_exit = Some(Timestamp(began));
+            unit.inactive_enter = Some(Timestamp(ended));
+            unit.state_change = None;
+            let Detail::Service(service) = &mut unit.detail else { unreachable!() };
+            service.result = Some(intern(result));
+            service.restart = Some(intern(restart));
+            service.main_exit = Some(Timestamp(100_000));
+        });
+        case.unit = Arc::new(Unit { state_change: Some(Timestamp(ended)), ..(*case.unit).clone() });
+        case.ledger.state_change_read(&case.unit);
+        assert_eq!(case.start_limit_hit(), start_limit_hit, "{result} {restart} {began}");
     }
 }
 
