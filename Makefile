@@ -1,7 +1,7 @@
 # The same commands for development and CI. A target installs its missing tools through scripts/setup.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale simulate-alerts lint fmt package test-package bench test-vm test-matrix pictures book
+.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale simulate-alerts lint fmt package test-package bench test-vm test-matrix test-laravel pictures book
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,9 +79,14 @@ test-vm: ## test in a Debian VM (QEMU): pure cgroup v2, boot and reboot; needs r
 	@scripts/setup test-vm
 	cargo test --test vm -- --ignored --nocapture --skip inside::
 
-test-matrix: ## test with systemd 247 to the newest and write docs/compatibility.md; takes 45 minutes; needs root
+test-matrix: ## test with systemd 247 to the newest and write docs/compatibility.md; takes 55 minutes; needs root
 	@scripts/setup test-matrix
 	scripts/matrix
+
+test-laravel: ## test a deployment of a real Laravel with Redis, with the alerts at each step; takes 12 minutes; needs root
+	@scripts/setup demo
+	@scripts/setup laravel
+	cargo test --test laravel -- --ignored --nocapture
 
 book: ## the documentation as a searchable website, into target/book; some minutes to build mdBook
 	@scripts/setup book

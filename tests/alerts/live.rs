@@ -5,7 +5,6 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use regex::Regex;
 use serde_json::Value;
 
 use super::promql::rules;
@@ -42,7 +41,10 @@ fn failures_alert_and_nothing_else_does(profile: &str, scrape_settings: &str) {
     ]);
     for path in rules::paths() {
         let name = path.file_name().unwrap().to_str().unwrap();
-        machine.write(&format!("/run/rules/{name}"), sped_up(&fs::read_to_string(&path).unwrap()));
+        machine.write(
+            &format!("/run/rules/{name}"),
+            rules::sped_up(&fs::read_to_string(&path).unwrap()),
+        );
     }
     let prometheus = machine.prometheus(&format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
@@ -100,25 +102,6 @@ fn firing(prometheus: &Prometheus<'_>) -> Vec<(String, String)> {
     let labels = firing.map(|alert| &alert["labels"]).filter(|labels| labels["severity"] != "info");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     labels.map(|labels| (text(&labels["alertname"]), text(&labels["name"]))).collect()
-}
-
-/// The rules with every duration divided by 30, so that the test does not take an hour.
-fn sped_up(rules: &str) -> String {
-    let half = Regex::new(r"\b(\d+)m30s\b").unwrap();
-    let rules = half.replace_all(rules, |found: &regex::Captures<'_>| {
-        format!("{}s", 2 * found[1].parse::<u64>().unwrap() + 1)
-    });
-    let rules = &*rules;
-    let duration = Regex::new(r"\b(\d+)([mhd])\b").unwrap();
-    let shorter = duration.replace_all(rules, |found: &regex::Captures<'_>| {
-        let unit = match &found[2] {
-            "m" => 60,
-            "h" => 3600,
-            _ => 86400,
-        };
-        format!("{}s", found[1].parse::<u64>().unwrap() * unit / 30)
-    });
-    shorter.into_owned()
 }
 
 const LIMIT: Duration = Duration::from_secs(120);

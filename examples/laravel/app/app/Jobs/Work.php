@@ -12,6 +12,8 @@ class Work implements ShouldQueue
 {
     use Dispatchable, InteractsWithQueue, Queueable;
 
+    private static string $kept = '';
+
     public function __construct(public string $mode, public int $ms)
     {
     }
@@ -28,6 +30,7 @@ class Work implements ShouldQueue
             'exit' => exit(3),
             'segv' => posix_kill(getmypid(), SIGSEGV),
             'memory' => $this->convert(),
+            'grow' => self::$kept = str_repeat('x', 150 << 20), // more than --memory
         };
     }
 

@@ -10,7 +10,7 @@ class DemoDispatch extends Command
 {
     protected $signature = 'demo:dispatch
         {n=1 : number of queue jobs}
-        {--mode=ok : ok, or a way to fail: fail, exit, segv, memory}
+        {--mode=ok : ok, or a way to fail: fail, exit, segv, memory, grow}
         {--ms=10 : milliseconds of computation per job}';
 
     protected $description = 'Put jobs on the redis queue';
