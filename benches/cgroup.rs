@@ -24,15 +24,15 @@ fn main() {
 #[divan::bench(args = [(150, 0), (150, 4096), (1000, 0), (1000, 4096)], sample_count = 20)]
 fn v2(bencher: Bencher, (count, descriptors): (usize, usize)) {
     let mounts = mounts("cgroup2");
-    let units = Units::new(count, &mounts);
-    read(bencher, &units, Path::new(&mounts[0]), descriptors);
+    let mut units = Units::new(count, &mounts);
+    read(bencher, &mut units, Path::new(&mounts[0]), descriptors);
 }
 
 /// Every hierarchy of this machine, including v1.
 #[divan::bench(args = [(150, 0), (150, 4096), (1000, 0), (1000, 4096)], sample_count = 20)]
 fn every_hierarchy(bencher: Bencher, (count, descriptors): (usize, usize)) {
-    let units = Units::new(count, &[mounts("cgroup2"), controllers()].concat());
-    read(bencher, &units, Path::new("/sys/fs/cgroup"), descriptors);
+    let mut units = Units::new(count, &[mounts("cgroup2"), controllers()].concat());
+    read(bencher, &mut units, Path::new("/sys/fs/cgroup"), descriptors);
 }
 
 /// The lower bound for v2: the same four files of each unit, kept open.
@@ -57,10 +57,11 @@ fn one_file_through_std(bencher: Bencher, name: &str) {
     bencher.bench_local(|| std::fs::read(&path).unwrap());
 }
 
-fn read(bencher: Bencher, units: &Units, root: &Path, descriptors: usize) {
+fn read(bencher: Bencher, units: &mut Units, root: &Path, descriptors: usize) {
     let mut cgroups = Cgroups::open(root, descriptors).unwrap();
     bencher.bench_local(|| {
-        let readings = cgroups.read(&units.groups, Instant::now() + Duration::from_secs(60));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let readings = cgroups.read(&mut units.groups, deadline);
         assert_eq!((readings.units.len(), readings.failures.count), (units.groups.len(), 0));
         readings
     });

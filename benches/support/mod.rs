@@ -29,11 +29,8 @@ impl Units {
                 fs::write(directory.join("cgroup.procs"), child.id().to_string()).unwrap();
                 units.directories.push(directory);
             }
-            units.groups.push(UnitGroup {
-                unit: format!("unit-{index}.service").into(),
-                control_group: path.into(),
-                main_pid: Some(child.id()),
-            });
+            let unit = format!("unit-{index}.service").into();
+            units.groups.push(UnitGroup::new(unit, path.into(), Some(child.id())));
             units.children.push(child);
         }
         units.directories.extend(hierarchies.iter().map(|path| Path::new(path).join(&slice)));

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::http_counts::HttpCounts;
@@ -250,9 +251,12 @@ impl Scraper {
             (units, groups, input.unwrap_or_default())
         };
         let deadline = Instant::now() + SOURCE_DEADLINE;
-        let (config, cgroup_units) = (&self.config, units.clone());
-        let cgroups = cgroups_and_processes::cgroups(&self.cgroups, config, cgroup_units, deadline);
-        let processes = cgroups_and_processes::processes(&self.processes, config, units, deadline);
+        let config = &self.config;
+        let (sender, activities) = oneshot::channel();
+        let cgroups =
+            cgroups_and_processes::cgroups(&self.cgroups, config, units.clone(), sender, deadline);
+        let processes =
+            cgroups_and_processes::processes(&self.processes, config, units, activities, deadline);
         let listeners =
             sockets::listeners(&self.listeners, &config.listeners, expected, input, deadline);
         let journal = journal::journal(&self.journal, &config.journal, &self.shared, deadline);

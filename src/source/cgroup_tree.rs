@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, FsWord, Mode, OFlags, Stat, fstatfs, openat, statat};
 
-use super::Error;
 use super::kernel_file::{open_directory, open_root};
+use super::{Activity, Error};
+use crate::systemd::unit::Unit;
 
 /// A unit and its cgroup, as systemd reports them. `K` identifies the unit: by its name, if only one
 /// service manager is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct UnitGroup<K = Arc<str>> {
     /// The unit: its full name.
     pub unit: K,
@@ -22,6 +23,19 @@ pub struct UnitGroup<K = Arc<str>> {
     pub control_group: Arc<str>,
     /// `MainPID` of a service; `None` if it has none.
     pub main_pid: Option<u32>,
+    /// The properties that systemd last reported; `None` if they are not known: then all values are
+    /// read in each pass.
+    pub properties: Option<Arc<Unit>>,
+    /// Whether its processes have run, as its cgroup shows; `None` until that has been read.
+    pub activity: Option<Activity>,
+}
+
+impl<K> UnitGroup<K> {
+    /// A unit all of whose values are read in each pass.
+    #[must_use]
+    pub fn new(unit: K, control_group: Arc<str>, main_pid: Option<u32>) -> Self {
+        Self { unit, control_group, main_pid, properties: None, activity: None }
+    }
 }
 
 /// A mounted cgroup hierarchy.

@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod cgroup_tree;
 pub mod dbus_daemons;
 mod fd_cache;
+mod idle_units;
 pub mod journal;
 mod kernel_file;
 pub mod process;
@@ -17,6 +18,7 @@ mod unit_readings;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use idle_units::Activity;
 pub use kernel_file::Limit;
 pub use unit_readings::{Failures, UnitReadings};
 

@@ -217,7 +217,7 @@ fn fifty_thousand_processes_do_not_starve_small_units() {
         let listed: String = pids.iter().map(|pid| format!("{pid}\n")).collect();
         write(cgroup.join(format!("system.slice/{name}/cgroup.procs")), &listed);
         let control_group = format!("/system.slice/{name}").into();
-        UnitGroup { unit: name.into(), control_group, main_pid: pids.first().copied() }
+        UnitGroup::new(name.into(), control_group, pids.first().copied())
     };
     let mut units = vec![unit("many.service", 30_000)];
     units.extend((0..20).map(|n| unit(&format!("busy-{n}.service"), 999)));

@@ -214,6 +214,9 @@ in `src/metrics/`; `UPDATE=1 cargo test --test golden` rewrites it.
 
 - Every systemd since 247 is supported. Where a source names a newer version, the metric is absent before it.
 - A value that the host does not provide is absent, not 0.
+- Of a unit whose CPU time has not changed, the values of `/proc` and of most cgroup files are those of an earlier scrape, at most
+  the eighth before. Not read each time are: RSS that the kernel reclaims, limits written by others than systemd, and, without the pids
+  controller, processes moved into or out of the unit. Nothing else changes without CPU time.
 - `?collect[]=NAME` selects collectors, `?exclude[]=NAME` excludes them.
 - Counters that *reset at boot* [continue after a restart of the exporter](stability.md#counters-across-restarts) if it has a
   state directory, as the packaged service has; otherwise they reset with the exporter.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::join_all;
+use tokio::sync::oneshot;
 
 use super::{Read, Scraper, cgroups_and_processes, group_sums};
 use crate::scrape::user_managers::follow::UserManager;
@@ -42,11 +43,18 @@ impl Scraper {
         join_all(found.iter().map(|user| user.shared.coalescing.catch_up())).await;
         let mut trouble = self.config.users.trouble();
         let groups: Vec<UnitGroup<UserUnit>> = found.iter().flat_map(groups).collect();
+        let (sender, activities) = oneshot::channel();
         let (cgroups, processes) = tokio::join!(
             async {
                 let groups = if wants("cgroup") { groups.clone() } else { Vec::new() };
-                cgroups_and_processes::cgroups(&self.user_cgroups, &self.config, groups, deadline)
-                    .await
+                cgroups_and_processes::cgroups(
+                    &self.user_cgroups,
+                    &self.config,
+                    groups,
+                    sender,
+                    deadline,
+                )
+                .await
             },
             async {
                 let groups = if wants("process") { groups.clone() } else { Vec::new() };
@@ -54,6 +62,7 @@ impl Scraper {
                     &self.user_processes,
                     &self.config,
                     groups,
+                    activities,
                     deadline,
                 )
                 .await
@@ -118,12 +127,11 @@ fn groups(user: &UserManager) -> Vec<UnitGroup<UserUnit>> {
     let own = format!("/user-{uid}.slice/user@{uid}.service/");
     let groups = cgroups_and_processes::groups(&user.shared.lock()).into_iter();
     let own_groups = groups.filter(|group| group.control_group.contains(&own));
-    let with_uid = own_groups.map(|UnitGroup { unit: name, control_group, main_pid }| UnitGroup {
-        unit: UserUnit { uid, name },
-        control_group,
-        main_pid,
-    });
-    with_uid.collect()
+    let with_uid = |UnitGroup { unit: name, control_group, main_pid, properties, activity }| {
+        let unit = UserUnit { uid, name };
+        UnitGroup { unit, control_group, main_pid, properties, activity }
+    };
+    own_groups.map(with_uid).collect()
 }
 
 fn by_user<T>(read: Vec<(UserUnit, T)>) -> BTreeMap<u32, Vec<(Arc<str>, T)>> {

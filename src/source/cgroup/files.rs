@@ -14,7 +14,7 @@ use crate::source::{Error, Failures};
 #[derive(Debug)]
 pub(super) struct Files {
     cache: FdCache<GroupKey, OpenFiles>,
-    buffer: Buffer,
+    pub(super) buffer: Buffer,
     path: Vec<u8>,
 }
 

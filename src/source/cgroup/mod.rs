@@ -7,21 +7,23 @@ mod files;
 pub(crate) mod fuzz;
 mod layout;
 mod parse;
+mod system_pressure;
 mod v1;
 mod v2;
 mod values;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 pub use layout::Layout;
 pub use values::{Cgroup, Cpu, CpuMax, Io, Memory, Pids, Pressure, Pressures};
 
 use super::cgroup_tree::UnitGroup;
-use super::{Error, Failures, UnitReadings};
+use super::idle_units::IdleUnits;
+use super::{Activity, Error, Failures, UnitReadings};
 use crate::source::cgroup::files::Files;
-use crate::source::cgroup::layout::Hierarchies;
+use crate::source::cgroup::layout::{Hierarchies, V2};
+use crate::source::cgroup::system_pressure::SystemPressure;
 use crate::source::cgroup::v1::Controller;
 
 /// The cgroups of this host, kept between scrapes.
@@ -29,6 +31,8 @@ use crate::source::cgroup::v1::Controller;
 pub struct Cgroups {
     hierarchies: Hierarchies,
     files: Files,
+    idle: IdleUnits<Cgroup>,
+    system: Option<SystemPressure>,
 }
 
 impl Cgroups {
@@ -41,7 +45,9 @@ impl Cgroups {
     /// The directory cannot be opened, or no cgroup hierarchy is mounted there.
     pub fn open(sys_fs_cgroup: &Path, descriptors: usize) -> Result<Self, Error> {
         let hierarchies = Hierarchies::open(sys_fs_cgroup)?;
-        Ok(Self { files: Files::new(descriptors), hierarchies })
+        let system =
+            hierarchies.v2.as_ref().map(|V2 { hierarchy, .. }| SystemPressure::open(hierarchy));
+        Ok(Self { files: Files::new(descriptors), idle: IdleUnits::default(), system, hierarchies })
     }
 
     /// Which cgroup versions this host has mounted.
@@ -50,42 +56,74 @@ impl Cgroups {
         self.hierarchies.layout
     }
 
-    /// Reads the cgroup of every unit. A file that cannot be read makes only its own values absent.
+    /// Reads the cgroup of every unit, and sets its activity. A file that cannot be read makes only its
+    /// own values absent. Of a unit of which no process has run since the previous pass, values that
+    /// cannot have changed without that are those of the previous pass.
     #[must_use]
     pub fn read<K: Clone>(
         &mut self,
-        units: &[UnitGroup<K>],
+        units: &mut [UnitGroup<K>],
         deadline: Instant,
     ) -> UnitReadings<Cgroup, K> {
         let mut readings = UnitReadings::default();
         self.files.start_pass();
-        for (index, unit) in units.iter().enumerate() {
+        self.idle.start_pass();
+        if let Some(system) = &mut self.system {
+            system.read(&mut self.files.buffer);
+        }
+        let count = units.len();
+        for (index, unit) in units.iter_mut().enumerate() {
             if Instant::now() >= deadline {
-                readings.truncated = (units.len() - index) as u64;
+                readings.truncated = (count - index) as u64;
                 break;
             }
-            if let Some(cgroup) = self.read_unit(&unit.control_group, &mut readings.failures) {
+            if let Some(cgroup) = self.read_unit(unit, &mut readings.failures) {
                 readings.units.push((unit.unit.clone(), cgroup));
             }
         }
         self.files.finish_pass(readings.truncated > 0);
+        self.idle.finish_pass();
         readings
     }
 
-    fn read_unit(&mut self, path: &Arc<str>, failures: &mut Failures) -> Option<Cgroup> {
+    fn read_unit<K>(&mut self, unit: &mut UnitGroup<K>, failures: &mut Failures) -> Option<Cgroup> {
         let mut cgroup = Cgroup::default();
-        if let Some(v2) = &self.hierarchies.v2 {
-            self.files.group(&v2.hierarchy, path, failures, |group| {
-                v2::read(group, &v2.controllers, &mut cgroup);
+        let mut idle = None;
+        let failed = failures.count;
+        if let (Some(V2 { hierarchy, controllers }), Some(system)) =
+            (&self.hierarchies.v2, &self.system)
+        {
+            self.files.group(hierarchy, &unit.control_group, failures, |group| {
+                if v2::read_cpu(group, &mut cgroup) {
+                    idle = self.idle.values(unit, cpu_activity(&cgroup));
+                    v2::read(
+                        group,
+                        controllers,
+                        &mut cgroup,
+                        idle.map(|last| (last, system.has_grown)),
+                    );
+                }
             });
         }
         for (controller, hierarchy) in &self.hierarchies.v1 {
-            self.files.group(hierarchy, path, failures, |group| {
-                v1::read(*controller, group, &mut cgroup);
+            self.files.group(hierarchy, &unit.control_group, failures, |group| {
+                v1::read(*controller, group, &mut cgroup, idle);
             });
+        }
+        let cpu_activity = cpu_activity(&cgroup);
+        unit.activity = cpu_activity.map(|cpu| Activity { tasks: cgroup.pids.current, ..cpu });
+        if idle.is_some() {
+            self.idle.keep(unit).into_iter().for_each(|last| last.clone_from(&cgroup));
+        } else if failures.count == failed {
+            self.idle.add(unit, cpu_activity, cgroup.clone());
         }
         (cgroup != Cgroup::default()).then_some(cgroup)
     }
+}
+
+/// The activity by CPU time alone: tasks are read in each pass, so no value depends on them.
+fn cpu_activity(cgroup: &Cgroup) -> Option<Activity> {
+    cgroup.cpu.usage.map(|usage| Activity { usage, tasks: None })
 }
 
 /// Whether memory is limited by cgroup v1 on this host: then systemd does not notice OOM kills.

@@ -24,6 +24,7 @@ pub(super) fn cpu_stat(content: &[u8]) -> Option<Cpu> {
     for line in lines(content) {
         let (key, value) = pair(line)?;
         match key {
+            b"usage_usec" => cpu.usage = Some(microseconds(value)?),
             b"user_usec" => cpu.user = Some(microseconds(value)?),
             b"system_usec" => cpu.system = Some(microseconds(value)?),
             b"nr_periods" => cpu.nr_periods = Some(integer(value)?),

@@ -17,6 +17,7 @@ fn unit_with_every_controller_has_every_value() {
         *nginx,
         Cgroup {
             cpu: Cpu {
+                usage: Some(Duration::from_micros(91_750_000)),
                 user: Some(Duration::from_micros(61_500_000)),
                 system: Some(Duration::from_micros(30_250_000)),
                 nr_periods: Some(1200),
@@ -96,8 +97,8 @@ fn skips_units_without_cgroup() {
 #[test]
 fn counts_truncated_units_after_the_deadline() {
     let mut cgroups = Cgroups::open(Path::new(FIXTURE), 0).unwrap();
-    let asked = [unit("/system.slice/nginx.service"), unit("/init.scope")];
-    let readings = cgroups.read(&asked, Instant::now());
+    let mut asked = [unit("/system.slice/nginx.service"), unit("/init.scope")];
+    let readings = cgroups.read(&mut asked, Instant::now());
     assert_eq!((readings.units.len(), readings.truncated), (0, 2));
 }
 
@@ -147,6 +148,7 @@ fn v1_host_has_values_of_its_controllers() {
         readings.units[0].1,
         Cgroup {
             cpu: Cpu {
+                usage: None,
                 user: Some(Duration::from_millis(1230)),
                 system: Some(Duration::from_millis(450)),
                 nr_periods: Some(20),
@@ -227,13 +229,13 @@ fn fixture(paths: &[&str]) -> UnitReadings<Cgroup> {
 
 /// Reads units, and checks that readings with and without open descriptors are equal.
 fn read(root: &Path, paths: &[&str]) -> UnitReadings<Cgroup> {
-    let units: Vec<_> = paths.iter().map(|path| unit(path)).collect();
+    let mut units: Vec<_> = paths.iter().map(|path| unit(path)).collect();
     let deadline = Instant::now() + Duration::from_secs(60);
-    let readings = Cgroups::open(root, 0).unwrap().read(&units, deadline);
+    let readings = Cgroups::open(root, 0).unwrap().read(&mut units, deadline);
     for descriptors in [3, 100] {
         let mut cgroups = Cgroups::open(root, descriptors).unwrap();
         for _pass in 0..3 {
-            let kept = cgroups.read(&units, deadline);
+            let kept = cgroups.read(&mut units, deadline);
             assert_eq!(
                 (&kept.units, kept.failures.count),
                 (&readings.units, readings.failures.count)
@@ -244,7 +246,7 @@ fn read(root: &Path, paths: &[&str]) -> UnitReadings<Cgroup> {
 }
 
 fn unit(path: &str) -> UnitGroup {
-    UnitGroup { unit: path.into(), control_group: path.into(), main_pid: None }
+    UnitGroup::new(path.into(), path.into(), None)
 }
 
 fn pressure(some: u64, full: u64) -> Pressure {

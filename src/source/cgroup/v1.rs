@@ -44,13 +44,18 @@ impl Controller {
     }
 }
 
-/// Fills in the values of one controller.
-pub(super) fn read(controller: Controller, group: &mut GroupFiles<'_>, cgroup: &mut Cgroup) {
+/// Fills in the values of one controller; of an idle unit as on v2.
+pub(super) fn read(
+    controller: Controller,
+    group: &mut GroupFiles<'_>,
+    cgroup: &mut Cgroup,
+    idle: Option<&Cgroup>,
+) {
     match controller {
         Controller::Cpu => cpu(group, cgroup),
         Controller::Cpuacct => cpuacct(group, cgroup),
-        Controller::Memory => cgroup.memory = memory(group),
-        Controller::Pids => cgroup.pids = pids(group),
+        Controller::Memory => cgroup.memory = memory(group, idle.map(|last| &last.memory)),
+        Controller::Pids => cgroup.pids = pids(group, idle.map(|last| &last.pids)),
         Controller::Blkio => cgroup.io = io(group),
     }
 }
@@ -77,8 +82,13 @@ fn cpuacct(group: &mut GroupFiles<'_>, cgroup: &mut Cgroup) {
     }
 }
 
-fn memory(group: &mut GroupFiles<'_>) -> Memory {
+fn memory(group: &mut GroupFiles<'_>, last: Option<&Memory>) -> Memory {
     let current = group.value(c"memory.usage_in_bytes", integer);
+    if let Some(last) = last
+        && last.current == current
+    {
+        return last.clone();
+    }
     let mut memory = Memory { current, ..Memory::default() };
     if memory.current.is_none() {
         return memory;

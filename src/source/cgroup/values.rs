@@ -27,6 +27,8 @@ pub struct Cgroup {
 /// CPU time, from `cpu.stat` and `cpu.max`; v1 `cpuacct.stat`, `cpu.stat` and `cpu.cfs_*`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cpu {
+    /// All of it: `usage_usec`. v2 only.
+    pub usage: Option<Duration>,
     /// Time in user mode: `user_usec`; v1 `user`.
     pub user: Option<Duration>,
     /// Time in the kernel: `system_usec`; v1 `system`.

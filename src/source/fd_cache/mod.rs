@@ -69,6 +69,11 @@ impl<K: Eq + Hash, V: Descriptors> FdCache<K, V> {
         self.previous.remove(key)
     }
 
+    /// Keeps an entry of the previous pass, if there is one, without reading it.
+    pub(crate) fn keep_open(&mut self, key: &K) {
+        self.kept.extend(self.previous.remove_entry(key));
+    }
+
     /// Reserves `more` descriptors; false if there is no room for them.
     pub(crate) fn reserve(&mut self, more: usize) -> bool {
         let all = OPEN.load(Ordering::Relaxed);

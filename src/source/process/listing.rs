@@ -58,6 +58,11 @@ impl PidLister {
         self.lists.finish_pass(cut_short);
     }
 
+    /// Keeps the files of a unit open that is not listed in this pass.
+    pub(super) fn keep_open(&mut self, control_group: &Arc<str>) {
+        self.lists.keep_open(control_group);
+    }
+
     pub(super) fn pid(&self, index: usize) -> u32 {
         self.pids[index]
     }

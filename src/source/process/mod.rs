@@ -24,6 +24,7 @@ pub use values::{MainProcess, ProcessStates, UnitProcesses};
 
 use super::cgroup_tree::UnitGroup;
 use super::fd_cache::{FdCache, FilePair, OpenFilePair, PairContent};
+use super::idle_units::IdleUnits;
 use super::kernel_file::{Buffer, open_root};
 use super::{Error, Failures, UnitReadings};
 use crate::source::process::clock::Clock;
@@ -44,6 +45,7 @@ pub struct Processes {
     limits: HashMap<u32, KnownLimits>,
     /// `stat` and `fd/` of each process, by PID.
     stats: FdCache<u32, OpenFilePair>,
+    idle: IdleUnits<KnownProcesses>,
     buffer: Buffer,
     name: String,
     directory: String,
@@ -62,6 +64,7 @@ impl Processes {
         Ok(Self {
             lister: PidLister::open(sys_fs_cgroup, descriptors / 2)?,
             stats: FdCache::new(descriptors / 2),
+            idle: IdleUnits::default(),
             clock: Clock::new(),
             counting: Counting::detect(&fd),
             limits: HashMap::new(),
@@ -75,7 +78,7 @@ impl Processes {
 
     /// Reads the processes of every unit, units with the fewest first, so that a unit with very many
     /// does not use up the time of the others. Exclude slices: their processes are those of their
-    /// units.
+    /// units. A unit of which no process has run since the previous pass keeps its values.
     ///
     /// # Errors
     /// The processes of other users are hidden: sums over the rest would be wrong.
@@ -88,36 +91,76 @@ impl Processes {
         let mut readings = UnitReadings::default();
         let failures = &mut readings.failures;
         let mut listings = Vec::with_capacity(units.len());
+        let mut found: Vec<Option<UnitProcesses>> = vec![None; units.len()];
+        let known = std::mem::take(&mut self.limits);
         self.lister.start_pass();
         self.stats.start_pass();
-        for unit in units {
+        self.idle.start_pass();
+        for (index, unit) in units.iter().enumerate() {
             if Instant::now() >= deadline {
+                readings.truncated = (units.len() - index) as u64;
                 break;
             }
-            listings.push(self.lister.list(unit, deadline, &mut self.buffer, failures));
+            found[index] = self.known(unit, &known);
+            if found[index].is_none() {
+                let listing = self.lister.list(unit, deadline, &mut self.buffer, failures);
+                listings.push((index, listing));
+            }
         }
-        let mut order: Vec<usize> = (0..listings.len()).collect();
-        order.sort_by_key(|&index| listings[index].len());
+        listings.sort_by_key(|(_, listing)| listing.len());
 
-        let known = std::mem::take(&mut self.limits);
-        let mut found: Vec<Option<UnitProcesses>> = vec![None; units.len()];
-        readings.truncated = (units.len() - listings.len()) as u64;
-        for (done, &index) in order.iter().enumerate() {
+        for (done, (index, listing)) in listings.iter().enumerate() {
             if Instant::now() >= deadline {
-                readings.truncated += (order.len() - done) as u64;
+                readings.truncated += (listings.len() - done) as u64;
                 break;
             }
-            let unit = &units[index];
-            found[index] = self.unit(unit, &listings[index], &known, deadline, failures)?;
+            let unit = &units[*index];
+            let failed = failures.count;
+            let processes = self.unit(unit, listing, &known, deadline, failures)?;
+            if let Some(processes) = processes.as_ref().filter(|_| failures.count == failed) {
+                self.remember(unit, listing, processes);
+            }
+            found[*index] = processes;
         }
         self.lister.finish_pass(readings.truncated > 0);
         self.stats.finish_pass(readings.truncated > 0);
+        self.idle.finish_pass();
         readings.units = units
             .iter()
             .zip(found)
             .filter_map(|(unit, found)| Some((unit.unit.clone(), found?)))
             .collect();
         Ok(readings)
+    }
+
+    /// The processes of an idle unit; their open files and limits are kept, too.
+    fn known<K>(
+        &mut self,
+        unit: &UnitGroup<K>,
+        limits: &HashMap<u32, KnownLimits>,
+    ) -> Option<UnitProcesses> {
+        self.idle.values(unit, unit.activity)?;
+        let KnownProcesses { processes, pids } = self.idle.keep(unit)?;
+        self.lister.keep_open(&unit.control_group);
+        for pid in pids.iter() {
+            self.stats.keep_open(pid);
+            self.limits.extend(limits.get(pid).map(|limits| (*pid, *limits)));
+        }
+        Some(processes.clone())
+    }
+
+    /// Keeps the processes of a unit for the next pass.
+    fn remember<K>(
+        &mut self,
+        unit: &UnitGroup<K>,
+        listing: &PidListing,
+        processes: &UnitProcesses,
+    ) {
+        if processes.truncated == 0 {
+            let pids = listing.range().map(|index| self.lister.pid(index)).collect();
+            let known = KnownProcesses { processes: processes.clone(), pids };
+            self.idle.add(unit, unit.activity, known);
+        }
     }
 
     fn unit<K>(
@@ -248,6 +291,13 @@ impl Processes {
             matches!(self.buffer.read(&self.proc, name), Ok(None))
         })
     }
+}
+
+/// The processes of a unit in the previous pass.
+#[derive(Debug)]
+struct KnownProcesses {
+    processes: UnitProcesses,
+    pids: Box<[u32]>,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -338,7 +338,7 @@ fn groups(units: &[(&str, Option<u32>)]) -> Vec<UnitGroup> {
 }
 
 fn group(path: &str, main_pid: Option<u32>) -> UnitGroup {
-    UnitGroup { unit: path.into(), control_group: path.into(), main_pid }
+    UnitGroup::new(path.into(), path.into(), main_pid)
 }
 
 /// A process that has given itself a name and now waits to be killed.
