@@ -2,7 +2,7 @@
 //!
 //! Boots a private systemd with a number of units, starts every exporter in it as a unit, and scrapes them in
 //! turn. CPU time is that of the processes. `cargo bench --bench hosts -- 100 1000` selects sizes, `-- rest 100`
-//! measures each exporter alone, without scrapes;
+//! measures each exporter alone, without scrapes; `AWAKE=40` lets 40 % of the running services run once a second;
 //! `PEERS="name=command;…"` adds exporters, with `{port}` in the command; one named `build …` is another build of
 //! this exporter, of which fill and crashes are measured, too. Needs root; includes Debian's node
 //! exporter and process exporter if they are installed.

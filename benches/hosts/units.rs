@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use crate::support::Machine;
 
 /// Creates and starts `count` units: 60 % running services, 10 % completed oneshots, 10 % inactive services, 10 % timers,
-/// 5 % sockets, 5 % failed services.
+/// 5 % sockets, 5 % failed services. `AWAKE` is the percentage of running services that run once a second; the others
+/// sleep.
 pub(crate) fn start(machine: &Machine, count: usize) {
     let mut wants = String::from("[Unit]\n");
+    let awake = std::env::var("AWAKE").map_or(0, |percentage| percentage.parse().unwrap());
     for number in 0..count {
-        let (name, text, started) = unit(number);
+        let (name, text, started) = unit(number, awake);
         machine.write(&format!("etc/systemd/system/{name}"), text);
         if started {
             writeln!(wants, "Wants={name}").unwrap();
@@ -37,9 +39,13 @@ pub(crate) fn start(machine: &Machine, count: usize) {
     }
 }
 
-fn unit(number: usize) -> (String, String, bool) {
+fn unit(number: usize, awake: usize) -> (String, String, bool) {
     let service = |text: &str| format!("[Unit]\nDefaultDependencies=no\n[Service]\n{text}\n");
-    let running = "ExecStart=/bin/sleep infinity\nRestart=on-failure";
+    let running = if number * 37 % 100 < awake {
+        "ExecStart=/bin/sh -c 'while :; do sleep 1; done'\nRestart=on-failure"
+    } else {
+        "ExecStart=/bin/sleep infinity\nRestart=on-failure"
+    };
     match number % 20 {
         0..12 => (format!("run-{number}.service"), service(running), true),
         12 | 13 => {
