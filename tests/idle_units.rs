@@ -1,6 +1,10 @@
 //! Values that are kept from the previous pass while no process of a unit runs, on real control groups:
 //! equal to those of a full read, and of each value that can change meanwhile, how late it is.
-#![allow(clippy::disallowed_types, reason = "starts processes to read")]
+#![allow(
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "starts processes to read; a failure ends the test"
+)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};

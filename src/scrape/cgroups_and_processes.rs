@@ -43,7 +43,7 @@ pub(super) async fn cgroups<K: Clone + Send + 'static>(
     };
     let read = move |cgroups: &mut Cgroups| {
         let readings = cgroups.read(&mut units, deadline);
-        // nobody listens if processes are not read
+        // an error if processes are not read
         let _ = activities.send(units.into_iter().map(|unit| unit.activity).collect());
         Ok((cgroups.layout(), readings))
     };

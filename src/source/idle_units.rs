@@ -1,10 +1,11 @@
 //! Values of the previous pass that still hold: those of units of which no process has run since.
 //!
 //! CPU time shows whether one has: waking up, allocating, forking, exiting and being killed all use
-//! some. The kernel adds up `memory.stat` only every two seconds, so values are kept once they have been
-//! read a while after the last activity. What else can change without CPU time is read in each pass, or at the latest after [`MAX_AGE`] passes:
-//! memory is reclaimed from a sleeping process, a process is moved to another cgroup, a limit is
-//! written to a file by someone other than systemd.
+//! some. The kernel adds up `memory.stat` only every two seconds, so values are kept once they have
+//! been read a while after the last activity. Other changes need no CPU time: memory is reclaimed
+//! from a sleeping process, a process is moved to another cgroup, a limit is written to a file by
+//! another program than systemd. Those values are read in each pass, or at the latest after
+//! [`MAX_AGE`] passes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::cgroup_tree::UnitGroup;
 use crate::systemd::unit::Unit;
 
-/// What changes when a process of a unit runs, or is moved into its cgroup or out of it.
+/// Values that change when a process of a unit runs, or is moved into its cgroup or out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activity {
     /// CPU time: `usage_usec` of `cpu.stat`. v2 only.
