@@ -32,7 +32,7 @@ pub struct Cgroups {
     hierarchies: Hierarchies,
     files: Files,
     idle: IdleUnits<Cgroup>,
-    system: Option<SystemPressure>,
+    system: SystemPressure,
 }
 
 impl Cgroups {
@@ -45,9 +45,12 @@ impl Cgroups {
     /// The directory cannot be opened, or no cgroup hierarchy is mounted there.
     pub fn open(sys_fs_cgroup: &Path, descriptors: usize) -> Result<Self, Error> {
         let hierarchies = Hierarchies::open(sys_fs_cgroup)?;
-        let system =
-            hierarchies.v2.as_ref().map(|V2 { hierarchy, .. }| SystemPressure::open(hierarchy));
-        Ok(Self { files: Files::new(descriptors), idle: IdleUnits::default(), system, hierarchies })
+        Ok(Self {
+            files: Files::new(descriptors),
+            idle: IdleUnits::default(),
+            system: SystemPressure::default(),
+            hierarchies,
+        })
     }
 
     /// Which cgroup versions this host has mounted.
@@ -68,8 +71,8 @@ impl Cgroups {
         let mut readings = UnitReadings::default();
         self.files.start_pass();
         self.idle.start_pass();
-        if let Some(system) = &mut self.system {
-            system.read(&mut self.files.buffer);
+        if let Some(v2) = &self.hierarchies.v2 {
+            self.system.read(&v2.hierarchy, &mut self.files.buffer);
         }
         let count = units.len();
         for (index, unit) in units.iter_mut().enumerate() {
@@ -90,9 +93,7 @@ impl Cgroups {
         let mut cgroup = Cgroup::default();
         let mut idle = None;
         let failed = failures.count;
-        if let (Some(V2 { hierarchy, controllers }), Some(system)) =
-            (&self.hierarchies.v2, &self.system)
-        {
+        if let Some(V2 { hierarchy, controllers }) = &self.hierarchies.v2 {
             self.files.group(hierarchy, &unit.control_group, failures, |group| {
                 if v2::read_cpu(group, &mut cgroup) {
                     idle = self.idle.values(unit, cpu_activity(&cgroup));
@@ -100,7 +101,7 @@ impl Cgroups {
                         group,
                         controllers,
                         &mut cgroup,
-                        idle.map(|last| (last, system.has_grown)),
+                        idle.map(|last| (last, self.system.has_grown)),
                     );
                 }
             });

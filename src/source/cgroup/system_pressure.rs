@@ -1,20 +1,18 @@
 //! The pressure of the whole system: where it has not grown, that of no unit has.
 
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::parse;
 use crate::source::cgroup_tree::Hierarchy;
-use crate::source::kernel_file::{Buffer, open};
+use crate::source::kernel_file::Buffer;
 
 /// The pressure of the root cgroup, and whether it has grown since the previous pass.
 #[derive(Debug)]
 pub(super) struct SystemPressure {
-    cpu: Resource,
-    memory: Resource,
-    io: Resource,
     read_at: Instant,
+    /// Time in which at least one task waited for CPU, memory and I/O.
+    waited: [Option<Duration>; 3],
     pub(super) has_grown: HasGrown,
 }
 
@@ -27,45 +25,29 @@ pub(super) struct HasGrown {
     pub(super) io: bool,
 }
 
-#[derive(Debug)]
-struct Resource {
-    file: Option<OwnedFd>,
-    /// Time in which at least one task waited.
-    some: Option<Duration>,
+impl Default for SystemPressure {
+    fn default() -> Self {
+        let has_grown = HasGrown { cpu: true, memory: true, io: true };
+        Self { read_at: Instant::now(), waited: [None; 3], has_grown }
+    }
 }
 
 impl SystemPressure {
-    pub(super) fn open(v2: &Hierarchy) -> Self {
-        let resource =
-            |name: &CStr| Resource { file: open(&v2.fd, name).ok().flatten(), some: None };
-        Self {
-            cpu: resource(c"cpu.pressure"),
-            memory: resource(c"memory.pressure"),
-            io: resource(c"io.pressure"),
-            read_at: Instant::now(),
-            has_grown: HasGrown { cpu: true, memory: true, io: true },
-        }
-    }
-
     /// Reads the pressure of the system, before that of any unit.
-    pub(super) fn read(&mut self, buffer: &mut Buffer) {
+    pub(super) fn read(&mut self, v2: &Hierarchy, buffer: &mut Buffer) {
         let elapsed = self.read_at.elapsed();
         self.read_at = Instant::now();
-        self.has_grown = HasGrown {
-            cpu: self.cpu.growth(buffer).is_none_or(|growth| growth > elapsed / 100),
-            memory: self.memory.growth(buffer) != Some(Duration::ZERO),
-            io: self.io.growth(buffer) != Some(Duration::ZERO),
+        let mut waited = |name: &CStr| {
+            let content = buffer.read(&v2.fd, name).ok().flatten();
+            content.and_then(parse::pressure).map(|pressure| pressure.some)
         };
-    }
-}
-
-impl Resource {
-    /// How much it has grown since the previous call; `None` if that cannot be known.
-    fn growth(&mut self, buffer: &mut Buffer) -> Option<Duration> {
-        let length = self.file.as_ref().and_then(|file| buffer.fill(file).ok().flatten());
-        let read = length.and_then(|length| parse::pressure(buffer.content(length)));
-        let some = read.map(|pressure| pressure.some);
-        let before = std::mem::replace(&mut self.some, some);
-        some?.checked_sub(before?)
+        let new = [waited(c"cpu.pressure"), waited(c"memory.pressure"), waited(c"io.pressure")];
+        let before = std::mem::replace(&mut self.waited, new);
+        let growth = |index: usize| new[index]?.checked_sub(before[index]?);
+        self.has_grown = HasGrown {
+            cpu: growth(0).is_none_or(|growth| growth > elapsed / 100),
+            memory: growth(1) != Some(Duration::ZERO),
+            io: growth(2) != Some(Duration::ZERO),
+        };
     }
 }
