@@ -35,7 +35,8 @@ impl Builder {
         hosts: Hosts,
         units: Units,
     ) -> Self {
-        let mut variables = vec![datasource(), job(), instance(matches!(hosts, Hosts::All))];
+        let mut variables =
+            vec![datasource(), cluster(), job(), instance(matches!(hosts, Hosts::All))];
         if matches!(units, Units::Selected) {
             variables.push(name());
         }
@@ -173,18 +174,29 @@ fn datasource() -> Variable {
     }
 }
 
+/// Hosts without a label `cluster` are in all clusters.
+fn cluster() -> Variable {
+    let query = "label_values(unit_exporter_build_info, cluster)";
+    let description = "Clusters, by the external label cluster of Prometheus";
+    Variable {
+        all_value: Some(".*"),
+        ..query_variable("cluster", "Cluster", description, query, true)
+    }
+}
+
 fn job() -> Variable {
-    let query = "label_values(unit_exporter_build_info, job)";
+    let query = r#"label_values(unit_exporter_build_info{cluster=~"$cluster"}, job)"#;
     query_variable("job", "Job", "Scrape jobs of unit-exporter", query, true)
 }
 
 fn instance(all: bool) -> Variable {
-    let query = r#"label_values(unit_exporter_build_info{job=~"$job"}, instance)"#;
+    let query =
+        r#"label_values(unit_exporter_build_info{cluster=~"$cluster",job=~"$job"}, instance)"#;
     query_variable("instance", "Instance", "Hosts", query, all)
 }
 
 fn name() -> Variable {
-    let query = r#"label_values(systemd_unit_state{job=~"$job",instance=~"$instance",state="active"}, name)"#;
+    let query = r#"label_values(systemd_unit_state{cluster=~"$cluster",job=~"$job",instance=~"$instance",state="active"}, name)"#;
     query_variable("name", "Unit", "Units by full name", query, false)
 }
 

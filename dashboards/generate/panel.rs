@@ -367,7 +367,7 @@ pub(super) const HOST: &str = "${__field.labels.instance}";
 pub(super) const UNIT: &str = "${__field.labels.name}";
 
 fn link(title: &str, uid: &str, variables: &str) -> Value {
-    let selection = "${datasource:queryparam}&${job:queryparam}";
+    let selection = "${datasource:queryparam}&${cluster:queryparam}&${job:queryparam}";
     json!({"title": title, "url": format!("/d/{uid}?{selection}&{variables}&${{__url_time_range}}")})
 }
 

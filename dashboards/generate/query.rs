@@ -1,11 +1,11 @@
-//! PromQL with the selectors of job and instance added.
+//! PromQL with the selectors of cluster, job and instance added.
 
 use std::sync::OnceLock;
 
 use super::style::STATES;
 use crate::promql::Vocabulary;
 
-/// An expression with `job=~"$job",instance=~"$instance"` in each of its selectors.
+/// An expression with `cluster=~"$cluster",job=~"$job",instance=~"$instance"` in each of its selectors.
 ///
 /// Panics at a metric that is not declared, which fails the test that generates the dashboards.
 pub(crate) fn on_hosts(expression: &str) -> String {
@@ -28,7 +28,7 @@ pub(crate) fn on_hosts(expression: &str) -> String {
             continue;
         }
         if let Some(series) = vocabulary().series(name) {
-            out.push_str(r#"{job=~"$job""#);
+            out.push_str(r#"{cluster=~"$cluster",job=~"$job""#);
             let matchers = after.strip_prefix('{').and_then(|inside| inside.split_once('}'));
             let named = matchers.is_some_and(|(matchers, _)| matchers.contains("instance="));
             if series.may_have("instance") && !named {

@@ -29,8 +29,12 @@ fn links_target_existing_dashboards_and_variables() {
                 let name = part.strip_prefix("var-").and_then(|rest| rest.split_once('='));
                 assert!(name.is_none_or(|(name, _)| has.contains(name)), "{url}: no such variable");
             }
-            for carried in ["${datasource:queryparam}", "${job:queryparam}", "${__url_time_range}"]
-            {
+            for carried in [
+                "${datasource:queryparam}",
+                "${cluster:queryparam}",
+                "${job:queryparam}",
+                "${__url_time_range}",
+            ] {
                 assert!(query.contains(carried), "{url} does not carry {carried}");
             }
             links += 1;

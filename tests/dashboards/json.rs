@@ -31,7 +31,7 @@ pub(crate) fn text(value: &Value) -> &str {
 
 /// An expression as sent to Prometheus: all hosts and units, three hours in steps of a minute.
 pub(crate) fn substituted(expression: &str) -> String {
-    let mut out = with_variables(expression);
+    let mut out = with_variables(expression).replace("$cluster", ".*");
     for variable in VARIABLES {
         out = out.replace(variable, ".+");
     }
@@ -43,7 +43,7 @@ pub(crate) fn with_variables(expression: &str) -> String {
     INTERVALS.iter().fold(expression.to_owned(), |out, (name, value)| out.replace(name, value))
 }
 
-/// The variables of the dashboards.
+/// The variables of the dashboards that match no empty label.
 pub(crate) const VARIABLES: [&str; 5] = ["$job", "$instance", "$name", "$server", "$store"];
 
 /// The value of `$__rate_interval`: a duration that occurs nowhere else.

@@ -160,7 +160,8 @@ fn substituted(dashboard: &Value, expression: &str) -> String {
     let mut out = expression.replace("$__rate_interval", "15s").replace("$__interval_ms", "13000");
     out = out.replace("$__range_s", &range.to_string()).replace("$__range", &format!("{range}s"));
     for variable in variables(dashboard) {
-        let text = if variable["type"] == "textbox" { text(&variable["query"]) } else { ".+" };
+        let of = if variable["type"] == "textbox" { "query" } else { "allValue" };
+        let text = text(&variable[of]);
         out = out.replace(&format!("${}", self::text(&variable["name"])), text);
     }
     // five minutes ago there was no data yet
@@ -275,7 +276,7 @@ const EMPTY: [(&str, &str, &str, &str); 25] = [
     (
         "systemd-timers",
         "Timers",
-        "next_trigger_seconds{job=~\".+\",instance=~\".+\"} > 60",
+        "next_trigger_seconds{cluster=~\".*\",job=~\".+\",instance=~\".+\"} > 60",
         "no timer is overdue",
     ),
     ("systemd-listeners", "Dropped connections", "", "the kernel may queue all connections"),

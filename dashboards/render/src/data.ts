@@ -14,7 +14,7 @@ export class Time {
 
 /** The values of a dashboard's variables. */
 class Selection {
-  constructor(private values: Map<string, string[] | null>, private range: number) {}
+  constructor(private values: Map<string, string[] | null>, private all: Map<string, string>, private range: number) {}
 
   /** A text with variables replaced; in PromQL, several values become an alternation. */
   replace(text: string, step = 60, scoped: any = {}): string {
@@ -32,19 +32,23 @@ class Selection {
 
   private value(name: string) {
     if (!this.values.has(name)) return undefined;
-    return this.values.get(name)?.join('|') ?? '.+';
+    return this.values.get(name)?.join('|') ?? this.all.get(name);
   }
 }
 
 /** The variables as given, and of those that are not given all values, or the first where All is not offered. */
 export async function variables(dashboard: any, given: any, time: Time) {
   const values = new Map<string, string[] | null>();
-  const selection = new Selection(values, time.seconds);
-  for (const { type, name, query, includeAll } of dashboard.templating.list) {
+  const all = new Map<string, string>();
+  const selection = new Selection(values, all, time.seconds);
+  for (const { type, name, query, includeAll, allValue } of dashboard.templating.list) {
     if (type === 'datasource') values.set(name, ['Prometheus']);
     else if (given[name]) values.set(name, [given[name]].flat());
     else if (type === 'textbox') values.set(name, [query]);
-    else if (includeAll) values.set(name, null);
+    else if (includeAll) {
+      values.set(name, null);
+      all.set(name, allValue);
+    }
     else {
       const [, selector, label] = /^label_values\((.+), (\w+)\)$/.exec(selection.replace(query.query))!;
       values.set(name, [(await api(`label/${label}/values`, { 'match[]': selector }))[0]]);
