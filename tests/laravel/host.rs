@@ -43,6 +43,8 @@ pub(crate) fn boot() -> Machine {
     }
     machine.ok(&["ln", "-s", "releases/1", "/var/www/app/current"]);
     machine.unit("laravel-queue@.service", &documented_worker());
+    // another tree runs the one of its package
+    machine.exec(&["systemctl", "stop", "prometheus"]);
     machine
 }
 

@@ -22,10 +22,7 @@ use host::Host;
 #[ignore = "needs PHP, Laravel and Redis, and takes ten minutes; make test-laravel runs it"]
 fn each_step_of_a_deployment_shows_on_metrics_dashboard_and_alerts() {
     let machine = host::boot();
-    machine.write(
-        "etc/systemd/system/laravel-queue@8.service.d/restart.conf",
-        "[Service]\nRestart=on-failure\n",
-    );
+    machine.write(&format!("{DROP_IN}/restart.conf"), "[Service]\nRestart=on-failure\n");
     let host = &mut Host::start(&machine);
 
     everything_works(host);
@@ -103,6 +100,9 @@ fn workers_are_restarted_and_one_does_not_come_back(host: &mut Host<'_>) {
     ]);
 
     host.begin("the missing worker is started");
+    // with it, exit 12 would stop worker 8, too
+    host.machine.ok(&["rm", "-r", DROP_IN]);
+    host.machine.ok(&["systemctl", "daemon-reload"]);
     host.machine.ok(&["systemctl", "start", "laravel-queue@8"]);
     host.shows(&[("Running", 8.0), ("Missing", 0.0), ("Not running", 0.0)]);
     host.templates(&[("Active", 8.0), ("Current", 8.0), ("Started", 1.0)]);
@@ -156,3 +156,5 @@ fn redis_is_stopped_and_started(host: &mut Host<'_>) {
     host.artisan(&["demo:dispatch", "8"]);
     host.stays_quiet(Duration::from_secs(30));
 }
+
+const DROP_IN: &str = "/etc/systemd/system/laravel-queue@8.service.d";
