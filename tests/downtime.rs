@@ -64,6 +64,42 @@ fn stop_loses_no_crash_and_no_cause() {
 }
 
 #[test]
+fn increase_in_prometheus_over_a_restart_equals_the_journal() {
+    let machine = machine();
+    let host = Host::new(machine, "scraped", &[]);
+    let exporter = host.start();
+    let prometheus = machine.prometheus(&format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: systemd\n  static_configs:\n  - targets: ['127.0.0.1:{}']\n",
+        host.port
+    ));
+    let names = ["scraped-exit.service"];
+    machine.units(&[(names[0], &crasher("exit 3"))]);
+    machine.ok(&["systemctl", "start", "--no-block", names[0]]);
+    settled(&exporter, machine, &names, 2.0);
+    let series = format!("systemd_service_failures_total{{name=\"{}\"}}", names[0]);
+    let value = |query: &str| -> Option<f64> {
+        prometheus.query(query).first()?["value"][1].as_str()?.parse().ok()
+    };
+    let before = eventually("failures in Prometheus", || value(&series).filter(|n| *n >= 2.0));
+    host.stop();
+    thread::sleep(Duration::from_secs(8));
+    let exporter = host.start();
+    machine.exec(&["systemctl", "stop", names[0]]);
+    let total = failures(&assert_counts(&exporter, machine, &names), names[0]);
+    assert!(total >= before + 10.0, "{total} after {before}");
+    eventually("all failures in Prometheus", || (value(&series) == Some(total)).then_some(()));
+
+    assert_eq!(value(&format!("resets({series}[5m])")), Some(0.0));
+    let first = value(&format!("min_over_time({series}[5m])")).unwrap();
+    let increase = value(&format!("increase({series}[5m])")).unwrap();
+    // Prometheus extrapolates to the beginning of the counter
+    assert!(
+        (total - first..total + 1.0).contains(&increase),
+        "{increase} of {total}, from {first}"
+    );
+}
+
+#[test]
 fn kill_between_saves_loses_no_crash() {
     let machine = machine();
     let host = Host::new(machine, "killed", &[]);
