@@ -147,7 +147,8 @@ fn start_scraper(
     let thread =
         |name| Thread::start(name).context("failed to start a thread that follows systemd");
     let follower = thread("follow")?;
-    let shared = Shared::new(Mirror::new(selection.clone()), Ledger::new(keep));
+    let mirror = Mirror::new(selection.clone()).with_limit(MAX_UNITS, RESERVED_UNITS);
+    let shared = Shared::new(mirror, Ledger::new(keep));
     let restored = match args.once || is_check {
         true => state::RestoredState::default(),
         false => state::restore(args, &shared),
@@ -231,3 +232,10 @@ const MAX_BLOCKING_THREADS: usize = 16;
 
 /// How long `--once` waits until the units have been read.
 const FILL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Units of the system's manager that are followed. With as many, the exporter uses half of the memory
+/// of the packaged service.
+const MAX_UNITS: usize = 25_000;
+
+/// Of them, places for services, sockets and timers only: a flood of mounts or scopes displaces none.
+const RESERVED_UNITS: usize = 5_000;

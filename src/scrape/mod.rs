@@ -340,7 +340,7 @@ impl Scraper {
             expected: expected.collect(),
             expected_instances: instances,
             systemd: Some(systemd),
-            attempts: outcome(status.trouble.clone()),
+            attempts: outcome(status.trouble.clone().or_else(|| too_many_units(state))),
             status,
             last_seen,
             ..Snapshot::default()
@@ -377,6 +377,14 @@ impl Scraper {
         }
         durations.clone()
     }
+}
+
+/// The trouble if the host has more units than are followed.
+fn too_many_units(state: &State) -> Option<String> {
+    let limit = state.mirror.exceeded_limit()?;
+    Some(format!(
+        "this host has more than {limit} units: not all are followed; find the program that makes them"
+    ))
 }
 
 /// The warning in the log and in the report of `check host`.

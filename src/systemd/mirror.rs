@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::unit::Unit;
 use super::unit::name::UnitKind;
+use super::unit::template::template_of;
 use super::unit::value::InternedStr;
 use crate::unit_filter::Selection;
 
@@ -29,6 +30,8 @@ pub struct Mirror {
     jobs_since: Option<SystemTime>,
     selection: Selection,
     max_units: usize,
+    /// Of them, places for services, sockets and timers only.
+    reserved: usize,
     /// Whether a unit beyond the limit was not added.
     is_full: bool,
 }
@@ -78,14 +81,16 @@ impl Mirror {
             jobs_since: None,
             selection,
             max_units: usize::MAX,
+            reserved: 0,
             is_full: false,
         }
     }
 
-    /// Adds no units beyond this number: a user chooses the units of the user's own manager.
+    /// Adds no units beyond this number: their memory is limited. `reserved` of the places are for
+    /// services, sockets and timers only.
     #[must_use]
-    pub fn with_limit(self, max_units: usize) -> Self {
-        Self { max_units, ..self }
+    pub fn with_limit(self, max_units: usize, reserved: usize) -> Self {
+        Self { max_units, reserved, ..self }
     }
 
     /// The limit, if units were not added because of it.
@@ -95,9 +100,11 @@ impl Mirror {
     }
 
     /// Whether a unit may be added.
-    fn has_room(&mut self) -> bool {
-        self.is_full |= self.units.len() >= self.max_units;
-        !self.is_full
+    fn has_room(&mut self, kind: UnitKind) -> bool {
+        let reserved = if kind.is_urgent() { 0 } else { self.reserved };
+        let has_room = self.units.len() < self.max_units.saturating_sub(reserved);
+        self.is_full |= !has_room;
+        has_room
     }
 
     /// The unit of that primary name, under which PID 1 lists it and sends its signals.
@@ -133,12 +140,13 @@ impl Mirror {
         let mut instances: HashMap<_, usize> = HashMap::new();
         // with fewer instances in total, no template has that many
         let all = (self.instances > MANY_INSTANCES).then(|| self.units());
-        for template in all.into_iter().flatten().filter_map(template) {
+        for template in all.into_iter().flatten().filter_map(|unit| template_of(&unit.name)) {
             *instances.entry(template).or_default() += 1;
         }
         instances.retain(|_, count| *count > MANY_INSTANCES);
         let is_one_of_many = |unit: &&Arc<Unit>| {
-            !instances.is_empty() && template(unit).is_some_and(|of| instances.contains_key(&of))
+            !instances.is_empty()
+                && template_of(&unit.name).is_some_and(|of| instances.contains_key(&of))
         };
         let (many, others): (Vec<_>, Vec<_>) = self.units().partition(is_one_of_many);
         others.into_iter().chain(many)
@@ -158,7 +166,7 @@ impl Mirror {
     /// suffix of the name is no unit type.
     pub fn load(&mut self, name: &str) -> Option<Arc<Unit>> {
         let kind = UnitKind::of(name)?;
-        if self.units.contains_key(name) || !self.has_room() {
+        if self.units.contains_key(name) || !self.has_room(kind) {
             return None;
         }
         let name: Arc<str> = name.into();
@@ -174,7 +182,8 @@ impl Mirror {
 
     /// Adds a unit as it was before the exporter was restarted, if it is exported.
     pub fn restore(&mut self, mut unit: Arc<Unit>) {
-        if self.selects(&unit.name) && !self.units.contains_key(&unit.name) {
+        let is_new = self.selects(&unit.name) && !self.units.contains_key(&unit.name);
+        if is_new && self.has_room(unit.kind) {
             Arc::make_mut(&mut unit).selected = true;
             self.insert(Arc::unwrap_or_clone(unit));
         }
@@ -183,7 +192,7 @@ impl Mirror {
     fn insert(&mut self, mut unit: Unit) -> Arc<Unit> {
         unit.group = self.group(&unit.name);
         let unit = Arc::new(unit);
-        self.instances += usize::from(template(&unit).is_some());
+        self.instances += usize::from(template_of(&unit.name).is_some());
         self.units.insert(unit.name.clone(), unit.clone());
         // a list may have the instances of a socket unit before the unit itself
         if let Some(stem) = unit.name.strip_suffix(".socket") {
@@ -207,7 +216,7 @@ impl Mirror {
     pub fn list(&mut self, listed: &ListedUnit) -> Option<Change> {
         let kind = UnitKind::of(&listed.name)?;
         if !self.units.contains_key(listed.name.as_str()) {
-            if !self.has_room() {
+            if !self.has_room(kind) {
                 return None;
             }
             let name: Arc<str> = listed.name.as_str().into();
@@ -260,7 +269,7 @@ impl Mirror {
                 self.primary.remove(alias);
             }
         }
-        self.instances -= usize::from(template(&unit).is_some());
+        self.instances -= usize::from(template_of(&unit.name).is_some());
         Some(unit)
     }
 
@@ -331,12 +340,6 @@ const MAX_ENDED_JOBS: usize = 256;
 /// A change of a unit is read within this time after its job, also on a busy host.
 const JOB_AGE: Duration = Duration::from_secs(60);
 
-/// The template of an instance: the name up to its `@`, and the kind.
-fn template(unit: &Arc<Unit>) -> Option<(&str, UnitKind)> {
-    let (template, _) = unit.name.split_once('@')?;
-    Some((template, unit.kind))
-}
-
 /// A template with more instances has one per connection, user or job of a queue.
 const MANY_INSTANCES: usize = 500;
 
@@ -380,7 +383,7 @@ mod tests {
 
     #[test]
     fn units_beyond_the_limit_are_not_added() {
-        let mut mirror = Mirror::new(Selection::default()).with_limit(2);
+        let mut mirror = Mirror::new(Selection::default()).with_limit(2, 0);
         assert!(mirror.load("a.service").is_some() && mirror.load("b.service").is_some());
         assert_eq!(mirror.exceeded_limit(), None);
         let (load_state, active_state, sub_state) = ("loaded".into(), "active".into(), "".into());
@@ -392,6 +395,17 @@ mod tests {
         assert_eq!((mirror.units().len(), mirror.exceeded_limit()), (2, Some(2)));
         mirror.unload("a.service");
         assert!(mirror.load("c.service").is_some() && mirror.exceeded_limit().is_none());
+    }
+
+    #[test]
+    fn reserved_places_are_for_services_sockets_and_timers() {
+        let mut mirror = Mirror::new(Selection::default()).with_limit(4, 3);
+        assert!(mirror.load("a.target").is_some() && mirror.load("b.target").is_none());
+        assert_eq!(mirror.exceeded_limit(), Some(4));
+        for name in ["a.service", "b.socket", "c.timer"] {
+            assert!(mirror.load(name).is_some(), "{name}");
+        }
+        assert!(mirror.load("d.service").is_none());
     }
 
     #[test]

@@ -91,7 +91,16 @@ def handshake(client):
     return data.split(b"BEGIN\r\n", 1)[1]
 
 
+def slowly(client, data):
+    """Sends one byte every 2 s: each arrives in time, the whole never does."""
+    for byte in data:
+        client.sendall(bytes([byte]))
+        time.sleep(2)
+
+
 def serve(client):
+    if MODE == "silent":
+        time.sleep(3600)
     if MODE == "endless-line":
         while True:
             client.sendall(b"x" * 65536)
@@ -101,6 +110,8 @@ def serve(client):
         socket.send_fds(client, [b"OK 0123456789abcdef0123456789abcdef\r\n"], [attached.fileno()])
         attached.close()
         time.sleep(3600)
+    if MODE == "slow-handshake":
+        slowly(client, b"OK 0123456789abcdef0123456789abcdef\r\n")
     if MODE == "line-feed":
         client.sendall(b"\n")
         return
@@ -127,6 +138,10 @@ def serve(client):
             while True:
                 client.sendall(big)
         sender = ":1.0" if member not in answers or member.startswith("List") else "org.freedesktop.DBus"
+        if MODE == "silent-manager" and sender == ":1.0":
+            continue
+        if MODE == "slow-replies" and member != "Hello":
+            slowly(client, reply(serial, answer, signature, sender))
         client.sendall(reply(serial, answer, signature, sender))
         if MODE == "many-units" and member == "Subscribe" and not flooding:
             flooding = True

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use crate::support::{Machine, eventually, machine};
+use crate::support::{Machine, Samples, eventually, machine};
 use crate::{SLEEP, assert_active, megabytes, resident, run_script};
 
 #[test]
@@ -112,6 +112,56 @@ fn source_names_no_blocking_or_secret_proc_files() {
 }
 
 #[test]
+fn fork_bomb_hides_no_process_and_changes_no_value() {
+    // hybrid, where the host mounts the controllers as v1: TasksMax= needs one
+    let machine =
+        Machine::options().cgroup_v1().try_boot().unwrap_or_else(|_| Machine::options().boot());
+    machine.ok(&["useradd", "--uid", "1502", "bomber"]);
+    machine.write("/srv/bomb.py", BOMB);
+    machine.units(&[
+        ("steady.service", "[Service]\nExecStart=/bin/sh -c 'for n in 1 2 3 4 5 6 7; do sleep 100000 & done; wait'\n"),
+        // the second limit protects the host of the test
+        ("bomb.service", "[Service]\nUser=bomber\nTasksMax=300\nLimitNPROC=1000\nNice=19\nExecStart=/usr/bin/python3 /srv/bomb.py\n"),
+    ]);
+    machine.ok(&["systemctl", "start", "steady"]);
+    let properties = ["User=nobody", "SupplementaryGroups=systemd-journal"];
+    let exporter = machine.exporter_unit(&properties, &[]).ready();
+    machine.ok(&["systemctl", "start", "bomb"]);
+    let of = |samples: &Samples, metric: &str, name: &str| samples.value(metric, &[("name", name)]);
+    eventually("the bomb hits its limit", || {
+        let hits = of(&exporter.samples(), "systemd_unit_tasks_limit_hits_total", "bomb.service");
+        (hits > Some(100.0)).then_some(())
+    });
+    let (mut slowest, mut threads) = (Duration::ZERO, Vec::new());
+    for _scrape in 0..20 {
+        let sent = Instant::now();
+        let samples = exporter.samples();
+        slowest = slowest.max(sent.elapsed());
+        // on a busy host, PID 1 itself may not answer in time
+        for collector in ["process", "cgroup"] {
+            let labels = [("collector", collector)];
+            let success = samples.value("unit_exporter_collector_success", &labels);
+            assert_eq!(success, Some(1.0), "{collector}\n{}", exporter.log());
+        }
+        let failed = samples.value("unit_exporter_failed_reads_total", &[("collector", "process")]);
+        assert_eq!(failed, Some(0.0), "{}", exporter.log());
+        let steady = of(&samples, "systemd_unit_threads", "steady.service");
+        assert_eq!(steady, Some(8.0));
+        assert_eq!(of(&samples, "systemd_unit_tasks_current", "steady.service"), Some(8.0));
+        assert_eq!(of(&samples, "systemd_unit_tasks_max", "bomb.service"), Some(300.0));
+        assert!(of(&samples, "systemd_unit_tasks_current", "bomb.service") <= Some(300.0));
+        threads.push(of(&samples, "systemd_unit_threads", "bomb.service").expect("the bomb"));
+    }
+    machine.ok(&["systemctl", "kill", "--signal=KILL", "bomb"]);
+    machine.ok(&["systemctl", "stop", "bomb", "steady"]);
+    let most = threads.iter().copied().fold(0.0, f64::max);
+    eprintln!("scrapes took at most {slowest:?}; {most} threads of the bomb at most");
+    assert!(most > 50.0 && most <= 300.0, "{threads:?}");
+    assert!(slowest < Duration::from_secs(10));
+    assert!(!exporter.log().contains("hidepid"), "{}", exporter.log());
+}
+
+#[test]
 fn short_lived_processes_cause_no_error_or_misattribution() {
     let machine = machine();
     machine.units(&[
@@ -192,3 +242,18 @@ fn reused_pid_counts_only_for_its_current_unit() {
 
 /// Creates control groups; arguments: number of siblings, depth of a tree.
 pub(crate) const GROUPS: &str = include_str!("many_cgroups.py");
+
+/// Forks without end; its processes end after a moment, but for the first.
+const BOMB: &str = r"
+import os, random, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+end = None
+while True:
+    try:
+        if os.fork() == 0:
+            end = time.monotonic() + random.random() / 5
+    except OSError:
+        time.sleep(0.005)
+    if end and time.monotonic() > end:
+        os._exit(0)
+";

@@ -32,18 +32,38 @@ fn user_bus_with_millions_of_units_affects_only_that_user() {
     attack("many-units");
 }
 
-/// Follows a user whose bus is `fake_user_bus.py`, under the memory limit of the packaged service.
+#[test]
+fn user_bus_that_answers_nothing_affects_only_that_user() {
+    attack("silent");
+    attack("silent-manager");
+}
+
+#[test]
+fn user_bus_that_answers_byte_by_byte_affects_only_that_user() {
+    attack("slow-handshake");
+    attack("slow-replies");
+}
+
+/// Follows a user whose bus is `fake_user_bus.py`, and an honest one, under the memory limit of the
+/// packaged service.
 #[track_caller]
 fn attack(mode: &str) {
     let machine = Machine::options().boot();
     machine.unit("honest.service", SLEEP);
-    machine.ok(&["useradd", "--create-home", "--uid", "1500", "mallory"]);
-    machine.ok(&["loginctl", "enable-linger", "mallory"]);
-    eventually("the user's manager runs", || {
-        machine.path("/run/user/1500/bus").exists().then_some(())
-    });
-    let stop = "XDG_RUNTIME_DIR=/run/user/1500 systemctl --user stop dbus.socket";
-    machine.ok(&["setpriv", "--reuid=1500", "--regid=1500", "--clear-groups", "sh", "-c", stop]);
+    machine.write("/etc/systemd/user/steady.service", SLEEP);
+    for (name, uid) in [("mallory", "1500"), ("alice", "1501")] {
+        machine.ok(&["useradd", "--create-home", "--uid", uid, name]);
+        machine.ok(&["loginctl", "enable-linger", name]);
+        eventually("the user's manager runs", || {
+            machine.path(&format!("/run/user/{uid}/bus")).exists().then_some(())
+        });
+    }
+    let systemctl = |uid: u32, command: &str| {
+        let (user, group) = (format!("--reuid={uid}"), format!("--regid={uid}"));
+        let command = format!("XDG_RUNTIME_DIR=/run/user/{uid} systemctl --user {command}");
+        machine.ok(&["setpriv", &user, &group, "--clear-groups", "sh", "-c", &command]);
+    };
+    systemctl(1500, "stop dbus.socket");
     let run = ["User=mallory"];
     run_script(&machine, "fake-bus", FAKE_BUS, &run, &["/run/user/1500/bus", mode]);
     let limits = ["MemoryMax=256M", "MemorySwapMax=0", "WatchdogSec=20s", "Restart=always"];
@@ -66,12 +86,24 @@ fn attack(mode: &str) {
         let units = [("collector", "units")];
         let success = samples.value("unit_exporter_collector_success", &units);
         assert_eq!(success, Some(1.0), "{mode}: {}", exporter.log());
-        eventually("the unit's state is current", || {
-            // a stopped unit is unloaded
-            let labels = [("name", "honest.service"), ("state", "active")];
-            let state = self::samples(&exporter, mode).value("systemd_unit_state", &labels);
-            ((state == Some(1.0)) == is_active).then_some(())
-        });
+        // closing mallory's descriptor stops the thread of all user managers
+        let units = match mode {
+            "descriptor" => &[("honest.service", "")][..],
+            _ => &[("honest.service", ""), ("steady.service", "alice")],
+        };
+        if units.len() > 1 {
+            systemctl(1501, &format!("{toggle} steady.service"));
+        }
+        for (unit, user) in units {
+            eventually("the unit's state is current", || {
+                // a stopped unit is unloaded
+                let samples = self::samples(&exporter, mode);
+                let labels = [("name", *unit), ("state", "active")];
+                let mut states = samples.all("systemd_unit_state", &labels);
+                let state = states.find(|sample| sample.label("manager_user") == *user);
+                (state.is_some_and(|state| state.value == 1.0) == is_active).then_some(())
+            });
+        }
         thread::sleep(Duration::from_millis(500));
     }
     let (now, peak) = resident(exporter.pid());

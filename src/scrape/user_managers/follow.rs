@@ -138,7 +138,7 @@ impl FollowedManagers {
 }
 
 fn follow_user(uid: u32, name: &str, config: &UserManagerConfig) -> (UserManager, JoinSet<()>) {
-    let mirror = Mirror::new(config.selection.clone()).with_limit(MAX_UNITS);
+    let mirror = Mirror::new(config.selection.clone()).with_limit(MAX_UNITS, 0);
     let shared = Shared::new(mirror, Ledger::new(config.keep));
     let socket = Path::new(RUN_USER).join(uid.to_string()).join("bus");
     let manager = BusAddress::UserBus { uid, socket };

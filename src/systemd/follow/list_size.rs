@@ -101,6 +101,8 @@ impl LargeFiles {
             }
             parts.push((kind, part));
         }
+        // the number of units is limited
+        parts.sort_by_key(|(kind, _)| (!kind.is_urgent(), *kind == UnitKind::Device));
         parts
     }
 }

@@ -349,21 +349,11 @@ const FIRST_STEP: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::mirror_of;
     use super::*;
-    use crate::systemd::mirror::ListedUnit;
-    use crate::unit_filter::Selection;
 
     fn mirror() -> Mirror {
-        let mut mirror = Mirror::new(Selection::default());
-        for name in ["a.service", "b.scope", "c.timer", "d.service", "e.service"] {
-            mirror.list(&ListedUnit {
-                name: name.to_owned(),
-                load_state: "loaded".into(),
-                active_state: "active".into(),
-                sub_state: "running".into(),
-            });
-        }
-        mirror
+        mirror_of(&["a.service", "b.scope", "c.timer", "d.service", "e.service"])
     }
 
     #[test]

@@ -87,21 +87,11 @@ impl ReloadChanges {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::mirror_of;
     use super::*;
-    use crate::systemd::mirror::ListedUnit;
-    use crate::unit_filter::Selection;
 
     fn mirror() -> Mirror {
-        let mut mirror = Mirror::new(Selection::default());
-        for name in ["a.service", "b.service", "c.timer"] {
-            mirror.list(&ListedUnit {
-                name: name.to_owned(),
-                load_state: "loaded".into(),
-                active_state: "active".into(),
-                sub_state: "running".into(),
-            });
-        }
-        mirror
+        mirror_of(&["a.service", "b.service", "c.timer"])
     }
 
     fn changes(names: &[&str]) -> UnitFileChanges {

@@ -102,6 +102,15 @@ fn running(names: &[&str]) -> Vec<ListedUnit> {
     names.iter().map(|name| row(name, "active", "running")).collect()
 }
 
+/// A mirror of these units, all of them running.
+pub(super) fn mirror_of(names: &[&str]) -> Mirror {
+    let mut mirror = Mirror::new(Selection::default());
+    for row in running(names) {
+        mirror.list(&row);
+    }
+    mirror
+}
+
 fn with_units(rows: &[ListedUnit]) -> Shared {
     let shared = shared();
     for row in rows {

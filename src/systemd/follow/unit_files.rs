@@ -359,9 +359,8 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::thread::sleep;
 
+    use super::super::tests::mirror_of;
     use super::*;
-    use crate::systemd::mirror::ListedUnit;
-    use crate::unit_filter::Selection;
 
     const UNITS: [&str; 6] = [
         "web.service",
@@ -373,16 +372,7 @@ mod tests {
     ];
 
     fn mirror() -> Mirror {
-        let mut mirror = Mirror::new(Selection::default());
-        for name in UNITS {
-            mirror.list(&ListedUnit {
-                name: name.to_owned(),
-                load_state: "loaded".into(),
-                active_state: "active".into(),
-                sub_state: "running".into(),
-            });
-        }
-        mirror
+        mirror_of(&UNITS)
     }
 
     /// The names of units whose files have changed.

@@ -58,6 +58,12 @@ impl UnitKind {
         !matches!(self, Self::Device | Self::Slice | Self::Target)
     }
 
+    /// Whether units of the kind come first where the number of units is limited.
+    #[must_use]
+    pub fn is_urgent(self) -> bool {
+        matches!(self, Self::Service | Self::Socket | Self::Timer)
+    }
+
     /// The kind of the unit of that name; `None` if its suffix is not known.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
