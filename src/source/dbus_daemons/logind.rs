@@ -59,7 +59,7 @@ pub async fn read(client: Arc<DaemonClient>) -> Result<Logins, Error> {
 
 /// Users with lingering enabled, by uid: their managers run without a session.
 pub async fn lingering(client: Arc<DaemonClient>) -> Result<BTreeMap<u32, String>, Error> {
-    let peer = client.find(LOGIND).await?;
+    let peer = client.find(LOGIND_FOR_USERS).await?;
     let mut lingering = BTreeMap::new();
     let listed: Vec<UserRow> = peer.call(PATH, MANAGER, "ListUsers", &()).await?;
     for (uid, name, path) in listed.into_iter().take(MAX_OBJECTS) {
@@ -107,6 +107,13 @@ const LOGIND: Daemon = Daemon {
     title: "systemd-logind",
     remedy: "start systemd-logind.service, or remove --collector.logind",
     permission: "run the exporter as root, or remove --collector.logind",
+};
+
+/// The same daemon, for the collector of user managers.
+const LOGIND_FOR_USERS: Daemon = Daemon {
+    remedy: "start systemd-logind.service, or remove --collector.user-managers",
+    permission: "run the exporter as root, or remove --collector.user-managers",
+    ..LOGIND
 };
 
 const PATH: &str = "/org/freedesktop/login1";
