@@ -183,7 +183,7 @@ impl Exporter {
 }
 
 fn as_json(event: &Event) -> serde_json::Value {
-    let Event { at, unit, kind, cause, status, invocation_id, before_start } = event;
+    let Event { at, unit, kind, cause, status, command, invocation_id, before_start } = event;
     let time = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     json!({
         "time": time.as_secs_f64(),
@@ -191,6 +191,7 @@ fn as_json(event: &Event) -> serde_json::Value {
         "what": kind.as_str(),
         "cause": cause,
         "status": status,
+        "command": command,
         "invocation_id": invocation_id.map(InvocationId::hex),
         "before_start": before_start,
     })

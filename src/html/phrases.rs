@@ -1,16 +1,18 @@
 //! Phrases for states, results and events, and commands to copy.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use super::View;
 use super::writer::Html;
 use crate::systemd::ledger::{Event, EventKind, ExitCode};
+use crate::systemd::unit::Unit;
 use crate::systemd::unit::value::InvocationId;
-use crate::systemd::unit::{Detail, Unit};
 
 /// The event in a few words: `exited with status 3`.
 pub(super) fn event(event: &Event) -> Cow<'static, str> {
     let (cause, status) = (event.cause.as_deref(), event.status.as_deref());
-    match event.kind {
+    let text = match event.kind {
         EventKind::Exited => "exited".into(),
         EventKind::Failed => failure(cause, status),
         EventKind::Restarted => "restarted".into(),
@@ -18,9 +20,16 @@ pub(super) fn event(event: &Event) -> Cow<'static, str> {
         EventKind::JobFailed => match cause {
             Some("dependency") => "not started: a dependency failed".into(),
             Some("timeout") => "systemd job timed out".into(),
-            Some(result) => format!("systemd job result: {result}").into(),
+            Some(result) => match status {
+                Some(status) => format!("systemd job result: {result}, status {status}").into(),
+                None => format!("systemd job result: {result}").into(),
+            },
             None => "systemd job failed".into(),
         },
+    };
+    match &event.command {
+        Some(command) => format!("{text} ({command}=)").into(),
+        None => text,
     }
 }
 
@@ -32,20 +41,23 @@ pub(super) fn before_start(event: &Event, html: &mut Html) {
 }
 
 /// The result of the unit's last run; `None` if it is `success` or unknown.
-pub(super) fn result(unit: &Unit) -> Option<Cow<'static, str>> {
-    let result = match &unit.detail {
-        Detail::Service(service) => {
-            let code = service.exit_code.and_then(ExitCode::from_number);
-            let status = code.map(|code| code.status(service.exit_status.unwrap_or(0)));
-            let result = service.result.as_deref().filter(|result| *result != "success")?;
-            return Some(failure(Some(result), status.as_deref()));
-        }
-        Detail::Socket(socket) => socket.result.as_deref(),
-        Detail::Timer(timer) => timer.result.as_deref(),
-        Detail::Path(path) => path.result.as_deref(),
-        Detail::Mount(_) | Detail::Target(_) | Detail::None => None,
+pub(super) fn result(view: &View<'_>, unit: &Unit) -> Option<Cow<'static, str>> {
+    let result = unit.failed_result()?;
+    let is_of_run = |event: &&Arc<Event>| {
+        event.unit == unit.name
+            && event.kind == EventKind::Failed
+            && event.cause.as_deref() == Some(result)
+            && event.invocation_id == unit.run()
     };
-    result.filter(|result| *result != "success").map(|result| failure(Some(result), None))
+    // the unit has the exit of its main process only
+    if let Some(event) = view.events.iter().find(is_of_run).filter(|it| it.command.is_some()) {
+        return Some(self::event(event));
+    }
+    let status = unit.service().and_then(|service| {
+        let code = service.exit_code.and_then(ExitCode::from_number)?;
+        Some(code.status(service.exit_status.unwrap_or(0)))
+    });
+    Some(failure(Some(result), status.as_deref()))
 }
 
 /// A failure by its `Result` and the exit status or signal.

@@ -59,7 +59,7 @@ fn card(view: &View<'_>, row: &UnitView<'_>, html: &mut Html) {
         html.put("</span>");
     }
     html.put("<br>");
-    match phrases::result(unit) {
+    match phrases::result(view, unit) {
         Some(result) => html.put("Result: ").text(result).put("."),
         None if unit.is("failed") => html.put("Result unknown; see the journal."),
         None if restarting => html.put("Waiting for an automatic restart (Restart=)."),

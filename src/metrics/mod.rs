@@ -19,6 +19,7 @@ mod networkd;
 mod processes;
 mod resolved;
 mod resources;
+mod results;
 mod sandbox;
 mod security;
 mod services;
@@ -41,6 +42,7 @@ use crate::snapshot::Snapshot;
 pub fn all(snapshot: &Snapshot, out: &mut impl Sink) -> std::fmt::Result {
     manager::families(snapshot, out)?;
     units::families(snapshot, out)?;
+    results::families(snapshot, out)?;
     services::families(snapshot, out)?;
     dependencies::families(snapshot, out)?;
     conditions::families(snapshot, out)?;

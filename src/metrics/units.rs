@@ -61,7 +61,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
         },
         units().filter_map(|unit| {
             let (mount, service) = match &unit.detail {
-                Detail::Mount(fs) => (fs.as_deref()?, ""),
+                Detail::Mount(mount) => (mount.file_system.as_deref()?, ""),
                 Detail::Service(service) => ("", service.service_type.as_deref()?),
                 _ => return None,
             };
@@ -179,22 +179,6 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             labels: ["name", "type"],
         },
         units().filter_map(|unit| Some((labels(unit), unit.is_frozen()?))),
-    )?;
-
-    out.family(
-        Family {
-            name: "systemd_path_result",
-            kind: Gauge,
-            per: Per::Unit,
-            help: "Result of the path unit (Result); constant 1, current result only. Absent on success.",
-            source: "D-Bus Path.Result",
-            profile: Profile::Full,
-            labels: ["name", "result"],
-        },
-        units().filter_map(|unit| {
-            let Detail::Path(path) = &unit.detail else { return None };
-            Some(([&*unit.name, path.result.as_deref().filter(|result| *result != "success")?], true))
-        }),
     )?;
 
     out.family(

@@ -84,6 +84,66 @@ fn path_result_is_that_of_systemctl() {
 }
 
 #[test]
+fn results_of_other_kinds_are_those_of_systemctl() {
+    let machine = &Machine::options().boot();
+    let exporter = &machine.exporter(&[]);
+    machine.units(&[
+        ("srv-broken.mount", "[Mount]\nWhat=none\nWhere=/srv/broken\nType=absentfs\n"),
+        ("srv-absent.swap", "[Swap]\nWhat=/srv/absent\n"),
+        ("srv-auto.automount", "[Automount]\nWhere=/srv/auto\n"),
+        ("srv-auto.mount", "[Mount]\nWhat=none\nWhere=/srv/auto\nType=absentfs\n"),
+    ]);
+    let start = |unit: &str| machine.exec(&["systemctl", "start", unit]);
+    start("srv-broken.mount");
+    start("srv-absent.swap");
+    // the mount fails too often
+    start("srv-auto.automount");
+    for _try in 0..8 {
+        machine.exec(&["ls", "/srv/auto/file"]);
+    }
+    // it ignores SIGTERM
+    let scope = ["--scope", "--unit=stubborn.scope", "--property=TimeoutStopSec=300ms"];
+    let program = ["/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done"];
+    let mut run =
+        machine.command("systemd-run").args(scope).args(program).spawn().expect("a scope");
+    eventually("the scope runs", || {
+        machine.exec(&["systemctl", "is-active", "stubborn.scope"]).status.success().then_some(())
+    });
+    machine.exec(&["systemctl", "stop", "stubborn.scope"]);
+    run.wait().expect("its end");
+    let mut shown = 0;
+    for (metric, unit) in [
+        ("systemd_mount_result", "srv-broken.mount"),
+        ("systemd_swap_result", "srv-absent.swap"),
+        ("systemd_automount_result", "srv-auto.automount"),
+        ("systemd_scope_result", "stubborn.scope"),
+    ] {
+        let result = machine.ok(&["systemctl", "show", "-P", "Result", unit]);
+        let result = result.trim();
+        eprintln!("{unit}: {result}");
+        if ["", "success"].contains(&result) {
+            // a container has no swap, and no autofs
+            eprintln!("not on this machine: {unit}");
+            continue;
+        }
+        let labels = [("name", unit), ("result", result)];
+        eventually(unit, || exporter.samples().value(metric, &labels));
+        // read at the start
+        let later = machine.exporter(&[]);
+        assert_eq!(later.samples().value(metric, &labels), Some(1.0), "{unit}");
+        assert!(exporter.get(&format!("/unit/{unit}"), &[]).text().contains(result), "{unit}");
+        shown += 1;
+    }
+    assert!(shown >= 2, "{shown}");
+    machine.exec(&["systemctl", "reset-failed"]);
+    let all = ["systemd_mount_result", "systemd_scope_result"];
+    eventually("no result is left", || {
+        let page = exporter.samples();
+        (all.iter().all(|metric| page.all(metric, &[]).count() == 0)).then_some(())
+    });
+}
+
+#[test]
 fn frozen_units_are_marked() {
     let machine = &Machine::options().boot();
     machine.units(&[

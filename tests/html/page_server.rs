@@ -99,6 +99,7 @@ pub(crate) fn event(
         kind,
         cause: cause.map(Into::into),
         status: status.map(Into::into),
+        command: None,
         invocation_id: Some(InvocationId([0xab; 16])),
         before_start: false,
     })

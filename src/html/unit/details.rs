@@ -22,13 +22,10 @@ pub(super) fn sections(view: &View<'_>, row: &UnitView<'_>, html: &mut Html) {
         }
         Detail::Timer(timer) => facts("Timer", html, |html| self::timer(view, timer, html)),
         Detail::Socket(socket) => facts("Socket", html, |html| self::socket(socket, html)),
-        Detail::Mount(Some(fs)) => {
-            facts("Mount", html, |html| optional_fact("File system", Some(fs), html))
-        }
-        Detail::Path(path) => {
-            facts("Path", html, |html| optional_fact("Result", path.result.as_ref(), html))
-        }
-        Detail::Mount(None) | Detail::Target(_) | Detail::None => {}
+        Detail::Mount(mount) => facts("Mount", html, |html| {
+            optional_fact("File system", mount.file_system.as_ref(), html);
+        }),
+        Detail::Path(_) | Detail::Other(_) | Detail::Target(_) | Detail::None => {}
     }
     facts("CPU", html, |html| cpu(view, row, html));
     facts("Memory", html, |html| memory(row, html));
@@ -48,6 +45,10 @@ fn unit(view: &View<'_>, row: &UnitView<'_>, html: &mut Html) {
         html.text(alias);
     });
     optional_fact("Load state", unit.load_state.as_ref(), html);
+    // the others have it in their own section
+    if matches!(unit.detail, Detail::Mount(_) | Detail::Path(_) | Detail::Other(_)) {
+        optional_fact("Result", unit.result(), html);
+    }
     let freezer = unit.freezer_state.as_ref().filter(|state| **state != "running");
     optional_fact("Freezer state", freezer, html);
     if unit.needs_reload == Some(true) {

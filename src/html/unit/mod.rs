@@ -60,7 +60,7 @@ fn loaded(
         html.put("</span>");
     }
     html.put("</p>\n");
-    if let Some(result) = phrases::result(unit).filter(|_| row.needs_attention()) {
+    if let Some(result) = phrases::result(view, unit).filter(|_| row.needs_attention()) {
         html.put("<p class=note><span class=bad>Result: ").text(result).put("</span></p>\n");
     }
     html.put("</header>\n");

@@ -17,7 +17,7 @@ use super::format::{
 use super::oom_kill::OomKill;
 use super::read_buffer::ReadBuffer;
 use super::totals::{Priority, Totals};
-use crate::source::journal::exits::JournalMainExit;
+use crate::source::journal::exits::JournalProcessExit;
 use crate::systemd::unit::value::{InvocationId, intern};
 
 /// Reads entries and counts them.
@@ -154,9 +154,8 @@ impl EntryReader {
     ) -> Result<(), Unreadable> {
         let (mut unit, mut priority) = (None, Priority::NONE);
         let (mut by_pid_one, mut pid_one_unit, mut is_known) = (false, None, false);
-        let mut is_restart = false;
-        let (mut is_exit, mut is_process_exit, mut details) = (false, false, [None; 2]);
-        let (mut by_kernel, mut oom_kill) = (false, None);
+        let (mut is_exit, mut is_process_exit, mut is_restart) = (false, false, false);
+        let (mut by_kernel, mut oom_kill, mut details) = (false, None, [None; 2]);
         for field in fields {
             match self.kind_of(file, *field, totals)? {
                 FieldKind::Other => {}
@@ -203,29 +202,33 @@ impl EntryReader {
         Ok(())
     }
 
-    /// Remembers how a main process exited; the exit of its unit follows.
+    /// Remembers how a process exited; the exit of its unit follows.
     fn process_exit(
         &mut self,
         file: &JournalFile,
         fields: &[u64],
         totals: &mut Totals,
     ) -> Result<(), Unreadable> {
-        let (mut run, mut code, mut status, mut is_main) = (None, None, None, false);
+        let (mut run, mut code, mut status, mut command) = (None, None, None, None);
+        let mut is_main = false;
         for at in fields {
             let field = self.field(file, *at)?;
             let Some((name, value)) = split_field(field) else { continue };
+            let text = str::from_utf8(value).ok();
             match name {
-                b"INVOCATION_ID" => {
-                    run = str::from_utf8(value).ok().and_then(InvocationId::from_hex);
-                }
+                b"INVOCATION_ID" => run = text.and_then(InvocationId::from_hex),
                 b"EXIT_CODE" => code = EXIT_CODES.iter().position(|known| *known == value),
-                b"EXIT_STATUS" => status = str::from_utf8(value).ok().map(intern),
+                b"EXIT_STATUS" => status = text.map(intern),
+                b"COMMAND" => command = text.map(intern),
                 b"MESSAGE" => is_main = contains(value, b": Main process exited"),
                 _ => {}
             }
         }
-        if let (Some(run), Some(code), Some(status), true) = (run, code, status, is_main) {
-            totals.main_exit(run, JournalMainExit { code: code as u64 + 1, status });
+        // a reload that fails ends no run
+        let command = command.filter(|command| !is_main && command != "ExecReload");
+        let is_known = is_main || command.is_some();
+        if let (Some(run), Some(code), Some(status), true) = (run, code, status, is_known) {
+            totals.process_exit(run, command, JournalProcessExit { code: code as u64 + 1, status });
         }
         Ok(())
     }

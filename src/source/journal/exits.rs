@@ -20,12 +20,15 @@ pub struct JournalExit {
     /// The time at which journald received the message, on `CLOCK_MONOTONIC`.
     pub at: Timestamp,
     /// How the main process exited; `None` if the journal does not have it.
-    pub main_exit: Option<JournalMainExit>,
+    pub main_exit: Option<JournalProcessExit>,
+    /// The property with the command that failed before the main process did, such as
+    /// `ExecStartPre`, and how its process exited.
+    pub command: Option<(InternedStr, JournalProcessExit)>,
 }
 
-/// How a main process exited, as systemd logs it.
+/// How a process of a service exited, as systemd logs it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JournalMainExit {
+pub struct JournalProcessExit {
     /// The number of `CLD_*`: 1 exited, 2 killed, 3 dumped.
     pub code: u64,
     /// The exit status as a number; the signal as a number, or its name without `SIG`.

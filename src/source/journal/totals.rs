@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::exits::{JournalExit, JournalExits, JournalMainExit, JournalOomKill};
+use super::exits::{JournalExit, JournalExits, JournalOomKill, JournalProcessExit};
 use super::{JournalOptions, JournalReading, Progress};
 use crate::systemd::unit::name::is_valid;
 use crate::systemd::unit::serial;
@@ -53,8 +53,9 @@ pub(super) struct Totals {
     messages: [u64; Priority::ALL.len()],
     missed: u64,
     exits: JournalExits,
-    /// Exits of main processes whose units' exits have not been read yet, the latest last.
-    main_exits: VecDeque<(InvocationId, JournalMainExit)>,
+    /// Exits of processes whose units' exits have not been read yet, the latest last, with the
+    /// property of the command if that is not the main process.
+    process_exits: VecDeque<(InvocationId, Option<InternedStr>, JournalProcessExit)>,
     now: Instant,
     last_eviction: Instant,
 }
@@ -96,7 +97,7 @@ impl Totals {
             messages: [0; Priority::ALL.len()],
             missed: 0,
             exits: JournalExits::default(),
-            main_exits: VecDeque::new(),
+            process_exits: VecDeque::new(),
             now,
             last_eviction: now,
         }
@@ -153,12 +154,17 @@ impl Totals {
         self.missed = self.missed.saturating_add(messages);
     }
 
-    /// Remembers how the main process of a run exited.
-    pub(super) fn main_exit(&mut self, run: InvocationId, exit: JournalMainExit) {
-        if self.main_exits.len() >= MAX_MAIN_EXITS {
-            self.main_exits.pop_front();
+    /// Remembers how a process of a run exited: that of a command, or the main process.
+    pub(super) fn process_exit(
+        &mut self,
+        run: InvocationId,
+        command: Option<InternedStr>,
+        exit: JournalProcessExit,
+    ) {
+        if self.process_exits.len() >= MAX_PROCESS_EXITS {
+            self.process_exits.pop_front();
         }
-        self.main_exits.push_back((run, exit));
+        self.process_exits.push_back((run, command, exit));
     }
 
     /// Counts a restart by `Restart=`.
@@ -180,8 +186,18 @@ impl Totals {
         at: u64,
     ) {
         let unit = unit.and_then(|index| self.units.get(usize::try_from(index).ok()?));
-        let at_run = self.main_exits.iter().position(|(of, _)| *of == run);
-        let main_exit = at_run.and_then(|at| self.main_exits.remove(at)).map(|(_, exit)| exit);
+        let (mut main_exit, mut command) = (None, None);
+        while let Some(at) = self.process_exits.iter().position(|(of, ..)| *of == run)
+            && let Some((_, property, exit)) = self.process_exits.remove(at)
+        {
+            match property {
+                None => main_exit = main_exit.or(Some(exit)),
+                Some(property) if main_exit.is_none() && command.is_none() => {
+                    command = Some((property, exit));
+                }
+                Some(_) => {}
+            }
+        }
         let Some(CountedUnit { name, .. }) = unit else { return };
         if self.exits.exits.len() < MAX_EXITS {
             self.exits.exits.push(JournalExit {
@@ -190,6 +206,7 @@ impl Totals {
                 result,
                 at: Timestamp(at),
                 main_exit,
+                command,
             });
         } else {
             self.gap(at);
@@ -283,7 +300,7 @@ const MAX_UNITS: usize = 20_000;
 const MAX_EXITS: usize = 65_536;
 
 /// Exits of main processes that wait for their units' exits.
-const MAX_MAIN_EXITS: usize = 256;
+const MAX_PROCESS_EXITS: usize = 256;
 
 /// The time between two evictions.
 const EVICTION_INTERVAL: Duration = Duration::from_secs(60);

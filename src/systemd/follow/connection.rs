@@ -16,12 +16,12 @@ use super::resync::Resync;
 use super::signal_check::SignalCheck;
 use crate::bus::wakeup_coalescing::Hold;
 use crate::systemd::dbus::{Call, FollowError};
-use crate::systemd::ledger::Gap;
+use crate::systemd::ledger::{Gap, failed_command};
 use crate::systemd::manager;
 use crate::systemd::mirror::Change;
 use crate::systemd::state::{Shared, State};
 use crate::systemd::unit::Unit;
-use crate::systemd::unit::properties::Extras;
+use crate::systemd::unit::properties::{Extras, Interface};
 use crate::systemd::unit::value::Timestamp;
 
 /// Follows PID 1 over one connection.
@@ -179,6 +179,9 @@ impl<'s> Follower<'s> {
         state.pending_change = None;
         let Some(after) = state.mirror.unit(&before.name).cloned() else { return };
         let gap = self.fetches.pending.gap(&before.name).or(self.resync.missed_signals);
+        if let Some(property) = failed_command(&before, &after).filter(|_| after.selected) {
+            self.refetch.plan(&after.name, Interface::Kind, property, Instant::now());
+        }
         state.observe(&Change { before, after }, gap);
     }
 

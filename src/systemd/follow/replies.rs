@@ -121,6 +121,7 @@ impl Follower<'_> {
         let Get { name, interface, purpose, .. } = get;
         let Purpose::Fetch(number) = *purpose else {
             for (property, value) in values {
+                state.ledger.failed_command_read(name, property, &value);
                 let change =
                     state.mirror.change(name, |unit| unit.set(*interface, property, &value));
                 match change {

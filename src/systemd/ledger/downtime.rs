@@ -16,7 +16,7 @@ use super::exit_code::ExitCode;
 use super::journal_reconciliation::{Attribution, Downtime, DowntimeEvents, MissedExits};
 use super::unit_counters::UnitCounters;
 use super::{Gap, Ledger};
-use crate::source::journal::exits::JournalExit;
+use crate::source::journal::exits::{JournalExit, JournalProcessExit};
 use crate::systemd::unit::name::UnitKind;
 use crate::systemd::unit::value::{InternedStr, Timestamp};
 
@@ -112,6 +112,12 @@ impl Ledger {
     }
 }
 
+/// How a process exited: the code, and the exit status or the name of the signal.
+pub(super) fn code_and_status(exit: &JournalProcessExit) -> Option<(ExitCode, InternedStr)> {
+    let code = ExitCode::from_number(exit.code)?;
+    Some((code, code.status_of_text(&exit.status)))
+}
+
 impl UnitCounters {
     /// Counts an exit that the journal reports. Returns the exit status, or the name of the signal.
     pub(super) fn count_journal_exit(
@@ -123,9 +129,7 @@ impl UnitCounters {
         if !exit.is_clean() {
             self.count_failure(&exit.result, Some(exit.run), at);
         }
-        let main_exit = exit.main_exit.as_ref()?;
-        let code = ExitCode::from_number(main_exit.code)?;
-        let status = code.status_of_text(&main_exit.status);
+        let (code, status) = exit.main_exit.as_ref().and_then(code_and_status)?;
         let hex = exit.run.hex();
         let is_run =
             |counted: &Counted| counted.last.as_ref().is_some_and(|(run, _)| **run == *hex);

@@ -5,6 +5,8 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::downtime::code_and_status;
+use crate::source::journal::exits::JournalProcessExit;
 use crate::systemd::unit::serial;
 use crate::systemd::unit::value::{InternedStr, InvocationId};
 
@@ -21,8 +23,12 @@ pub struct Event {
     pub kind: EventKind,
     /// A service's or job's result; `None` for a clean exit and for a restart.
     pub cause: Option<InternedStr>,
-    /// The exit status of the main process, or the name of the signal that killed it.
+    /// The exit status of the process that failed, or the name of the signal that killed it.
     pub status: Option<InternedStr>,
+    /// The property with the command of that process, such as `ExecStartPre`; `None` for the main
+    /// process.
+    #[serde(default)]
+    pub command: Option<InternedStr>,
     /// The run, as in the journal's `_SYSTEMD_INVOCATION_ID`.
     pub invocation_id: Option<InvocationId>,
     /// Whether it happened before the exporter was started: read from the journal, or a difference
@@ -43,6 +49,22 @@ pub enum EventKind {
     StartLimitHit,
     /// A job for the unit failed, timed out, or could not start for a dependency.
     JobFailed,
+}
+
+impl Event {
+    /// The event with the command that failed, as the journal has it.
+    pub(super) fn of_command(self, command: Option<(InternedStr, JournalProcessExit)>) -> Self {
+        let Some((property, exit)) = command else { return self };
+        // systemd ends a command that takes too long: its exit shows nothing
+        let is_timeout = self.cause.as_deref() == Some("timeout");
+        let status = code_and_status(&exit).filter(|_| !is_timeout).map(|(_, status)| status);
+        Self { command: Some(property), status, ..self }
+    }
+
+    /// Whether the process that failed is not known.
+    pub(super) fn awaits_command(&self) -> bool {
+        self.status.is_none() && self.command.is_none()
+    }
 }
 
 impl EventKind {
@@ -68,5 +90,6 @@ pub(super) fn event(
     status: Option<InternedStr>,
     invocation_id: Option<InvocationId>,
 ) -> Event {
-    Event { at, unit: unit.clone(), kind, cause, status, invocation_id, before_start: false }
+    let (unit, command, before_start) = (unit.clone(), None, false);
+    Event { at, unit, kind, cause, status, command, invocation_id, before_start }
 }

@@ -249,6 +249,7 @@ mod tests {
             result: "signal".into(),
             at: Timestamp::default(),
             main_exit: None,
+            command: None,
         };
         reconciliation.add_journal_exits(JournalExits {
             exits: (0..MAX_JOURNAL_EXITS + 10).map(exit).collect(),

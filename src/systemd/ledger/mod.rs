@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+pub use commands::failed_command;
 pub use counted::Counted;
 pub use event::{Event, EventKind};
 pub use exit_code::ExitCode;
@@ -240,6 +241,7 @@ impl Ledger {
     /// Keeps exits read from the journal until the states of units are known.
     pub fn add_journal_exits(&mut self, mut exits: JournalExits) {
         self.oom_kills.add_logged(std::mem::take(&mut exits.oom_kills));
+        self.failed_commands_logged(&exits.exits);
         self.reconciliation.add_journal_exits(exits);
     }
 
@@ -277,7 +279,8 @@ impl Ledger {
             if let Some(result) = &cause {
                 *counter_of(&mut self.host.failures, result) += 1;
             }
-            events.push(event(unit, at, kind, cause, status, Some(exit.run)));
+            let event = event(unit, at, kind, cause, status, Some(exit.run));
+            events.push(event.of_command(exit.command));
         }
         if unknown > 0 {
             if let Some(counters) = counters {
@@ -301,15 +304,7 @@ impl Ledger {
         let Some(unit) = unit.filter(|unit| unit.selected) else { return };
         let (counters, now) = (Arc::make_mut(self.counters_of(unit)), SystemTime::now());
         counter_of(&mut counters.job_failures, &result).add_events(1, now);
-        self.record(Event {
-            at: now,
-            unit: name.into(),
-            kind: EventKind::JobFailed,
-            cause: Some(result),
-            status: None,
-            invocation_id: None,
-            before_start: false,
-        });
+        self.record(event(&name.into(), now, EventKind::JobFailed, Some(result), None, None));
     }
 
     /// Counts a reload of PID 1's configuration.
@@ -360,6 +355,7 @@ impl Ledger {
 
     fn record(&mut self, mut event: Event) {
         event.before_start = event.at < self.started;
+        let event = self.with_logged_command(event);
         let Event { unit, kind, cause, status, .. } = &event;
         debug!(%unit, ?kind, ?cause, ?status, "event");
         self.events.push_back(Arc::new(event));

@@ -22,7 +22,7 @@ impl Unit {
             Detail::Target(dependencies) => {
                 dependencies.by_relation().any(|(_, names)| hides(names))
             }
-            Detail::Mount(_) | Detail::None => false,
+            Detail::Mount(_) | Detail::Other(_) | Detail::None => false,
         };
         if !has_hidden {
             return unit.clone();
@@ -43,7 +43,7 @@ impl Unit {
                 *triggers = all.into_iter().filter(|name| !is_hidden(name)).collect();
             }
             Detail::Target(dependencies) => dependencies.retain(|name| !is_hidden(name)),
-            Detail::Mount(_) | Detail::None => {}
+            Detail::Mount(_) | Detail::Other(_) | Detail::None => {}
         }
         Arc::new(shown)
     }

@@ -7,6 +7,7 @@ mod hidden_names;
 pub mod name;
 pub mod properties;
 mod property_tables;
+pub mod results;
 pub mod sandbox;
 pub(crate) mod serial;
 mod starters;
@@ -22,6 +23,7 @@ use zbus::Variant;
 use self::dependencies::Dependencies;
 use self::files::ServiceFiles;
 use self::name::{UnitKind, is_valid};
+use self::results::Mount;
 use self::sandbox::Sandbox;
 pub use self::starters::{Path, Socket, Timer};
 use self::value::{InternedStr, InvocationId, Timestamp, as_strings};
@@ -105,13 +107,15 @@ pub enum Detail {
     Timer(Timer),
     /// Of a socket unit.
     Socket(Socket),
-    /// `Type` of a mount, the file system.
-    Mount(Option<InternedStr>),
+    /// Of a mount.
+    Mount(Mount),
     /// The units that a target wants or requires.
     Target(Box<Dependencies>),
     /// Of a path unit.
     Path(Path),
-    /// Of all other kinds.
+    /// `Result` of an automount, scope or swap.
+    Other(Option<InternedStr>),
+    /// Of devices and slices.
     None,
 }
 
@@ -196,6 +200,10 @@ pub struct CommandExit {
     pub code: u64,
     /// Exit status or signal number.
     pub status: u64,
+    /// When it was started, wall clock; 0 before.
+    pub started: Timestamp,
+    /// Whether its failure is ignored: it begins with `-`.
+    pub ignores_failure: bool,
 }
 
 /// IP traffic of one run of a service.
@@ -244,10 +252,11 @@ impl Unit {
                 UnitKind::Service => Detail::Service(Box::default()),
                 UnitKind::Timer => Detail::Timer(Timer::default()),
                 UnitKind::Socket => Detail::Socket(Socket::default()),
-                UnitKind::Mount => Detail::Mount(None),
+                UnitKind::Mount => Detail::Mount(Mount::default()),
                 UnitKind::Target => Detail::Target(Box::default()),
                 UnitKind::Path => Detail::Path(Path::default()),
-                _ => Detail::None,
+                UnitKind::Automount | UnitKind::Scope | UnitKind::Swap => Detail::Other(None),
+                UnitKind::Device | UnitKind::Slice => Detail::None,
             },
         }
     }

@@ -5,6 +5,7 @@ use zbus::Variant;
 use super::dependencies::Relation;
 use super::files::ServiceFiles;
 use super::name::UnitKind;
+use super::results::Mount;
 use super::value::{as_command_exits, as_interned, as_strings};
 use super::{Detail, Path, Service, Socket, Unit};
 pub use crate::systemd::unit::decode::Values;
@@ -86,7 +87,8 @@ impl Unit {
         }
         match &mut self.detail {
             Detail::Service(service) if name == EXEC_START => {
-                service.commands = Some(as_command_exits(value));
+                let exits = as_command_exits(value);
+                service.commands = Some(if exits.len() > 1 { exits } else { Box::default() });
                 service.files.set(name, value);
             }
             Detail::Service(service) => {
@@ -96,9 +98,16 @@ impl Unit {
             }
             Detail::Timer(timer) => set(TIMER, timer, name, value),
             Detail::Socket(socket) => set(SOCKET, socket, name, value),
-            Detail::Mount(fs) if name == "Type" => *fs = as_interned(value),
-            Detail::Path(path) if name == RESULT => path.result = as_interned(value),
-            Detail::Mount(_) | Detail::Target(_) | Detail::Path(_) | Detail::None => {}
+            Detail::Mount(mount) if name == "Type" => mount.file_system = as_interned(value),
+            Detail::Mount(Mount { result, .. })
+            | Detail::Path(Path { result, .. })
+            | Detail::Other(result)
+                if name == RESULT =>
+            {
+                *result = as_interned(value);
+            }
+            Detail::Mount(_) | Detail::Target(_) | Detail::Path(_) => {}
+            Detail::Other(_) | Detail::None => {}
         }
     }
 }
@@ -117,8 +126,9 @@ pub fn wanted(
         UnitKind::Service => vec![None],
         UnitKind::Timer => fetched(TIMER),
         UnitKind::Socket => fetched(SOCKET),
-        UnitKind::Mount => vec![Some("Type")],
+        UnitKind::Mount => vec![Some("Type"), Some(RESULT)],
         UnitKind::Path => vec![Some(RESULT)],
+        kind if kind.has_only_result() => vec![Some(RESULT)],
         _ => vec![],
     };
     let is_in_all = kind == UnitKind::Service || !kind.has_cgroup();
@@ -185,8 +195,8 @@ pub fn is_signalled(kind: UnitKind, interface: Interface, name: &str) -> bool {
         (Interface::Kind, UnitKind::Service) => signalled(SERVICE, name),
         (Interface::Kind, UnitKind::Timer) => signalled(TIMER, name),
         (Interface::Kind, UnitKind::Socket) => signalled(SOCKET, name),
-        (Interface::Kind, UnitKind::Path) => name == RESULT,
-        _ => false,
+        (Interface::Kind, UnitKind::Mount | UnitKind::Path) => name == RESULT,
+        (Interface::Kind, kind) => kind.has_only_result() && name == RESULT,
     }
 }
 
@@ -244,7 +254,7 @@ pub const NAMES: &str = "Names";
 /// When a unit's conditions were last checked, if ever; no signal carries it.
 pub const CONDITION_TIME: &str = "ConditionTimestamp";
 
-/// Of path units: of other kinds it is in their tables.
+/// Of kinds without a table of properties.
 const RESULT: &str = "Result";
 
 /// When a unit's state or sub-state last changed.

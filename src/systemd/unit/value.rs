@@ -163,18 +163,18 @@ pub(in crate::systemd) fn as_invocation_id(value: &Variant<'_>) -> Option<Invoca
     Some(InvocationId(id))
 }
 
-/// The exit of each command in `ExecStart`; empty for a single command and for any other type.
+/// The last exit of each command in `ExecStart` and the like; empty for any other type.
 pub(in crate::systemd) fn as_command_exits(value: &Variant<'_>) -> Box<[CommandExit]> {
     let Variant::Array(commands) = value else { return Box::default() };
-    if commands.len() < 2 {
-        return Box::default();
-    }
     let exit = |command: &Variant<'_>| {
         let Variant::Structure(command) = command else { return CommandExit::default() };
-        let number = |index: usize| command.fields().get(index).and_then(as_number).unwrap_or(0);
+        let fields = command.fields();
+        let number = |index: usize| fields.get(index).and_then(as_number).unwrap_or(0);
         // path, arguments, whether failures are ignored, start, exit, pid, code, status
-        let [at, monotonic] = [number(5), number(6)].map(Timestamp);
-        CommandExit { at, monotonic, code: number(8), status: number(9) }
+        let ignores_failure = fields.get(2).and_then(as_bool).unwrap_or(false);
+        let [started, at, monotonic] = [number(3), number(5), number(6)].map(Timestamp);
+        let (code, status) = (number(8), number(9));
+        CommandExit { at, monotonic, code, status, started, ignores_failure }
     };
     commands.iter().take(MAX_COMMANDS).map(exit).collect()
 }

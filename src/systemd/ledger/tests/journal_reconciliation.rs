@@ -5,8 +5,8 @@ use super::*;
 use crate::source::journal::exits::{JournalExit, JournalExits};
 
 fn exit(unit: &str, run: u8, result: &str, at: Timestamp) -> JournalExit {
-    let (unit, run, main_exit) = (unit.into(), InvocationId([run; 16]), None);
-    JournalExit { unit, run, result: intern(result), at, main_exit }
+    let (unit, run) = (unit.into(), InvocationId([run; 16]));
+    JournalExit { unit, run, result: intern(result), at, main_exit: None, command: None }
 }
 
 fn journal_exits(exits: Vec<JournalExit>) -> JournalExits {
