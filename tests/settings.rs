@@ -2,14 +2,14 @@
 //! growing delays. The times are those of docs/settings.md.
 #![allow(clippy::disallowed_types)]
 
+#[path = "resources/changes.rs"]
+mod changes;
 mod support;
 
-use std::fmt::Write;
-use std::path::Path;
 use std::time::{Duration, Instant};
-use std::{env, fs};
 
-use support::{Exporter, Machine, Samples, eventually, in_time};
+use changes::{Change, cgroup_rows, update_document};
+use support::{Machine, Samples, eventually};
 
 /// Each row: the setting, how it is changed, and the longest time until /metrics shows it.
 #[test]
@@ -19,89 +19,125 @@ fn settings_changed_at_run_time_are_exported() {
         Machine::options().cgroup_v1().try_boot().unwrap_or_else(|_| Machine::options().boot());
     machine.write("srv/notify.py", NOTIFY);
     machine.units(&[
-        ("web.service", "[Service]\nExecStart=/bin/sleep infinity\nTasksMax=100\n"),
+        ("web.service", "[Service]\nExecStart=/bin/sleep infinity\nRestart=always\nTasksMax=100\n"),
         ("idle.service", "[Service]\nExecStart=/bin/sleep infinity\nTasksMax=100\n"),
         ("keep.target", "[Unit]\nWants=web.service\nAfter=idle.service\n"),
         ("notify.service", "[Service]\nType=notify\nExecStart=/usr/bin/python3 /srv/notify.py\n"),
+        ("tick.timer", "[Timer]\nOnCalendar=2036-01-01 UTC\nUnit=idle.service\n"),
     ]);
-    machine.ok(&["systemctl", "start", "keep.target", "web", "notify"]);
+    machine.ok(&["systemctl", "start", "keep.target", "web", "notify", "tick.timer"]);
     machine.ok(&["systemd-run", "--unit=transient", "--property=TasksMax=100", "sleep", "inf"]);
     let exporter = machine.exporter(&[]);
-    let mut table = Vec::new();
-    let mut row =
-        |setting: &str, change: &str, unit: &str, name, expected: Option<f64>, at_most| {
-            let command: Vec<_> = change.split(' ').collect();
-            machine.ok(&command);
-            let begun = Instant::now();
-            let value = || exporter.samples().value(name, &[("name", unit)]);
-            let shown = in_time(|| {
-                let value = value();
-                let is_there = value.is_some() && expected.is_none();
-                (value == expected || is_there).then(|| begun.elapsed())
-            });
-            let took = shown.unwrap_or_else(|| panic!("{change}: {name} is {:?}", value()));
-            assert!(took < at_most, "{change}: {name} after {took:?}");
-            table.push((setting.to_owned(), change.to_owned(), name, took));
-        };
-    let (soon, tasks) = (Duration::from_secs(5), "systemd_unit_tasks_max");
+    let mut rows = Vec::new();
+    let soon = Duration::from_secs(5);
+    let run = |command: &str| {
+        let begun = Instant::now();
+        machine.ok(&command.split(' ').collect::<Vec<_>>());
+        begun
+    };
     let set = "systemctl set-property";
-    for (change, unit, value) in [
+    for (command, unit, value) in [
         (format!("{set} web.service TasksMax=8192"), "web.service", 8192.0),
         (format!("{set} web.service TasksMax=200"), "web.service", 200.0),
         (format!("{set} --runtime web.service TasksMax=300"), "web.service", 300.0),
         ("systemctl revert web.service".to_owned(), "web.service", 100.0),
         (format!("{set} transient.service TasksMax=400"), "transient.service", 400.0),
     ] {
-        row("TasksMax", &change, unit, tasks, Some(value), soon);
+        let begun = run(&command);
+        let by = &format!("`{command}`");
+        let (setting, metric, expected) = ("`TasksMax=`", "systemd_unit_tasks_max", Some(value));
+        let change = Change { setting, by, metric, unit, expected, at_most: soon };
+        rows.push(change.row(&exporter, begun));
     }
     // off by default; the traffic is polled every 15 s
-    let traffic = "systemd_service_ip_ingress_bytes";
-    let change = format!("{set} web.service IPAccounting=yes");
-    machine.ok(&["systemctl", "set-property", "notify.service", "IPAccounting=yes"]);
+    run(&format!("{set} notify.service IPAccounting=yes"));
     let read = ["systemctl", "show", "--value", "--property=IPIngressBytes", "notify"];
     if machine.ok(&read).trim().parse::<u64>().is_ok_and(|bytes| bytes < u64::MAX) {
-        row("IPAccounting", &change, "web.service", traffic, None, Duration::from_secs(25));
+        let command = format!("{set} web.service IPAccounting=yes");
+        let begun = run(&command);
+        let change = Change {
+            setting: "`IPAccounting=`",
+            by: &format!("`{command}`"),
+            metric: "systemd_service_ip_ingress_bytes",
+            unit: "web.service",
+            expected: None,
+            at_most: Duration::from_secs(25),
+        };
+        rows.push(change.row(&exporter, begun));
     } else {
         eprintln!("not on this machine: IPAccounting");
     }
-    for (setting, value, name, expected) in CGROUP_SETTINGS {
-        let change = format!("{set} web.service {setting}={value}");
-        // the machine may not have the controller
-        machine
-            .ok(&format!("{set} notify.service {setting}={value}").split(' ').collect::<Vec<_>>());
-        if is_exported(&exporter, name, *expected) {
-            row(setting, &change, "web.service", name, Some(*expected), soon);
-        } else {
-            eprintln!("not on this machine: {setting}");
-        }
-    }
-    let watchdog = "systemd_service_watchdog_timeout_seconds";
-    let notify = "systemctl kill --signal=USR1 notify.service";
-    let minute = Duration::from_secs(62);
-    machine.ok(&notify.split(' ').collect::<Vec<_>>());
+    rows.extend(cgroup_rows(&machine, &exporter, "web.service", "notify.service"));
+    let begun = run("systemctl kill --signal=USR1 notify.service");
+    let change = Change {
+        setting: "`WatchdogSec=`",
+        by: "`sd_notify WATCHDOG_USEC=`",
+        metric: "systemd_service_watchdog_timeout_seconds",
+        unit: "notify.service",
+        expected: Some(1234.0),
+        at_most: Duration::from_secs(62),
+    };
+    rows.push(change.row(&exporter, begun));
+    // a changed file of a unit, before it is read
     let begun = Instant::now();
-    loop {
-        let value = exporter.samples().value(watchdog, &[("name", "notify.service")]);
-        if value == Some(1234.0) {
-            break;
-        }
-        assert!(begun.elapsed() < minute, "{watchdog} is {value:?}");
-        std::thread::sleep(Duration::from_millis(200));
+    let text = "[Service]\nExecStart=/bin/sleep infinity\nTasksMax=200\n";
+    machine.write("etc/systemd/system/idle.service", text);
+    let change = Change {
+        setting: "any",
+        by: "a changed file of the unit",
+        metric: "systemd_unit_need_daemon_reload",
+        unit: "idle.service",
+        expected: Some(1.0),
+        // without inotify, units are read in turn
+        at_most: Duration::from_secs(40),
+    };
+    rows.push(change.row(&exporter, begun));
+    for (unit, section, line, metric, expected) in RELOADED {
+        let file = format!("etc/systemd/system/{unit}.d/changed.conf");
+        machine.write(&file, format!("[{section}]\n{line}\n"));
+        let begun = run("systemctl daemon-reload");
+        let (setting, _) = line.split_once('=').expect("a setting");
+        let change = Change {
+            setting: &format!("`{setting}=`"),
+            by: &format!("`{line}` for `{unit}`, `systemctl daemon-reload`"),
+            metric,
+            unit,
+            expected: Some(*expected),
+            at_most: soon,
+        };
+        rows.push(change.row(&exporter, begun));
     }
-    table.push((
-        "WatchdogSec".into(),
-        "sd_notify WATCHDOG_USEC=".into(),
-        watchdog,
-        begun.elapsed(),
-    ));
-    let mut text = String::new();
-    for (setting, change, name, took) in &table {
-        let took = took.as_secs_f64();
-        let _ = writeln!(text, "| `{setting}=` | `{change}` | `{name}` | {took:.1} s |");
-    }
-    println!("{text}");
-    update_document(&text);
+    update_document(&rows);
 }
+
+/// Settings that a reload changes: unit, section, line, metric and value.
+const RELOADED: &[(&str, &str, &str, &str, f64)] = &[
+    ("web.service", "Service", "RestartSec=7", "systemd_service_restart_delay_seconds", 7.0),
+    ("web.service", "Unit", "StartLimitBurst=9", "systemd_service_start_limit_burst", 9.0),
+    (
+        "web.service",
+        "Unit",
+        "StartLimitIntervalSec=77",
+        "systemd_service_start_limit_interval_seconds",
+        77.0,
+    ),
+    ("web.service", "Service", "FileDescriptorStoreMax=5", "systemd_service_fd_store_max", 5.0),
+    (
+        "tick.timer",
+        "Timer",
+        "OnCalendar=2035-01-01 UTC",
+        "systemd_timer_next_trigger_seconds",
+        2_051_222_400.0,
+    ),
+    ("tick.timer", "Timer", "AccuracySec=10min", "systemd_timer_accuracy_seconds", 600.0),
+    (
+        "tick.timer",
+        "Timer",
+        "RandomizedDelaySec=5min",
+        "systemd_timer_randomized_delay_seconds",
+        300.0,
+    ),
+];
 
 /// RestartSteps= makes each delay longer than the one before.
 #[test]
@@ -145,42 +181,6 @@ fn seconds(text: &str) -> f64 {
     });
     parts.sum()
 }
-
-/// Whether the setting of the other service is exported within 3 s.
-fn is_exported(exporter: &Exporter<'_>, name: &str, expected: f64) -> bool {
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(3) {
-        if exporter.samples().value(name, &[("name", "notify.service")]) == Some(expected) {
-            return true;
-        }
-    }
-    false
-}
-
-/// Replaces the rows of the table with `UPDATE=1`.
-fn update_document(rows: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/settings.md");
-    let text = fs::read_to_string(&path).expect("docs/settings.md");
-    let (head, rest) = text.split_once(TABLE).expect("the table");
-    let end = rest.find("\n\n").unwrap_or(rest.len() - 1);
-    if env::var_os("UPDATE").is_some() {
-        let text = format!("{head}{TABLE}{}{}", rows.trim_end(), &rest[end..]);
-        fs::write(&path, text).expect("docs/settings.md");
-    }
-}
-
-const TABLE: &str = "| setting | changed by | metric | time |\n| --- | --- | --- | --- |\n";
-
-/// Settings whose values are read from the cgroup.
-const CGROUP_SETTINGS: &[(&str, &str, &str, f64)] = &[
-    ("MemoryMax", "512M", "systemd_unit_memory_max_bytes", 536_870_912.0),
-    ("MemoryMax", "256M", "systemd_unit_memory_effective_max_bytes", 268_435_456.0),
-    ("MemoryHigh", "128M", "systemd_unit_memory_high_bytes", 134_217_728.0),
-    ("MemoryHigh", "64M", "systemd_unit_memory_effective_high_bytes", 67_108_864.0),
-    ("MemorySwapMax", "32M", "systemd_unit_swap_max_bytes", 33_554_432.0),
-    ("CPUQuota", "150%", "systemd_unit_cpu_quota_cores", 1.5),
-    ("TasksMax", "50", "systemd_unit_tasks_effective_max", 50.0),
-];
 
 /// Sets its watchdog timeout at SIGUSR1.
 const NOTIFY: &str = r#"

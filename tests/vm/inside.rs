@@ -2,6 +2,7 @@
 
 use std::env;
 
+use crate::changes::cgroup_rows;
 use crate::kernel::{known_load, limits, slices};
 use crate::support::{HERE, Machine, eventually};
 
@@ -21,6 +22,21 @@ fn slice_cpu_time_is_at_least_that_of_its_units() {
 #[ignore = "main.rs runs it inside the VM"]
 fn limits_and_limit_hits_are_exported() {
     limits(here());
+}
+
+#[test]
+#[ignore = "main.rs runs it inside the VM"]
+fn limits_changed_at_run_time_are_exported() {
+    let exporter = here().exporter(&[]);
+    let names = ["web.service", "other.service"];
+    for name in names {
+        here().unit(name, "[Service]\nExecStart=/bin/sleep infinity\n");
+    }
+    here().ok(&["systemctl", "start", names[0], names[1]]);
+    let rows = cgroup_rows(here(), &exporter, names[0], names[1]);
+    // main.rs writes them to docs/settings.md
+    rows.iter().for_each(|row| println!("{row}"));
+    assert_eq!(rows.len(), 7, "{rows:?}");
 }
 
 #[test]

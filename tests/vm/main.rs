@@ -3,6 +3,8 @@
 
 #![allow(clippy::disallowed_types)]
 
+#[path = "../resources/changes.rs"]
+mod changes;
 mod inside;
 #[path = "../resources/kernel.rs"]
 mod kernel;
@@ -29,7 +31,9 @@ fn resource_metrics_match_kernel_on_pure_cgroup_v2() {
     let output =
         vm.ok(&format!("{HERE}=1 {} inside:: --ignored --nocapture --test-threads=1", vm::PROGRAM));
     println!("{output}\n{:.0} s inside the VM", start.elapsed().as_secs_f64());
-    assert!(output.contains("test result: ok. 5 passed"), "{output}");
+    assert!(output.contains("test result: ok. 6 passed"), "{output}");
+    let rows = output.lines().filter_map(|line| line.find("| `").map(|at| line[at..].to_owned()));
+    changes::update_document(&rows.collect::<Vec<_>>());
 }
 
 #[test]
