@@ -1,7 +1,7 @@
 # The same commands for development and CI. A target installs its missing tools through scripts/setup.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale simulate-alerts lint fmt package test-package bench test-vm test-matrix test-laravel pictures book
+.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale simulate-alerts lint fmt package repository image test-package bench test-vm test-matrix test-laravel pictures book
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,12 @@ chaos: ## inject random faults for 30 minutes and check that every crash is coun
 
 package: ## build the .deb, the .rpm and the tarball in target/package
 	@scripts/package
+
+repository: ## make signed apt and rpm repositories of target/package in target/repository; needs SIGNING_KEY=ID
+	@scripts/repository
+
+image: ## make an OCI image of the tarballs in target/package, without a daemon
+	@scripts/image
 
 test-package: ## install, upgrade and remove the packages on separate Debian trees; needs root and `make package`
 	@scripts/setup test-package

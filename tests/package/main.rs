@@ -3,14 +3,23 @@
 //! `make test-package` runs these. The trees are kept in target/roots.
 #![allow(clippy::disallowed_types)]
 
+mod ansible;
+mod image;
+mod kubernetes;
+mod repository;
+mod shared_rules;
+#[path = "../support/mod.rs"]
 mod support;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use support::{Exporter, Machine, Samples, eventually};
+use support::{Exporter, Machine, Samples, eventually, in_time};
+use tempfile::TempDir;
 
 #[test]
 #[ignore = "needs make package; make test-package runs it"]
@@ -28,13 +37,13 @@ fn lintian_reports_no_errors_or_warnings() {
 #[test]
 #[ignore = "needs make package; make test-package runs it"]
 fn deb_installs_upgrades_and_purges_on_bookworm() {
-    install_upgrade_purge("bookworm");
+    install_upgrade_purge(&boot("bookworm"), &DPKG);
 }
 
 #[test]
 #[ignore = "needs make package; make test-package runs it"]
 fn deb_installs_upgrades_and_purges_on_trixie() {
-    install_upgrade_purge("trixie");
+    install_upgrade_purge(&boot("trixie"), &DPKG);
 }
 
 #[test]
@@ -166,11 +175,28 @@ fn program_contains_crate_list_and_no_build_paths() {
     }
 }
 
-fn install_upgrade_purge(suite: &str) {
-    let machine = boot(suite);
-    let before = traces(&machine);
-    machine.ok(&["dpkg", "-i", "/packages/new.deb"]);
-    let exporter = installed(&machine);
+/// The commands of one way to install the package.
+struct Way<'a> {
+    install: &'a str,
+    upgrade: &'a str,
+    reinstall: &'a str,
+    remove: &'a str,
+    purge: &'a str,
+}
+
+const DPKG: Way<'static> = Way {
+    install: "dpkg -i /packages/new.deb",
+    upgrade: "dpkg -i /packages/newer.deb",
+    reinstall: "dpkg -i /packages/newer.deb",
+    remove: "dpkg --remove unit-exporter",
+    purge: "dpkg --purge unit-exporter",
+};
+
+fn install_upgrade_purge(machine: &Machine, way: &Way<'_>) {
+    let run = |commands: &str| machine.ok(&["sh", "-ec", commands]);
+    let before = traces(machine);
+    run(way.install);
+    let exporter = installed(machine);
     assert_complete(&exporter);
     let enabled = |unit| text(&machine.exec(&["systemctl", "is-enabled", unit])).trim().to_owned();
     assert_eq!((&*enabled(SERVICE), &*enabled("unit-exporter.socket")), ("enabled", "disabled"));
@@ -185,42 +211,47 @@ fn install_upgrade_purge(suite: &str) {
         let status = machine.ok(&["systemctl", "show", "--property=StatusText", SERVICE]);
         status.contains(" units, ").then_some(status)
     });
-    println!("{suite}: {}", status.trim());
+    println!("{}", status.trim());
     let exposure =
         machine.ok(&["systemd-analyze", "security", "--no-pager", "--threshold=13", SERVICE]);
-    println!("{suite}: {}", exposure.lines().last().unwrap_or_default());
+    println!("{}", exposure.lines().last().unwrap_or_default());
 
     // an upgrade keeps and applies the settings
     machine.write("etc/default/unit-exporter", "ARGS=\"--log.format=json\"\n");
     machine.write("etc/unit-exporter/web.yml", "{}\n");
     let old = exporter.pid();
-    build_newer(&machine);
-    let crashes = Crashes::start(&machine, &exporter);
-    machine.ok(&["dpkg", "-i", "/packages/newer.deb"]);
+    let crashes = Crashes::start(machine, &exporter);
+    run(way.upgrade);
+    assert_eq!(version(machine), NEWER);
     eventually("the service restarts", || (exporter.pid() != old).then_some(()));
     let exporter = exporter.ready();
     assert_complete(&exporter);
-    crashes.are_all_counted(&machine, &exporter);
+    crashes.are_all_counted(machine, &exporter);
     assert!(exporter.log().contains("\"level\":\"INFO\""), "{}", exporter.log());
     assert_eq!(machine.ok(&["cat", "/etc/unit-exporter/web.yml"]), "{}\n");
 
     // an upgrade does not enable or start a disabled service
     machine.ok(&["systemctl", "disable", "--now", "--quiet", SERVICE]);
-    machine.ok(&["dpkg", "-i", "/packages/newer.deb"]);
+    run(way.reinstall);
     assert_eq!(enabled(SERVICE), "disabled");
     assert!(machine.tcp(9558).is_err());
 
     machine.ok(&["systemctl", "start", SERVICE]);
-    machine.ok(&["dpkg", "--remove", "unit-exporter"]);
+    run(way.remove);
     assert!(machine.tcp(9558).is_err());
     assert_eq!(machine.ok(&["cat", "/etc/default/unit-exporter"]), "ARGS=\"--log.format=json\"\n");
-    machine.ok(&["dpkg", "--purge", "unit-exporter"]);
-    assert_eq!(traces(&machine), before);
+    run(way.purge);
+    assert_eq!(traces(machine), before);
     assert_eq!(machine.ok(&["systemctl", "--failed", "--plain", "--no-legend"]), "");
     for database in ["passwd", "group"] {
         assert_eq!(machine.exec(&["getent", database, "unit-exporter"]).status.code(), Some(2));
     }
-    println!("{suite}: nothing left after purge");
+    println!("nothing left after purge");
+}
+
+/// The installed version of the package.
+fn version(machine: &Machine) -> String {
+    machine.ok(&["dpkg-query", "--show", "--showformat=${Version}", "unit-exporter"])
 }
 
 /// Services that crash while the package is upgraded.
@@ -249,20 +280,31 @@ impl Crashes {
         Self { before }
     }
 
+    /// The exporter was stopped in between and cannot read the journal.
+    fn are_remembered(&self, exporter: &Exporter<'_>) {
+        let page = exporter.samples();
+        assert!(crashes(&page) >= Some(self.before), "a counter fell");
+        assert!(is_refused(&page), "the start limit is forgotten");
+    }
+
     fn are_all_counted(&self, machine: &Machine, exporter: &Exporter<'_>) {
         let page = exporter.samples();
         assert!(crashes(&page) >= Some(self.before), "a counter fell");
         assert!(is_refused(&page), "the start limit is forgotten");
         machine.exec(&["systemctl", "stop", "loop"]);
-        let lines = "journalctl -u loop --grep 'Main process exited' -o cat | wc -l";
+        // not an exit by the signal of systemctl stop
+        let lines = "journalctl -u loop --grep 'exited, code=exited, status=3' -o cat | wc -l";
         let logged: f64 = machine.ok(&["sh", "-c", lines]).trim().parse().expect("a number");
         assert!(logged > self.before, "no crash during the upgrade");
         let exits = [("name", "loop.service"), ("code", "exited"), ("status", "3")];
         let exits = |page: &Samples| page.value("systemd_service_main_process_exits_total", &exits);
-        eventually("every crash and every exit in the journal is counted", || {
+        let counted = || {
             let page = exporter.samples();
-            ((crashes(&page), exits(&page)) == (Some(logged), Some(logged))).then_some(())
-        });
+            (crashes(&page), exits(&page))
+        };
+        // every crash and every exit
+        let exact = in_time(|| (counted() == (Some(logged), Some(logged))).then_some(()));
+        assert!(exact.is_some(), "counted {:?}, in the journal {logged}", counted());
         machine.ok(&["systemctl", "reset-failed"]);
         println!("upgrade: {} crashes before, {logged} after, as in the journal", self.before);
     }
@@ -279,17 +321,32 @@ fn is_refused(page: &Samples) -> bool {
 
 /// Every file named after the package, and every file in /etc and /var/lib that mentions it, except backups.
 fn traces(machine: &Machine) -> String {
-    let script = "find / -xdev -path '*unit-exporter*' ! -path '/packages*' | sort; \
+    let script = "find / -xdev -path '*unit-exporter*' ! -path '/packages*' ! -path '/repository*' ! -path '/ansible*' | sort; \
         grep -rl unit-exporter /etc /var/lib | grep -v -e '-$' -e 'status-old$' || true";
     machine.ok(&["sh", "-c", script])
 }
 
-/// Builds the same package with a newer version.
-fn build_newer(machine: &Machine) {
-    let script = "cd /tmp && dpkg-deb --raw-extract /packages/new.deb newer && \
-        sed -i 's/^Version: .*/Version: 99.0-1/' newer/DEBIAN/control && \
-        dpkg-deb --build newer /packages/newer.deb && rm -r newer";
-    machine.ok(&["sh", "-c", script]);
+/// The same package with a newer version.
+fn newer_deb() -> &'static Path {
+    static NEWER_DEB: OnceLock<TempDir> = OnceLock::new();
+    let directory = NEWER_DEB.get_or_init(|| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let script = "cd \"$0\" && dpkg-deb --raw-extract \"$1\" tree && \
+            sed -i \"s/^Version: .*/Version: $2/\" tree/DEBIAN/control && \
+            dpkg-deb --root-owner-group --build tree \"unit-exporter_$2_amd64.deb\" && rm -r tree";
+        let mut shell = Command::new("sh");
+        shell.args(["-ec", script]).arg(directory.path()).arg(built("amd64.deb")).arg(NEWER);
+        succeeds(&mut shell);
+        directory
+    });
+    directory.path()
+}
+
+/// Runs a command on this host and returns its output; panics with the output if the command fails.
+fn succeeds(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", text(&output));
+    text(&output)
 }
 
 fn installed(machine: &Machine) -> Exporter<'_> {
@@ -305,25 +362,28 @@ fn assert_complete(exporter: &Exporter) {
 
 /// A Debian machine of that suite with the packages in /packages.
 fn boot(suite: &str) -> Machine {
-    let roots = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/roots");
-    let tree = roots.join(suite);
-    if !tree.exists() {
-        fs::create_dir_all(&roots).expect("a directory");
-        let made = Command::new(TREE).arg(suite).arg(&tree).output().expect("the script runs");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    }
-    let machine = Machine::options().root(tree).boot();
+    let machine = Machine::options().root(tree(suite, suite, &[])).boot();
     machine.ok(&["mkdir", "/packages"]);
-    for (from, to) in [("amd64.deb", "new.deb"), ("linux-amd64.tar.gz", "")] {
-        let from = built(from);
-        let name = if to.is_empty() {
-            from.file_name().expect("a name").to_str().expect("text")
-        } else {
-            to
-        };
-        fs::copy(&from, machine.path(&format!("packages/{name}"))).expect("a copy");
+    let newer = newer_deb().join(format!("unit-exporter_{NEWER}_amd64.deb"));
+    let tarball = built("linux-amd64.tar.gz");
+    let name = tarball.file_name().expect("a name").to_str().expect("text").to_owned();
+    for (from, to) in
+        [(built("amd64.deb"), "new.deb"), (newer, "newer.deb"), (tarball, name.as_str())]
+    {
+        fs::copy(&from, machine.path(&format!("packages/{to}"))).expect("a copy");
     }
     machine
+}
+
+/// The Debian tree NAME of that suite with additional packages; made when it is missing.
+fn tree(name: &str, suite: &str, packages: &[&str]) -> PathBuf {
+    let roots = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/roots");
+    let tree = roots.join(name);
+    if !tree.exists() {
+        fs::create_dir_all(&roots).expect("a directory");
+        succeeds(Command::new(TREE).arg(suite).arg(&tree).args(packages));
+    }
+    tree
 }
 
 /// The built package whose name has this ending.
@@ -350,5 +410,6 @@ fn mib(bytes: u64) -> f64 {
 }
 
 const APP: &str = "[Service]\nExecStart=/bin/sleep infinity\n";
+const NEWER: &str = "99.0";
 const SERVICE: &str = "unit-exporter.service";
 const TREE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/tree");
