@@ -43,9 +43,10 @@ pub(super) async fn cgroups<K: Clone + Send + 'static>(
     };
     let read = move |cgroups: &mut Cgroups| {
         let readings = cgroups.read(&mut units, deadline);
+        let checked = cgroups.check_tree(&units, &readings);
         // an error if processes are not read
         let _ = activities.send(units.into_iter().map(|unit| unit.activity).collect());
-        Ok((cgroups.layout(), readings))
+        checked.map(|()| (cgroups.layout(), readings))
     };
     source.read(open, read).await
 }

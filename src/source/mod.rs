@@ -56,6 +56,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The tree at `root` is that of a container: it has the cgroup of no unit.
+    #[must_use]
+    pub fn without_units(root: &Path, effect: &str) -> Self {
+        let root = root.display();
+        Self::Unavailable(format!(
+            "{root} has no unit's cgroup: {effect}; mount the host's /sys/fs/cgroup there, or run the \
+             exporter in the cgroup namespace of the host"
+        ))
+    }
+
     /// An I/O error at `path`.
     pub fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::Io { path: path.to_owned(), error }

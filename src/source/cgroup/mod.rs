@@ -12,7 +12,7 @@ mod v1;
 mod v2;
 mod values;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 pub use layout::Layout;
@@ -29,6 +29,7 @@ use crate::source::cgroup::v1::Controller;
 /// The cgroups of this host, kept between scrapes.
 #[derive(Debug)]
 pub struct Cgroups {
+    root: PathBuf,
     hierarchies: Hierarchies,
     files: Files,
     idle: IdleUnits<Cgroup>,
@@ -46,6 +47,7 @@ impl Cgroups {
     pub fn open(sys_fs_cgroup: &Path, descriptors: usize) -> Result<Self, Error> {
         let hierarchies = Hierarchies::open(sys_fs_cgroup)?;
         Ok(Self {
+            root: sys_fs_cgroup.to_owned(),
             files: Files::new(descriptors),
             idle: IdleUnits::default(),
             system: SystemPressure::default(),
@@ -87,6 +89,23 @@ impl Cgroups {
         self.files.finish_pass(readings.truncated > 0);
         self.idle.finish_pass();
         readings
+    }
+
+    /// Checks that the tree is that of the units: `readings` are those of `units`.
+    ///
+    /// # Errors
+    /// No unit but the root has a cgroup: this is the tree of a container, whose root is not `-.slice`.
+    pub fn check_tree<K>(
+        &self,
+        units: &[UnitGroup<K>],
+        readings: &UnitReadings<Cgroup, K>,
+    ) -> Result<(), Error> {
+        let roots = units.iter().filter(|unit| &*unit.control_group == "/").count();
+        let has_units = units.iter().any(|unit| unit.control_group.len() > 1);
+        if roots > 0 && has_units && readings.truncated == 0 && readings.units.len() <= roots {
+            return Err(Error::without_units(&self.root, "resources of units are absent"));
+        }
+        Ok(())
     }
 
     fn read_unit<K>(&mut self, unit: &mut UnitGroup<K>, failures: &mut Failures) -> Option<Cgroup> {

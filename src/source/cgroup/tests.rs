@@ -95,6 +95,27 @@ fn skips_units_without_cgroup() {
 }
 
 #[test]
+fn check_fails_in_the_tree_of_a_container() {
+    let tree = tempfile::tempdir().unwrap();
+    write(tree.path(), "cgroup.controllers", "memory");
+    write(tree.path(), "memory.current", "4096\n");
+    write(tree.path(), "memory.stat", "anon 4096\n");
+    let check = |paths: [&str; 2]| {
+        let mut cgroups = Cgroups::open(tree.path(), 0).unwrap();
+        let mut units = paths.map(unit);
+        let readings = cgroups.read(&mut units, Instant::now() + Duration::from_secs(60));
+        cgroups.check_tree(&units, &readings).map(|()| readings.units.len())
+    };
+    let error = check(["/", "/system.slice/nginx.service"]).unwrap_err().to_string();
+    assert!(error.contains("has no unit's cgroup: resources of units are absent"), "{error}");
+    write(tree.path(), "init.scope/memory.current", "4096\n");
+    write(tree.path(), "init.scope/cpu.stat", "user_usec 5\nsystem_usec 6\n");
+    assert_eq!(check(["/", "/init.scope"]).unwrap(), 2);
+    assert!(check(["/", ""]).is_ok(), "no unit below the root has processes");
+    assert!(check(["/gone.service", ""]).is_ok(), "the root is not selected");
+}
+
+#[test]
 fn counts_truncated_units_after_the_deadline() {
     let mut cgroups = Cgroups::open(Path::new(FIXTURE), 0).unwrap();
     let mut asked = [unit("/system.slice/nginx.service"), unit("/init.scope")];

@@ -108,11 +108,7 @@ impl CgroupOwners {
         }
         self.evict(units.len());
         if self.no_unit_found {
-            let root = self.root.display();
-            return Err(Error::Unavailable(format!(
-                "{root} has no unit's cgroup: listeners are exported without units; run the exporter \
-                 in the cgroup namespace of the host"
-            )));
+            return Err(Error::without_units(&self.root, "listeners are exported without units"));
         }
         Ok(())
     }
