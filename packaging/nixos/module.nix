@@ -1,4 +1,4 @@
-# An example of a NixOS module, not tested by this project. With the source in ./unit-exporter:
+# An example of a NixOS module, evaluated by the tests of this project, not built. With the source in ./unit-exporter:
 #
 #   imports = [ ./unit-exporter/packaging/nixos/module.nix ];
 #   services.unit-exporter = {

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_types)]
 
 mod ansible;
+mod distributions;
 mod image;
 mod kubernetes;
 mod repository;
@@ -393,6 +394,10 @@ fn built(end: &str) -> PathBuf {
     let found =
         files.ok().and_then(|mut files| files.find(|file| file.to_string_lossy().ends_with(end)));
     found.unwrap_or_else(|| panic!("no {end} in {}: make package first", packages.display()))
+}
+
+fn in_project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 fn in_packages(mut command: Command) -> Output {
