@@ -99,7 +99,7 @@ fn check_fails_in_the_tree_of_a_container() {
     let tree = tempfile::tempdir().unwrap();
     write(tree.path(), "cgroup.controllers", "memory");
     write(tree.path(), "memory.current", "4096\n");
-    write(tree.path(), "memory.stat", "anon 4096\n");
+    write(tree.path(), "cpu.stat", "user_usec 5\nsystem_usec 6\n");
     let check = |paths: [&str; 2]| {
         let mut cgroups = Cgroups::open(tree.path(), 0).unwrap();
         let mut units = paths.map(unit);
