@@ -68,10 +68,10 @@ fn event_names_the_command_that_failed_and_its_status() {
     machine.units(&units);
     let exporter = machine.exporter(&[]);
     // without access to the journal
-    let nobody = machine.exporter_unit(&["User=nobody"], &[]).ready();
+    let by_signals = machine.exporter_unit(&["User=nobody"], &[]).ready();
     for (name, _, failure) in FAILURES {
         machine.exec(&["systemctl", "start", name]);
-        for exporter in [&exporter, &nobody] {
+        for exporter in [&exporter, &by_signals] {
             assert_eq!(settled(exporter, name, "failed", failure), 1, "{name}");
         }
     }
@@ -85,7 +85,7 @@ fn event_names_the_command_that_failed_and_its_status() {
         ("slow.service", "failed", [Some("timeout"), Some("ExecStartPre"), None]),
     ] {
         settled(&exporter, name, what, &failure);
-        settled(&nobody, name, what, &failure);
+        settled(&by_signals, name, what, &failure);
     }
     let page = exporter.get("/", &[]);
     assert!(page.text().contains("exited with status 3 (ExecStartPre=)"), "{}", page.text());

@@ -37,7 +37,7 @@ impl Unit {
 }
 
 impl UnitKind {
-    /// Whether units of the kind have no properties of their own but their result.
+    /// Whether the only property of this kind that is read is the result.
     #[must_use]
     pub fn has_only_result(self) -> bool {
         matches!(self, Self::Automount | Self::Scope | Self::Swap)
