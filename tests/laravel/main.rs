@@ -135,6 +135,8 @@ fn job_crashes_its_worker(host: &mut Host<'_>) {
 
 /// Workers without Redis exit with 1; systemd restarts them until Redis is back.
 fn redis_is_stopped_and_started(host: &mut Host<'_>) {
+    // on a busy machine this step takes four minutes, two hours of the rules
+    host.tolerated = Some("SystemdServiceKeepsFailing");
     host.begin("Redis is stopped");
     host.machine.ok(&["systemctl", "stop", "redis-server"]);
     host.shows(&[("Redis", 0.0), ("Not running", 0.0), ("Recycled", 0.0)]);
