@@ -15,13 +15,13 @@ fn ansible_lint_accepts_the_collection() {
 fn role_installs_configures_upgrades_and_removes() {
     let machine = with_ansible();
     let before = traces(&machine);
-    let json = r#""unit_exporter_flags": ["--log.format=json", "--metrics.exclude=systemd_(boot|timer)_.+\\w $\"'"]"#;
+    let json = r#""unit_exporter_flags": ["--log.format=json", "--systemd.collector.unit-exclude=a b|c\\w $|\"'"]"#;
     let changed = play(&machine, &format!("{{{json}}}"));
     assert!(changed > 3, "{changed} changes");
     let exporter = installed(&machine);
     let pid = machine.ok(&["systemctl", "show", "--property=MainPID", "--value", SERVICE]);
     let arguments = machine.ok(&["cat", &format!("/proc/{}/cmdline", pid.trim())]);
-    let flags = "--log.format=json\0--metrics.exclude=systemd_(boot|timer)_.+\\w $\"'\0";
+    let flags = "--log.format=json\0--systemd.collector.unit-exclude=a b|c\\w $|\"'\0";
     assert!(arguments.ends_with(flags), "{arguments:?}");
     assert_eq!(play(&machine, &format!("{{{json}}}")), 0, "a second run changes nothing");
     assert_eq!(machine.ok(&["systemctl", "show", "--property=MainPID", "--value", SERVICE]), pid);
