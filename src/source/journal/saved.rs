@@ -1,5 +1,6 @@
 //! The form of the counters and the position in the state file.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::file_limits::MAX_FILES;
 use super::format::Id128;
 use super::tail::TimeSpan;
-use super::totals::{JournalCounts, Priority, Totals};
+use super::totals::{JournalCounts, Priority, ProcessExit, Totals};
 use super::{Journal, JournalStart, MAX_REMEMBERED};
 use crate::systemd::unit::serial;
 
@@ -24,6 +25,9 @@ pub struct SavedJournal {
     finished: Vec<SavedId>,
     volatile_spans: Vec<TimeSpan>,
     units: Vec<SavedCounts>,
+    /// Exits of processes before those of their units: a restart may come between the two.
+    #[serde(default)]
+    process_exits: VecDeque<ProcessExit>,
     messages: [u64; Priority::ALL.len()],
     missed: u64,
     unreadable: u64,
@@ -91,6 +95,7 @@ impl Journal {
             finished: self.finished.iter().copied().map(SavedId).collect(),
             volatile_spans: self.volatile_spans.iter().copied().chain(spans).collect(),
             units: units.collect(),
+            process_exits: self.totals.process_exits().clone(),
             messages,
             missed,
             unreadable: self.progress.unreadable,
@@ -122,6 +127,9 @@ impl Journal {
 impl Totals {
     pub(super) fn restore(&mut self, saved: &SavedJournal) {
         self.set_messages(saved.messages, saved.missed);
+        for (run, command, exit) in &saved.process_exits {
+            self.process_exit(*run, command.clone(), exit.clone());
+        }
         for SavedCounts { name, counts, last } in &saved.units {
             if let Some(index) = self.unit_index(name.as_bytes()) {
                 self.set_unit(index, counts.clone(), *last);

@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 use super::file_limits::{MAX_CONTAINER_FILES, MIN_CONTAINER_USER};
 use super::*;
+use crate::source::journal::exits::JournalProcessExit;
+use crate::systemd::unit::value::{InvocationId, intern};
 
 #[test]
 fn all_layouts_have_the_same_counts() {
@@ -88,6 +90,22 @@ fn continues_from_a_saved_position() {
     fs::remove_file(host.path("system@0123-4567.journal")).unwrap();
     let mut journal = Journal::open(&options).unwrap();
     assert!(journal.take_exits().last_gap.is_some());
+}
+
+#[test]
+fn exit_of_a_process_is_kept_until_that_of_its_unit_across_a_restart() {
+    let host = TestJournal::new();
+    host.put("system.journal", &PLAIN.content());
+    let mut journal = host.open();
+    let (run, command) = (InvocationId([7; 16]), Some(intern("ExecStartPre")));
+    let exit = JournalProcessExit { code: 1, status: intern("3") };
+    journal.totals.process_exit(run, command.clone(), exit.clone());
+    let json = serde_json::to_vec(&journal.saved()).unwrap();
+    let saved: SavedJournal = serde_json::from_slice(&json).unwrap();
+    let options =
+        JournalOptions { start: JournalStart::Resumed(Arc::new(saved)), ..host.options() };
+    let journal = Journal::open(&options).unwrap();
+    assert_eq!(*journal.totals.process_exits(), [(run, command, exit)]);
 }
 
 #[test]

@@ -42,6 +42,9 @@ pub struct JournalCount {
     pub first: Option<SystemTime>,
 }
 
+/// The exit of a process: its run, the property of the command if it is not the main process, and how.
+pub(super) type ProcessExit = (InvocationId, Option<InternedStr>, JournalProcessExit);
+
 /// All counters.
 #[derive(Debug)]
 pub(super) struct Totals {
@@ -55,7 +58,7 @@ pub(super) struct Totals {
     exits: JournalExits,
     /// Exits of processes whose units' exits have not been read yet, the latest last, with the
     /// property of the command if that is not the main process.
-    process_exits: VecDeque<(InvocationId, Option<InternedStr>, JournalProcessExit)>,
+    process_exits: VecDeque<ProcessExit>,
     now: Instant,
     last_eviction: Instant,
 }
@@ -165,6 +168,10 @@ impl Totals {
             self.process_exits.pop_front();
         }
         self.process_exits.push_back((run, command, exit));
+    }
+
+    pub(super) fn process_exits(&self) -> &VecDeque<ProcessExit> {
+        &self.process_exits
     }
 
     /// Counts a restart by `Restart=`.
