@@ -1,7 +1,7 @@
 # The same commands for development and CI. A target installs its missing tools through scripts/setup.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale simulate-alerts lint fmt package repository image test-package bench test-vm test-matrix test-laravel pictures book
+.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale simulate simulate-alerts lint fmt package repository image test-package bench test-vm test-matrix test-laravel pictures book
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ soak: ## test for drift and memory growth during 30 minutes of constant change; 
 test-scale: ## test with large numbers of sockets, processes, units and forged signals; takes minutes; needs root
 	@scripts/setup machine
 	cargo test --release --test hostile -- --ignored --nocapture
+
+simulate: ## run SEEDS random histories (10000) of a simulated systemd against the code that counts; SEED=n runs one again
+	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+	  cargo test --release --lib simulation::tests::simulate -- --ignored --exact --nocapture
 
 simulate-alerts: ## measure the alerts on simulated hosts whose incidents are known, with Prometheus 3 and VictoriaMetrics; takes minutes
 	@scripts/setup simulation

@@ -15,7 +15,7 @@
 //! http/        server                limits, TLS, authentication
 //! ```
 //!
-//! Beside them: `cli/` parses flags and files and runs one command, `collector` lists the collectors
+//! Beside them: `clock` reads the clocks, `cli/` parses flags and files and runs one command, `collector` lists the collectors
 //! and profiles, `unit_filter` selects units, `short_lived` names sums of units, `app` builds the
 //! responses of `http/` from scrapes, `single_flight` shares one scrape between simultaneous requests,
 //! `directory_watcher` reports changes of directories, `response_buffers` keeps memory of responses,
@@ -28,6 +28,7 @@
 pub mod app;
 pub mod bus;
 pub mod cli;
+pub mod clock;
 pub mod collector;
 pub mod directory_watcher;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -42,6 +43,8 @@ pub mod response_buffers;
 pub mod scrape;
 pub mod sd_notify;
 pub mod short_lived;
+#[cfg(test)]
+mod simulation;
 pub mod single_flight;
 pub mod snapshot;
 pub mod source;

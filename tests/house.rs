@@ -18,7 +18,7 @@ use sources::sources;
 /// fuzz targets may import everything.
 #[rustfmt::skip]
 const LAYERS: [(&str, &[&str]); 15] = [
-    ("names and mechanisms for all", &["bus", "collector", "directory_watcher", "http_counts", "logging", "response_buffers", "short_lived", "single_flight", "unit_filter"]),
+    ("names and mechanisms for all", &["bus", "clock", "collector", "directory_watcher", "http_counts", "logging", "response_buffers", "short_lived", "single_flight", "unit_filter"]),
     ("a unit: its name, its properties and their types", &["systemd::unit"]),
     ("the exits that the journal reports to the ledger", &["source::journal::exits"]),
     ("a List+Watch cache of PID 1", &["systemd"]),
@@ -126,14 +126,16 @@ struct Source {
 }
 
 impl Source {
-    /// All but tests, fuzz targets and lib.rs.
+    /// All but tests, the simulation, fuzz targets and lib.rs.
     fn all() -> impl Iterator<Item = Self> {
         sources("src").into_iter().filter_map(|path| {
             let relative = path.strip_prefix(root().join("src")).expect("a path in src/");
             let relative = relative.to_str().expect("UTF-8");
             let module = relative.trim_end_matches(".rs").trim_end_matches("/mod");
             let module = module.replace('/', "::");
-            let is_test = module.split("::").any(|name| ["tests", "fuzz"].contains(&name));
+            let is_test = module
+                .split("::")
+                .any(|name| ["tests", "fuzz", "simulation", "simulated"].contains(&name));
             (!is_test && module != "lib").then(|| Self {
                 path: format!("src/{relative}"),
                 module,

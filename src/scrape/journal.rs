@@ -169,7 +169,7 @@ fn read_and_copy(
 }
 
 /// Until the mirror is filled, it is not known which exits were missed.
-fn reconcile(shared: &Shared, exits: JournalExits, read: Timestamp) {
+pub(crate) fn reconcile(shared: &Shared, exits: JournalExits, read: Timestamp) {
     let state = &mut *shared.lock();
     if state.status.filled {
         state.ledger.reconcile(exits, read, state.status.following);
@@ -186,7 +186,7 @@ fn is_loaded(shared: &Shared, name: &str) -> bool {
 
 /// The journal is read at most this often. journald can fill a file of the minimum size, and delete it,
 /// in this time.
-const READ_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const READ_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the journal is read although no change is reported.
 const SLOW_READ_INTERVAL: Duration = Duration::from_secs(10);
@@ -201,4 +201,4 @@ const MAX_END_DELAY: Duration = Duration::from_secs(3);
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Microseconds by which the ledger waits longer for the journal while entries are unread.
-const BACKLOG_MICROS: u64 = 30_000_000;
+pub(crate) const BACKLOG_MICROS: u64 = 30_000_000;

@@ -6,11 +6,11 @@ mod cgroups_and_processes;
 mod dbus_daemons;
 pub mod expected;
 mod group_sums;
-mod journal;
+pub(crate) mod journal;
 mod journal_changes;
 mod restart_due;
 mod sockets;
-mod state_saver;
+pub(crate) mod state_saver;
 mod summary;
 #[cfg(test)]
 mod tests;

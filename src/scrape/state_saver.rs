@@ -8,6 +8,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use super::Scraper;
+use crate::clock;
 use crate::source::journal::SavedJournal;
 use crate::state_file::{SavedState, StateFile};
 use crate::systemd::saved::SavedSystemd;
@@ -16,7 +17,7 @@ use crate::systemd::state::Shared;
 /// Decides when to save, and saves on a separate thread: neither the reader of signals nor a scrape
 /// waits for the file.
 #[derive(Debug)]
-pub(super) struct StateSaver {
+pub(crate) struct StateSaver {
     file: Arc<StateFile>,
     shared: Shared,
     last: Mutex<LastSave>,
@@ -35,7 +36,7 @@ struct LastSave {
 
 impl StateSaver {
     /// Saves to this file. `journal` is the position that has been restored.
-    pub(super) fn new(
+    pub(crate) fn new(
         file: Arc<StateFile>,
         shared: Shared,
         journal: Option<&SavedJournal>,
@@ -46,9 +47,9 @@ impl StateSaver {
 
     /// Whether the state is to be saved now: it has changed, or many entries of the journal would be
     /// read again after a restart. `entries` is the number of those read.
-    pub(super) fn is_due(&self, entries: u64) -> bool {
+    pub(crate) fn is_due(&self, entries: u64) -> bool {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.at.is_some_and(|at| at.elapsed() < MIN_SAVE_INTERVAL)
+        if last.at.is_some_and(|at| clock::instant().duration_since(at) < MIN_SAVE_INTERVAL)
             || self.is_writing.load(Ordering::Acquire)
         {
             return false;
@@ -59,19 +60,19 @@ impl StateSaver {
     }
 
     /// When a change that has not been saved may be; `None` without such a change.
-    pub(super) fn next_save(&self) -> Option<Instant> {
+    pub(crate) fn next_save(&self) -> Option<Instant> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let is_changed = self.generation().is_some_and(|generation| generation != last.generation);
-        is_changed.then(|| last.at.map_or_else(Instant::now, |at| at + MIN_SAVE_INTERVAL))
+        is_changed.then(|| last.at.map_or_else(clock::instant, |at| at + MIN_SAVE_INTERVAL))
     }
 
     /// A copy of the state with the position in the journal as of now or, without one, as of the last
     /// copy. `None` until the states of units have been read.
-    pub(super) fn copy(&self, journal: Option<(SavedJournal, u64)>) -> Option<SavedState> {
+    pub(crate) fn copy(&self, journal: Option<(SavedJournal, u64)>) -> Option<SavedState> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = self.generation()?;
         let (position, entries) = journal.unzip();
-        last.at = Some(Instant::now());
+        last.at = Some(clock::instant());
         last.generation = generation;
         last.entries = entries.unwrap_or(last.entries);
         last.journal = position.or(last.journal.take());

@@ -92,7 +92,7 @@ impl Boot {
 
 impl SavedState {
     /// Parses any bytes.
-    pub(super) fn parse(content: &[u8], boot: &Boot) -> Result<Self, InvalidState> {
+    pub(crate) fn parse(content: &[u8], boot: &Boot) -> Result<Self, InvalidState> {
         if content.is_empty() {
             return Err(InvalidState::Foreign);
         }
@@ -118,7 +118,7 @@ impl SavedState {
         Ok(rest.state)
     }
 
-    pub(super) fn to_bytes(&self, boot: &Boot) -> io::Result<Vec<u8>> {
+    pub(crate) fn to_bytes(&self, boot: &Boot) -> io::Result<Vec<u8>> {
         let head = Head { format: FORMAT.to_owned(), version: VERSION, boot: boot.clone() };
         Ok(serde_json::to_vec(&Whole { head, state: self })?)
     }

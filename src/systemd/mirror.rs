@@ -11,6 +11,7 @@ use super::unit::Unit;
 use super::unit::name::UnitKind;
 use super::unit::template::template_of;
 use super::unit::value::InternedStr;
+use crate::clock;
 use crate::unit_filter::Selection;
 
 /// The units by name, the jobs by id.
@@ -24,9 +25,9 @@ pub struct Mirror {
     jobs: BTreeMap<u32, Job>,
     /// How many jobs each unit has.
     jobs_of: HashMap<Arc<str>, usize>,
-    /// When the last job of a unit ended, of the last minute.
-    ended_jobs: HashMap<Arc<str>, SystemTime>,
-    /// Since when all jobs have been seen.
+    /// The last job of a unit that ended, of the last minute.
+    ended_jobs: HashMap<Arc<str>, EndedJob>,
+    /// Since when all jobs have been seen: when they were listed.
     jobs_since: Option<SystemTime>,
     selection: Selection,
     max_units: usize,
@@ -43,6 +44,15 @@ pub struct Job {
     pub unit: Arc<str>,
     /// When it was first seen.
     pub since: SystemTime,
+}
+
+/// A job that has ended.
+#[derive(Clone, Copy, Debug)]
+struct EndedJob {
+    /// When it was first seen.
+    since: SystemTime,
+    /// When its end was seen.
+    ended: SystemTime,
 }
 
 /// One row of PID 1's list of units.
@@ -279,17 +289,26 @@ impl Mirror {
         self.jobs_of.contains_key(unit)
     }
 
-    /// Whether the unit had a job at this time or later; `None` if jobs were not seen then.
+    /// Whether all jobs of now are known.
     #[must_use]
-    pub fn had_job(&self, unit: &str, at: SystemTime) -> Option<bool> {
+    pub fn knows_jobs(&self) -> bool {
+        self.jobs_since.is_some()
+    }
+
+    /// Whether the unit had a job at this time or later, given that it last became active at `active`;
+    /// `None` if jobs were not seen then. A job that was seen before the unit became active is the one
+    /// that started it, and ended then: its signals may be read late.
+    #[must_use]
+    pub fn had_job(&self, unit: &str, at: SystemTime, active: SystemTime) -> Option<bool> {
         let is_known = self.jobs_since.is_some_and(|since| since <= at);
-        let ended = self.ended_jobs.get(unit).is_some_and(|ended| *ended >= at);
+        let had = |job: &EndedJob| job.ended >= at && (active > at || job.since > active);
+        let ended = self.ended_jobs.get(unit).is_some_and(had);
         is_known.then_some(ended || self.has_job(unit))
     }
 
-    /// Notes that the signals of all jobs are received from now on.
-    pub fn follow_jobs(&mut self, now: SystemTime) {
-        self.jobs_since = Some(now);
+    /// Notes that the signals of jobs were not received until now: they are known once listed.
+    pub fn forget_jobs(&mut self) {
+        self.jobs_since = None;
     }
 
     /// Adds a job.
@@ -303,20 +322,20 @@ impl Mirror {
 
     /// Removes a job that has ended.
     pub fn job_removed(&mut self, id: u32) {
-        let Some(Job { unit, .. }) = self.jobs.remove(&id) else { return };
+        let Some(Job { unit, since }) = self.jobs.remove(&id) else { return };
         if let Some(count) = self.jobs_of.get_mut(&unit) {
             *count -= 1;
             if *count == 0 {
                 self.jobs_of.remove(&unit);
             }
         }
-        let now = SystemTime::now();
+        let now = clock::wall();
         if self.ended_jobs.len() >= MAX_ENDED_JOBS {
-            let is_new = |at: &SystemTime| now.duration_since(*at).is_ok_and(|age| age < JOB_AGE);
-            self.ended_jobs.retain(|_, at| is_new(at));
+            let age = |job: &EndedJob| now.duration_since(job.ended);
+            self.ended_jobs.retain(|_, job| age(job).is_ok_and(|age| age < JOB_AGE));
         }
         if self.ended_jobs.len() < MAX_JOBS {
-            self.ended_jobs.insert(unit, now);
+            self.ended_jobs.insert(unit, EndedJob { since, ended: now });
         }
     }
 
@@ -328,6 +347,7 @@ impl Mirror {
         for (id, unit) in listed {
             self.job_new(*id, unit, now);
         }
+        self.jobs_since.get_or_insert(now);
     }
 }
 
@@ -458,15 +478,24 @@ mod tests {
         mirror.job_removed(3);
         mirror.job_removed(3);
         assert!(!mirror.has_job("c.service"));
-        assert_eq!(mirror.had_job("c.service", later), None, "not followed yet");
-        mirror.follow_jobs(first);
-        let had = |name, at| mirror.had_job(name, at);
+        let long_ago = SystemTime::UNIX_EPOCH;
+        assert_eq!(mirror.had_job("c.service", first, long_ago), None, "not listed yet");
+        mirror.forget_jobs();
+        assert!(!mirror.knows_jobs());
+        mirror.jobs_listed(&[(1, "a.service".into())], first);
+        assert!(mirror.knows_jobs());
+        let had = |name, at| mirror.had_job(name, at, long_ago);
         assert_eq!(had("c.service", first), Some(true));
         assert_eq!(
             had("c.service", SystemTime::now() + later.duration_since(first).unwrap()),
             Some(false)
         );
         assert_eq!((had("a.service", later), had("d.service", first)), (Some(true), Some(false)));
+        mirror.job_new(5, "e.service", first);
+        mirror.job_removed(5);
+        let had_when_active = |active| mirror.had_job("e.service", first, active);
+        assert_eq!(had_when_active(first), Some(false), "the job started the unit, and ended then");
+        assert_eq!(had_when_active(long_ago), Some(true));
         assert_eq!(mirror.jobs().len(), 1);
         for id in 0..u32::try_from(MAX_JOBS).unwrap() + 1 {
             mirror.job_new(id, "a.service", first);

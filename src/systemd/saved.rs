@@ -2,7 +2,7 @@
 //! change counts.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -11,6 +11,7 @@ use super::state::State;
 use super::unit::name::{UnitKind, is_valid};
 use super::unit::value::{InternedStr, InvocationId, Timestamp, intern};
 use super::unit::{Detail, Service, Unit};
+use crate::clock;
 
 /// A copy of the state, to be saved or restored.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -96,7 +97,7 @@ impl SavedSystemd {
 impl State {
     /// Counts from the boot on: the time since then is an outage.
     pub fn count_from_boot(&mut self) {
-        let now = SystemTime::now();
+        let now = clock::wall();
         let boot = now.checked_sub(Timestamp::monotonic().since_epoch()).unwrap_or(now);
         self.ledger.begin_downtime(Some(boot));
         self.status.counts_downtime = true;

@@ -14,6 +14,7 @@ use super::unit::name::UnitKind;
 use super::unit::value::{InternedStr, Timestamp};
 use super::unmet_dependencies::UnmetDependencies;
 use super::wanted_inactive::{WantedInactive, wanted_inactive};
+use crate::clock;
 
 /// A copy of the exported part of the mirror and the ledger.
 #[derive(Debug, Default)]
@@ -136,7 +137,7 @@ fn counters(state: &State, short_lived: &[Arc<Unit>]) -> Vec<(Arc<str>, Arc<Unit
 
 /// How far the wall clock is ahead of `CLOCK_MONOTONIC`.
 fn boot_offset() -> Duration {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = clock::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     now.saturating_sub(Timestamp::monotonic().since_epoch())
 }
 

@@ -13,6 +13,7 @@ use super::mirror::{Change, Mirror};
 use super::unit::Unit;
 use super::unit::name::UnitKind;
 use crate::bus::wakeup_coalescing::Coalescing;
+use crate::clock;
 
 /// The state of PID 1 and its units.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ impl Shared {
         let state = State { mirror, ledger, manager, boot_blame, pending_change, status };
         Self {
             state: Arc::new(Mutex::new(state)),
-            created: Instant::now(),
+            created: clock::instant(),
             coalescing: Coalescing::default(),
             journal_wanted: Arc::default(),
         }
@@ -109,7 +110,9 @@ impl Shared {
     /// Waits until the units have been read for the first time or that has failed, right after the
     /// start of the exporter.
     pub async fn first_read(&self) {
-        while self.lock().status.is_starting() && self.created.elapsed() < FIRST_READ_TIMEOUT {
+        while self.lock().status.is_starting()
+            && clock::instant().duration_since(self.created) < FIRST_READ_TIMEOUT
+        {
             tokio::time::sleep(FIRST_READ_POLL_INTERVAL).await;
         }
     }
@@ -119,7 +122,22 @@ impl State {
     /// Counts the exits, restarts and starts that one change of a unit reports. `gap` is why
     /// signals before the change may be missing.
     pub fn observe(&mut self, change: &Change, gap: Option<Gap>) {
-        let run_end = RunEnd::of(&self.mirror, &change.after);
+        let run_end = RunEnd::as_read(&self.mirror, &change.after);
+        self.count(change, gap, run_end);
+    }
+
+    /// The same for a change that a signal reports.
+    pub fn observe_signal(&mut self, change: &Change, gap: Option<Gap>) {
+        // the first signal of a new unit may report an end before it
+        let is_current = gap.is_none() && change.before.inactive_enter.is_some();
+        let run_end = match is_current {
+            true => RunEnd::at_signal(&self.mirror, &change.after),
+            false => RunEnd::as_read(&self.mirror, &change.after),
+        };
+        self.count(change, gap, run_end);
+    }
+
+    fn count(&mut self, change: &Change, gap: Option<Gap>, run_end: RunEnd) {
         self.ledger.observe(change, gap, self.manager.units_loaded);
         self.ledger.note_run_end(change, run_end);
     }
@@ -145,13 +163,13 @@ impl Status {
     /// Whether PID 1 has sent a message, but none for some time.
     #[must_use]
     pub fn is_silent(&self) -> bool {
-        self.last_message.is_some_and(|at| at.elapsed() > MAX_SILENCE)
+        self.last_message.is_some_and(|at| clock::instant().duration_since(at) > MAX_SILENCE)
     }
 
     /// When the last message of PID 1 arrived, to the millisecond; `None` before the first.
     #[must_use]
     pub fn last_seen(&self) -> Option<SystemTime> {
-        let at = SystemTime::now().checked_sub(self.last_message?.elapsed())?;
+        let at = clock::wall().checked_sub(clock::instant().duration_since(self.last_message?))?;
         let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
         let millis = u64::try_from(since_epoch.as_millis()).ok()?;
         Some(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))

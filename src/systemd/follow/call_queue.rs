@@ -10,6 +10,7 @@ use zbus::Connection;
 use zbus::message::Message;
 use zbus::names::OwnedUniqueName;
 
+use crate::clock;
 use crate::systemd::dbus::{Call, FollowError};
 
 /// Calls to be sent, and calls whose replies are awaited.
@@ -79,7 +80,7 @@ impl CallQueue {
                 break;
             }
             sent(&call);
-            self.in_flight.insert(serial, (call, Instant::now()));
+            self.in_flight.insert(serial, (call, clock::instant()));
         }
     }
 

@@ -1,7 +1,7 @@
 //! One connection to the bus, from subscribing to its end.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use tracing::{info, warn};
@@ -15,6 +15,7 @@ use super::refetch::Refetch;
 use super::resync::Resync;
 use super::signal_check::SignalCheck;
 use crate::bus::wakeup_coalescing::Hold;
+use crate::clock;
 use crate::systemd::dbus::{Call, FollowError};
 use crate::systemd::ledger::{Gap, failed_command};
 use crate::systemd::manager;
@@ -52,7 +53,7 @@ impl<'s> Follower<'s> {
         resync: Duration,
         extras: Extras,
     ) -> Self {
-        let now = Instant::now();
+        let now = clock::instant();
         let status = &mut shared.lock().status;
         status.reloading = false;
         let missed_signals = match status.reload_pending_resync {
@@ -80,12 +81,9 @@ impl<'s> Follower<'s> {
     /// Follows until the connection or PID 1 is gone; returns the reason.
     pub(super) async fn run(mut self, mut messages: MessageStream) -> FollowError {
         let coalescing = self.shared.coalescing.clone();
-        self.calls.add(Call::Subscribe);
-        self.calls.add(Call::ListJobs);
-        self.shared.lock().mirror.follow_jobs(SystemTime::now());
-        self.request_manager_properties();
+        self.begin();
         let error = loop {
-            if let Err(error) = self.run_due(Instant::now()) {
+            if let Err(error) = self.run_due(clock::instant()) {
                 break error;
             }
             let wake = tokio::time::Instant::from_std(self.next_due());
@@ -108,7 +106,15 @@ impl<'s> Follower<'s> {
         error
     }
 
-    fn handle(&mut self, message: &Message) -> Result<(), FollowError> {
+    /// Makes the first calls.
+    pub(super) fn begin(&mut self) {
+        self.calls.add(Call::Subscribe);
+        self.calls.add(Call::ListJobs);
+        self.shared.lock().mirror.forget_jobs();
+        self.request_manager_properties();
+    }
+
+    pub(super) fn handle(&mut self, message: &Message) -> Result<(), FollowError> {
         match message.message_type() {
             Type::Signal => return self.handle_signal(message),
             Type::MethodReturn | Type::Error => self.handle_reply(message),
@@ -118,7 +124,7 @@ impl<'s> Follower<'s> {
     }
 
     /// Does what the clock or a free place in the call queue makes due, and makes the calls.
-    fn run_due(&mut self, now: Instant) -> Result<(), FollowError> {
+    pub(super) fn run_due(&mut self, now: Instant) -> Result<(), FollowError> {
         let shared = self.shared;
         let state = &mut *shared.lock();
         self.refetch.poll(state, self.extras, &mut self.calls, now);
@@ -150,7 +156,7 @@ impl<'s> Follower<'s> {
     }
 
     /// When [`Self::run_due`] is to run next, if no message arrives before.
-    fn next_due(&self) -> Instant {
+    pub(super) fn next_due(&self) -> Instant {
         let next = self
             .refetch
             .next_due(self.calls.room() > 0, self.extras)
@@ -158,7 +164,7 @@ impl<'s> Follower<'s> {
             .chain(self.fetches.new_units.values().copied())
             .chain(self.signal_check.deadline())
             .min();
-        let timeout_check = Instant::now() + TIMEOUT_CHECK_INTERVAL;
+        let timeout_check = clock::instant() + TIMEOUT_CHECK_INTERVAL;
         match next {
             Some(at) if self.calls.is_idle() => at,
             Some(at) => at.min(timeout_check),
@@ -180,9 +186,9 @@ impl<'s> Follower<'s> {
         let Some(after) = state.mirror.unit(&before.name).cloned() else { return };
         let gap = self.fetches.pending.gap(&before.name).or(self.resync.missed_signals);
         if let Some(property) = failed_command(&before, &after).filter(|_| after.selected) {
-            self.refetch.plan(&after.name, Interface::Kind, property, Instant::now());
+            self.refetch.plan(&after.name, Interface::Kind, property, clock::instant());
         }
-        state.observe(&Change { before, after }, gap);
+        state.observe_signal(&Change { before, after }, gap);
     }
 
     /// Marks the mirror as filled once no listing and no fetch is under way.
@@ -193,7 +199,7 @@ impl<'s> Follower<'s> {
         state.status.reload_pending_resync &=
             self.resync.is_reloading() || self.resync.requested.is_some();
         self.is_synced = true;
-        if !state.status.filled {
+        if !state.status.reload_pending_resync {
             state.ledger.downtime_ended(Timestamp::monotonic());
         }
         state.status.filled = true;

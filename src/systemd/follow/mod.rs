@@ -21,6 +21,8 @@ mod resync;
 mod signal_check;
 mod signals;
 #[cfg(test)]
+pub(crate) mod simulated;
+#[cfg(test)]
 mod tests;
 mod thread;
 mod unit_files;
@@ -34,7 +36,7 @@ use tracing::{Instrument, debug, error, warn};
 use zbus::MessageStream;
 
 use super::dbus::{FollowError, ManagerConnection};
-use super::state::Shared;
+use super::state::{Shared, State};
 use super::unit::properties::Extras;
 use crate::bus::BusAddress;
 use call_queue::CallQueue;
@@ -100,13 +102,7 @@ async fn connect(shared: Shared, options: FollowOptions) -> Infallible {
             Err(error) => error,
         };
         let trouble = error.to_string();
-        let (was_following, is_filled);
-        {
-            let status = &mut shared.lock().status;
-            was_following = std::mem::take(&mut status.following);
-            is_filled = status.filled;
-            status.trouble = Some(trouble.clone());
-        }
+        let (was_following, is_filled) = connection_lost(&mut shared.lock(), &trouble);
         if was_following {
             backoff = Backoff::default();
         }
@@ -121,6 +117,15 @@ async fn connect(shared: Shared, options: FollowOptions) -> Infallible {
         last_trouble = trouble;
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Notes that PID 1 is not followed any more. Returns whether it was followed, and whether the mirror
+/// was ever filled.
+fn connection_lost(state: &mut State, trouble: &str) -> (bool, bool) {
+    state.ledger.begin_outage();
+    let status = &mut state.status;
+    status.trouble = Some(trouble.to_owned());
+    (std::mem::take(&mut status.following), status.filled)
 }
 
 /// Pauses that double from 0.1 s to 30 s.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::call_queue::CallQueue;
 use super::recheck::Recheck;
 use super::unit_files::{UnitFileChanges, UnitFiles};
+use crate::clock;
 use crate::systemd::dbus::{Call, Get};
 use crate::systemd::manager;
 use crate::systemd::mirror::Mirror;
@@ -74,7 +75,7 @@ impl Refetch {
     /// Plans to read whether systemd treats the inactive units that this service or target depends on
     /// as started. Signals carry all of that but a service's type and the time of the conditions.
     pub(super) fn plan_dependencies(&mut self, mirror: &Mirror, unit: &Unit, has_gap: bool) {
-        let now = Instant::now();
+        let now = clock::instant();
         let is_target = unit.kind == UnitKind::Target;
         for (_, name) in unit.dependencies().iter().flat_map(|dependencies| dependencies.iter()) {
             let Some(unit) = mirror.unit(name).filter(|unit| !unit.is_absent()) else { continue };

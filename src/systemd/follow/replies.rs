@@ -1,7 +1,6 @@
 //! Handles replies to the calls of [`CallQueue`](super::call_queue::CallQueue).
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
 use tracing::{debug, warn};
 use zbus::OwnedVariant;
@@ -10,6 +9,7 @@ use zbus::message::{Message, Type};
 use super::connection::Follower;
 use super::pending_fetches::PendingFetch;
 use super::resync::count_decode_error;
+use crate::clock;
 use crate::systemd::dbus::{
     ACCESS_DENIED, Call, DRIVER, Get, Purpose, listed_jobs, listed_units, remedy,
 };
@@ -36,7 +36,7 @@ impl Follower<'_> {
         self.count_pending_change(state);
         // an error of the bus is no sign of life of PID 1
         if sender != DRIVER {
-            state.status.last_message = Some(Instant::now());
+            state.status.last_message = Some(clock::instant());
         }
         let error = (reply.message_type() == Type::Error).then(|| describe(reply));
         let is_denied = error.as_ref().is_some_and(|error| error.starts_with(ACCESS_DENIED));
@@ -72,7 +72,7 @@ impl Follower<'_> {
                 }
             }
             Call::ListJobs => match listed_jobs(reply) {
-                Ok(jobs) => state.mirror.jobs_listed(&jobs, SystemTime::now()),
+                Ok(jobs) => state.mirror.jobs_listed(&jobs, clock::wall()),
                 Err(error) => debug!(%error, "failed to decode ListJobs reply"),
             },
             Call::Unit(get) => {
@@ -85,7 +85,7 @@ impl Follower<'_> {
                 self.manager_property_read(state, &property, value);
             }
             Call::SignalCheck => {
-                self.signal_check.replied(error.is_some(), Instant::now());
+                self.signal_check.replied(error.is_some(), clock::instant());
                 self.mark_following(state);
             }
         }

@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 use super::connection::Follower;
 use super::list_size::{LargeFiles, MAX_REPLY, unit_names};
 use super::non_utf8_mounts;
+use crate::clock;
 use crate::systemd::dbus::{Call, FollowError};
 use crate::systemd::ledger::Gap;
 use crate::systemd::manager::NAMES;
@@ -27,6 +28,8 @@ pub(super) struct Resync {
     pub(super) listing: Option<UnitListing>,
     /// As of the last listing.
     large_files: LargeFiles,
+    /// Finds them on this host.
+    pub(super) find_large_files: fn() -> LargeFiles,
     /// Why the last listing failed as a whole.
     failure: Option<FollowError>,
     /// Why signals before the first listing may be missing.
@@ -75,6 +78,7 @@ impl Resync {
             requested: Some(Reason::Connect),
             listing: None,
             large_files: LargeFiles::default(),
+            find_large_files: LargeFiles::find,
             failure: None,
             missed_signals,
             possible_drift: HashMap::new(),
@@ -168,7 +172,7 @@ impl Follower<'_> {
             listing.failed.insert(UnitKind::Mount, non_utf8_mounts::ERROR.to_owned());
         }
         let units = state.manager.names.unwrap_or_default().max(state.mirror.units().len() as u64);
-        self.resync.large_files = LargeFiles::find();
+        self.resync.large_files = (self.resync.find_large_files)();
         if self.resync.large_files.rows(units) > MAX_REPLY {
             debug!(units, "the list of units is too long for one reply; listing parts of it");
             self.calls.add(Call::Names);
@@ -247,7 +251,7 @@ impl Follower<'_> {
                 }
                 Reason::Connect | Reason::Reload => self.fetches.plan(&unit, gap),
                 Reason::Schedule if change.is_some() => {
-                    let at = Instant::now() + DRIFT_TIMEOUT;
+                    let at = clock::instant() + DRIFT_TIMEOUT;
                     self.resync.possible_drift.insert(unit.name.clone(), at);
                     self.fetches.plan(&unit, Some(Gap::Drift));
                 }
@@ -318,11 +322,11 @@ impl Follower<'_> {
         }
         if reason == Reason::Schedule && !self.refetch.files.sees_settings() {
             let services = state.mirror.units().filter(|unit| unit.selected);
-            services.for_each(|unit| self.refetch.plan_settings(unit, Instant::now()));
+            services.for_each(|unit| self.refetch.plan_settings(unit, clock::instant()));
         }
         if reason == Reason::Schedule && self.extras.freezer {
             let units = state.mirror.units().filter(|unit| unit.selected && may_be_frozen(unit));
-            units.for_each(|unit| self.refetch.plan_freezer(unit, Instant::now()));
+            units.for_each(|unit| self.refetch.plan_freezer(unit, clock::instant()));
         }
         for (kind, error) in &failed {
             if !state.status.unlisted.contains_key(kind) {
@@ -342,10 +346,10 @@ impl Follower<'_> {
         if let Some(unit) = state.mirror.unload(name) {
             match &unit.group {
                 Some(group) => state.ledger.unload_into(group, name),
-                None => state.ledger.unload(name, Instant::now()),
+                None => state.ledger.unload(name, clock::instant()),
             }
             if self.resync.recently_unloaded.len() < MAX_RECENTLY_UNLOADED {
-                self.resync.recently_unloaded.insert(name.clone(), Instant::now());
+                self.resync.recently_unloaded.insert(name.clone(), clock::instant());
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Handles D-Bus signals.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tracing::debug;
 use zbus::ObjectPath;
@@ -9,6 +9,7 @@ use zbus::message::{Body, Message};
 
 use super::connection::Follower;
 use super::resync::RECENTLY_UNLOADED;
+use crate::clock;
 use crate::systemd::dbus::{Changed, DRIVER, FollowError, UNIT_INTERFACE, new_owner};
 use crate::systemd::ledger::Gap;
 use crate::systemd::state::State;
@@ -38,7 +39,7 @@ impl Follower<'_> {
             state.status.untrusted_messages += 1;
             return Ok(());
         }
-        let now = Instant::now();
+        let now = clock::instant();
         state.status.last_message = Some(now);
         self.signal_check.signal_arrived();
         self.mark_following(state);
@@ -83,7 +84,7 @@ impl Follower<'_> {
                 if state.status.filled && state.mirror.unit(unit).is_none() {
                     self.unit_new(state, unit, now);
                 }
-                state.mirror.job_new(id, unit, SystemTime::now());
+                state.mirror.job_new(id, unit, clock::wall());
             }
             "JobRemoved" => {
                 let (id, _, unit, result): (u32, ObjectPath<'_>, &str, &str) =

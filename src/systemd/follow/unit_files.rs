@@ -82,6 +82,15 @@ impl UnitFiles {
         files
     }
 
+    /// The files of a simulated host, none of which changes.
+    #[cfg(test)]
+    pub(super) fn simulated(files: &[&str]) -> Self {
+        let mut reloads = ReloadChanges::default();
+        reloads.begin_with(UnitFileChanges::default());
+        let files = files.iter().map(OsString::from).collect();
+        Self { is_watched: true, files, reloads, is_compared: true, ..Self::default() }
+    }
+
     /// Whether changes of settings would be seen.
     pub(super) fn sees_settings(&self) -> bool {
         self.control.are_visible()

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::systemd::unit::serial;
 use crate::systemd::unit::value::InvocationId;
 
@@ -40,7 +41,7 @@ impl Counted {
     pub(super) fn add_events(&mut self, events: u64, since: SystemTime) {
         self.total += events;
         // a user's manager may send any time
-        self.set_first(Some(since.min(SystemTime::now())));
+        self.set_first(Some(since.min(clock::wall())));
     }
 
     fn set_first(&mut self, first: Option<SystemTime>) {

@@ -1,5 +1,6 @@
-//! Accounts for the time before the start of the exporter: since it was stopped or, at its first
-//! start, since boot.
+//! Accounts for the time in which signals are not received, or may be missing: before the start of the
+//! exporter, since it was stopped or, at its first start, since boot; while the bus is away; during a
+//! reload.
 //!
 //! The states of units before and after show only the last exit and the number of restarts; the
 //! journal has each failure. So while signals are not received, every failure in the journal counts
@@ -7,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use tracing::info;
 
@@ -16,9 +17,10 @@ use super::exit_code::ExitCode;
 use super::journal_reconciliation::{Attribution, Downtime, DowntimeEvents, MissedExits};
 use super::unit_counters::UnitCounters;
 use super::{Gap, Ledger};
+use crate::clock;
 use crate::source::journal::exits::{JournalExit, JournalProcessExit};
 use crate::systemd::unit::name::UnitKind;
-use crate::systemd::unit::value::{InternedStr, Timestamp};
+use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp};
 
 impl Ledger {
     /// Counts what happened before the start, too: since `boot` or, without it, since the restored
@@ -29,6 +31,13 @@ impl Ledger {
         self.boot = boot;
         if let Some(boot) = boot {
             self.host.since = boot;
+        }
+    }
+
+    /// Signals may be missing from now on, until [`Self::downtime_ended`].
+    pub fn begin_outage(&mut self) {
+        if self.reconciliation.is_enabled {
+            self.reconciliation.downtime = Downtime::Current;
         }
     }
 
@@ -62,6 +71,7 @@ impl Ledger {
     pub(super) fn count_downtime(&mut self, read: Timestamp) {
         let Some(events) = self.reconciliation.end_downtime(read) else { return };
         let DowntimeEvents { failures, restarts } = events;
+        let is_before_start = !std::mem::replace(&mut self.is_start_counted, true);
         let mut by_unit: BTreeMap<Arc<str>, Vec<JournalExit>> = BTreeMap::new();
         for exit in failures {
             by_unit.entry(exit.unit.clone()).or_default().push(exit);
@@ -72,6 +82,7 @@ impl Ledger {
                 unit,
                 since: Timestamp(0),
                 found: read,
+                run: InvocationId::default(),
                 exits: 0,
                 possible_double_count: 0,
                 reason: Gap::Downtime.as_str(),
@@ -87,8 +98,10 @@ impl Ledger {
         // those of the journal come after those of the states, but happened before
         self.events.make_contiguous().sort_by_key(|event| event.at);
         self.generation += 1;
-        let before_start = self.events.iter().filter(|event| event.before_start).count();
-        info!(events = before_start, "counted the events before the start");
+        if is_before_start {
+            let before_start = self.events.iter().filter(|event| event.before_start).count();
+            info!(events = before_start, "counted the events before the start");
+        }
     }
 
     /// Adds counters for a unit that ran, failed and was unloaded meanwhile, as long ago as they
@@ -96,7 +109,7 @@ impl Ledger {
     fn open_unloaded(&mut self, unit: &Arc<str>, exits: &[JournalExit]) {
         let Some(kind) = UnitKind::of(unit) else { return };
         let Some(last) = exits.iter().map(|exit| exit.at.age()).min() else { return };
-        let unloaded_at = Instant::now().checked_sub(last);
+        let unloaded_at = clock::instant().checked_sub(last);
         let Some(unloaded_at) = unloaded_at.filter(|_| last <= self.retention.unloaded_for) else {
             return;
         };
@@ -108,7 +121,7 @@ impl Ledger {
         self.counters.insert(unit.clone(), Arc::new(new));
         self.unloaded.push_back((unloaded_at, unit.clone()));
         self.unloaded.make_contiguous().sort();
-        self.expire(Instant::now());
+        self.expire(clock::instant());
     }
 }
 

@@ -8,12 +8,12 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::SystemTime;
 
+use crate::clock;
 use crate::source::journal::exits::{JournalExit, JournalExits};
 use crate::systemd::unit::Unit;
 use crate::systemd::unit::name::UnitKind;
-use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp};
+use crate::systemd::unit::value::{InvocationId, Timestamp};
 
 /// Exits of a unit that only its restarts reveal.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub(super) struct MissedExits {
     pub(super) since: Timestamp,
     /// When they were found, on the same clock.
     pub(super) found: Timestamp,
+    /// The run at that time, whose exit is not among them; all zeros if unknown.
+    pub(super) run: InvocationId,
     /// The least number of exits.
     pub(super) exits: u64,
     /// How many more are possible, where systemd may have counted a restart twice.
@@ -31,14 +33,14 @@ pub(super) struct MissedExits {
     pub(super) reason: &'static str,
 }
 
-/// The time before the start of the exporter in which no signals were received: since it was stopped
-/// or, at its first start, since boot.
+/// The time in which signals are not received, or may be missing: before the start of the exporter,
+/// since it was stopped or, at its first start, since boot; while the bus is away; during a reload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Downtime {
     /// None, or it has been accounted for.
     #[default]
     None,
-    /// The states of units have not been read yet.
+    /// The states of units have not been read since.
     Current,
     /// The states were read at that time.
     Until(Timestamp),
@@ -99,7 +101,8 @@ impl JournalReconciliation {
 
     /// Whether anything waits for entries of the journal.
     pub(super) fn is_waiting(&self) -> bool {
-        self.is_enabled && !(self.missed.is_empty() && self.downtime == Downtime::None)
+        let has_ended = matches!(self.downtime, Downtime::Until(_));
+        self.is_enabled && (has_ended || !self.missed.is_empty())
     }
 
     pub(super) fn add_missed_exits(&mut self, missed: MissedExits) {
@@ -126,7 +129,7 @@ impl JournalReconciliation {
     pub(super) fn attribute(&mut self, read: Timestamp) -> Vec<(MissedExits, Attribution)> {
         let Self { missed, journal_exits, last_gap, is_counted, downtime, from_boot, .. } = self;
         let reliable = &mut self.units_with_reliable_journal;
-        let key = |exit: &JournalExit| run_key(exit.run, Some(&exit.result));
+        let key = |exit: &JournalExit| run_key(exit.run, &exit.result);
         for seen in journal_exits.iter().filter(|exit| is_counted.contains(&key(exit))) {
             if reliable.len() < MAX_REMEMBERED {
                 reliable.insert(seen.unit.clone());
@@ -147,7 +150,8 @@ impl JournalReconciliation {
                     let is_match = (left > 0 || is_unlimited)
                         && exit.is_clean() == is_clean
                         && exit.unit == missed.unit
-                        && exit.at <= missed.found;
+                        && exit.run != missed.run
+                        && exit.at.0 <= missed.found.0.saturating_add(JOURNAL_DELAY);
                     left = left.saturating_sub(usize::from(is_match));
                     is_match
                 };
@@ -171,7 +175,8 @@ impl JournalReconciliation {
             return None;
         }
         (self.downtime, self.from_boot) = (Downtime::None, false);
-        let is_missed = |exit: &JournalExit| exit.at <= end && !exit.is_clean();
+        let last = end.0.saturating_add(JOURNAL_DELAY);
+        let is_missed = |exit: &JournalExit| exit.at.0 <= last && !exit.is_clean();
         let (failures, others): (VecDeque<_>, _) =
             self.journal_exits.drain(..).partition(is_missed);
         self.journal_exits = others;
@@ -199,17 +204,22 @@ pub(super) fn last_known_at(unit: &Unit) -> Timestamp {
     let times = [*active_enter, *active_exit, *inactive_enter, *inactive_exit];
     let times = times.into_iter().chain(process.into_iter().flatten()).flatten();
     let latest = times.filter_map(Timestamp::set).max();
-    let age = latest.and_then(|at| SystemTime::now().duration_since(at.system_time()).ok());
+    let age = latest.and_then(|at| clock::wall().duration_since(at.system_time()).ok());
     let age = age.and_then(|age| u64::try_from(age.as_micros()).ok());
     // a time in the future, after the clock was set back, is useless
     age.map_or(Timestamp(0), |age| Timestamp(Timestamp::monotonic().0.saturating_sub(age)))
 }
 
 /// The name of a counted exit. A start that the start limit refuses fails in the name of the run
-/// before it, which has failed for its own reason.
-pub(super) fn run_key(run: InvocationId, result: Option<&InternedStr>) -> InvocationId {
+/// before it, which has failed for its own reason. An exit that was seen as a clean one after missed
+/// signals may be a failure that was reset since.
+pub(super) fn run_key(run: InvocationId, result: &str) -> InvocationId {
     let mut key = run;
-    key.0[0] ^= if result.is_some_and(|result| result == "start-limit-hit") { 0x80 } else { 0 };
+    key.0[0] ^= match result {
+        "start-limit-hit" => 0x80,
+        "success" => 0x40,
+        _ => 0,
+    };
     key
 }
 

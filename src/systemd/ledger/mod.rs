@@ -10,6 +10,7 @@ mod downtime;
 mod event;
 mod exit_code;
 mod gap;
+mod host_counters;
 mod journal_reconciliation;
 mod oom_kills;
 pub(in crate::systemd) mod run_end;
@@ -28,6 +29,7 @@ pub use counted::Counted;
 pub use event::{Event, EventKind};
 pub use exit_code::ExitCode;
 pub use gap::Gap;
+pub use host_counters::{HostCounters, SERVICE_RESULTS};
 pub use run_end::RunEnd;
 pub use saved::SavedLedger;
 pub use unit_counters::UnitCounters;
@@ -35,6 +37,7 @@ pub use unit_counters::UnitCounters;
 use super::mirror::Change;
 use super::unit::Unit;
 use super::unit::value::{InternedStr, Timestamp, intern};
+use crate::clock;
 use crate::source::journal::exits::JournalExits;
 use event::event;
 use journal_reconciliation::{
@@ -42,7 +45,7 @@ use journal_reconciliation::{
 };
 use oom_kills::OomKills;
 use tracing::debug;
-use transitions::was_refused;
+use transitions::{is_running, was_refused};
 use unit_counters::{MissedSignals, Observed, UNKNOWN, counter_of};
 
 /// The counters of units and of the host as a whole, and the latest events.
@@ -61,23 +64,10 @@ pub struct Ledger {
     boot: Option<SystemTime>,
     /// When the exporter was started.
     started: SystemTime,
+    /// Whether the time before the start has been accounted for.
+    is_start_counted: bool,
     /// Increases with each change that a saved state must have.
     generation: u64,
-}
-
-/// The counters of the host as a whole.
-#[derive(Clone, Debug)]
-pub struct HostCounters {
-    /// When they began.
-    pub since: SystemTime,
-    /// Failures of services by result.
-    pub failures: BTreeMap<InternedStr, u64>,
-    /// Completed jobs by result.
-    pub job_results: BTreeMap<InternedStr, u64>,
-    /// Reloads of PID 1's configuration.
-    pub reloads: u64,
-    /// Exits that only NRestarts revealed, by the reason why their signals were missed.
-    pub lost: BTreeMap<&'static str, u64>,
 }
 
 /// How long and for how many unloaded units counters are kept, and how many events.
@@ -103,19 +93,6 @@ impl Default for Ledger {
     }
 }
 
-impl Default for HostCounters {
-    fn default() -> Self {
-        let zeros = |results: &[&str]| results.iter().map(|name| (intern(name), 0)).collect();
-        Self {
-            since: SystemTime::now(),
-            failures: zeros(SERVICE_RESULTS),
-            job_results: zeros(JOB_RESULTS),
-            reloads: 0,
-            lost: LOST_REASONS.into_iter().map(|reason| (reason, 0)).collect(),
-        }
-    }
-}
-
 impl Ledger {
     /// An empty ledger.
     #[must_use]
@@ -130,7 +107,8 @@ impl Ledger {
             reconciliation: JournalReconciliation::default(),
             oom_kills: OomKills::default(),
             boot: None,
-            started: SystemTime::now(),
+            started: clock::wall(),
+            is_start_counted: false,
             generation: 0,
         }
     }
@@ -210,7 +188,10 @@ impl Ledger {
         if exits > 0 || (possible_double_count > 0 && self.reconciliation.is_enabled) {
             let (unit, reason) = (after.name.clone(), gap.map_or("coalesced", Gap::as_str));
             let (since, found) = (last_known_at(before), Timestamp::monotonic());
-            let missed = MissedExits { unit, since, found, exits, possible_double_count, reason };
+            // a run that has ended is one of those that may be missed
+            let run = after.run().filter(|_| is_running(after)).unwrap_or_default();
+            let missed =
+                MissedExits { unit, since, found, run, exits, possible_double_count, reason };
             match self.reconciliation.is_enabled {
                 true => self.reconciliation.add_missed_exits(missed),
                 false => self.count_missed_exits(&missed, Attribution::default()),
@@ -269,8 +250,8 @@ impl Ledger {
         let mut counters = self.counters.get_mut(unit).map(Arc::make_mut);
         let mut events = Vec::new();
         for exit in attributed {
-            let at = SystemTime::now() - exit.at.age();
-            self.reconciliation.add_counted_run(run_key(exit.run, Some(&exit.result)));
+            let at = clock::wall() - exit.at.age();
+            self.reconciliation.add_counted_run(run_key(exit.run, &exit.result));
             let status = counters.as_mut().and_then(|it| it.count_journal_exit(&exit, at));
             let (kind, cause) = match exit.is_clean() {
                 true => (EventKind::Exited, None),
@@ -284,7 +265,7 @@ impl Ledger {
         }
         if unknown > 0 {
             if let Some(counters) = counters {
-                let since = SystemTime::now() - missed.since.age();
+                let since = clock::wall() - missed.since.age();
                 counters.count_unknown_failures(unknown, since);
             }
             *counter_of(&mut self.host.failures, &UNKNOWN) += unknown;
@@ -302,7 +283,7 @@ impl Ledger {
             return;
         }
         let Some(unit) = unit.filter(|unit| unit.selected) else { return };
-        let (counters, now) = (Arc::make_mut(self.counters_of(unit)), SystemTime::now());
+        let (counters, now) = (Arc::make_mut(self.counters_of(unit)), clock::wall());
         counter_of(&mut counters.job_failures, &result).add_events(1, now);
         self.record(event(&name.into(), now, EventKind::JobFailed, Some(result), None, None));
     }
@@ -368,28 +349,8 @@ impl Ledger {
     }
 }
 
-/// Every result of a failed service in systemd 247 to 262: systemd.exec(5), `$SERVICE_RESULT`; and
-/// `unknown` for failures whose cause was missed.
-pub const SERVICE_RESULTS: &[&str] = &[
-    "core-dump",
-    "exit-code",
-    "oom-kill",
-    "protocol",
-    "resources",
-    "signal",
-    "start-limit-hit",
-    "timeout",
-    "unknown",
-    "watchdog",
-];
-
-const JOB_RESULTS: &[&str] = &["canceled", "dependency", "done", "failed", "skipped", "timeout"];
-
 /// Groups of units with short-lived names: as many as templates with connections, and few others.
 const MAX_GROUPS: usize = 1000;
 
 /// Results of jobs that are no failures.
 const HARMLESS_JOB_RESULTS: &[&str] = &["canceled", "collected", "done", "once", "skipped"];
-
-/// Reasons why an exit may be missed.
-const LOST_REASONS: [&str; 5] = ["coalesced", "downtime", "drift", "reconnect", "reload"];

@@ -26,17 +26,31 @@ pub enum RunEnd {
 }
 
 impl RunEnd {
-    /// How an inactive unit ended. PID 1 sends the signals of a job, of the unit's change and of the
-    /// job's removal in this order; after a reload, the change is read later.
-    pub(in crate::systemd) fn of(mirror: &Mirror, unit: &Unit) -> Self {
+    /// How an inactive unit ended whose change a signal reports: PID 1 sends the signals of a job, of the
+    /// unit's change and of the job's removal in this order.
+    pub(in crate::systemd) fn at_signal(mirror: &Mirror, unit: &Unit) -> Self {
+        match unit.inactive_enter.and_then(Timestamp::set) {
+            Some(_) if !mirror.knows_jobs() => Self::Unknown,
+            Some(_) if mirror.has_job(&unit.name) => Self::by_job(mirror, unit),
+            Some(_) => Self::Own,
+            None => Self::Unknown,
+        }
+    }
+
+    /// How an inactive unit ended that was read later.
+    pub(in crate::systemd) fn as_read(mirror: &Mirror, unit: &Unit) -> Self {
         let Some(ended) = unit.inactive_enter.and_then(Timestamp::set) else {
             return Self::Unknown;
         };
-        match mirror.had_job(&unit.name, ended.system_time()) {
-            None => return Self::Unknown,
-            Some(false) => return Self::Own,
-            Some(true) => {}
+        let active = unit.active_enter.unwrap_or_default().system_time();
+        match mirror.had_job(&unit.name, ended.system_time(), active) {
+            None => Self::Unknown,
+            Some(false) => Self::Own,
+            Some(true) => Self::by_job(mirror, unit),
         }
+    }
+
+    fn by_job(mirror: &Mirror, unit: &Unit) -> Self {
         // the unit is stopped before those that it is ordered after
         let is_stopped = |name: &str| {
             mirror.has_job(name) || mirror.unit(name).is_none_or(|unit| !is_running(unit))

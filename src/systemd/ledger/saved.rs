@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::Ledger;
 use super::event::Event;
+use super::host_counters::LOST_REASONS;
 use super::journal_reconciliation::MissedExits;
 use super::oom_kills::{Kill, MAX_WAITING};
 use super::unit_counters::UnitCounters;
-use super::{LOST_REASONS, Ledger};
+use crate::clock;
 use crate::source::journal::exits::{JournalExit, JournalOomKill};
 use crate::systemd::unit::name::{UnitKind, is_valid};
 use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp, intern};
@@ -52,6 +54,8 @@ struct SavedMissed {
     unit: String,
     since: Timestamp,
     found: Timestamp,
+    #[serde(default)]
+    run: InvocationId,
     exits: u64,
     possible_double_count: u64,
     reason: String,
@@ -60,7 +64,7 @@ struct SavedMissed {
 impl Default for SavedHost {
     fn default() -> Self {
         let (failures, job_results, lost) = Default::default();
-        Self { since: SystemTime::now(), failures, job_results, reloads: 0, lost }
+        Self { since: clock::wall(), failures, job_results, reloads: 0, lost }
     }
 }
 
@@ -77,6 +81,7 @@ impl Ledger {
             unit: missed.unit.to_string(),
             since: missed.since,
             found: missed.found,
+            run: missed.run,
             exits: missed.exits,
             possible_double_count: missed.possible_double_count,
             reason: missed.reason.to_owned(),
@@ -146,7 +151,7 @@ impl Ledger {
         let kills = saved.kills.into_iter().filter(|kill| is_known(&kill.unit));
         self.oom_kills.waiting = kills.take(MAX_WAITING).collect();
         self.oom_kills.logged = saved.oom_kills.into_iter().take(MAX_WAITING).collect();
-        self.expire(Instant::now());
+        self.expire(clock::instant());
     }
 
     /// Marks the restored counters of units that are not loaded, as far as `is_loaded` is known.
@@ -156,20 +161,20 @@ impl Ledger {
         };
         let gone = self.counters.iter().filter(is_gone).map(|(name, _)| name.clone());
         for name in gone.collect::<Vec<_>>() {
-            self.unload(&name, Instant::now());
+            self.unload(&name, clock::instant());
         }
     }
 }
 
 impl SavedMissed {
     fn restore(self) -> Option<MissedExits> {
-        let Self { unit, since, found, exits, possible_double_count, reason } = self;
+        let Self { unit, since, found, run, exits, possible_double_count, reason } = self;
         // sums of many must not overflow
         let [exits, possible_double_count] =
             [exits, possible_double_count].map(|count| count.min(u64::from(u32::MAX)));
         let reason = LOST_REASONS.into_iter().find(|known| *known == reason)?;
         let unit = unit.into();
-        Some(MissedExits { unit, since, found, exits, possible_double_count, reason })
+        Some(MissedExits { unit, since, found, run, exits, possible_double_count, reason })
     }
 }
 

@@ -88,6 +88,11 @@ pub(super) fn last_exit(before: &Unit, after: &Unit) -> LastExit {
     }
 }
 
+/// Whether the run of a service has not ended.
+pub(super) fn is_running(unit: &Unit) -> bool {
+    !(unit.is("inactive") || unit.is("failed") || awaits_restart(unit))
+}
+
 /// Whether a restart may have been planned: not in `failed-before-auto-restart`.
 pub(super) fn awaits_restart(unit: &Unit) -> bool {
     unit.sub_state.as_deref().is_some_and(|sub| sub.starts_with("auto-restart"))

@@ -28,6 +28,7 @@ use super::transitions::{
     LastExit, awaits_restart, began, has_failed_for_good, is_restart_planned, last_exit,
     may_be_refused, new_exit, new_failure, was_refused,
 };
+use crate::clock;
 use crate::systemd::unit::name::UnitKind;
 use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp, intern};
 use crate::systemd::unit::{Service, Unit, serial};
@@ -113,7 +114,7 @@ pub(super) struct Observed {
 
 impl UnitCounters {
     pub(in crate::systemd) fn new(kind: UnitKind) -> Self {
-        let now = SystemTime::now();
+        let now = clock::wall();
         Self {
             kind,
             since: now,
@@ -210,13 +211,13 @@ impl UnitCounters {
             Some(_) => is.main_exit.and_then(Timestamp::set).map(Timestamp::system_time),
             None => None,
         };
-        let at = at.unwrap_or_else(SystemTime::now);
+        let at = at.unwrap_or_else(clock::wall);
         // where signals were missed, the later run's
         let run = after.run().or(before.run());
         if run.is_some() && run == self.journal_run {
             return true;
         }
-        observed.exited = run.map(|run| run_key(run, failed));
+        observed.exited = run.map(|run| run_key(run, is.result.as_deref().unwrap_or_default()));
         let mut status = None;
         if let Some((code, name)) = exit {
             self.count_main_exit(code, name.clone(), run, at);
@@ -288,8 +289,7 @@ impl UnitCounters {
         let is_exited = is.main_exit_monotonic.and_then(Timestamp::set).is_some();
         let is_same_exit = is_exited && was.main_exit_monotonic == is.main_exit_monotonic;
         let last_exit = last_exit(before, after);
-        // after a reload between planning a restart and making it, systemd plans, and counts, it
-        // again
+        // after a reload between planning a restart and making it, systemd plans and counts it again
         let reloaded = missed.filter(|missed| missed.reload);
         let counted_twice = u64::from(reloaded.is_some_and(|missed| {
             let planned = missed.reloaded_at.and_then(|at| is_restart_planned(before, after, at));
@@ -306,7 +306,8 @@ impl UnitCounters {
             }
         };
         let running = began(was, is);
-        self.exit_awaits_restart = exits > restarts && !running;
+        // the exit of a run that began in this change is one of that run
+        self.exit_awaits_restart = if running { exited } else { exits > restarts };
         // after missed signals, the exit seen may be the one before the restart or the one after
         // it: the next change decides
         self.exit_attribution_pending = match restarts {
@@ -323,7 +324,7 @@ impl UnitCounters {
         self.restarts += restarts;
         observed.missed_exits = missed_exits;
         observed.possible_double_count = counted_twice;
-        let (run, now) = (before.run(), SystemTime::now());
+        let (run, now) = (before.run(), clock::wall());
         observed.events.push(event(&before.name, now, EventKind::Restarted, None, None, run));
     }
 
@@ -353,7 +354,7 @@ impl UnitCounters {
                 false => was_refused(after),
             };
         if is_refused && !is_repeated {
-            let (name, now, cause) = (&before.name, SystemTime::now(), result.map(intern));
+            let (name, now, cause) = (&before.name, clock::wall(), result.map(intern));
             let hit = event(name, now, EventKind::StartLimitHit, cause, None, before.run());
             observed.events.push(hit);
         }

@@ -8,6 +8,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::value::{Id128, Timestamp, id128_from_hex, id128_to_hex};
+use crate::clock;
 
 /// An id as 32 hex digits.
 pub(crate) mod hex {
@@ -75,11 +76,14 @@ pub(crate) mod monotonic {
     use super::*;
 
     pub(crate) fn serialize<S: Serializer>(at: &Instant, to: S) -> Result<S::Ok, S::Error> {
-        Timestamp::monotonic().0.saturating_sub(micros(at.elapsed())).serialize(to)
+        Timestamp::monotonic()
+            .0
+            .saturating_sub(micros(clock::instant().duration_since(*at)))
+            .serialize(to)
     }
 
     pub(crate) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Instant, D::Error> {
-        let now = Instant::now();
+        let now = clock::instant();
         Ok(now.checked_sub(Timestamp(u64::deserialize(from)?).age()).unwrap_or(now))
     }
 }

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use zbus::Variant;
 
 use super::{CommandExit, serial};
+use crate::clock;
 
 /// A state, result or type of systemd. Known strings are static; unknown ones are kept as they are,
 /// so that those of a newer systemd are exported.
@@ -29,9 +29,7 @@ impl Timestamp {
     /// Now, on `CLOCK_MONOTONIC`.
     #[must_use]
     pub fn monotonic() -> Self {
-        let now = clock_gettime(ClockId::Monotonic);
-        let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-        Self(seconds * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or_default() / 1000)
+        Self(clock::monotonic())
     }
 
     /// The age of a point on `CLOCK_MONOTONIC`.
@@ -55,7 +53,7 @@ impl Timestamp {
     /// On the wall clock.
     #[must_use]
     pub fn system_time(self) -> SystemTime {
-        SystemTime::UNIX_EPOCH.checked_add(self.since_epoch()).unwrap_or(SystemTime::now())
+        SystemTime::UNIX_EPOCH.checked_add(self.since_epoch()).unwrap_or(clock::wall())
     }
 }
 

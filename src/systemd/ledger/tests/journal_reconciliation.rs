@@ -41,7 +41,7 @@ fn missed_exits_wait_for_journal_then_are_unknown() {
         exit("x.service", 1, "exit-code", before),
         exit("y.service", 2, "timeout", before),
         exit("x.service", 3, "signal", before),
-        exit("x.service", 4, "core-dump", after(500)),
+        exit("x.service", 4, "core-dump", after(1500)),
     ];
     let journal =
         JournalExits { exits: journal, last_gap: Some(before), ..JournalExits::default() };
@@ -57,6 +57,52 @@ fn missed_exits_wait_for_journal_then_are_unknown() {
     let journal = journal_exits(vec![exit("x.service", 5, "signal", before)]);
     case.ledger.reconcile(journal, after(5000), true);
     case.assert(&[("exit-code", 1), ("signal", 1), ("unknown", 1)], 1, 3);
+}
+
+#[test]
+fn missed_exit_may_reach_the_journal_late() {
+    // of the run before the restart, or of the one that runs since
+    for (run, failures) in [(1, [("signal", 1)]), (2, [("unknown", 1)])] {
+        let mut case = Case::new();
+        case.ledger.enable_reconciliation();
+        case.start();
+        case.change(Some(Gap::Reconnect), |unit| {
+            unit.invocation_id = Some(InvocationId([2; 16]));
+            let Detail::Service(service) = &mut unit.detail else { unreachable!() };
+            service.restarts = Some(1);
+        });
+        let journal = journal_exits(vec![exit("x.service", run, "signal", after(500))]);
+        case.ledger.reconcile(journal, after(1100), true);
+        case.assert(&failures, 0, 1);
+    }
+}
+
+#[test]
+fn failures_of_an_outage_count_without_a_restart() {
+    for (is_known, at, failures) in
+        [(false, -10, 1), (true, -10, 0), (false, 500, 1), (false, 1500, 0)]
+    {
+        let mut case = Case::new();
+        case.ledger.enable_reconciliation();
+        case.start();
+        if is_known {
+            case.end(None, "success");
+            // a clean exit is no failure that the journal reports
+            let journal = journal_exits(vec![exit("x.service", 1, "success", after(-20))]);
+            case.ledger.reconcile(journal, after(0), true);
+        }
+        case.ledger.begin_outage();
+        assert!(!case.ledger.awaits_journal(), "it is over once signals are received");
+        let result = if is_known { "success" } else { "timeout" };
+        let journal = journal_exits(vec![exit("x.service", 1, result, after(at))]);
+        case.ledger.reconcile(journal, after(5000), false);
+        case.assert(&[], u64::from(is_known), 0);
+        case.ledger.downtime_ended(after(0));
+        assert!(case.ledger.awaits_journal());
+        case.ledger.reconcile(JournalExits::default(), after(1600), true);
+        assert!(!case.ledger.awaits_journal());
+        case.assert(&[("timeout", 1)][..failures], u64::from(is_known), 0);
+    }
 }
 
 #[test]
