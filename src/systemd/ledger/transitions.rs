@@ -128,11 +128,9 @@ pub(super) fn was_refused(unit: &Unit) -> bool {
         ["always", "on-failure", "on-abnormal"].contains(&restart)
     };
     let ended_auto_restart = || {
-        let [exited, began] =
-            [service.main_exit, unit.inactive_exit].map(Option::unwrap_or_default);
-        let delay = began.0.checked_sub(exited.0).filter(|_| exited.set().is_some());
-        delay.is_some_and(|delay| delay < MAX_AUTO_RESTART_DELAY)
-            && unit.inactive_enter > Some(began)
+        let [exited, began, ended] = [service.main_exit, unit.inactive_exit, unit.inactive_enter]
+            .map(|time| time.and_then(Timestamp::set).unwrap_or_default().0);
+        exited > 0 && exited < began && began - exited < MAX_AUTO_RESTART_DELAY && began < ended
     };
     match result {
         "start-limit-hit" => true,
