@@ -26,7 +26,10 @@ fn every_expression_may_be_asked() {
     let mut objections = Vec::new();
     let mut count = 0;
     for page in pages() {
-        let spans = page.spans().filter(|span| is_about_metrics(span));
+        // variables of the Ansible role have such names, too
+        let is_role =
+            |span: &String| page.name == "docs/ansible.md" && span.starts_with("unit_exporter_");
+        let spans = page.spans().filter(|span| is_about_metrics(span) && !is_role(span));
         for expression in spans.chain(page.fences("promql")) {
             count += 1;
             let is_mention = name_alone.is_match(&expression);

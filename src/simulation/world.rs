@@ -126,7 +126,7 @@ impl<'h> World<'h> {
         };
         self.is_stalled = false;
         self.exchange(&mut exporter);
-        while let Some(op) = operations.next() {
+        for op in operations.by_ref() {
             self.events += 1;
             match op {
                 Op::Kill | Op::Reboot => {
