@@ -23,14 +23,14 @@ async fn index_shows_failed_units_crashes_and_read_errors() {
     let server = PageServer::start(PageData::golden());
     let browser = Browser::open().await;
     browser.go(&server.url("/")).await;
-    assert_eq!(browser.driver.title().await.unwrap(), "3 failed – golden");
+    assert_eq!(browser.driver.title().await.unwrap(), "5 failed – golden");
     assert_eq!(browser.text("h1").await, "golden");
     let facts = browser.text(".facts").await;
     for fact in ["degraded", "systemd 252.38", "Linux 6.1.0", "booted 2025-11-23", "tainted"] {
         assert!(facts.contains(fact), "{fact}: {facts}");
     }
     let tiles = browser.texts(".tile").await;
-    assert!(tiles.iter().any(|tile| tile.replace('\n', " ") == "3 failed"), "{tiles:?}");
+    assert!(tiles.iter().any(|tile| tile.replace('\n', " ") == "5 failed"), "{tiles:?}");
     assert!(tiles.iter().any(|tile| tile.contains("1\nsystemd job oldest ")), "{tiles:?}");
 
     let cards = browser.texts("#attention li").await;
