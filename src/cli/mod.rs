@@ -233,8 +233,7 @@ const MAX_BLOCKING_THREADS: usize = 16;
 /// How long `--once` waits until the units have been read.
 const FILL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Units of the system's manager that are followed. With as many, the exporter uses half of the memory
-/// of the packaged service.
+/// Units of the system's manager that are followed: a host has hundreds to thousands.
 const MAX_UNITS: usize = 25_000;
 
 /// Of them, places for services, sockets and timers only: a flood of mounts or scopes displaces none.

@@ -1,4 +1,4 @@
-//! Results of units that are neither services nor timers nor socket units.
+//! Results of failed units; those of services, timers and socket units are with their other metrics.
 
 use std::fmt;
 
@@ -12,12 +12,6 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
     if !out.subject(Subject { collector: "units", title: "Results of units" }) {
         return Ok(());
     }
-    let failed = |kind| {
-        let units = snapshot.systemd.iter().flat_map(|systemd| &systemd.units);
-        let units = units.filter(move |unit| unit.kind == kind);
-        units.filter_map(|unit| Some(([&*unit.name, unit.failed_result()?], true)))
-    };
-
     out.family(
         Family {
             name: "systemd_mount_result",
@@ -28,7 +22,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Full,
             labels: ["name", "result"],
         },
-        failed(UnitKind::Mount),
+        failed_results(snapshot, UnitKind::Mount),
     )?;
 
     out.family(
@@ -41,7 +35,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Full,
             labels: ["name", "result"],
         },
-        failed(UnitKind::Automount),
+        failed_results(snapshot, UnitKind::Automount),
     )?;
 
     out.family(
@@ -54,7 +48,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Full,
             labels: ["name", "result"],
         },
-        failed(UnitKind::Swap),
+        failed_results(snapshot, UnitKind::Swap),
     )?;
 
     out.family(
@@ -67,7 +61,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Full,
             labels: ["name", "result"],
         },
-        failed(UnitKind::Scope),
+        failed_results(snapshot, UnitKind::Scope),
     )?;
 
     out.family(
@@ -80,6 +74,16 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Full,
             labels: ["name", "result"],
         },
-        failed(UnitKind::Path),
+        failed_results(snapshot, UnitKind::Path),
     )
+}
+
+/// The labels `name` and `result` of the units of a kind whose result is not success.
+pub(super) fn failed_results(
+    snapshot: &Snapshot,
+    kind: UnitKind,
+) -> impl Iterator<Item = ([&str; 2], bool)> {
+    let units = snapshot.systemd.iter().flat_map(|systemd| &systemd.units);
+    let units = units.filter(move |unit| unit.kind == kind);
+    units.filter_map(|unit| Some(([&*unit.name, unit.failed_result()?], true)))
 }

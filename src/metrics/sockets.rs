@@ -5,10 +5,12 @@ use std::fmt;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithUnit;
+use super::results::failed_results;
 use super::{Family, Per, Sink, Subject};
 use crate::collector::Profile;
 use crate::snapshot::Snapshot;
 use crate::systemd::unit::Socket;
+use crate::systemd::unit::name::UnitKind;
 
 pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result {
     if !out.subject(Subject { collector: "sockets", title: "Socket units" }) {
@@ -78,9 +80,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Full,
             labels: ["name", "result"],
         },
-        sockets(snapshot).filter_map(|(name, socket)| {
-            Some(([name, socket.result.as_deref().filter(|result| *result != "success")?], true))
-        }),
+        failed_results(snapshot, UnitKind::Socket),
     )
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithBoot;
+use super::results::failed_results;
 use super::{Family, Per, Sample, Sink, Subject};
 use crate::collector::Profile;
 use crate::snapshot::Snapshot;
@@ -130,9 +131,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Fleet,
             labels: ["name", "result"],
         },
-        timers(snapshot).filter_map(|(name, timer)| {
-            Some(([name, timer.result.as_deref().filter(|result| *result != "success")?], true))
-        }),
+        failed_results(snapshot, UnitKind::Timer),
     )
 }
 

@@ -102,4 +102,4 @@ impl<V> IdleUnits<V> {
 /// Twice the interval in which the kernel adds up the memory of cgroups, and some reserve.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 /// In each pass, one of so many units is read whole although it is idle.
-pub(super) const MAX_AGE: u64 = 8;
+const MAX_AGE: u64 = 8;

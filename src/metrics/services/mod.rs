@@ -7,6 +7,7 @@ use std::fmt;
 
 use super::Kind::{Counter, Gauge};
 use super::Resets::WithBoot;
+use super::results::failed_results;
 use super::{Exemplar, Family, Per, Sample, Sink, Subject};
 use crate::collector::Profile;
 use crate::snapshot::Snapshot;
@@ -95,10 +96,7 @@ pub(super) fn families(snapshot: &Snapshot, out: &mut impl Sink) -> fmt::Result 
             profile: Profile::Fleet,
             labels: ["name", "result"],
         },
-        services(snapshot).filter_map(|(name, service)| {
-            let result = service.result.as_deref().filter(|result| *result != "success")?;
-            Some(([name, result], true))
-        }),
+        failed_results(snapshot, UnitKind::Service),
     )?;
 
     out.family(

@@ -140,5 +140,5 @@ pub(super) fn was_refused(unit: &Unit) -> bool {
 }
 
 /// From the exit of the main process to the state auto-restart, in microseconds. A start by hand that
-/// fails before its main process takes longer.
+/// fails before its main process usually comes later.
 const MAX_AUTO_RESTART_DELAY: u64 = 100_000;
