@@ -268,7 +268,14 @@ fn socket_older_than_its_cgroup_belongs_to_the_unit_that_holds_it() {
 fn listener_in_any_namespace_of_a_unit_has_its_name() {
     let machine = Machine::options().boot();
     install(&machine);
-    start(&machine, &["private", "joined", "nested"]);
+    // started at once, each may have a namespace of its own
+    start(&machine, &["private", "nested"]);
+    start(&machine, &["joined"]);
+    let namespace = |unit| {
+        let pid = machine.ok(&["systemctl", "show", "-P", "MainPID", unit]);
+        machine.ok(&["readlink", &format!("/proc/{}/ns/net", pid.trim())])
+    };
+    assert_eq!(namespace("private"), namespace("joined"));
     let arguments = [
         "--collector.listeners.namespaces",
         "--expect-listener=private:tcp:7001",
