@@ -170,17 +170,28 @@ fn every_alert_exists() {
 }
 
 #[test]
-fn numbers_of_alerts_are_those_of_the_runbooks() {
-    let runbooks = fs::read_dir(root().join("docs/runbooks")).expect("a folder").count();
-    let number = Regex::new(r"([0-9]+) (?:tested )?alerts\b").expect("a pattern");
-    let mut count = 0;
-    for page in pages() {
-        for found in number.captures_iter(&page.text) {
-            count += 1;
-            assert_eq!(found[1], runbooks.to_string(), "{}: {}", page.name, &found[0]);
+fn numbers_of_alerts_and_dashboards_are_right() {
+    let files = |folder: &str, ending: &str| {
+        let paths = fs::read_dir(root().join(folder)).expect("a folder");
+        paths
+            .filter(|path| path.as_ref().unwrap().path().extension().is_some_and(|of| of == ending))
+            .count()
+    };
+    let subjects = [
+        (r"([0-9]+) (?:tested )?alerts\b", files("docs/runbooks", "md")),
+        (r"([0-9]+) (?:Grafana )?dashboards\b", files("dashboards", "json")),
+    ];
+    for (pattern, number) in subjects {
+        let pattern = Regex::new(pattern).expect("a pattern");
+        let mut count = 0;
+        for page in pages() {
+            for found in pattern.captures_iter(&page.text) {
+                count += 1;
+                assert_eq!(found[1], number.to_string(), "{}: {}", page.name, &found[0]);
+            }
         }
+        assert!(count > 2, "{count} of {pattern}");
     }
-    assert!(count > 2, "{count} numbers");
 }
 
 #[test]
