@@ -268,7 +268,7 @@ fn socket_older_than_its_cgroup_belongs_to_the_unit_that_holds_it() {
 fn listener_in_any_namespace_of_a_unit_has_its_name() {
     let machine = Machine::options().boot();
     install(&machine);
-    // started at once, each may have a namespace of its own
+    // started at once, the two may have separate namespaces
     start(&machine, &["private", "nested"]);
     start(&machine, &["joined"]);
     let namespace = |unit| {
