@@ -11,7 +11,7 @@ use super::read_buffer::fill;
 /// empty if there are none.
 ///
 /// # Errors
-/// The file cannot be read, or its index is corrupt or of an old systemd.
+/// The file cannot be read, or its index is corrupt.
 pub(super) fn entries_with(
     file: &JournalFile,
     field: &[u8],
@@ -62,10 +62,7 @@ fn lookup(file: &JournalFile, field: &[u8]) -> Result<Option<DataObject>, FileEr
     if buckets == 0 {
         return Ok(None);
     }
-    if !header.keyed {
-        return Err(file.corrupt("an index of a systemd before 246"));
-    }
-    let hash = hash(header.file_id, field);
+    let hash = if header.keyed { sip_hash(header.file_id, field) } else { jenkins_hash(field) };
     let mut item = [0; 16];
     let bucket = (hash % buckets).saturating_mul(HASH_ITEM_SIZE);
     read(file, header.hash_table.saturating_add(bucket), &mut item)?;
@@ -122,13 +119,46 @@ fn read(file: &JournalFile, at: u64, buffer: &mut [u8]) -> Result<usize, FileErr
 
 /// SipHash-2-4 with the id of the file as key.
 #[allow(deprecated, reason = "the only SipHash-2-4 with a key in std")]
-fn hash(file_id: Id128, field: &[u8]) -> u64 {
+fn sip_hash(file_id: Id128, field: &[u8]) -> u64 {
     use std::hash::{Hasher, SipHasher};
     let key = |at| le64(&file_id, at).unwrap_or_default();
     let mut hasher = SipHasher::new_with_keys(key(0), key(8));
     hasher.write(field);
     hasher.finish()
 }
+
+/// Jenkins's lookup3 (hashlittle2), of files without keyed hashes: systemd before 246, and Debian 11.
+fn jenkins_hash(field: &[u8]) -> u64 {
+    let length = u32::try_from(field.len()).unwrap_or(u32::MAX);
+    let mut state = [0xdead_beef_u32.wrapping_add(length); 3];
+    let mut blocks = field.chunks(12).peekable();
+    while let Some(block) = blocks.next() {
+        for (word, bytes) in state.iter_mut().zip(block.chunks(4)) {
+            let mut padded = [0; 4];
+            padded[..bytes.len()].copy_from_slice(bytes);
+            *word = word.wrapping_add(u32::from_le_bytes(padded));
+        }
+        if blocks.peek().is_some() {
+            for (x, y, z, rotation) in MIX {
+                state[x] = state[x].wrapping_sub(state[y]) ^ state[y].rotate_left(rotation);
+                state[y] = state[y].wrapping_add(state[z]);
+            }
+        } else {
+            for (x, y, rotation) in FINAL_MIX {
+                state[x] = (state[x] ^ state[y]).wrapping_sub(state[y].rotate_left(rotation));
+            }
+        }
+    }
+    let [_, low, high] = state.map(u64::from);
+    high << 32 | low
+}
+
+/// The words of each step of lookup3, and a rotation.
+const MIX: [(usize, usize, usize, u32); 6] =
+    [(0, 2, 1, 4), (1, 0, 2, 6), (2, 1, 0, 8), (0, 2, 1, 16), (1, 0, 2, 19), (2, 1, 0, 4)];
+
+const FINAL_MIX: [(usize, usize, u32); 7] =
+    [(2, 1, 14), (0, 2, 11), (1, 0, 25), (2, 1, 16), (0, 2, 4), (1, 0, 14), (2, 1, 24)];
 
 const HASH_ITEM_SIZE: u64 = 16;
 
