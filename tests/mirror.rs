@@ -10,7 +10,11 @@ use std::time::{Duration, Instant};
 use support::{Exporter, Machine, Random, eventually, machine};
 
 /// Exports every unit, also those without a unit file.
-const ALL: [&str; 2] = ["--systemd.collector.unit-exclude=", "--systemd.collector.not-found"];
+const ALL: [&str; 3] = [
+    "--systemd.collector.unit-exclude=",
+    "--systemd.collector.not-found",
+    "--systemd.collector.short-lived",
+];
 
 /// Restarts at once, and keeps its limit in the unit file.
 const LIMITED: &str = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/sleep infinity\nTasksMax=100\n\
