@@ -191,15 +191,19 @@ impl Scraper {
         }
     }
 
-    /// Whether the mirror has been filled, and a message of systemd was received in the last 30 s.
+    /// Whether the mirror has been filled, signals arrived or were found not to, and a message of
+    /// systemd was received in the last 30 s.
     ///
     /// # Errors
     /// The reason, in one line.
     pub fn ready(&self) -> Result<(), String> {
         let status = self.shared.lock().status.now();
+        let is_starting = status.is_starting();
         match status.trouble {
             Some(trouble) if !status.filled || status.is_silent() => Err(trouble),
-            _ if !status.filled => Err("the units are being read for the first time".into()),
+            _ if !status.filled || is_starting => {
+                Err("the units are being read for the first time".into())
+            }
             _ => Ok(()),
         }
     }

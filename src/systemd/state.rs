@@ -156,7 +156,8 @@ impl Status {
     }
 
     /// Whether the first connection is being made, or the units are being read for the first time.
-    fn is_starting(&self) -> bool {
+    #[must_use]
+    pub fn is_starting(&self) -> bool {
         self.trouble.as_deref() == Some(NOT_CONNECTED_YET)
     }
 
