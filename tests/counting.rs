@@ -49,7 +49,7 @@ fn failed_starts_of_other_kinds_count_as_failed_jobs() {
     machine.units(&[
         ("mnt-absent.mount", "[Unit]\nStartLimitIntervalSec=0\n[Mount]\nWhat=/nonexistent\nWhere=/mnt/absent\nType=ext4\n"),
         ("run-absent.swap", "[Unit]\nStartLimitIntervalSec=0\n[Swap]\nWhat=/run/absent\n"),
-        ("taken.socket", "[Unit]\nStartLimitIntervalSec=0\n[Socket]\nListenFIFO=/proc/absent\nAccept=no\nService=never-run.service\n"),
+        ("taken.socket", "[Unit]\nStartLimitIntervalSec=0\n[Socket]\nListenStream=192.0.2.1:7999\nAccept=no\nService=never-run.service\n"),
         ("never-run.service", "[Service]\nExecStart=/bin/true\n"),
     ]);
     let exporter = machine.exporter(&[]);
