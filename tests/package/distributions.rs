@@ -67,4 +67,5 @@ fn files_of_other_package_managers_have_this_version() {
     }
 }
 
-const ARCH: &[&str] = &["makepkg", "pacman-package-manager", "fakeroot", "libarchive-tools"];
+const ARCH: &[&str] =
+    &["makepkg", "pacman-package-manager", "fakeroot", "file", "libarchive-tools"];
