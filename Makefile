@@ -72,8 +72,8 @@ chaos: ## inject random faults for 30 minutes and check that every crash is coun
 	@scripts/setup machine
 	cargo test --test faults -- --ignored --nocapture
 
-package: ## build the .deb, the .rpm and the tarball in target/package
-	@scripts/package
+package: ## build the .deb, the .rpm and the tarball in target/package; TARGET=aarch64-unknown-linux-gnu adds those for arm64
+	@TARGET=$(TARGET) scripts/package
 
 repository: ## make signed apt and rpm repositories of target/package in target/repository; needs SIGNING_KEY=ID
 	@scripts/repository

@@ -1,6 +1,6 @@
 //! Prints the licenses and notices of the crates linked into the program.
 //!
-//! `cargo run --example notices > NOTICES`
+//! `cargo run --example notices x86_64-unknown-linux-gnu > NOTICES`
 #![allow(clippy::disallowed_types, reason = "runs cargo metadata")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,8 @@ use std::{fs, io};
 use serde_json::Value;
 
 fn main() -> io::Result<()> {
-    let metadata = metadata()?;
+    let target = std::env::args().nth(1).ok_or_else(|| io::Error::other("no target given"))?;
+    let metadata = metadata(&target)?;
     let linked = linked(&metadata);
     let mut crates: Vec<&Value> = list(&metadata["packages"])
         .filter(|package| linked.contains(text(&package["id"])) && !package["source"].is_null())
@@ -38,9 +39,9 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn metadata() -> io::Result<Value> {
+fn metadata(target: &str) -> io::Result<Value> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    command.args(["metadata", "--format-version=1", "--locked", "--filter-platform", TARGET]);
+    command.args(["metadata", "--format-version=1", "--locked", "--filter-platform", target]);
     let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output()?;
     if !output.status.success() {
         return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
@@ -87,5 +88,4 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 const NOTICES: [&str; 5] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE"];

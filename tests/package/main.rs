@@ -7,7 +7,9 @@ mod ansible;
 mod distributions;
 mod image;
 mod kubernetes;
+mod release;
 mod repository;
+mod sbom;
 mod shared_rules;
 #[path = "../support/mod.rs"]
 mod support;
@@ -294,6 +296,7 @@ impl Crashes {
         assert!(is_refused(&page), "the start limit is forgotten");
         machine.exec(&["systemctl", "stop", "loop"]);
         // not an exit by the signal of systemctl stop
+        machine.ok(&["journalctl", "--sync"]);
         let lines = "journalctl -u loop --grep 'exited, code=exited, status=3' -o cat | wc -l";
         let logged: f64 = machine.ok(&["sh", "-c", lines]).trim().parse().expect("a number");
         assert!(logged > self.before, "no crash during the upgrade");
@@ -305,6 +308,10 @@ impl Crashes {
         };
         // every crash and every exit
         let exact = in_time(|| (counted() == (Some(logged), Some(logged))).then_some(()));
+        if exact.is_none() {
+            let history = "journalctl -o short-precise -u loop -u unit-exporter; cat /run/unit-exporter/*.json";
+            println!("{}", machine.ok(&["sh", "-ec", history]));
+        }
         assert!(exact.is_some(), "counted {:?}, in the journal {logged}", counted());
         machine.ok(&["systemctl", "reset-failed"]);
         println!("upgrade: {} crashes before, {logged} after, as in the journal", self.before);
@@ -389,11 +396,12 @@ fn tree(name: &str, suite: &str, packages: &[&str]) -> PathBuf {
 
 /// The built package whose name has this ending.
 fn built(end: &str) -> PathBuf {
-    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/package");
-    let files = fs::read_dir(&packages).map(|files| files.flatten().map(|file| file.path()));
-    let found =
-        files.ok().and_then(|mut files| files.find(|file| file.to_string_lossy().ends_with(end)));
-    found.unwrap_or_else(|| panic!("no {end} in {}: make package first", packages.display()))
+    find_built(end).unwrap_or_else(|| panic!("no {end} in target/package: make package first"))
+}
+
+fn find_built(end: &str) -> Option<PathBuf> {
+    let mut files = fs::read_dir(in_project("target/package")).ok()?.flatten();
+    files.find(|file| file.file_name().to_string_lossy().ends_with(end)).map(|file| file.path())
 }
 
 fn in_project(path: &str) -> PathBuf {

@@ -204,12 +204,18 @@ fn make_repositories() -> (TempDir, Repositories) {
     (directory, Repositories { first, newer, debian })
 }
 
-/// Our rpm with a newer version, of the files that scripts/package has staged.
+/// Our rpm with a newer version, of the same files.
 fn newer_rpm(directory: &Path) {
+    let source = tempfile::tempdir().expect("a directory");
+    let script = "ln -s \"$0\"/* . && rm target && mkdir -p target/package/tree && \
+        rpm2archive - < \"$1\" | tar -xz -C target/package/tree";
+    let mut shell = Command::new("sh");
+    shell.args(["-ec", script, env!("CARGO_MANIFEST_DIR")]).arg(built("x86_64.rpm"));
+    succeeds(shell.current_dir(source.path()));
     let mut cargo = Command::new("cargo");
     cargo.args(["generate-rpm", "--target", TARGET, "--set-metadata"]);
     cargo.arg(format!("version = \"{NEWER}\"")).arg("--output").arg(directory);
-    succeeds(cargo.current_dir(env!("CARGO_MANIFEST_DIR")));
+    succeeds(cargo.current_dir(source.path()).env_remove("CARGO_TARGET_DIR"));
 }
 
 /// An empty rpm that provides all that ours requires, as the files are there from Debian's packages. As RHEL 9, it declares
