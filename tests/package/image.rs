@@ -282,7 +282,7 @@ fn with_runc() -> Machine {
 }
 
 /// The unpacked image, built by the first test that needs it.
-fn image() -> PathBuf {
+pub(crate) fn image() -> PathBuf {
     static IMAGE: OnceLock<TempDir> = OnceLock::new();
     let image = IMAGE.get_or_init(|| {
         succeeds(Command::new("scripts/image").current_dir(env!("CARGO_MANIFEST_DIR")));
@@ -302,7 +302,7 @@ fn blob_path(image: &Path, digest: &Value) -> PathBuf {
     image.join("blobs").join(digest.as_str().expect("a digest").replace(':', "/"))
 }
 
-fn json_file(path: &Path) -> Value {
+pub(crate) fn json_file(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("a file")).expect("JSON")
 }
 
