@@ -138,7 +138,10 @@ impl UnitCounters {
         exit: &JournalExit,
         at: SystemTime,
     ) -> Option<InternedStr> {
-        self.journal_run = Some(exit.run);
+        if self.journal_runs.len() >= MAX_JOURNAL_RUNS {
+            self.journal_runs.pop_front();
+        }
+        self.journal_runs.push_back(exit.run);
         if !exit.is_clean() {
             self.count_failure(&exit.result, Some(exit.run), at);
         }
@@ -152,3 +155,7 @@ impl UnitCounters {
         Some(status)
     }
 }
+
+/// Runs of a unit whose signals may be late: the journal may be read up to a second earlier, and on a busy host
+/// more.
+const MAX_JOURNAL_RUNS: usize = 32;

@@ -13,7 +13,7 @@
 //!   or systemd is new: 262 resets `Result` before it refuses the start, which then counts as a
 //!   failure by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -79,8 +79,8 @@ pub struct UnitCounters {
     restart_planned: bool,
     /// Whether the run is new, and no signal has shown it in any state: PID 1 may fail it next.
     run_begins: bool,
-    /// The latest run whose exit was counted from the journal: a late signal does not count again.
-    pub(super) journal_run: Option<InvocationId>,
+    /// The latest runs whose exits were counted from the journal: late signals do not count again.
+    pub(super) journal_runs: VecDeque<InvocationId>,
     /// Restarts that the first state of the unit showed.
     pub(super) restarts_since_boot: u64,
 }
@@ -134,7 +134,7 @@ impl UnitCounters {
             exit_attribution_pending: false,
             restart_planned: false,
             run_begins: false,
-            journal_run: None,
+            journal_runs: VecDeque::new(),
             restarts_since_boot: 0,
         }
     }
@@ -214,7 +214,7 @@ impl UnitCounters {
         let at = at.unwrap_or_else(clock::wall);
         // where signals were missed, the later run's
         let run = after.run().or(before.run());
-        if run.is_some() && run == self.journal_run {
+        if run.is_some_and(|run| self.journal_runs.contains(&run)) {
             return true;
         }
         observed.exited = run.map(|run| run_key(run, is.result.as_deref().unwrap_or_default()));

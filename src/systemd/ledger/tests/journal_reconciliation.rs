@@ -106,6 +106,28 @@ fn failures_of_an_outage_count_without_a_restart() {
 }
 
 #[test]
+fn signals_later_than_the_journal_do_not_count_again() {
+    let mut case = Case::new();
+    case.ledger.enable_reconciliation();
+    case.ledger.begin_outage();
+    case.ledger.downtime_ended(after(0));
+    let runs =
+        [1, 4, 7].map(|run| exit("x.service", run, "exit-code", after(100 * i64::from(run))));
+    case.ledger.reconcile(journal_exits(runs.into()), after(1100), true);
+    case.assert(&[("exit-code", 3)], 0, 0);
+    for run in [1, 4, 7] {
+        case.clock = run - 1;
+        case.start();
+        case.end(None, "exit-code");
+        case.restart(None, 1);
+    }
+    case.assert(&[("exit-code", 3)], 0, 3);
+    case.start();
+    case.end(None, "exit-code");
+    case.assert(&[("exit-code", 4)], 1, 3);
+}
+
+#[test]
 fn journal_reveals_double_counted_restart() {
     let mut case = planned();
     case.ledger.enable_reconciliation();
