@@ -1,7 +1,7 @@
 # The same commands for development and CI. A target installs its missing tools through scripts/setup.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale simulate simulate-alerts lint fmt package repository image test-package bench test-vm test-matrix test-laravel pictures book
+.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale simulate simulate-alerts fleet lint fmt package repository image test-package bench test-vm test-matrix test-laravel pictures book
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,11 @@ simulate: ## run SEEDS random histories (10000) of a simulated systemd against t
 simulate-alerts: ## measure the alerts on simulated hosts whose incidents are known, with Prometheus 3 and VictoriaMetrics; takes minutes
 	@scripts/setup simulation
 	@scripts/simulate-alerts
+
+fleet: ## scrape 1,000 hosts with two agents into VictoriaMetrics, fail services, store and agent, check notifications; half an hour
+	@scripts/setup fleet
+	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo build --release --example fleet
+	@scripts/fleet
 
 chaos: ## inject random faults for 30 minutes and check that every crash is counted; needs root
 	@scripts/setup machine
