@@ -191,8 +191,7 @@ impl Scraper {
         }
     }
 
-    /// Whether the mirror has been filled, signals arrived or were found not to, and a message of
-    /// systemd was received in the last 30 s.
+    /// Whether the first reading has ended, and a message of systemd was received in the last 30 s.
     ///
     /// # Errors
     /// The reason, in one line.

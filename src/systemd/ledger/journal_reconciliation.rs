@@ -89,7 +89,14 @@ pub(super) struct JournalReconciliation {
 impl JournalReconciliation {
     /// Notes that the exit of this run is counted; it is named by its [`run_key`].
     pub(super) fn add_counted_run(&mut self, run: InvocationId) {
-        if self.is_enabled && self.is_counted.insert(run) {
+        if self.is_enabled {
+            self.restore_counted_run(run);
+        }
+    }
+
+    /// The same for a saved run, as reconciliation is enabled only later.
+    pub(super) fn restore_counted_run(&mut self, run: InvocationId) {
+        if self.is_counted.insert(run) {
             self.counted_runs.push_back(run);
             if self.counted_runs.len() > MAX_REMEMBERED
                 && let Some(oldest) = self.counted_runs.pop_front()

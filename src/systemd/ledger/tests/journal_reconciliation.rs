@@ -106,6 +106,23 @@ fn failures_of_an_outage_count_without_a_restart() {
 }
 
 #[test]
+fn run_counted_before_a_restart_of_the_exporter_does_not_count_again() {
+    let mut case = Case::new();
+    case.ledger.enable_reconciliation();
+    case.start();
+    case.end(None, "exit-code");
+    let saved = case.ledger.saved();
+    case.ledger = Ledger::default();
+    case.ledger.restore(saved, |_| true);
+    case.ledger.enable_reconciliation();
+    case.ledger.begin_outage();
+    case.ledger.downtime_ended(after(0));
+    let journal = journal_exits(vec![exit("x.service", 1, "exit-code", after(-10))]);
+    case.ledger.reconcile(journal, after(1100), true);
+    case.assert(&[("exit-code", 1)], 1, 0);
+}
+
+#[test]
 fn signals_later_than_the_journal_do_not_count_again() {
     let mut case = Case::new();
     case.ledger.enable_reconciliation();
