@@ -1,7 +1,7 @@
 # The same commands for development and CI. A target installs its missing tools through scripts/setup.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale simulate simulate-alerts fleet lint fmt package repository image test-package bench test-vm test-matrix test-laravel pictures book
+.PHONY: help run demo demo-crash demo-slow-listener demo-redis-down demo-oom test test-demo fuzz mutants soak chaos test-scale simulate simulate-alerts fleet lint fmt package reproducible repository image test-package bench test-vm test-matrix test-laravel pictures book
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ chaos: ## inject random faults for 30 minutes and check that every crash is coun
 
 package: ## build the .deb, the .rpm and the tarball in target/package; TARGET=aarch64-unknown-linux-gnu adds those for arm64
 	@TARGET=$(TARGET) scripts/package
+
+reproducible: ## build the packages of target/package again, with another path and user, and compare them; TARGET as for package
+	@TARGET=$(TARGET) scripts/reproducible
 
 repository: ## make signed apt and rpm repositories of target/package in target/repository; needs SIGNING_KEY=ID
 	@scripts/repository
