@@ -79,8 +79,60 @@ fn role_of_prometheus_community_finds_its_files_and_flags() {
     assert_eq!(page.value("systemd_service_restart_total", &restarts), Some(0.0));
 }
 
+/// The role itself, from a checkout of its collection, which is no part of this project.
+#[test]
+#[ignore = "needs make package; make test-package runs it"]
+fn role_of_prometheus_community_installs_the_exporter() {
+    let Some(checkout) = std::env::var_os("PROMETHEUS_COLLECTION") else {
+        println!(
+            "not run: PROMETHEUS_COLLECTION names no checkout of prometheus-community/ansible"
+        );
+        return;
+    };
+    let machine = with_ansible();
+    let inside = "ansible/ansible_collections/prometheus";
+    fs::create_dir(machine.path(inside)).expect("a directory");
+    let inside = machine.path(&format!("{inside}/prometheus"));
+    succeeds(Command::new("cp").arg("-r").arg(checkout).arg(inside));
+    machine.write(
+        "ansible/community.yml",
+        "- hosts: all\n  roles:\n    - role: prometheus.prometheus.systemd_exporter\n",
+    );
+    let tarball = built("linux-amd64.tar.gz");
+    let name = tarball.file_name().expect("a name").to_str().expect("text");
+    for file in [&*tarball, &tarball.with_file_name("sha256sums.txt")] {
+        let copy = machine.path("packages").join(file.file_name().expect("a name"));
+        fs::create_dir_all(machine.path("packages")).expect("a directory");
+        fs::copy(file, copy).expect("a copy");
+    }
+    let server =
+        ["python3", "-m", "http.server", "--directory=/packages", "--bind=127.0.0.1", "8000"];
+    machine.ok(&[&["systemd-run", "--quiet", "--unit=server"][..], &server].concat());
+    let variables = format!(
+        r#"{{"systemd_exporter_binary_url": "http://127.0.0.1:8000/{name}",
+            "systemd_exporter_checksums_url": "http://127.0.0.1:8000/sha256sums.txt",
+            "systemd_exporter_enable_restart_count": true, "systemd_exporter_enable_ip_accounting": true,
+            "systemd_exporter_unit_exclude": "tmp.+"}}"#
+    );
+    let run = || run(&machine, "community.yml", &variables);
+    assert!(run() > 3);
+    let exporter = machine.exporter_of("systemd_exporter.service", 9558).left_running();
+    let page = exporter.samples();
+    let state = [("name", "systemd_exporter.service"), ("state", "active")];
+    assert_eq!(page.value("systemd_unit_state", &state), Some(1.0));
+    assert_eq!(page.all("systemd_unit_state", &[("name", "tmp.mount")]).count(), 0);
+    let pid = exporter.pid();
+    println!("second run: {} changes", run());
+    assert_eq!(exporter.pid(), pid, "the second run does not restart the service");
+}
+
 /// Runs the role with these variables and returns the number of changed tasks.
 fn play(machine: &Machine, variables: &str) -> u32 {
+    run(machine, "play.yml", variables)
+}
+
+/// Runs a playbook in /ansible and returns the number of changed tasks.
+fn run(machine: &Machine, playbook: &str, variables: &str) -> u32 {
     let output = machine.exec(&[
         "env",
         "ANSIBLE_COLLECTIONS_PATH=/ansible",
@@ -91,7 +143,7 @@ fn play(machine: &Machine, variables: &str) -> u32 {
         "--connection=local",
         "--extra-vars=unit_exporter_packages_url=file:///repository",
         &format!("--extra-vars={variables}"),
-        "/ansible/play.yml",
+        &format!("/ansible/{playbook}"),
     ]);
     if !output.status.success() {
         let log = machine.ok(&["journalctl", "--no-pager", "--lines=20", "--unit", SERVICE]);

@@ -20,14 +20,33 @@ fn makepkg_builds_the_pkgbuild_and_pacman_installs_it() {
     let build =
         "chown -R daemon /build; cd /build; runuser -u daemon -- env HOME=/build makepkg --nodeps";
     machine.ok(&["sh", "-ec", build]);
+    machine.ok(&["sed", "-i", "s/^pkgrel=1/pkgrel=2/", "/build/PKGBUILD"]);
+    machine.ok(&["sh", "-ec", build]);
     let before = traces(&machine);
-    machine.ok(&["sh", "-ec", "pacman --upgrade -dd --noconfirm /build/*.pkg.tar.*"]);
-    // a hook of Arch Linux
-    machine.ok(&["systemctl", "daemon-reload"]);
+    let install = |release: u32| {
+        let packages = format!("/build/*-{release}-x86_64.pkg.tar.*");
+        machine.ok(&["sh", "-ec", &format!("pacman --upgrade -dd --noconfirm {packages}")]);
+        // a hook of Arch Linux
+        machine.ok(&["systemctl", "daemon-reload"]);
+    };
+    install(1);
     machine.ok(&["systemctl", "enable", "--now", "--quiet", SERVICE]);
-    assert_complete(&installed(&machine));
+    let exporter = installed(&machine);
+    assert_complete(&exporter);
     let state = machine.ok(&["stat", "--format=%U:%G %a", "/etc/unit-exporter/web.yml"]);
     assert_eq!(state, "root:unit-exporter 640\n");
+
+    let old = exporter.pid();
+    let crashes = Crashes::start(&machine, &exporter);
+    install(2);
+    assert_eq!(
+        machine.ok(&["pacman", "--query"]),
+        format!("unit-exporter-bin {}-2\n", env!("CARGO_PKG_VERSION"))
+    );
+    assert_ne!(exporter.pid(), old);
+    let exporter = exporter.ready();
+    assert_complete(&exporter);
+    crashes.are_all_counted(&machine, &exporter);
     machine.ok(&["pacman", "--remove", "-dd", "--nosave", "--noconfirm", "unit-exporter-bin"]);
     assert!(machine.tcp(9558).is_err());
     machine.ok(&["sh", "-ec", "userdel unit-exporter; rm -f /var/log/pacman.log"]);

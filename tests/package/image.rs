@@ -307,7 +307,7 @@ pub(crate) fn json_file(path: &Path) -> Value {
 }
 
 /// The collectors that fail, in alphabetical order.
-fn failing(page: &Samples) -> Vec<String> {
+pub(crate) fn failing(page: &Samples) -> Vec<String> {
     let failing =
         page.all("unit_exporter_collector_success", &[]).filter(|sample| sample.value == 0.0);
     let mut names: Vec<String> =

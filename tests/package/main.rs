@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_types)]
 
 mod ansible;
+mod arm64;
 mod distributions;
 mod image;
 mod kubernetes;
@@ -13,11 +14,12 @@ mod sbom;
 mod shared_rules;
 #[path = "../support/mod.rs"]
 mod support;
+mod tarball;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -385,6 +387,9 @@ fn boot(suite: &str) -> Machine {
 
 /// The Debian tree NAME of that suite with additional packages; made when it is missing.
 fn tree(name: &str, suite: &str, packages: &[&str]) -> PathBuf {
+    // tests that run at once share trees
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _made = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let roots = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/roots");
     let tree = roots.join(name);
     if !tree.exists() {
