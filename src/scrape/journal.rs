@@ -172,7 +172,9 @@ fn read_and_copy(
 pub(crate) fn reconcile(shared: &Shared, exits: JournalExits, read: Timestamp) {
     let state = &mut *shared.lock();
     if state.status.filled {
-        state.ledger.reconcile(exits, read, state.status.following);
+        state.ledger.add_journal_exits(exits);
+        state.ledger.forget_exits(|unit| state.mirror.exports(unit));
+        state.ledger.reconcile(JournalExits::default(), read, state.status.following);
     } else if state.status.counts_downtime {
         state.ledger.add_journal_exits(exits);
     }

@@ -104,8 +104,6 @@ pub(super) struct Service {
     starts: VecDeque<u64>,
     /// The run after which a start was refused last.
     refused: u64,
-    /// Whether the last start was refused.
-    pub(super) start_limit_hit: bool,
     pub(super) job: Option<u32>,
     pub(super) is_announced: bool,
     pub(super) is_queued: bool,
@@ -116,12 +114,24 @@ pub(super) struct Service {
 pub(super) struct Truth {
     pub(super) exits: BTreeMap<Exit, u64>,
     pub(super) failures: BTreeMap<&'static str, u64>,
+    /// Runs that ended without a failure.
+    pub(super) clean_ends: u64,
     /// As PID 1 counts them.
     pub(super) restarts: u64,
     pub(super) starts: u64,
     pub(super) job_failures: BTreeMap<&'static str, u64>,
     /// Whether a job of the unit existed when it last became inactive.
     pub(super) ended_with_job: Option<bool>,
+    /// Failures whose result `systemctl reset-failed` cleared before the run ended: the journal has no
+    /// entry of them.
+    pub(super) unlogged: BTreeMap<&'static str, u64>,
+    /// Restarts that PID 1 may count again with the same number, as `reset-failed` sends no signal.
+    pub(super) reset_restarts: u64,
+    /// The result that `reset-failed` cleared without a signal since.
+    pub(super) stale_result: Option<&'static str>,
+    /// Whether the unit is failed, and its last start was refused by the start limit. Not PID 1's flag,
+    /// which a start that conditions skip changes, too.
+    pub(super) start_limit_hit: bool,
 }
 
 impl Sub {
@@ -182,7 +192,6 @@ impl Service {
             dies: None,
             starts: VecDeque::new(),
             refused: u64::MAX,
-            start_limit_hit: false,
             job: None,
             is_announced: false,
             is_queued: false,
@@ -253,6 +262,8 @@ impl Pid1 {
             let has_job = service.job.is_some();
             self.truth[unit].ended_with_job = Some(has_job);
         }
+        self.truth[unit].stale_result = None;
+        self.truth[unit].start_limit_hit &= is == Sub::Failed;
         // at the beginning of unit_notify(), so that the end of a job sends the change first
         self.queue(unit);
         self.process_job(unit, is);
@@ -283,6 +294,7 @@ impl Pid1 {
         let (invocation, result) = (service.invocation, service.result);
         let restarts = allow_restart && file.restarts_after(service);
         let is_success = result == SUCCESS;
+        self.truth[unit].clean_ends += u64::from(is_success);
         // unit_log_success(), unit_log_failure()
         self.log(Record::Exit { unit, invocation, result });
         let end = if is_success { Sub::Dead } else { Sub::Failed };
@@ -421,6 +433,7 @@ impl Pid1 {
                 self.service(unit).result = SUCCESS;
             }
             self.enter_dead(unit, START_LIMIT_HIT, false);
+            self.truth[unit].start_limit_hit = true;
             return Started::Ended("failed");
         }
         let invocation = self.next_invocation();
@@ -439,6 +452,7 @@ impl Pid1 {
         service.main = Process::default();
         service.commands = vec![Process::default(); file.commands()];
         self.truth[unit].starts += 1;
+        self.truth[unit].start_limit_hit = false;
         self.queue(unit);
         self.enter_start(unit);
         Started::Runs
@@ -458,7 +472,6 @@ impl Pid1 {
         if is_below {
             service.starts.push_back(now);
         }
-        service.start_limit_hit = !is_below;
         is_below
     }
 
@@ -487,11 +500,20 @@ impl Pid1 {
             self.truth[unit].ended_with_job = Some(true);
         }
         let service = self.service(unit);
+        let (result, restarts) = (service.result, u64::from(service.restarts));
+        let (is_signaled, sub) = (service.is_queued, service.sub);
         service.result = SUCCESS;
         service.restarts = 0;
         service.flush_restarts = false;
         service.starts.clear();
-        service.start_limit_hit = false;
+        let truth = &mut self.truth[unit];
+        if result != SUCCESS && sub.active() == "deactivating" {
+            *truth.unlogged.entry(result).or_default() += 1;
+        }
+        if !is_signaled {
+            truth.reset_restarts += restarts;
+            truth.stale_result = truth.stale_result.or(Some(result));
+        }
     }
 
     /// service_sigchld_event()

@@ -238,7 +238,7 @@ impl<'h> World<'h> {
                 self.boots += 1;
                 let boot = pid1.boot + pid1.now + 60_000_000;
                 self.pid1 = Pid1::boot(self.history, boot, self.boots);
-                self.facts = Facts::default();
+                self.facts = Facts { lost_signals: true, ..Facts::default() };
                 self.check = Check::new(self.history.units.len());
                 self.is_journal_readable = true;
                 return self.set_now(self.pid1.now);

@@ -190,6 +190,12 @@ impl Mirror {
         self.selection.includes(name)
     }
 
+    /// Whether the unit that has this name is exported, or would be if it were loaded.
+    #[must_use]
+    pub fn exports(&self, name: &str) -> bool {
+        self.unit(name).map_or_else(|| self.selects(name), |unit| unit.selected)
+    }
+
     /// Adds a unit as it was before the exporter was restarted, if it is exported.
     pub fn restore(&mut self, mut unit: Arc<Unit>) {
         let is_new = self.selects(&unit.name) && !self.units.contains_key(&unit.name);

@@ -188,7 +188,13 @@ impl<'s> Follower<'s> {
         if let Some(property) = failed_command(&before, &after).filter(|_| after.selected) {
             self.refetch.plan(&after.name, Interface::Kind, property, clock::instant());
         }
-        state.observe_signal(&Change { before, after }, gap);
+        // the change that its job caused had no value: the signal is later than the end of the job
+        let is_new = self.fetches.new_units.contains_key(&after.name);
+        let change = Change { before, after };
+        match is_new {
+            true => state.observe(&change, gap),
+            false => state.observe_signal(&change, gap),
+        }
     }
 
     /// Marks the mirror as filled once no listing and no fetch is under way.

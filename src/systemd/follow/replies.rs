@@ -1,6 +1,7 @@
 //! Handles replies to the calls of [`CallQueue`](super::call_queue::CallQueue).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{debug, warn};
 use zbus::OwnedVariant;
@@ -13,6 +14,7 @@ use crate::clock;
 use crate::systemd::dbus::{
     ACCESS_DENIED, Call, DRIVER, Get, Purpose, listed_jobs, listed_units, remedy,
 };
+use crate::systemd::ledger::Gap;
 use crate::systemd::manager::{NAMES, UNITS_LOADED};
 use crate::systemd::mirror::ListedUnit;
 use crate::systemd::state::State;
@@ -101,13 +103,15 @@ impl Follower<'_> {
 
     /// Fetches the new units that are still loaded.
     fn new_units_listed(&mut self, state: &mut State, rows: zbus::Result<Vec<ListedUnit>>) {
+        let reloaded = self.resync.reloaded_at.map(|at| clock::instant().duration_since(at));
+        let gap = reloaded.is_some_and(|age| age < RECENTLY_RELOADED).then_some(Gap::Reload);
         for row in count_decode_error(state, rows).unwrap_or_default() {
             if let Some(change) = state.mirror.list(&row) {
-                state.observe(&change, None);
+                state.observe(&change, gap);
             }
             if let Some(unit) = state.mirror.unit(&row.name) {
                 state.ledger.open(unit);
-                self.fetches.plan(unit, None);
+                self.fetches.plan(unit, gap);
             }
         }
     }
@@ -242,3 +246,6 @@ fn describe(reply: &Message) -> String {
 
 /// In bytes; systemd's own texts have about a hundred.
 const MAX_ERROR_LENGTH: usize = 500;
+
+/// For this time after a reload, UnitNew is sent for units that were loaded before.
+const RECENTLY_RELOADED: Duration = Duration::from_secs(60);

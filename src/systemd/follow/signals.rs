@@ -11,7 +11,6 @@ use super::connection::Follower;
 use super::resync::RECENTLY_UNLOADED;
 use crate::clock;
 use crate::systemd::dbus::{Changed, DRIVER, FollowError, UNIT_INTERFACE, new_owner};
-use crate::systemd::ledger::Gap;
 use crate::systemd::state::State;
 use crate::systemd::unit::name::{UnitKind, from_object_path, is_valid};
 use crate::systemd::unit::properties::{
@@ -195,11 +194,11 @@ impl Follower<'_> {
         }
         self.resync.unit_loaded(name);
         let Some(unit) = state.mirror.load(name) else {
-            // after a reload, this signal reports the first change of a unit, without a value
-            let reloaded = self.resync.reloaded_at;
-            let recently = reloaded.is_some_and(|at| now.duration_since(at) < RECENTLY_RELOADED);
-            if let Some(unit) = state.mirror.unit(name).filter(|_| recently) {
-                self.fetches.plan(unit, Some(Gap::Reload));
+            // the first change of a unit since a reload, or since it was loaded, if that was when it
+            // was listed: this signal reports it without a value
+            if let Some(unit) = state.mirror.unit(name) {
+                let reads_at = now + BURST_DELAY;
+                self.fetches.new_units.entry(unit.name.clone()).or_insert(reads_at);
             }
             return;
         };
@@ -217,9 +216,6 @@ impl Follower<'_> {
 
 /// Lets a burst of signals pass before the calls that they cause.
 const BURST_DELAY: Duration = Duration::from_millis(100);
-
-/// For this time after a reload, UnitNew is sent for units that were loaded before.
-const RECENTLY_RELOADED: Duration = Duration::from_secs(60);
 
 /// The signals that are handled; all others are counted as `other`.
 const MEMBERS: [&str; 7] = [

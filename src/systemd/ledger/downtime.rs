@@ -12,15 +12,14 @@ use std::time::SystemTime;
 
 use tracing::info;
 
-use super::counted::Counted;
 use super::exit_code::ExitCode;
-use super::journal_reconciliation::{Attribution, Downtime, DowntimeEvents, MissedExits};
+use super::journal_reconciliation::{Downtime, DowntimeEvents};
 use super::unit_counters::UnitCounters;
 use super::{Gap, Ledger};
 use crate::clock;
 use crate::source::journal::exits::{JournalExit, JournalProcessExit};
 use crate::systemd::unit::name::UnitKind;
-use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp};
+use crate::systemd::unit::value::{InternedStr, Timestamp};
 
 impl Ledger {
     /// Counts what happened before the start, too: since `boot` or, without it, since the restored
@@ -74,20 +73,13 @@ impl Ledger {
         let is_before_start = !std::mem::replace(&mut self.is_start_counted, true);
         let mut by_unit: BTreeMap<Arc<str>, Vec<JournalExit>> = BTreeMap::new();
         for exit in failures {
+            if self.reconciliation.was_counted_as_unknown(&exit) {
+                continue;
+            }
             by_unit.entry(exit.unit.clone()).or_default().push(exit);
         }
-        for (unit, exits) in by_unit {
-            self.open_unloaded(&unit, &exits);
-            let missed = MissedExits {
-                unit,
-                since: Timestamp(0),
-                found: read,
-                run: InvocationId::default(),
-                exits: 0,
-                possible_double_count: 0,
-                reason: Gap::Downtime.as_str(),
-            };
-            self.count_missed_exits(&missed, Attribution { exits, is_complete: true });
+        for exits in by_unit.into_values() {
+            self.count_journal_failures(exits, read, Gap::Downtime.as_str());
         }
         for (unit, restarts) in restarts {
             if let Some(counters) = self.counters.get_mut(&unit) {
@@ -106,7 +98,7 @@ impl Ledger {
 
     /// Adds counters for a unit that ran, failed and was unloaded meanwhile, as long ago as they
     /// would still be kept.
-    fn open_unloaded(&mut self, unit: &Arc<str>, exits: &[JournalExit]) {
+    pub(super) fn open_unloaded(&mut self, unit: &Arc<str>, exits: &[JournalExit]) {
         let Some(kind) = UnitKind::of(unit) else { return };
         let Some(last) = exits.iter().map(|exit| exit.at.age()).min() else { return };
         let unloaded_at = clock::instant().checked_sub(last);
@@ -132,30 +124,21 @@ pub(super) fn code_and_status(exit: &JournalProcessExit) -> Option<(ExitCode, In
 }
 
 impl UnitCounters {
-    /// Counts an exit that the journal reports. Returns the exit status, or the name of the signal.
+    /// Counts an exit that the journal reports; `is_exit_counted` is whether the exit of the main process
+    /// is counted already. Returns the exit status, or the name of the signal.
     pub(super) fn count_journal_exit(
         &mut self,
         exit: &JournalExit,
+        is_exit_counted: bool,
         at: SystemTime,
     ) -> Option<InternedStr> {
-        if self.journal_runs.len() >= MAX_JOURNAL_RUNS {
-            self.journal_runs.pop_front();
-        }
-        self.journal_runs.push_back(exit.run);
         if !exit.is_clean() {
             self.count_failure(&exit.result, Some(exit.run), at);
         }
         let (code, status) = exit.main_exit.as_ref().and_then(code_and_status)?;
-        let hex = exit.run.hex();
-        let is_run =
-            |counted: &Counted| counted.last.as_ref().is_some_and(|(run, _)| **run == *hex);
-        if !self.main_exits.values().any(is_run) {
+        if !is_exit_counted {
             self.count_main_exit(code, status.clone(), Some(exit.run), at);
         }
         Some(status)
     }
 }
-
-/// Runs of a unit whose signals may be late: the journal may be read up to a second earlier, and on a busy host
-/// more.
-const MAX_JOURNAL_RUNS: usize = 32;

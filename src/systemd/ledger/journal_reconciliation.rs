@@ -6,14 +6,15 @@
 //! too, with its result and run, a little later: missed exits wait for the journal, and their cause
 //! is unknown only if the journal does not have them but may have lost them.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use super::runs::Runs;
 use crate::clock;
 use crate::source::journal::exits::{JournalExit, JournalExits};
 use crate::systemd::unit::Unit;
 use crate::systemd::unit::name::UnitKind;
-use crate::systemd::unit::value::{InvocationId, Timestamp};
+use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp};
 
 /// Exits of a unit that only its restarts reveal.
 #[derive(Clone, Debug)]
@@ -81,35 +82,40 @@ pub(super) struct JournalReconciliation {
     /// Units for which the journal has confirmed an exit that was also seen by signal; for these
     /// the journal is considered complete.
     pub(super) units_with_reliable_journal: HashSet<Arc<str>>,
-    /// The runs whose exits are counted, the latest last, as [`run_key`]s.
-    pub(super) counted_runs: VecDeque<InvocationId>,
-    is_counted: HashSet<InvocationId>,
+    /// The runs whose exits are counted, as [`run_key`]s.
+    pub(super) counted_runs: Runs,
+    /// Failures that were counted as unknown: of a unit, found at a time, and their number.
+    pub(super) unknown_failures: Vec<(Arc<str>, Timestamp, u64)>,
+}
+
+impl MissedExits {
+    /// Removes exits that are counted already, as many as the unit has.
+    fn reduce_by(&mut self, counted: &mut HashMap<Arc<str>, u64>) {
+        if let Some(counted) = counted.get_mut(&self.unit) {
+            let reduced = self.exits.saturating_sub(*counted);
+            *counted -= self.exits - reduced;
+            self.exits = reduced;
+        }
+    }
 }
 
 impl JournalReconciliation {
     /// Notes that the exit of this run is counted; it is named by its [`run_key`].
     pub(super) fn add_counted_run(&mut self, run: InvocationId) {
         if self.is_enabled {
-            self.restore_counted_run(run);
-        }
-    }
-
-    /// The same for a saved run, as reconciliation is enabled only later.
-    pub(super) fn restore_counted_run(&mut self, run: InvocationId) {
-        if self.is_counted.insert(run) {
-            self.counted_runs.push_back(run);
-            if self.counted_runs.len() > MAX_REMEMBERED
-                && let Some(oldest) = self.counted_runs.pop_front()
-            {
-                self.is_counted.remove(&oldest);
-            }
+            self.counted_runs.add(run);
         }
     }
 
     /// Whether anything waits for entries of the journal.
     pub(super) fn is_waiting(&self) -> bool {
-        let has_ended = matches!(self.downtime, Downtime::Until(_));
-        self.is_enabled && (has_ended || !self.missed.is_empty())
+        let waits = match self.downtime {
+            Downtime::Until(_) => true,
+            Downtime::Current => false,
+            // for their signals
+            Downtime::None => self.journal_exits.iter().any(|exit| !exit.is_clean()),
+        };
+        self.is_enabled && (waits || !self.missed.is_empty())
     }
 
     pub(super) fn add_missed_exits(&mut self, missed: MissedExits) {
@@ -131,22 +137,32 @@ impl JournalReconciliation {
         }
     }
 
+    /// Removes the exits of units that are not exported.
+    pub(super) fn forget_exits(&mut self, is_exported: impl Fn(&str) -> bool) {
+        self.journal_exits.retain(|exit| is_exported(&exit.unit));
+    }
+
     /// Removes the missed exits that have waited long enough, given that the journal has been read
     /// up to `read`; returns them with the journal's entries for them.
     pub(super) fn attribute(&mut self, read: Timestamp) -> Vec<(MissedExits, Attribution)> {
-        let Self { missed, journal_exits, last_gap, is_counted, downtime, from_boot, .. } = self;
+        let Self { missed, journal_exits, last_gap, counted_runs, downtime, from_boot, .. } = self;
         let reliable = &mut self.units_with_reliable_journal;
-        let key = |exit: &JournalExit| run_key(exit.run, &exit.result);
-        for seen in journal_exits.iter().filter(|exit| is_counted.contains(&key(exit))) {
+        let key = |exit: &JournalExit| run_key(&exit.unit, exit.run, &exit.result);
+        for seen in journal_exits.iter().filter(|exit| counted_runs.contains(&key(exit))) {
             if reliable.len() < MAX_REMEMBERED {
                 reliable.insert(seen.unit.clone());
             }
         }
         let mut pending = HashSet::new();
-        journal_exits.retain(|exit| !is_counted.contains(&key(exit)) && pending.insert(key(exit)));
-        let due =
-            missed.extract_if(.., |missed| missed.found.0.saturating_add(JOURNAL_DELAY) <= read.0);
-        due.map(|missed| {
+        journal_exits
+            .retain(|exit| !counted_runs.contains(&key(exit)) && pending.insert(key(exit)));
+        let is_due =
+            |missed: &mut MissedExits| missed.found.0.saturating_add(JOURNAL_DELAY) <= read.0;
+        let due: Vec<_> = missed.extract_if(.., is_due).collect();
+        // failures that were not revealed there, but are elsewhere
+        let mut surplus: HashMap<Arc<str>, u64> = HashMap::new();
+        let attributed = due.into_iter().map(|mut missed| {
+            missed.reduce_by(&mut surplus);
             let limit = missed.exits.saturating_add(missed.possible_double_count);
             let mut left = usize::try_from(limit).unwrap_or(usize::MAX);
             let mut exits = Vec::new();
@@ -167,11 +183,15 @@ impl JournalReconciliation {
                 *journal_exits = others;
                 exits.extend(matching);
             }
+            let more = (exits.len() as u64).saturating_sub(limit);
+            *surplus.entry(missed.unit.clone()).or_default() += more;
             let is_reliable = reliable.contains(&missed.unit) || (*from_boot && !exits.is_empty());
             let is_complete = is_reliable && last_gap.is_none_or(|at| at < missed.since);
             (missed, Attribution { exits, is_complete })
-        })
-        .collect()
+        });
+        let attributed = attributed.collect();
+        missed.iter_mut().for_each(|missed| missed.reduce_by(&mut surplus));
+        attributed
     }
 
     /// Ends the downtime once the journal has been read up to its end. Returns the failures that no
@@ -198,7 +218,9 @@ impl JournalReconciliation {
     /// Removes old exits of the journal once no missed exits wait, and the downtime is accounted for.
     pub(super) fn expire(&mut self, read: Timestamp) {
         if self.missed.is_empty() && self.downtime == Downtime::None {
-            self.journal_exits.retain(|exit| exit.at.0.saturating_add(MAX_SIGNAL_DELAY) > read.0);
+            let is_recent = |at: Timestamp| at.0.saturating_add(MAX_SIGNAL_DELAY) > read.0;
+            self.journal_exits.retain(|exit| is_recent(exit.at));
+            self.unknown_failures.retain(|(_, found, left)| *left > 0 && is_recent(*found));
         }
     }
 }
@@ -217,27 +239,33 @@ pub(super) fn last_known_at(unit: &Unit) -> Timestamp {
     age.map_or(Timestamp(0), |age| Timestamp(Timestamp::monotonic().0.saturating_sub(age)))
 }
 
-/// The name of a counted exit. A start that the start limit refuses fails in the name of the run
-/// before it, which has failed for its own reason. An exit that was seen as a clean one after missed
-/// signals may be a failure that was reset since.
-pub(super) fn run_key(run: InvocationId, result: &str) -> InvocationId {
-    let mut key = run;
-    key.0[0] ^= match result {
-        "start-limit-hit" => 0x80,
-        "success" => 0x40,
-        _ => 0,
-    };
-    key
+/// The name of a failure or exit that is counted: the unit, its run and the result. A run has several if
+/// `systemctl reset-failed` was called between two failures, and a start that the start limit refuses
+/// fails in the name of the run before it, if there was one.
+pub(super) fn run_key(unit: &str, run: InvocationId, result: &str) -> InvocationId {
+    // FNV-1a
+    let bytes = unit.bytes().chain([0]).chain(result.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    InvocationId((u128::from_be_bytes(run.0) ^ u128::from(hash)).to_be_bytes())
 }
 
+/// In place of a result: the exit of the main process, counted from a signal.
+pub(super) const MAIN_EXIT: InternedStr = InternedStr::Borrowed("main exit");
+
+/// The same, counted from the journal. A run of several commands has several exits in signals, and one in
+/// the journal.
+pub(super) const JOURNAL_EXIT: &str = "journal exit";
+
 /// How long an exit may take to reach the journal, in microseconds.
-const JOURNAL_DELAY: u64 = 1_000_000;
+pub(super) const JOURNAL_DELAY: u64 = 1_000_000;
 
 /// By how much a signal may be later than the journal, in microseconds.
 const MAX_SIGNAL_DELAY: u64 = 60_000_000;
 
-/// Runs and units that are remembered.
-const MAX_REMEMBERED: usize = 4096;
+/// Units that are remembered.
+pub(super) const MAX_REMEMBERED: usize = 4096;
 
 /// Exits in the journal that wait for the states of their units.
 const MAX_JOURNAL_EXITS: usize = 131_072;
@@ -247,19 +275,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn oldest_exits_and_runs_are_dropped_at_the_limit() {
+    fn oldest_exits_are_dropped_at_the_limit() {
         let run = |number: usize| InvocationId((number as u128).to_be_bytes());
         let mut reconciliation =
             JournalReconciliation { is_enabled: true, ..JournalReconciliation::default() };
-        (0..MAX_REMEMBERED + 10).for_each(|number| reconciliation.add_counted_run(run(number)));
-        assert_eq!(
-            (reconciliation.counted_runs.len(), reconciliation.is_counted.len()),
-            (MAX_REMEMBERED, MAX_REMEMBERED)
-        );
-        assert!(
-            !reconciliation.is_counted.contains(&run(9))
-                && reconciliation.is_counted.contains(&run(10))
-        );
         let exit = |number| JournalExit {
             unit: "x.service".into(),
             run: run(number),

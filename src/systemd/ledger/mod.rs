@@ -10,10 +10,13 @@ mod downtime;
 mod event;
 mod exit_code;
 mod gap;
+mod hidden_failures;
 mod host_counters;
 mod journal_reconciliation;
+mod observed;
 mod oom_kills;
 pub(in crate::systemd) mod run_end;
+mod runs;
 mod saved;
 #[cfg(test)]
 mod tests;
@@ -41,12 +44,14 @@ use crate::clock;
 use crate::source::journal::exits::JournalExits;
 use event::event;
 use journal_reconciliation::{
-    Attribution, JournalReconciliation, MissedExits, last_known_at, run_key,
+    Attribution, JOURNAL_EXIT, JournalReconciliation, MAIN_EXIT, MissedExits, last_known_at,
+    run_key,
 };
+use observed::{MissedSignals, Observed};
 use oom_kills::OomKills;
 use tracing::debug;
-use transitions::{is_running, was_refused};
-use unit_counters::{MissedSignals, Observed, UNKNOWN, counter_of};
+use transitions::{is_running, last_run, was_refused, was_reset};
+use unit_counters::{UNKNOWN, counter_of};
 
 /// The counters of units and of the host as a whole, and the latest events.
 #[derive(Debug)]
@@ -169,21 +174,31 @@ impl Ledger {
         self.generation += u64::from(saved::differ(before, after));
         let missed = gap.map(|gap| MissedSignals { reload: gap == Gap::Reload, reloaded_at });
         let is_since_boot = self.boot.is_some();
-        let may_be_oom_killed = self.oom_kills.is_enabled;
-        let mut observed = Observed { may_be_oom_killed, ..Observed::default() };
+        let run = last_run(before, after).unwrap_or_default();
+        let is_counted = |what: &str| {
+            let counted = &self.reconciliation.counted_runs;
+            counted.contains(&run_key(&after.name, run, what))
+        };
+        let result = after.service().and_then(|service| service.result.as_deref());
+        let mut observed = Observed {
+            may_be_oom_killed: self.oom_kills.is_enabled,
+            is_failure_counted: result.is_some_and(is_counted),
+            is_exit_counted: is_counted(JOURNAL_EXIT),
+            ..Observed::default()
+        };
         let counters = Arc::make_mut(self.counters_of(after));
         let restarts = counters.restarts;
         counters.observe(before, after, missed, &mut observed);
         if is_since_boot {
             counters.restarts_since_boot += counters.restarts - restarts;
         }
-        let Observed { failure, exited, killed, possible_double_count, events, .. } = observed;
+        let Observed { failure, counted, killed, possible_double_count, events, .. } = observed;
         let exits = observed.missed_exits;
         if let Some(result) = failure {
             *counter_of(&mut self.host.failures, &result) += 1;
         }
-        if let Some(run) = exited {
-            self.reconciliation.add_counted_run(run);
+        for what in counted {
+            self.reconciliation.add_counted_run(run_key(&after.name, run, &what));
         }
         if exits > 0 || (possible_double_count > 0 && self.reconciliation.is_enabled) {
             let (unit, reason) = (after.name.clone(), gap.map_or("coalesced", Gap::as_str));
@@ -205,12 +220,14 @@ impl Ledger {
         }
     }
 
-    /// Detects a start limit that was hit before the unit was followed.
+    /// Detects a start limit that was hit, and `systemctl reset-failed`, before the unit was followed.
     pub fn state_change_read(&mut self, unit: &Unit) {
-        if let Some(counters) = self.counters.get_mut(&unit.name)
-            && was_refused(unit)
-        {
+        let Some(counters) = self.counters.get_mut(&unit.name) else { return };
+        if was_refused(unit) {
             Arc::make_mut(counters).start_limit_hit = true;
+        }
+        if counters.run_end == RunEnd::Own && was_reset(unit) {
+            Arc::make_mut(counters).run_end = RunEnd::Job;
         }
     }
 
@@ -226,6 +243,11 @@ impl Ledger {
         self.reconciliation.add_journal_exits(exits);
     }
 
+    /// Removes exits read from the journal of units that are not exported.
+    pub fn forget_exits(&mut self, is_exported: impl Fn(&str) -> bool) {
+        self.reconciliation.forget_exits(is_exported);
+    }
+
     /// Attributes missed exits to those in the journal, which has been read up to `read`.
     /// `following` is whether signals are received, too.
     pub fn reconcile(&mut self, exits: JournalExits, read: Timestamp, following: bool) {
@@ -236,6 +258,7 @@ impl Ledger {
         }
         self.count_downtime(read);
         if following {
+            self.count_hidden_failures(read);
             self.reconciliation.expire(read);
         }
     }
@@ -251,8 +274,14 @@ impl Ledger {
         let mut events = Vec::new();
         for exit in attributed {
             let at = clock::wall() - exit.at.age();
-            self.reconciliation.add_counted_run(run_key(exit.run, &exit.result));
-            let status = counters.as_mut().and_then(|it| it.count_journal_exit(&exit, at));
+            let key = |what: &str| run_key(unit, exit.run, what);
+            self.reconciliation.add_counted_run(key(&exit.result));
+            let is_exit_counted = self.reconciliation.counted_runs.contains(&key(&MAIN_EXIT));
+            if exit.main_exit.is_some() {
+                self.reconciliation.add_counted_run(key(JOURNAL_EXIT));
+            }
+            let status =
+                counters.as_mut().and_then(|it| it.count_journal_exit(&exit, is_exit_counted, at));
             let (kind, cause) = match exit.is_clean() {
                 true => (EventKind::Exited, None),
                 false => (EventKind::Failed, Some(exit.result)),
@@ -270,6 +299,7 @@ impl Ledger {
             }
             *counter_of(&mut self.host.failures, &UNKNOWN) += unknown;
             *self.host.lost.entry(reason).or_default() += unknown;
+            self.reconciliation.add_unknown_failures(missed, unknown);
         }
         events.into_iter().for_each(|event| self.record(event));
     }

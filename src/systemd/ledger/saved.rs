@@ -146,7 +146,7 @@ impl Ledger {
         let reliable = saved.reliable_journal.into_iter().map(Into::into);
         reconciliation.units_with_reliable_journal = reliable.collect();
         for run in saved.counted_runs {
-            reconciliation.restore_counted_run(run);
+            reconciliation.counted_runs.add(run);
         }
         let kills = saved.kills.into_iter().filter(|kill| is_known(&kill.unit));
         self.oom_kills.waiting = kills.take(MAX_WAITING).collect();

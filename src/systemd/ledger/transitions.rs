@@ -1,8 +1,13 @@
 //! Comparisons of two consecutive states of a service.
 
 use super::exit_code::ExitCode;
-use crate::systemd::unit::value::{InternedStr, Timestamp};
+use crate::systemd::unit::value::{InternedStr, InvocationId, Timestamp};
 use crate::systemd::unit::{Service, Unit};
+
+/// The run that ended between the two states: where signals were missed, the later one.
+pub(super) fn last_run(before: &Unit, after: &Unit) -> Option<InvocationId> {
+    after.run().or(before.run())
+}
 
 /// How the main process exited, if it exited between the two states.
 pub(super) fn new_exit(was: &Service, is: &Service) -> Option<(ExitCode, InternedStr)> {
@@ -117,12 +122,7 @@ pub(super) fn has_failed_for_good(unit: &Unit) -> bool {
 pub(super) fn was_refused(unit: &Unit) -> bool {
     let Some(service) = unit.service().filter(|_| has_failed_for_good(unit)) else { return false };
     let result = service.result.as_deref().unwrap_or_default();
-    let is_later = unit
-        .state_change
-        .zip(unit.inactive_enter)
-        .is_some_and(|(change, inactive)| change > inactive);
-    // a run that PID 1 fails in the turn of its start never leaves the state inactive; if a restart
-    // follows such a run, only a refused start ends in failed
+    // if a restart follows a run that PID 1 fails, only a refused start ends in failed
     let restarts = || {
         let restart = service.restart.as_deref().unwrap_or_default();
         ["always", "on-failure", "on-abnormal"].contains(&restart)
@@ -135,8 +135,25 @@ pub(super) fn was_refused(unit: &Unit) -> bool {
     match result {
         "start-limit-hit" => true,
         "resources" => restarts(),
-        _ => is_later || ended_auto_restart(),
+        _ => was_refused_later(unit) || ended_auto_restart(),
     }
+}
+
+/// The same, judged by a run that ended before.
+pub(super) fn was_refused_later(unit: &Unit) -> bool {
+    let result = unit.service().and_then(|service| service.result.as_deref());
+    // a run that PID 1 fails in the turn of its start never leaves the state inactive
+    result != Some("resources") && has_changed_while_inactive(unit)
+}
+
+/// Whether `systemctl reset-failed` made the unit inactive that had failed.
+pub(super) fn was_reset(unit: &Unit) -> bool {
+    unit.is("inactive") && has_changed_while_inactive(unit)
+}
+
+fn has_changed_while_inactive(unit: &Unit) -> bool {
+    let times = unit.state_change.zip(unit.inactive_enter);
+    times.is_some_and(|(change, inactive)| change > inactive)
 }
 
 /// From the exit of the main process to the state auto-restart, in microseconds. A start by hand that

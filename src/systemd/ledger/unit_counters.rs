@@ -13,20 +13,21 @@
 //!   or systemd is new: 262 resets `Result` before it refuses the start, which then counts as a
 //!   failure by itself.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::counted::Counted;
-use super::event::{Event, EventKind, event};
+use super::event::{EventKind, event};
 use super::exit_code::ExitCode;
-use super::journal_reconciliation::run_key;
+use super::journal_reconciliation::MAIN_EXIT;
+use super::observed::{MissedSignals, Observed};
 use super::oom_kills::{Kill, is_kill};
 use super::run_end::RunEnd;
 use super::transitions::{
-    LastExit, awaits_restart, began, has_failed_for_good, is_restart_planned, last_exit,
-    may_be_refused, new_exit, new_failure, was_refused,
+    LastExit, awaits_restart, began, has_failed_for_good, is_restart_planned, last_exit, last_run,
+    may_be_refused, new_exit, new_failure, was_refused, was_refused_later,
 };
 use crate::clock;
 use crate::systemd::unit::name::UnitKind;
@@ -79,37 +80,8 @@ pub struct UnitCounters {
     restart_planned: bool,
     /// Whether the run is new, and no signal has shown it in any state: PID 1 may fail it next.
     run_begins: bool,
-    /// The latest runs whose exits were counted from the journal: late signals do not count again.
-    pub(super) journal_runs: VecDeque<InvocationId>,
     /// Restarts that the first state of the unit showed.
     pub(super) restarts_since_boot: u64,
-}
-
-/// Signals may be missing between two states.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct MissedSignals {
-    /// Whether those of a reload of PID 1's configuration are among them.
-    pub(super) reload: bool,
-    /// When the last reload was, if known.
-    pub(super) reloaded_at: Option<Timestamp>,
-}
-
-/// Results of one change beyond the counters of the unit.
-#[derive(Debug, Default)]
-pub(super) struct Observed {
-    /// The result of a failure that was seen.
-    pub(super) failure: Option<InternedStr>,
-    /// Whether the result of a service killed by SIGKILL is counted later.
-    pub(super) may_be_oom_killed: bool,
-    /// Such a failure.
-    pub(super) killed: Option<Kill>,
-    /// The run whose exit was seen.
-    pub(super) exited: Option<InvocationId>,
-    /// Exits that were not seen, but must have preceded restarts.
-    pub(super) missed_exits: u64,
-    /// How many more exits are possible, where systemd may have counted a restart twice.
-    pub(super) possible_double_count: u64,
-    pub(super) events: Vec<Event>,
 }
 
 impl UnitCounters {
@@ -134,7 +106,6 @@ impl UnitCounters {
             exit_attribution_pending: false,
             restart_planned: false,
             run_begins: false,
-            journal_runs: VecDeque::new(),
             restarts_since_boot: 0,
         }
     }
@@ -205,21 +176,28 @@ impl UnitCounters {
         let exit = new_exit(was, is);
         let failed = new_failure((before, was), (after, is));
         if exit.is_none() && failed.is_none() {
-            return false;
+            // a forking service may leave no main process
+            let has_ended = awaits_restart(after) && !awaits_restart(before);
+            let is_clean = is.result.as_deref() == Some("success");
+            return has_ended && is_clean && !self.exit_awaits_restart;
+        }
+        // not the exit of a run that has failed before, by watchdog or timeout
+        let has_ended = failed.is_some() || is.result.as_deref() == Some("success");
+        let exit = exit.filter(|_| !observed.is_exit_counted);
+        let failed = failed.filter(|_| !observed.is_failure_counted);
+        if exit.is_none() && failed.is_none() {
+            return has_ended;
         }
         let at = match exit {
             Some(_) => is.main_exit.and_then(Timestamp::set).map(Timestamp::system_time),
             None => None,
         };
         let at = at.unwrap_or_else(clock::wall);
-        // where signals were missed, the later run's
-        let run = after.run().or(before.run());
-        if run.is_some_and(|run| self.journal_runs.contains(&run)) {
-            return true;
-        }
-        observed.exited = run.map(|run| run_key(run, is.result.as_deref().unwrap_or_default()));
+        let run = last_run(before, after);
+        observed.counted.push(is.result.clone().unwrap_or_default());
         let mut status = None;
         if let Some((code, name)) = exit {
+            observed.counted.push(MAIN_EXIT);
             self.count_main_exit(code, name.clone(), run, at);
             status = Some(name);
         }
@@ -235,9 +213,7 @@ impl UnitCounters {
         let kind = if failed.is_some() { EventKind::Failed } else { EventKind::Exited };
         let cause = failed.cloned();
         observed.events.push(event(&before.name, at, kind, cause, status, run));
-        // the exit of a run that has failed before, by watchdog or timeout
-        let is_failure_counted = failed.is_none() && is.result.as_deref() != Some("success");
-        !is_failure_counted
+        has_ended
     }
 
     /// Counts a failure.
@@ -345,6 +321,8 @@ impl UnitCounters {
             self.start_limit_hit = false;
             return;
         }
+        // of several changes in one signal, the last one
+        let is_refused = is_refused || (has_changed && was_refused_later(after));
         let is_repeated = self.start_limit_hit && before.is("failed") && !has_begun;
         let result = after.service().and_then(|service| service.result.as_deref());
         self.start_limit_hit = is_repeated
