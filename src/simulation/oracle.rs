@@ -24,6 +24,13 @@ pub(super) struct Facts {
     pub(super) killed: bool,
 }
 
+impl Facts {
+    /// Whether signals may be missing, or show several changes as one.
+    fn has_gaps(&self) -> bool {
+        self.lost_signals || self.reloads || self.merged
+    }
+}
+
 /// The values that the exporter has exported so far.
 pub(super) struct Check {
     /// The counters of each unit.
@@ -105,9 +112,8 @@ impl Case<'_> {
         commands: usize,
         counters: &UnitCounters,
     ) {
-        let Facts { lost_signals, reloads, merged, unreadable, .. } = *self.facts;
-        let has_gaps = lost_signals || reloads || merged;
-        let is_complete = !(is_journal_lossy || unreadable);
+        let has_gaps = self.facts.has_gaps();
+        let is_complete = !(is_journal_lossy || self.facts.unreadable);
         let mut failures: BTreeMap<&str, u64> = counters
             .failures_by_result
             .iter()
@@ -202,8 +208,7 @@ impl Case<'_> {
         self.equal("InvocationID", &run, &Some(model.invocation.into()));
         let exit = service.main_exit_monotonic.map(|at| at.0);
         self.equal("exit", &exit, &Some(model.main.exited.monotonic));
-        let Facts { lost_signals, reloads, merged, .. } = *self.facts;
-        let has_gaps = lost_signals || reloads || merged;
+        let has_gaps = self.facts.has_gaps();
         // the states are the same after a refused start and after one that PID 1 failed
         if !(has_gaps && model.result == "resources") {
             self.equal("start limit hit", &counters.start_limit_hit, &truth.start_limit_hit);

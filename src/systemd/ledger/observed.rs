@@ -20,12 +20,12 @@ pub(super) struct Observed {
     pub(super) failure: Option<InternedStr>,
     /// Whether the result of a service killed by SIGKILL is counted later.
     pub(super) may_be_oom_killed: bool,
+    /// Such a failure.
+    pub(super) killed: Option<Kill>,
     /// Whether a failure of this run with this result is counted, which its signal reports late.
     pub(super) is_failure_counted: bool,
     /// Whether the exit of its main process is counted from the journal.
     pub(super) is_exit_counted: bool,
-    /// Such a failure.
-    pub(super) killed: Option<Kill>,
     /// The results of the run that were counted, and [`MAIN_EXIT`](super::journal_reconciliation::MAIN_EXIT).
     pub(super) counted: Vec<InternedStr>,
     /// Exits that were not seen, but must have preceded restarts.
