@@ -171,6 +171,42 @@ fn failures_of_units_that_came_and_went_while_stopped_are_counted() {
 }
 
 #[test]
+fn failures_of_connections_are_summed_while_followed_and_while_stopped() {
+    let machine = machine();
+    let host = Host::new(machine, "connections", &[]);
+    let exporter = host.start();
+    machine.units(&[
+        ("sum.socket", "[Socket]\nListenStream=127.0.0.1:7312\nAccept=yes\nMaxConnections=9\n"),
+        ("sum@.service", "[Service]\nExecStart=/bin/sh -c 'exit 4'\nStandardInput=socket\n"),
+    ]);
+    machine.ok(&["systemctl", "start", "sum.socket"]);
+    let name = "sum@.service";
+    let connect = || {
+        drop(machine.tcp(7312));
+        thread::sleep(Duration::from_millis(500));
+    };
+    (0..3).for_each(|_| connect());
+    eventually("three failures", || (failures(&exporter.samples(), name) >= 3.0).then_some(()));
+    // the journal's entries of the same failures count nothing, however late they are
+    thread::sleep(Duration::from_secs(8));
+    assert_eq!(failures(&exporter.samples(), name), 3.0);
+    host.stop();
+    connect();
+    connect();
+    machine.ok(&["systemctl", "reset-failed", "sum@*.service"]);
+    connect();
+    let exporter = host.start();
+    eventually("six failures", || (failures(&exporter.samples(), name) >= 6.0).then_some(()));
+    thread::sleep(Duration::from_secs(8));
+    assert_eq!(failures(&exporter.samples(), name), 6.0);
+    // the starts of the two units that came and went are in no state
+    let (page, labels) = (exporter.samples(), [("name", name)]);
+    let starts = page.all("systemd_unit_starts_total", &labels).map(|sample| sample.value);
+    assert_eq!(starts.collect::<Vec<_>>(), [4.0]);
+    machine.ok(&["systemctl", "stop", "sum.socket"]);
+}
+
+#[test]
 fn messages_logged_while_stopped_are_counted() {
     let machine = machine();
     let host = Host::new(machine, "logged", &[]);

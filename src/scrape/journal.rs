@@ -172,9 +172,7 @@ fn read_and_copy(
 pub(crate) fn reconcile(shared: &Shared, exits: JournalExits, read: Timestamp) {
     let state = &mut *shared.lock();
     if state.status.filled {
-        state.ledger.add_journal_exits(exits);
-        state.ledger.forget_exits(|unit| state.mirror.exports(unit));
-        state.ledger.reconcile(JournalExits::default(), read, state.status.following);
+        state.ledger.reconcile(&state.mirror, exits, read, state.status.following);
     } else if state.status.counts_downtime {
         state.ledger.add_journal_exits(exits);
     }

@@ -27,7 +27,7 @@ pub(crate) fn state(data: &[u8]) {
     state.status.filled = true;
     state.ledger.downtime_ended(Timestamp::monotonic());
     state.ledger.enable_reconciliation();
-    state.ledger.reconcile(JournalExits::default(), Timestamp(u64::MAX), true);
+    state.ledger.reconcile(&state.mirror, JournalExits::default(), Timestamp(u64::MAX), true);
     let systemd = Some(SystemdSnapshot::copy(state, true));
     page(Snapshot { systemd, journal, ..Snapshot::default() });
 }

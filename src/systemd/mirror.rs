@@ -224,7 +224,8 @@ impl Mirror {
         unit
     }
 
-    fn group(&self, name: &str) -> Option<Arc<str>> {
+    /// The name under which the unit is summed; `None` if it is exported by itself.
+    pub(super) fn group(&self, name: &str) -> Option<Arc<str>> {
         self.selection.group(name, |name| self.units.contains_key(name))
     }
 

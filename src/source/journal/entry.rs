@@ -4,6 +4,7 @@
 //! cannot be forged: journald itself sets those that begin with `_`.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::field::{
@@ -176,21 +177,21 @@ impl EntryReader {
             }
         }
         if let Some(field) = pid_one_unit.filter(|_| by_pid_one) {
-            let name = self.field(file, field)?.strip_prefix(b"UNIT=");
-            unit = name.and_then(|name| totals.unit_index(name));
+            let name = self.field(file, field)?.strip_prefix(b"UNIT=").unwrap_or_default();
+            unit = totals.unit_index(name);
+            let exported = totals.exported_unit(name);
             if is_exit {
-                self.exit(file, details.into_iter().flatten(), unit, at, totals)?;
+                self.exit(file, details.into_iter().flatten(), exported, at, totals)?;
             } else if is_process_exit {
                 self.process_exit(file, fields, totals)?;
             } else if is_restart {
-                totals.restart(unit, at);
+                totals.restart(exported, at);
             }
         }
         if let Some(field) = oom_kill.filter(|_| by_kernel) {
             let field = self.field_up_to(file, field, MAX_KERNEL_MESSAGE)?;
             if let Some(kill) = field.strip_prefix(MESSAGE).and_then(OomKill::parse) {
-                let unit = totals.unit_index(kill.unit);
-                totals.oom_kill(unit, kill.pid, at);
+                totals.oom_kill(kill.unit, kill.pid, at);
             }
         }
         if !self.is_history {
@@ -238,7 +239,7 @@ impl EntryReader {
         &mut self,
         file: &JournalFile,
         details: impl Iterator<Item = u64>,
-        unit: Option<u32>,
+        unit: Option<Arc<str>>,
         at: u64,
         totals: &mut Totals,
     ) -> Result<(), Unreadable> {
@@ -303,8 +304,7 @@ impl EntryReader {
             ObjectHeader::parse(data).filter(|object| object.kind == DATA).ok_or(Unreadable)?;
         let size = usize::try_from(object.size).unwrap_or(usize::MAX);
         if size > data.len() && data.len() < payload + length {
-            // the field extends past the end of the file
-            return Err(Unreadable);
+            return Err(Unreadable); // the field extends past the end of the file
         }
         let field = data.get(payload..size.min(data.len())).ok_or(Unreadable)?;
         Ok(if object.compressed { &[] } else { field })

@@ -127,6 +127,14 @@ impl Totals {
         Some(index)
     }
 
+    /// The unit's own name, not that of its group; `None` if the unit has no counters.
+    pub(super) fn exported_unit(&mut self, name: &[u8]) -> Option<Arc<str>> {
+        let index = self.unit_index(name)?;
+        let counted = &self.units.get(usize::try_from(index).ok()?)?.name;
+        let name = str::from_utf8(name).ok()?;
+        Some(if **counted == *name { counted.clone() } else { name.into() })
+    }
+
     /// Counts a message of a unit, or of none that has counters.
     pub(super) fn message(&mut self, unit: Option<u32>, priority: Priority, at: u64) {
         let priority = usize::from(priority.0);
@@ -143,12 +151,13 @@ impl Totals {
     }
 
     /// Counts and records an OOM kill in a unit.
-    pub(super) fn oom_kill(&mut self, unit: Option<u32>, pid: u32, at: u64) {
-        self.count(unit, |counts| counts.oom_kills.add(1, at));
-        let unit = unit.and_then(|index| self.units.get(usize::try_from(index).ok()?));
-        let Some(CountedUnit { name, .. }) = unit else { return };
-        if self.exits.oom_kills.len() < MAX_EXITS {
-            let (unit, at) = (name.clone(), Timestamp(at));
+    pub(super) fn oom_kill(&mut self, unit: &[u8], pid: u32, at: u64) {
+        let index = self.unit_index(unit);
+        self.count(index, |counts| counts.oom_kills.add(1, at));
+        if let Some(unit) = self.exported_unit(unit)
+            && self.exits.oom_kills.len() < MAX_EXITS
+        {
+            let at = Timestamp(at);
             self.exits.oom_kills.push(JournalOomKill { unit, pid, at });
         }
     }
@@ -174,25 +183,23 @@ impl Totals {
         &self.process_exits
     }
 
-    /// Counts a restart by `Restart=`.
-    pub(super) fn restart(&mut self, unit: Option<u32>, at: u64) {
-        let unit = unit.and_then(|index| self.units.get(usize::try_from(index).ok()?));
-        if let Some(CountedUnit { name, .. }) = unit
+    /// Records a restart by `Restart=`.
+    pub(super) fn restart(&mut self, unit: Option<Arc<str>>, at: u64) {
+        if let Some(unit) = unit
             && self.exits.restarts.len() < MAX_EXITS
         {
-            self.exits.restarts.push((name.clone(), Timestamp(at)));
+            self.exits.restarts.push((unit, Timestamp(at)));
         }
     }
 
     /// Records the exit of a unit.
     pub(super) fn exit(
         &mut self,
-        unit: Option<u32>,
+        unit: Option<Arc<str>>,
         run: InvocationId,
         result: InternedStr,
         at: u64,
     ) {
-        let unit = unit.and_then(|index| self.units.get(usize::try_from(index).ok()?));
         let (mut main_exit, mut command) = (None, None);
         while let Some(at) = self.process_exits.iter().position(|(of, ..)| *of == run)
             && let Some((_, property, exit)) = self.process_exits.remove(at)
@@ -205,10 +212,10 @@ impl Totals {
                 Some(_) => {}
             }
         }
-        let Some(CountedUnit { name, .. }) = unit else { return };
+        let Some(unit) = unit else { return };
         if self.exits.exits.len() < MAX_EXITS {
             self.exits.exits.push(JournalExit {
-                unit: name.clone(),
+                unit,
                 run,
                 result,
                 at: Timestamp(at),

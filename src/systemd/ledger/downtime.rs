@@ -18,6 +18,7 @@ use super::unit_counters::UnitCounters;
 use super::{Gap, Ledger};
 use crate::clock;
 use crate::source::journal::exits::{JournalExit, JournalProcessExit};
+use crate::systemd::mirror::Mirror;
 use crate::systemd::unit::name::UnitKind;
 use crate::systemd::unit::value::{InternedStr, Timestamp};
 
@@ -67,7 +68,7 @@ impl Ledger {
 
     /// Counts the failures of the downtime that no restart revealed, once the journal has been read
     /// up to `read`.
-    pub(super) fn count_downtime(&mut self, read: Timestamp) {
+    pub(super) fn count_downtime(&mut self, mirror: &Mirror, read: Timestamp) {
         let Some(events) = self.reconciliation.end_downtime(read) else { return };
         let DowntimeEvents { failures, restarts } = events;
         let is_before_start = !std::mem::replace(&mut self.is_start_counted, true);
@@ -79,7 +80,7 @@ impl Ledger {
             by_unit.entry(exit.unit.clone()).or_default().push(exit);
         }
         for exits in by_unit.into_values() {
-            self.count_journal_failures(exits, read, Gap::Downtime.as_str());
+            self.count_journal_failures(mirror, exits, read, Gap::Downtime.as_str());
         }
         for (unit, restarts) in restarts {
             if let Some(counters) = self.counters.get_mut(&unit) {
@@ -97,19 +98,29 @@ impl Ledger {
     }
 
     /// Adds counters for a unit that ran, failed and was unloaded meanwhile, as long ago as they
-    /// would still be kept.
-    pub(super) fn open_unloaded(&mut self, unit: &Arc<str>, exits: &[JournalExit]) {
+    /// would still be kept; those of a group always are.
+    pub(super) fn open_unloaded(
+        &mut self,
+        unit: &Arc<str>,
+        exits: &[JournalExit],
+        has_group: bool,
+    ) {
         let Some(kind) = UnitKind::of(unit) else { return };
         let Some(last) = exits.iter().map(|exit| exit.at.age()).min() else { return };
-        let unloaded_at = clock::instant().checked_sub(last);
-        let Some(unloaded_at) = unloaded_at.filter(|_| last <= self.retention.unloaded_for) else {
-            return;
-        };
         if self.counters.contains_key(unit) {
             return;
         }
         let mut new = UnitCounters::new(kind);
-        (new.since, new.unloaded_at) = (self.host.since, Some(unloaded_at));
+        new.since = self.host.since;
+        if has_group {
+            self.counters.insert(unit.clone(), Arc::new(new));
+            return;
+        }
+        let is_kept = last <= self.retention.unloaded_for;
+        let Some(unloaded_at) = clock::instant().checked_sub(last).filter(|_| is_kept) else {
+            return;
+        };
+        new.unloaded_at = Some(unloaded_at);
         self.counters.insert(unit.clone(), Arc::new(new));
         self.unloaded.push_back((unloaded_at, unit.clone()));
         self.unloaded.make_contiguous().sort();

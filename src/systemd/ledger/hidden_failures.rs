@@ -10,28 +10,32 @@ use super::journal_reconciliation::{
     Attribution, Downtime, JOURNAL_DELAY, JournalReconciliation, MAX_REMEMBERED, MissedExits,
 };
 use crate::source::journal::exits::JournalExit;
+use crate::systemd::mirror::Mirror;
 use crate::systemd::unit::value::{InvocationId, Timestamp};
 
 impl Ledger {
     /// Counts failures that the journal has and no signal showed, once it has been read up to `read`.
-    pub(super) fn count_hidden_failures(&mut self, read: Timestamp) {
+    pub(super) fn count_hidden_failures(&mut self, mirror: &Mirror, read: Timestamp) {
         for exit in self.reconciliation.hidden_failures(read) {
-            self.count_journal_failures(vec![exit], read, "coalesced");
+            self.count_journal_failures(mirror, vec![exit], read, "coalesced");
         }
     }
 
     /// Counts failures of one unit that no restart revealed.
     pub(super) fn count_journal_failures(
         &mut self,
+        mirror: &Mirror,
         exits: Vec<JournalExit>,
         read: Timestamp,
         reason: &'static str,
     ) {
         let Some(unit) = exits.first().map(|exit| exit.unit.clone()) else { return };
-        self.open_unloaded(&unit, &exits);
+        let is_loaded = mirror.unit(&unit).is_some();
+        let group = if is_loaded { None } else { mirror.group(&unit) };
+        self.open_unloaded(&unit, &exits, group.is_some());
         self.reconciliation.add_reliable(&unit);
         let missed = MissedExits {
-            unit,
+            unit: unit.clone(),
             since: Timestamp(0),
             found: read,
             run: InvocationId::default(),
@@ -40,6 +44,9 @@ impl Ledger {
             reason,
         };
         self.count_missed_exits(&missed, Attribution { exits, is_complete: true });
+        if let Some(group) = group {
+            self.unload_into(&group, &unit);
+        }
     }
 }
 

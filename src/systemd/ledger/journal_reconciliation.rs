@@ -137,11 +137,6 @@ impl JournalReconciliation {
         }
     }
 
-    /// Removes the exits of units that are not exported.
-    pub(super) fn forget_exits(&mut self, is_exported: impl Fn(&str) -> bool) {
-        self.journal_exits.retain(|exit| is_exported(&exit.unit));
-    }
-
     /// Removes the missed exits that have waited long enough, given that the journal has been read
     /// up to `read`; returns them with the journal's entries for them.
     pub(super) fn attribute(&mut self, read: Timestamp) -> Vec<(MissedExits, Attribution)> {

@@ -37,7 +37,7 @@ pub use run_end::RunEnd;
 pub use saved::SavedLedger;
 pub use unit_counters::UnitCounters;
 
-use super::mirror::Change;
+use super::mirror::{Change, Mirror};
 use super::unit::Unit;
 use super::unit::value::{InternedStr, Timestamp, intern};
 use crate::clock;
@@ -243,22 +243,24 @@ impl Ledger {
         self.reconciliation.add_journal_exits(exits);
     }
 
-    /// Removes exits read from the journal of units that are not exported.
-    pub fn forget_exits(&mut self, is_exported: impl Fn(&str) -> bool) {
-        self.reconciliation.forget_exits(is_exported);
-    }
-
-    /// Attributes missed exits to those in the journal, which has been read up to `read`.
-    /// `following` is whether signals are received, too.
-    pub fn reconcile(&mut self, exits: JournalExits, read: Timestamp, following: bool) {
+    /// Attributes missed exits of exported units to those in the journal, which has been read up to
+    /// `read`. `following` is whether signals are received, too.
+    pub fn reconcile(
+        &mut self,
+        mirror: &Mirror,
+        exits: JournalExits,
+        read: Timestamp,
+        following: bool,
+    ) {
         self.add_journal_exits(exits);
+        self.reconciliation.journal_exits.retain(|exit| mirror.exports(&exit.unit));
         self.count_kills(read);
         for (missed, attribution) in self.reconciliation.attribute(read) {
             self.count_missed_exits(&missed, attribution);
         }
-        self.count_downtime(read);
+        self.count_downtime(mirror, read);
         if following {
-            self.count_hidden_failures(read);
+            self.count_hidden_failures(mirror, read);
             self.reconciliation.expire(read);
         }
     }

@@ -176,8 +176,10 @@ impl UnitCounters {
         let exit = new_exit(was, is);
         let failed = new_failure((before, was), (after, is));
         if exit.is_none() && failed.is_none() {
-            // a forking service may leave no main process
-            let has_ended = awaits_restart(after) && !awaits_restart(before);
+            // a forking service may leave no main process; a listed state comes without the result
+            let changes = before.state_change.zip(after.state_change);
+            let is_listed = changes.is_none_or(|(before, after)| before == after);
+            let has_ended = awaits_restart(after) && !awaits_restart(before) && !is_listed;
             let is_clean = is.result.as_deref() == Some("success");
             return has_ended && is_clean && !self.exit_awaits_restart;
         }

@@ -13,6 +13,12 @@ fn journal_exits(exits: Vec<JournalExit>) -> JournalExits {
     JournalExits { exits, ..JournalExits::default() }
 }
 
+impl Case {
+    fn reconcile(&mut self, exits: JournalExits, read: Timestamp, following: bool) {
+        self.ledger.reconcile(&Mirror::new(Selection::default()), exits, read, following);
+    }
+}
+
 /// A time in this many milliseconds.
 fn after(millis: i64) -> Timestamp {
     Timestamp(Timestamp::monotonic().0.saturating_add_signed(1000 * millis))
@@ -34,7 +40,7 @@ fn missed_exits_wait_for_journal_then_are_unknown() {
     let mut case = restarted(Gap::Reconnect, 3);
     case.assert(&[("exit-code", 1)], 1, 3);
     let before = after(-1);
-    case.ledger.reconcile(JournalExits::default(), after(900), true);
+    case.reconcile(JournalExits::default(), after(900), true);
     case.assert(&[("exit-code", 1)], 1, 3);
     // an exit that was counted, one of another unit and a later one do not match
     let journal = vec![
@@ -45,7 +51,7 @@ fn missed_exits_wait_for_journal_then_are_unknown() {
     ];
     let journal =
         JournalExits { exits: journal, last_gap: Some(before), ..JournalExits::default() };
-    case.ledger.reconcile(journal, after(1100), true);
+    case.reconcile(journal, after(1100), true);
     case.assert(&[("exit-code", 1), ("signal", 1), ("unknown", 1)], 1, 3);
     let host = case.ledger.host();
     assert_eq!(host.lost["reconnect"], 1);
@@ -55,7 +61,7 @@ fn missed_exits_wait_for_journal_then_are_unknown() {
     assert_eq!(event.invocation_id, Some(InvocationId([3; 16])));
     // the attribution is final
     let journal = journal_exits(vec![exit("x.service", 5, "signal", before)]);
-    case.ledger.reconcile(journal, after(5000), true);
+    case.reconcile(journal, after(5000), true);
     case.assert(&[("exit-code", 1), ("signal", 1), ("unknown", 1)], 1, 3);
 }
 
@@ -72,7 +78,7 @@ fn missed_exit_may_reach_the_journal_late() {
             service.restarts = Some(1);
         });
         let journal = journal_exits(vec![exit("x.service", run, "signal", after(500))]);
-        case.ledger.reconcile(journal, after(1100), true);
+        case.reconcile(journal, after(1100), true);
         case.assert(&failures, 0, 1);
     }
 }
@@ -89,17 +95,17 @@ fn failures_of_an_outage_count_without_a_restart() {
             case.end(None, "success");
             // a clean exit is no failure that the journal reports
             let journal = journal_exits(vec![exit("x.service", 1, "success", after(-20))]);
-            case.ledger.reconcile(journal, after(0), true);
+            case.reconcile(journal, after(0), true);
         }
         case.ledger.begin_outage();
         assert!(!case.ledger.awaits_journal(), "it is over once signals are received");
         let result = if is_known { "success" } else { "timeout" };
         let journal = journal_exits(vec![exit("x.service", 1, result, after(at))]);
-        case.ledger.reconcile(journal, after(5000), false);
+        case.reconcile(journal, after(5000), false);
         case.assert(&[], u64::from(is_known), 0);
         case.ledger.downtime_ended(after(0));
         assert!(case.ledger.awaits_journal());
-        case.ledger.reconcile(JournalExits::default(), after(1600), true);
+        case.reconcile(JournalExits::default(), after(1600), true);
         assert_eq!(case.ledger.awaits_journal(), at == 1500, "a later one waits for its signal");
         case.assert(&[("timeout", 1)][..failures], u64::from(is_known), 0);
     }
@@ -118,7 +124,7 @@ fn run_counted_before_a_restart_of_the_exporter_does_not_count_again() {
     case.ledger.begin_outage();
     case.ledger.downtime_ended(after(0));
     let journal = journal_exits(vec![exit("x.service", 1, "exit-code", after(-10))]);
-    case.ledger.reconcile(journal, after(1100), true);
+    case.reconcile(journal, after(1100), true);
     case.assert(&[("exit-code", 1)], 1, 0);
 }
 
@@ -130,7 +136,7 @@ fn signals_later_than_the_journal_do_not_count_again() {
     case.ledger.downtime_ended(after(0));
     let runs =
         [1, 4, 7].map(|run| exit("x.service", run, "exit-code", after(100 * i64::from(run))));
-    case.ledger.reconcile(journal_exits(runs.into()), after(1100), true);
+    case.reconcile(journal_exits(runs.into()), after(1100), true);
     case.assert(&[("exit-code", 3)], 0, 0);
     for run in [1, 4, 7] {
         case.clock = run - 1;
@@ -149,7 +155,7 @@ fn journal_reveals_double_counted_restart() {
     let mut case = planned();
     case.ledger.enable_reconciliation();
     restarted_and_started(&mut case, Some(Gap::Reload), 1);
-    case.ledger.reconcile(JournalExits::default(), after(1100), true);
+    case.reconcile(JournalExits::default(), after(1100), true);
     case.assert(&[("exit-code", 1)], 1, 2);
 
     let mut case = planned();
@@ -159,7 +165,7 @@ fn journal_reveals_double_counted_restart() {
         exit("x.service", 7, "watchdog", after(-1)),
         exit("x.service", 8, "watchdog", after(-1)),
     ];
-    case.ledger.reconcile(journal_exits(journal), after(1100), true);
+    case.reconcile(journal_exits(journal), after(1100), true);
     // one more exit is possible, not two
     case.assert(&[("exit-code", 1), ("watchdog", 1)], 1, 2);
 }
@@ -179,7 +185,7 @@ fn failure_counts_for_the_run_seen_after_the_gap() {
         exit("x.service", 1, "exit-code", after(-3)),
         exit("x.service", 9, "signal", after(-1)),
     ];
-    case.ledger.reconcile(journal_exits(journal), after(1100), true);
+    case.reconcile(journal_exits(journal), after(1100), true);
     case.assert(&[("exit-code", 1), ("signal", 1)], 1, 2);
 }
 
@@ -190,9 +196,9 @@ fn failure_without_a_signal_counts_from_the_journal() {
         case.ledger.enable_reconciliation();
         case.start();
         let journal = vec![exit("x.service", 2, "timeout", after(-70_000))];
-        case.ledger.reconcile(journal_exits(journal), after(0), following);
+        case.reconcile(journal_exits(journal), after(0), following);
         case.service(Some(Gap::Reconnect), |service| service.restarts = Some(1));
-        case.ledger.reconcile(JournalExits::default(), after(1100), true);
+        case.reconcile(JournalExits::default(), after(1100), true);
         case.assert(&[("timeout", 1)], 0, 1);
     }
 }
@@ -212,11 +218,11 @@ fn complete_journal_rules_out_other_exits() {
         case.end(None, "exit-code");
         case.service(None, |service| service.main_exit = Some(Timestamp(now.0 - 10_000_000)));
         let seen = has_them.then(|| exit("x.service", 1, "exit-code", after(-10_000)));
-        case.ledger.reconcile(journal_exits(seen.into_iter().collect()), after(0), true);
+        case.reconcile(journal_exits(seen.into_iter().collect()), after(0), true);
         restarted_and_started(&mut case, Some(Gap::Reload), 3);
         let mut journal = journal_exits(vec![exit("x.service", 2, "signal", after(-1))]);
         journal.last_gap = gap.map(|seconds| after(1000 * seconds - 10_000));
-        case.ledger.reconcile(journal, after(1100), true);
+        case.reconcile(journal, after(1100), true);
         let mut expected = vec![("exit-code", 1), ("signal", 1)];
         expected.extend((unknown > 0).then_some(("unknown", unknown)));
         case.assert(&expected, 1, 3);
@@ -237,7 +243,7 @@ fn clean_exit_in_journal_is_no_failure() {
         exit("x.service", 9, "timeout", after(-1)),
         exit("x.mount", 10, "success", after(-1)),
     ];
-    case.ledger.reconcile(journal_exits(journal), after(1100), true);
+    case.reconcile(journal_exits(journal), after(1100), true);
     case.assert(&[("timeout", 1)], 0, 2);
     assert_eq!(case.ledger.host().lost["reconnect"], 0);
     let what: Vec<_> = case.ledger.events().map(|event| event.kind).take(2).collect();
@@ -258,8 +264,8 @@ fn old_failures_of_a_downtime_are_kept_until_it_is_accounted_for() {
     ];
     case.ledger.downtime_ended(after(0));
     // read in parts
-    case.ledger.reconcile(journal_exits(journal), after(100), true);
+    case.reconcile(journal_exits(journal), after(100), true);
     case.assert(&[], 0, 0);
-    case.ledger.reconcile(JournalExits::default(), after(2000), true);
+    case.reconcile(JournalExits::default(), after(2000), true);
     case.assert(&[("exit-code", 2), ("signal", 1)], 0, 0);
 }

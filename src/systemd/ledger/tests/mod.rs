@@ -9,6 +9,7 @@ use super::*;
 use crate::systemd::unit::name::UnitKind;
 use crate::systemd::unit::value::{InvocationId, Timestamp};
 use crate::systemd::unit::{Detail, Service};
+use crate::unit_filter::Selection;
 
 /// A service and its ledger.
 struct Case {
