@@ -173,7 +173,8 @@ fn failures_of_units_that_came_and_went_while_stopped_are_counted() {
 #[test]
 fn failures_of_connections_are_summed_while_followed_and_while_stopped() {
     let machine = machine();
-    let host = Host::new(machine, "connections", &[]);
+    let include = "--systemd.collector.unit-include=sum@[0-9].+";
+    let host = Host::new(machine, "connections", &[include]);
     let exporter = host.start();
     machine.units(&[
         ("sum.socket", "[Socket]\nListenStream=127.0.0.1:7312\nAccept=yes\nMaxConnections=9\n"),
@@ -200,10 +201,21 @@ fn failures_of_connections_are_summed_while_followed_and_while_stopped() {
     thread::sleep(Duration::from_secs(8));
     assert_eq!(failures(&exporter.samples(), name), 6.0);
     // the starts of the two units that came and went are in no state
-    let (page, labels) = (exporter.samples(), [("name", name)]);
-    let starts = page.all("systemd_unit_starts_total", &labels).map(|sample| sample.value);
-    assert_eq!(starts.collect::<Vec<_>>(), [4.0]);
+    let starts = |page: &Samples| {
+        let labels = [("name", name)];
+        page.all("systemd_unit_starts_total", &labels).map(|sample| sample.value).sum::<f64>()
+    };
+    assert_eq!(starts(&exporter.samples()), 4.0);
+
+    // the sum of units that are not loaded continues, too
     machine.ok(&["systemctl", "stop", "sum.socket"]);
+    machine.ok(&["systemctl", "reset-failed", "sum@*.service"]);
+    host.stop();
+    let page = host.start().samples();
+    assert_eq!((failures(&page, name), starts(&page)), (6.0, 4.0));
+    let messages = [("name", name), ("priority", "warning")];
+    let messages = page.value("systemd_unit_journal_messages_total", &messages);
+    assert_eq!(messages, Some(6.0), "each failure is one");
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn values_of_busy_host_equal_those_of_full_reads() {
     thread::sleep(Duration::from_secs(1));
     let (mut first, mut last) = (Reader::open(), Reader::open());
     let mut pruned = Reader::open();
-    let mut late: HashMap<String, u32> = HashMap::new();
+    let mut late: HashMap<(String, bool), u32> = HashMap::new();
     let units = host.units(true);
     let (mut equal, mut compared) = (0, 0);
     for _pass in 0..PASSES {
@@ -46,16 +46,24 @@ fn values_of_busy_host_equal_those_of_full_reads() {
                 continue;
             }
             compared += 1;
-            let is_equal = *surrounding[0] == (cgroup.clone(), processes.clone());
-            equal += u32::from(is_equal);
-            let late = late.entry(unit.clone()).or_default();
-            *late = if is_equal { 0 } else { *late + 1 };
-            assert!(*late < 2, "{unit}: {:#?} is not {:#?}", values[unit], surrounding[0]);
+            let is_memory_equal = surrounding[0].0.memory == cgroup.memory;
+            // memory is reclaimed without a process of the unit
+            let memory = surrounding[0].0.memory.clone();
+            let is_rest_equal =
+                *surrounding[0] == (Cgroup { memory, ..cgroup.clone() }, processes.clone());
+            equal += u32::from(is_memory_equal && is_rest_equal);
+            for (is_memory, is_equal, limit) in
+                [(true, is_memory_equal, 9), (false, is_rest_equal, 2)]
+            {
+                let late = late.entry((unit.clone(), is_memory)).or_default();
+                *late = if is_equal { 0 } else { *late + 1 };
+                assert!(*late < limit, "{unit}: {:#?} is not {:#?}", values[unit], surrounding[0]);
+            }
         }
     }
     eprintln!("{compared} of {} readings compared, {equal} equal", PASSES * 40);
     assert!(compared > PASSES * 10, "hardly a unit was idle: {compared}");
-    assert!(f64::from(equal) > 0.999 * f64::from(compared), "{equal} of {compared}");
+    assert!(f64::from(equal) > 0.99 * f64::from(compared), "{equal} of {compared}");
 }
 
 #[test]

@@ -127,10 +127,11 @@ fn counters(state: &State, short_lived: &[Arc<Unit>]) -> Vec<(Arc<str>, Arc<Unit
     let unloaded = state.ledger.groups().map(|(group, counters)| (group.clone(), counters.clone()));
     let mut sums: BTreeMap<_, _> = unloaded.collect();
     for (name, counters) in live {
-        let new = || UnitCounters::new(counters.kind);
-        sums.entry(groups[&name].clone()).or_insert_with(new).add(&counters);
+        let new = || Arc::new(UnitCounters::new(counters.kind));
+        let sum = sums.entry(groups[&name].clone()).or_insert_with(new);
+        Arc::make_mut(sum).add(&counters);
     }
-    others.extend(sums.into_iter().map(|(group, counters)| (group, Arc::new(counters))));
+    others.extend(sums);
     others.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     others
 }

@@ -45,11 +45,13 @@ struct SavedFile {
 struct SavedId(#[serde(with = "serial::hex")] Id128);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct SavedCounts {
-    name: String,
-    counts: JournalCounts,
+pub(super) struct SavedCounts {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) is_group: bool,
+    pub(super) counts: JournalCounts,
     #[serde(with = "serial::monotonic")]
-    last: Instant,
+    pub(super) last: Instant,
 }
 
 impl SavedJournal {
@@ -81,11 +83,6 @@ impl Journal {
     pub fn saved(&self) -> SavedJournal {
         let (messages, missed) = self.totals.messages();
         let file = |tail: &super::Tail| SavedFile { id: tail.id(), position: tail.position() };
-        let units = self.totals.units().map(|(name, counts, last)| SavedCounts {
-            name: name.to_string(),
-            counts: counts.clone(),
-            last,
-        });
         let spans = self.files.iter().filter_map(super::Tail::span);
         SavedJournal {
             boot_id: self.boot_id,
@@ -94,7 +91,7 @@ impl Journal {
             files: self.files.iter().map(file).collect(),
             finished: self.finished.iter().copied().map(SavedId).collect(),
             volatile_spans: self.volatile_spans.iter().copied().chain(spans).collect(),
-            units: units.collect(),
+            units: self.totals.saved_units().collect(),
             process_exits: self.totals.process_exits().clone(),
             messages,
             missed,
@@ -130,10 +127,6 @@ impl Totals {
         for (run, command, exit) in &saved.process_exits {
             self.process_exit(*run, command.clone(), exit.clone());
         }
-        for SavedCounts { name, counts, last } in &saved.units {
-            if let Some(index) = self.unit_index(name.as_bytes()) {
-                self.set_unit(index, counts.clone(), *last);
-            }
-        }
+        saved.units.iter().for_each(|unit| self.restore_unit(unit));
     }
 }

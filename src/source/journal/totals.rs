@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::exits::{JournalExit, JournalExits, JournalOomKill, JournalProcessExit};
+use super::saved::SavedCounts;
 use super::{JournalOptions, JournalReading, Progress};
 use crate::systemd::unit::name::is_valid;
 use crate::systemd::unit::serial;
@@ -66,6 +67,8 @@ pub(super) struct Totals {
 #[derive(Debug)]
 struct CountedUnit {
     name: Arc<str>,
+    /// Whether it is the sum of units with short-lived names.
+    is_group: bool,
     counts: JournalCounts,
     /// The time of the last count.
     last: Instant,
@@ -112,19 +115,33 @@ impl Totals {
         if let Some(index) = self.indexes.get(name) {
             return Some(*index);
         }
-        if self.units.len() >= MAX_UNITS || !is_valid(name) || !self.selection.includes(name) {
+        if !is_valid(name) || !self.selection.includes(name) {
             return None;
         }
         // the journal does not show which socket units exist
         let group = self.selection.group(name, |_| true);
-        if let Some(index) = group.as_ref().and_then(|group| self.indexes.get(group)) {
+        let is_group = group.is_some();
+        self.add_unit(group.unwrap_or_else(|| name.into()), is_group)
+    }
+
+    /// The index of the unit or group of that name, whether it is exported or not.
+    fn add_unit(&mut self, name: Arc<str>, is_group: bool) -> Option<u32> {
+        if let Some(index) = self.indexes.get(&name) {
             return Some(*index);
         }
         let index = u32::try_from(self.units.len()).ok()?;
-        let name = group.unwrap_or_else(|| name.into());
-        self.indexes.insert(name.clone(), index);
-        self.units.push(CountedUnit { name, counts: JournalCounts::default(), last: self.now });
-        Some(index)
+        let unit = CountedUnit {
+            name: name.clone(),
+            is_group,
+            counts: JournalCounts::default(),
+            last: self.now,
+        };
+        let has_room = self.units.len() < MAX_UNITS;
+        has_room.then(|| {
+            self.indexes.insert(name, index);
+            self.units.push(unit);
+            index
+        })
     }
 
     /// The unit's own name, not that of its group; `None` if the unit has no counters.
@@ -270,15 +287,26 @@ impl Totals {
         true
     }
 
-    /// The counters of each unit, and the time of the last count.
-    pub(super) fn units(&self) -> impl Iterator<Item = (&Arc<str>, &JournalCounts, Instant)> {
-        self.units.iter().map(|unit| (&unit.name, &unit.counts, unit.last))
+    /// The counters of each unit, to be saved.
+    pub(super) fn saved_units(&self) -> impl Iterator<Item = SavedCounts> {
+        self.units.iter().map(|unit| SavedCounts {
+            name: unit.name.to_string(),
+            is_group: unit.is_group,
+            counts: unit.counts.clone(),
+            last: unit.last,
+        })
     }
 
-    pub(super) fn set_unit(&mut self, index: u32, counts: JournalCounts, last: Instant) {
-        let unit = usize::try_from(index).ok().and_then(|index| self.units.get_mut(index));
-        if let Some(unit) = unit {
-            (unit.counts, unit.last) = (counts, last);
+    pub(super) fn restore_unit(&mut self, saved: &SavedCounts) {
+        let SavedCounts { name, is_group, counts, last } = saved;
+        let index = match is_group {
+            // the expressions are about the units in it
+            true if is_valid(name) => self.add_unit(name.as_str().into(), true),
+            _ => self.unit_index(name.as_bytes()),
+        };
+        let index = index.and_then(|index| usize::try_from(index).ok());
+        if let Some(unit) = index.and_then(|index| self.units.get_mut(index)) {
+            (unit.counts, unit.last) = (counts.clone(), *last);
         }
     }
 

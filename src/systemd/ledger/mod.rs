@@ -58,7 +58,7 @@ use unit_counters::{UNKNOWN, counter_of};
 pub struct Ledger {
     counters: BTreeMap<Arc<str>, Arc<UnitCounters>>,
     /// Sums of the counters of unloaded units with short-lived names.
-    groups: BTreeMap<Arc<str>, UnitCounters>,
+    groups: BTreeMap<Arc<str>, Arc<UnitCounters>>,
     unloaded: VecDeque<(Instant, Arc<str>)>,
     retention: Retention,
     events: VecDeque<Arc<Event>>,
@@ -124,7 +124,7 @@ impl Ledger {
     }
 
     /// The sums of the counters of unloaded units with short-lived names, by group.
-    pub fn groups(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &UnitCounters)> {
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Arc<UnitCounters>)> {
         self.groups.iter()
     }
 
@@ -132,8 +132,8 @@ impl Ledger {
     pub fn unload_into(&mut self, group: &Arc<str>, name: &str) {
         let Some(counters) = self.counters.remove(name) else { return };
         if self.groups.len() < MAX_GROUPS || self.groups.contains_key(group) {
-            let new = || UnitCounters::new(counters.kind);
-            self.groups.entry(group.clone()).or_insert_with(new).add(&counters);
+            let new = || Arc::new(UnitCounters::new(counters.kind));
+            Arc::make_mut(self.groups.entry(group.clone()).or_insert_with(new)).add(&counters);
         }
     }
 

@@ -6,12 +6,12 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::Ledger;
 use super::event::Event;
 use super::host_counters::LOST_REASONS;
 use super::journal_reconciliation::MissedExits;
 use super::oom_kills::{Kill, MAX_WAITING};
 use super::unit_counters::UnitCounters;
+use super::{Ledger, MAX_GROUPS};
 use crate::clock;
 use crate::source::journal::exits::{JournalExit, JournalOomKill};
 use crate::systemd::unit::name::{UnitKind, is_valid};
@@ -24,6 +24,8 @@ use crate::systemd::unit::{Unit, serial};
 pub struct SavedLedger {
     #[serde(with = "serial::named")]
     counters: Vec<(Arc<str>, Arc<UnitCounters>)>,
+    #[serde(with = "serial::named")]
+    groups: Vec<(Arc<str>, Arc<UnitCounters>)>,
     #[serde(with = "serial::shared")]
     events: Vec<Arc<Event>>,
     host: SavedHost,
@@ -91,6 +93,7 @@ impl Ledger {
         let reliable = reconciliation.units_with_reliable_journal.iter();
         SavedLedger {
             counters: self.counters.iter().map(shared).collect(),
+            groups: self.groups.iter().map(shared).collect(),
             events: self.events.iter().cloned().collect(),
             host: SavedHost {
                 since: self.host.since,
@@ -124,6 +127,11 @@ impl Ledger {
             self.counters.insert(name, counters);
         }
         self.unloaded.make_contiguous().sort();
+        for (group, mut counters) in saved.groups.into_iter().take(MAX_GROUPS) {
+            let Some(kind) = UnitKind::of(&group).filter(|_| is_valid(&group)) else { continue };
+            Arc::make_mut(&mut counters).kind = kind;
+            self.groups.insert(group, counters);
+        }
         self.events = saved.events.into_iter().filter(|event| is_known(&event.unit)).collect();
         self.limit_events();
         let SavedHost { since, failures, job_results, reloads, lost } = saved.host;
