@@ -29,8 +29,8 @@ impl Watchdog {
             notify.watchdog().map_or(STATUS_INTERVAL, |limit| STATUS_INTERVAL.min(limit / 3));
         let mut workers = Workers::new(Handle::current().metrics());
         let mut last_status = String::new();
-        // the first status sooner: the units have been read by then
-        sleep(pause / 10).await;
+        // the first status has the units, or why there are none
+        let _ = timeout(pause, self.scraper.first_read()).await;
         loop {
             match self.hung_part(&mut workers).await {
                 None => notify.alive(),

@@ -3,6 +3,11 @@
 use crate::scrape::Scraper;
 
 impl Scraper {
+    /// Waits until the units have been read for the first time or that has failed.
+    pub async fn first_read(&self) {
+        self.shared.first_read().await;
+    }
+
     /// The state of the host in one line.
     #[must_use]
     pub fn summary(&self) -> String {

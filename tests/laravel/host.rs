@@ -202,7 +202,8 @@ impl<'m> Host<'m> {
         let mut expression = expression.replace("$__range", &format!("{range}s"));
         for variable in self.dashboard["templating"]["list"].as_array().unwrap() {
             let is_text = variable["type"] == "textbox";
-            let text = if is_text { variable["query"].as_str().unwrap() } else { ".+" };
+            let text = if is_text { &variable["query"] } else { &variable["allValue"] };
+            let text = text.as_str().unwrap_or(".+");
             expression =
                 expression.replace(&format!("${}", variable["name"].as_str().unwrap()), text);
         }
