@@ -310,7 +310,7 @@ fn rare(unit: usize, random: &mut Random) -> Op {
         4 => Op::SpawnFails(unit, random.one_in(2)),
         5 => Op::Stop(unit),
         6 => Op::Restart(unit),
-        _ => Op::Wait(random.of(&[4000, 9000])),
+        _ => Op::Wait(random.of(&[4000, 9000, 100_000])),
     }
 }
 

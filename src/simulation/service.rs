@@ -455,6 +455,11 @@ impl Pid1 {
         self.truth[unit].start_limit_hit = false;
         self.queue(unit);
         self.enter_start(unit);
+        // PID 1 failed the run, which left the unit inactive: not at its first run
+        if self.service(unit).sub.is_inactive() {
+            let ended_with_job = &mut self.truth[unit].ended_with_job;
+            *ended_with_job = ended_with_job.map(|_| true);
+        }
         Started::Runs
     }
 

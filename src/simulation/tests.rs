@@ -93,6 +93,49 @@ fn exit_after_a_start_that_is_read_late_is_no_stop() {
     agrees(unit, &[Start(0), Stall, Wait(0), Exit(0, CLEAN), Wait(100), Resume]);
     agrees(unit, &[Start(0), Wait(0), Restart(0), Wait(50), Reload, Exit(0, CLEAN)]);
     agrees(unit, &[Start(0), Wait(0), Restart(0), Wait(50), Reexec(false), Exit(0, CLEAN)]);
+    let unit = UnitFile { is_kept: false, ..unit };
+    agrees(unit, &[Stall, Start(0), Wait(0), Watchdog(0), Wait(100)]);
+}
+
+/// The end of the run before the outage is older than the job.
+#[test]
+fn start_that_pid_1_fails_during_an_outage_ends_with_its_job() {
+    let unit = service(Kind::Simple, "no");
+    let history =
+        [Start(0), Wait(0), SpawnFails(0, true), Exit(0, FAILURE), BusDown(0), Start(0), Wait(0)];
+    agrees(unit, &history);
+}
+
+/// The first of two signals shows the result, and the second one, which is lost, the run.
+#[test]
+fn failure_counts_once_if_half_of_its_signals_is_lost() {
+    let unit = service(Kind::Simple, "no");
+    let history = [Start(0), Wait(0), Exit(0, FAILURE), SpawnFails(0, true), Restart(0), Stall];
+    agrees(unit, &[&history[..], &[Wait(0), BusDown(1)]].concat());
+}
+
+/// The restart follows the exit, although its result is reset.
+#[test]
+fn exit_that_is_reset_before_its_restart_is_known() {
+    let unit = service(Kind::Simple, "always");
+    agrees(unit, &[Start(0), Wait(0), Exit(0, FAILURE), ResetFailed(0), JournalDown, Start(0)]);
+}
+
+/// The exporter is started again before the journal can be read.
+#[test]
+fn failure_that_counted_as_unknown_counts_once() {
+    let unit = service(Kind::Simple, "on-failure");
+    let history = [
+        BusDown(255),
+        Start(0),
+        Wait(0),
+        Exit(0, FAILURE),
+        BusUp,
+        JournalReadable(false),
+        Wait(2000),
+    ];
+    agrees(unit, &[&history[..], &[Terminate]].concat());
+    agrees(unit, &[&history[..], &[Wait(120_000)]].concat());
 }
 
 /// The run that PID 1 fails ends the one before it in the same change.

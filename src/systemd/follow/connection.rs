@@ -102,7 +102,7 @@ impl<'s> Follower<'s> {
                 () = tokio::time::sleep_until(wake) => {}
             }
         };
-        self.count_pending_change(&mut self.shared.lock());
+        self.discard_pending_change(&mut self.shared.lock());
         error
     }
 
@@ -161,7 +161,7 @@ impl<'s> Follower<'s> {
             .refetch
             .next_due(self.calls.room() > 0, self.extras)
             .chain(self.resync.next_due())
-            .chain(self.fetches.new_units.values().copied())
+            .chain(self.fetches.new_units.values().map(|unit| unit.reads_at))
             .chain(self.signal_check.deadline())
             .min();
         let timeout_check = clock::instant() + TIMEOUT_CHECK_INTERVAL;
@@ -189,12 +189,21 @@ impl<'s> Follower<'s> {
             self.refetch.plan(&after.name, Interface::Kind, property, clock::instant());
         }
         // the change that its job caused had no value: the signal is later than the end of the job
-        let is_new = self.fetches.new_units.contains_key(&after.name);
+        let is_first = self.fetches.has_first_values(&after.name);
         let change = Change { before, after };
-        match is_new {
+        match is_first {
             true => state.observe(&change, gap),
             false => state.observe_signal(&change, gap),
         }
+    }
+
+    /// Undoes half of a change, whose second signal is lost: it is read, and counted, as a whole after the
+    /// next connection.
+    pub(super) fn discard_pending_change(&mut self, state: &mut State) {
+        let Some(before) = self.pending_change.take() else { return };
+        state.pending_change = None;
+        let name = before.name.clone();
+        state.mirror.change(&name, |unit| *unit = Arc::unwrap_or_clone(before));
     }
 
     /// Marks the mirror as filled once no listing and no fetch is under way.

@@ -28,8 +28,22 @@ pub(super) struct Fetches {
     pub(super) pending: PendingFetches,
     /// Units whose calls have not been made yet.
     planned: VecDeque<Arc<str>>,
-    /// Units that PID 1 has just loaded, and when to request their states.
-    pub(super) new_units: BTreeMap<Arc<str>, Instant>,
+    /// Units that PID 1 has just loaded.
+    pub(super) new_units: BTreeMap<Arc<str>, NewUnit>,
+}
+
+/// A unit that UnitNew named, which has no values.
+pub(super) struct NewUnit {
+    /// When to request its state.
+    pub(super) reads_at: Instant,
+    /// Whether a signal with values has arrived since.
+    has_values: bool,
+}
+
+impl NewUnit {
+    pub(super) fn new(reads_at: Instant) -> Self {
+        Self { reads_at, has_values: false }
+    }
 }
 
 impl Fetches {
@@ -83,7 +97,7 @@ impl Fetches {
 
     /// Requests the states of new units that are due.
     pub(super) fn request_new_units(&mut self, state: &State, calls: &mut CallQueue, now: Instant) {
-        let due = self.new_units.extract_if(.., |_, at| *at <= now);
+        let due = self.new_units.extract_if(.., |_, unit| unit.reads_at <= now);
         let mut due: Vec<_> = due.map(|(name, _)| name).collect();
         let is_mount = |name: &Arc<str>| UnitKind::of(name) == Some(UnitKind::Mount);
         if due.iter().any(is_mount) && non_utf8_mounts::prevent_listing(&state.manager) {
@@ -106,6 +120,12 @@ impl Fetches {
         if !names.is_empty() {
             calls.add(Call::ListNames(names));
         }
+    }
+
+    /// Whether a signal is the first one with values since UnitNew.
+    pub(super) fn has_first_values(&mut self, name: &str) -> bool {
+        let unit = self.new_units.get_mut(name);
+        unit.is_some_and(|unit| !std::mem::replace(&mut unit.has_values, true))
     }
 
     /// Removes a unit that was unloaded.

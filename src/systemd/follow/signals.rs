@@ -8,6 +8,7 @@ use zbus::ObjectPath;
 use zbus::message::{Body, Message};
 
 use super::connection::Follower;
+use super::pending_fetches::NewUnit;
 use super::resync::RECENTLY_UNLOADED;
 use crate::clock;
 use crate::systemd::dbus::{Changed, DRIVER, FollowError, UNIT_INTERFACE, new_owner};
@@ -198,7 +199,10 @@ impl Follower<'_> {
             // was listed: this signal reports it without a value
             if let Some(unit) = state.mirror.unit(name) {
                 let reads_at = now + BURST_DELAY;
-                self.fetches.new_units.entry(unit.name.clone()).or_insert(reads_at);
+                self.fetches
+                    .new_units
+                    .entry(unit.name.clone())
+                    .or_insert_with(|| NewUnit::new(reads_at));
             }
             return;
         };
@@ -210,7 +214,7 @@ impl Follower<'_> {
             true => RECENTLY_UNLOADED,
             false => BURST_DELAY,
         };
-        self.fetches.new_units.insert(unit.name.clone(), now + wait);
+        self.fetches.new_units.insert(unit.name.clone(), NewUnit::new(now + wait));
     }
 }
 

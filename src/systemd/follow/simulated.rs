@@ -61,7 +61,7 @@ impl<'s> SimulatedConnection<'s> {
     pub(crate) fn close(mut self) {
         let shared = self.follower.shared;
         let mut state = shared.lock();
-        self.follower.count_pending_change(&mut state);
+        self.follower.discard_pending_change(&mut state);
         super::connection_lost(&mut state, "the connection is lost");
     }
 

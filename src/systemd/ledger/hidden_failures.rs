@@ -71,11 +71,17 @@ impl JournalReconciliation {
         }
     }
 
-    /// Notes failures that were counted without the journal's entries, which may come later.
+    /// Notes failures that were counted without the journal's entries, which may come much later: once
+    /// the journal can be read.
     pub(super) fn add_unknown_failures(&mut self, missed: &MissedExits, failures: u64) {
-        if self.unknown_failures.len() < MAX_REMEMBERED {
-            self.unknown_failures.push((missed.unit.clone(), missed.found, failures));
+        if !self.is_enabled {
+            return;
         }
+        self.unknown_failures.retain(|(_, _, left)| *left > 0);
+        if self.unknown_failures.len() >= MAX_REMEMBERED {
+            self.unknown_failures.remove(0);
+        }
+        self.unknown_failures.push((missed.unit.clone(), missed.found, failures));
     }
 
     /// Whether an entry that comes late is of a failure that was counted as unknown.

@@ -215,7 +215,6 @@ impl JournalReconciliation {
         if self.missed.is_empty() && self.downtime == Downtime::None {
             let is_recent = |at: Timestamp| at.0.saturating_add(MAX_SIGNAL_DELAY) > read.0;
             self.journal_exits.retain(|exit| is_recent(exit.at));
-            self.unknown_failures.retain(|(_, found, left)| *left > 0 && is_recent(*found));
         }
     }
 }

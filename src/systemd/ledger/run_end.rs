@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Ledger;
+use super::transitions::was_reset;
 use crate::systemd::mirror::{Change, Mirror};
 use crate::systemd::unit::Unit;
 use crate::systemd::unit::dependencies::Relation;
@@ -68,9 +69,12 @@ impl RunEnd {
         }
         // not the state, which a list of units has without the time
         if before.inactive_enter != after.inactive_enter {
-            return new;
+            return if was_reset(after) { Self::Job } else { new };
         }
-        match before.is("failed") && after.is("inactive") {
+        // PID 1 failed the run in the turn of its start, within the job
+        let is_new_run = before.run().zip(after.run()).is_some_and(|(was, is)| was != is);
+        match (is_new_run && self != Self::Unknown) || (before.is("failed") && after.is("inactive"))
+        {
             true => Self::Job,
             false => self,
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::Event;
 use super::host_counters::LOST_REASONS;
-use super::journal_reconciliation::MissedExits;
+use super::journal_reconciliation::{MAX_REMEMBERED, MissedExits};
 use super::oom_kills::{Kill, MAX_WAITING};
 use super::unit_counters::UnitCounters;
 use super::{Ledger, MAX_GROUPS};
@@ -37,6 +37,7 @@ pub struct SavedLedger {
     last_gap: Option<Timestamp>,
     reliable_journal: Vec<String>,
     counted_runs: Vec<InvocationId>,
+    unknown_failures: Vec<(String, Timestamp, u64)>,
     kills: Vec<Kill>,
     oom_kills: Vec<JournalOomKill>,
 }
@@ -91,6 +92,7 @@ impl Ledger {
         let lost = self.host.lost.iter().map(|(reason, count)| ((*reason).to_owned(), *count));
         let restarts = reconciliation.journal_restarts.iter();
         let reliable = reconciliation.units_with_reliable_journal.iter();
+        let unknown = reconciliation.unknown_failures.iter();
         SavedLedger {
             counters: self.counters.iter().map(shared).collect(),
             groups: self.groups.iter().map(shared).collect(),
@@ -110,6 +112,9 @@ impl Ledger {
             last_gap: reconciliation.last_gap,
             reliable_journal: reliable.map(ToString::to_string).collect(),
             counted_runs: reconciliation.counted_runs.iter().copied().collect(),
+            unknown_failures: unknown
+                .map(|(unit, at, left)| (unit.to_string(), *at, *left))
+                .collect(),
             kills: self.oom_kills.waiting.iter().cloned().collect(),
             oom_kills: self.oom_kills.logged.iter().cloned().collect(),
         }
@@ -156,6 +161,9 @@ impl Ledger {
         for run in saved.counted_runs {
             reconciliation.counted_runs.add(run);
         }
+        let unknown = saved.unknown_failures.into_iter().take(MAX_REMEMBERED);
+        let unknown = unknown.map(|(unit, found, left)| (unit.into(), found, left));
+        reconciliation.unknown_failures = unknown.collect();
         let kills = saved.kills.into_iter().filter(|kill| is_known(&kill.unit));
         self.oom_kills.waiting = kills.take(MAX_WAITING).collect();
         self.oom_kills.logged = saved.oom_kills.into_iter().take(MAX_WAITING).collect();

@@ -45,11 +45,12 @@ pub(super) fn is_failure(result: &str) -> bool {
 }
 
 /// Whether a run began between the two states: a start resets the exit and result of the run
-/// before.
-pub(super) fn began(was: &Service, is: &Service) -> bool {
+/// before; `systemctl reset-failed` resets only the result.
+pub(super) fn began((before, was): (&Unit, &Service), (after, is): (&Unit, &Service)) -> bool {
     let exited = |service: &Service| service.main_exit_monotonic.and_then(Timestamp::set).is_some();
     let failed = |service: &Service| service.result.as_deref() != Some("success");
-    (exited(was) && !exited(is)) || (failed(was) && !failed(is))
+    let is_same_run = before.run().is_some() && before.run() == after.run();
+    (exited(was) && !exited(is)) || (failed(was) && !failed(is) && !is_same_run)
 }
 
 /// Whether a service exited between two states, judged by when it last left the state active.

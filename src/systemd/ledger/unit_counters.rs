@@ -283,7 +283,7 @@ impl UnitCounters {
                 restarts.saturating_sub(exits + counted_twice).max(least)
             }
         };
-        let running = began(was, is);
+        let running = began((before, was), (after, is));
         // the exit of a run that began in this change is one of that run
         self.exit_awaits_restart = if running { exited } else { exits > restarts };
         // after missed signals, the exit seen may be the one before the restart or the one after
