@@ -75,6 +75,8 @@ pub(super) enum Op {
     JournalUp,
     /// Whether the journal can be read.
     JournalReadable(bool),
+    /// The journal cannot be read from now on, until a reboot.
+    JournalDenied,
     /// The exporter is killed.
     Kill,
     /// The exporter is stopped and saves its state.
@@ -254,6 +256,7 @@ impl Fault {
                 Op::JournalReadable(false),
                 Op::JournalReadable(true),
                 Op::JournalReadable(true),
+                Op::JournalDenied,
             ]),
             Self::Exporter => random.of(&[Op::Kill, Op::Terminate, Op::Launch, Op::Launch]),
             Self::Reboot => match random.one_in(8) {

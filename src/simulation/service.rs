@@ -125,6 +125,8 @@ pub(super) struct Truth {
     /// Failures whose result `systemctl reset-failed` cleared before the run ended: the journal has no
     /// entry of them.
     pub(super) unlogged: BTreeMap<&'static str, u64>,
+    /// Failures whose result `systemctl reset-failed` cleared.
+    pub(super) reset_failures: u64,
     /// Restarts that PID 1 may count again with the same number, as `reset-failed` sends no signal.
     pub(super) reset_restarts: u64,
     /// The result that `reset-failed` cleared without a signal since.
@@ -512,6 +514,7 @@ impl Pid1 {
         service.flush_restarts = false;
         service.starts.clear();
         let truth = &mut self.truth[unit];
+        truth.reset_failures += u64::from(result != SUCCESS);
         if result != SUCCESS && sub.active() == "deactivating" {
             *truth.unlogged.entry(result).or_default() += 1;
         }

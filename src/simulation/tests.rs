@@ -97,6 +97,44 @@ fn exit_after_a_start_that_is_read_late_is_no_stop() {
     agrees(unit, &[Stall, Start(0), Wait(0), Watchdog(0), Wait(100)]);
 }
 
+/// PID 1 announces the unit again, without values.
+#[test]
+fn stop_after_a_reexecution_is_no_exit() {
+    let unit = service(Kind::Simple, "no");
+    let stop = [Start(0), Wait(0), Stop(0), Wait(0)];
+    agrees(unit, &[&stop[..], &[Throttle(true), Reexec(false), Exit(0, CLEAN)]].concat());
+}
+
+/// The journal has the failure before any state shows its restart, and may be incomplete then.
+#[test]
+fn failure_of_the_journal_is_revealed_once() {
+    let unit = service(Kind::Simple, "always");
+    let late = [Start(0), Wait(0), Stall, Exit(0, FAILURE), Wait(2000), BusDown(1), JournalDown];
+    agrees(unit, &late);
+    let unit = UnitFile { restart_delay: 2_000_000, ..unit };
+    let failures = [Exit(0, FAILURE), Wait(2000), Exit(0, FAILURE)];
+    agrees(unit, &[&[Start(0), BusDown(0), Wait(0)], &failures[..], &[JournalDown]].concat());
+}
+
+/// The journal can be read after the second one.
+#[test]
+fn unknown_failures_of_two_outages_count_once() {
+    let unit = service(Kind::Simple, "on-failure");
+    let history = [
+        Start(0),
+        Wait(0),
+        JournalReadable(false),
+        BusDown(2),
+        Exit(0, FAILURE),
+        BusUp,
+        Wait(1000),
+        BusDown(255),
+        Exit(0, FAILURE),
+        Wait(1000),
+    ];
+    agrees(unit, &history);
+}
+
 /// The end of the run before the outage is older than the job.
 #[test]
 fn start_that_pid_1_fails_during_an_outage_ends_with_its_job() {

@@ -33,6 +33,7 @@ pub(super) struct World<'h> {
     calls: VecDeque<Message>,
     is_stalled: bool,
     is_journal_readable: bool,
+    is_journal_denied: bool,
     /// The state file, with the position in the journal.
     disk: Option<(Vec<u8>, usize)>,
     boots: u64,
@@ -74,6 +75,7 @@ impl<'h> World<'h> {
             calls: VecDeque::new(),
             is_stalled: false,
             is_journal_readable: true,
+            is_journal_denied: false,
             disk: None,
             boots: 1,
             facts: Facts::default(),
@@ -231,8 +233,12 @@ impl<'h> World<'h> {
             Op::JournalDown => pid1.journal.is_down = true,
             Op::JournalUp => pid1.journal.start(pid1.now),
             Op::JournalReadable(is_readable) => {
-                self.is_journal_readable = is_readable;
+                self.is_journal_readable = is_readable && !self.is_journal_denied;
                 self.facts.unreadable |= !is_readable;
+            }
+            Op::JournalDenied => {
+                (self.is_journal_readable, self.is_journal_denied) = (false, true);
+                self.facts.unreadable = true;
             }
             Op::Reboot => {
                 self.boots += 1;
@@ -240,7 +246,7 @@ impl<'h> World<'h> {
                 self.pid1 = Pid1::boot(self.history, boot, self.boots);
                 self.facts = Facts { lost_signals: true, ..Facts::default() };
                 self.check = Check::new(self.history.units.len());
-                self.is_journal_readable = true;
+                (self.is_journal_readable, self.is_journal_denied) = (true, false);
                 return self.set_now(self.pid1.now);
             }
             _ => {}

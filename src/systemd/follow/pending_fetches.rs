@@ -37,7 +37,7 @@ pub(super) struct NewUnit {
     /// When to request its state.
     pub(super) reads_at: Instant,
     /// Whether a signal with values has arrived since.
-    has_values: bool,
+    pub(super) has_values: bool,
 }
 
 impl NewUnit {

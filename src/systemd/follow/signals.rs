@@ -198,11 +198,8 @@ impl Follower<'_> {
             // the first change of a unit since a reload, or since it was loaded, if that was when it
             // was listed: this signal reports it without a value
             if let Some(unit) = state.mirror.unit(name) {
-                let reads_at = now + BURST_DELAY;
-                self.fetches
-                    .new_units
-                    .entry(unit.name.clone())
-                    .or_insert_with(|| NewUnit::new(reads_at));
+                let new = self.fetches.new_units.entry(unit.name.clone());
+                new.or_insert(NewUnit::new(now + BURST_DELAY)).has_values = false;
             }
             return;
         };

@@ -74,9 +74,6 @@ impl Ledger {
         let is_before_start = !std::mem::replace(&mut self.is_start_counted, true);
         let mut by_unit: BTreeMap<Arc<str>, Vec<JournalExit>> = BTreeMap::new();
         for exit in failures {
-            if self.reconciliation.was_counted_as_unknown(&exit) {
-                continue;
-            }
             by_unit.entry(exit.unit.clone()).or_default().push(exit);
         }
         for exits in by_unit.into_values() {

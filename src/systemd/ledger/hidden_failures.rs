@@ -34,6 +34,8 @@ impl Ledger {
         let group = if is_loaded { None } else { mirror.group(&unit) };
         self.open_unloaded(&unit, &exits, group.is_some());
         self.reconciliation.add_reliable(&unit);
+        let (counted, at) = self.reconciliation.unrevealed.entry(unit.clone()).or_default();
+        (*counted, *at) = (*counted + exits.len() as u64, read);
         let missed = MissedExits {
             unit: unit.clone(),
             since: Timestamp(0),
@@ -61,7 +63,7 @@ impl JournalReconciliation {
         };
         let (hidden, others): (VecDeque<_>, _) = self.journal_exits.drain(..).partition(is_hidden);
         self.journal_exits = others;
-        hidden.into_iter().filter(|exit| !self.was_counted_as_unknown(exit)).collect()
+        hidden.into()
     }
 
     /// Notes that the journal has the exits of a unit.
@@ -84,14 +86,18 @@ impl JournalReconciliation {
         self.unknown_failures.push((missed.unit.clone(), missed.found, failures));
     }
 
-    /// Whether an entry that comes late is of a failure that was counted as unknown.
-    pub(super) fn was_counted_as_unknown(&mut self, exit: &JournalExit) -> bool {
-        let unknown = self.unknown_failures.iter_mut().find(|(unit, found, failures)| {
-            *unit == exit.unit
-                && *failures > 0
-                && exit.at.0 <= found.0.saturating_add(JOURNAL_DELAY)
+    /// Removes entries that come late, of failures that were counted as unknown.
+    pub(super) fn remove_unknown_failures(&mut self) {
+        let unknown = &mut self.unknown_failures;
+        self.journal_exits.retain(|exit| {
+            let counted = unknown.iter_mut().find(|(unit, found, failures)| {
+                *unit == exit.unit
+                    && *failures > 0
+                    && exit.at.0 <= found.0.saturating_add(JOURNAL_DELAY)
+            });
+            let counted = counted.filter(|_| !exit.is_clean());
+            counted.map(|(_, _, failures)| *failures -= 1).is_none()
         });
-        unknown.map(|(_, _, failures)| *failures -= 1).is_some()
     }
 }
 

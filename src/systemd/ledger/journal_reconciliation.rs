@@ -86,17 +86,8 @@ pub(super) struct JournalReconciliation {
     pub(super) counted_runs: Runs,
     /// Failures that were counted as unknown: of a unit, found at a time, and their number.
     pub(super) unknown_failures: Vec<(Arc<str>, Timestamp, u64)>,
-}
-
-impl MissedExits {
-    /// Removes exits that are counted already, as many as the unit has.
-    fn reduce_by(&mut self, counted: &mut HashMap<Arc<str>, u64>) {
-        if let Some(counted) = counted.get_mut(&self.unit) {
-            let reduced = self.exits.saturating_sub(*counted);
-            *counted -= self.exits - reduced;
-            self.exits = reduced;
-        }
-    }
+    /// Failures of units that were counted from the journal although no restart revealed them, and when.
+    pub(super) unrevealed: HashMap<Arc<str>, (u64, Timestamp)>,
 }
 
 impl JournalReconciliation {
@@ -140,7 +131,7 @@ impl JournalReconciliation {
     /// Removes the missed exits that have waited long enough, given that the journal has been read
     /// up to `read`; returns them with the journal's entries for them.
     pub(super) fn attribute(&mut self, read: Timestamp) -> Vec<(MissedExits, Attribution)> {
-        let Self { missed, journal_exits, last_gap, counted_runs, downtime, from_boot, .. } = self;
+        let Self { journal_exits, counted_runs, .. } = self;
         let reliable = &mut self.units_with_reliable_journal;
         let key = |exit: &JournalExit| run_key(&exit.unit, exit.run, &exit.result);
         for seen in journal_exits.iter().filter(|exit| counted_runs.contains(&key(exit))) {
@@ -151,13 +142,13 @@ impl JournalReconciliation {
         let mut pending = HashSet::new();
         journal_exits
             .retain(|exit| !counted_runs.contains(&key(exit)) && pending.insert(key(exit)));
+        self.remove_unknown_failures();
+        let Self { missed, journal_exits, last_gap, downtime, from_boot, unrevealed, .. } = self;
+        let reliable = &self.units_with_reliable_journal;
         let is_due =
             |missed: &mut MissedExits| missed.found.0.saturating_add(JOURNAL_DELAY) <= read.0;
         let due: Vec<_> = missed.extract_if(.., is_due).collect();
-        // failures that were not revealed there, but are elsewhere
-        let mut surplus: HashMap<Arc<str>, u64> = HashMap::new();
         let attributed = due.into_iter().map(|mut missed| {
-            missed.reduce_by(&mut surplus);
             let limit = missed.exits.saturating_add(missed.possible_double_count);
             let mut left = usize::try_from(limit).unwrap_or(usize::MAX);
             let mut exits = Vec::new();
@@ -178,15 +169,18 @@ impl JournalReconciliation {
                 *journal_exits = others;
                 exits.extend(matching);
             }
-            let more = (exits.len() as u64).saturating_sub(limit);
-            *surplus.entry(missed.unit.clone()).or_default() += more;
+            let found = exits.len() as u64;
+            // those that were not revealed there may be revealed elsewhere, or later
+            let (counted, at) = unrevealed.entry(missed.unit.clone()).or_default();
+            let revealed = missed.exits.saturating_sub(found).min(*counted);
+            missed.exits -= revealed;
+            *counted = *counted + found.saturating_sub(limit) - revealed;
+            *at = read;
             let is_reliable = reliable.contains(&missed.unit) || (*from_boot && !exits.is_empty());
             let is_complete = is_reliable && last_gap.is_none_or(|at| at < missed.since);
             (missed, Attribution { exits, is_complete })
         });
-        let attributed = attributed.collect();
-        missed.iter_mut().for_each(|missed| missed.reduce_by(&mut surplus));
-        attributed
+        attributed.collect()
     }
 
     /// Ends the downtime once the journal has been read up to its end. Returns the failures that no
@@ -215,6 +209,7 @@ impl JournalReconciliation {
         if self.missed.is_empty() && self.downtime == Downtime::None {
             let is_recent = |at: Timestamp| at.0.saturating_add(MAX_SIGNAL_DELAY) > read.0;
             self.journal_exits.retain(|exit| is_recent(exit.at));
+            self.unrevealed.retain(|_, (left, at)| *left > 0 && is_recent(*at));
         }
     }
 }
