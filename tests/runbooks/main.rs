@@ -654,7 +654,8 @@ fn fails(line: &str, command: &str) -> String {
 
 /// A service that crashes and is restarted without end.
 fn loops(pause: &str) -> String {
-    let service = fails("starting up", "kill -SEGV $$$$");
+    // journald looks up the run of a process that logs: it must not have ended
+    let service = fails("starting up", "sleep 0.2; kill -SEGV $$$$");
     format!(
         "[Unit]\nStartLimitIntervalSec=0\n{service}Restart=always\nRestartSec={pause}\nLimitCORE=0\n"
     )
